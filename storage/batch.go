@@ -1,0 +1,314 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds of one command and of one batch: while Redis carries out a command, it
+// does nothing else.
+const (
+	maxCommandElems = 512
+	maxCommandBytes = 256 << 10
+	maxBatchBytes   = 1 << 20
+)
+
+// How long a write that Redis could not take waits for its next try.
+const (
+	minRetryPause = 10 * time.Millisecond
+	maxRetryPause = 250 * time.Millisecond
+)
+
+type op uint8
+
+const (
+	opPush op = iota
+	opAppend
+	opDo
+)
+
+type write struct {
+	wanted Wanted
+	op     op
+	elem   []byte
+	args   []any // of opDo
+	done   func(int64, error)
+}
+
+// size is what the write counts for in the bounds.
+func (w *write) size() int64 { return int64(len(w.elem)) + 64 }
+
+// lane holds the writes for one key, oldest first. It puts one command into a
+// batch, so that they can't overtake each other when some must be tried again.
+type lane struct {
+	key    string
+	writes []write // from head on
+	head   int
+	sent   []write // under way
+	tries  int     // that Redis could not take, in a row
+}
+
+// batcher has one batch under way at a time. Its goroutine lives as long as
+// there is something to write.
+type batcher struct {
+	w *Writer
+
+	mu     sync.Mutex
+	lanes  map[string]*lane // with something to write
+	spare  []*lane          // without, kept for their buffers
+	ready  []*lane          // that may go into the next batch
+	busy   bool             // run is running
+	idle   sync.Cond        // busy became false
+	closed bool
+}
+
+func newBatcher(w *Writer) *batcher {
+	b := &batcher{w: w, lanes: make(map[string]*lane)}
+	b.idle.L = &b.mu
+	return b
+}
+
+// add reports false if the batcher is closed.
+func (b *batcher) add(key string, wr write) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	l := b.lanes[key]
+	if l == nil {
+		l = b.newLane(key)
+		b.makeReady(l)
+	}
+	l.writes = append(l.writes, wr)
+	return true
+}
+
+// Spare lanes, and the writes that a spare lane has room for.
+const (
+	maxSpareLanes  = 16
+	maxSpareWrites = 4 * maxCommandElems
+)
+
+// newLane adds a lane. The lock is held.
+func (b *batcher) newLane(key string) *lane {
+	l := &lane{}
+	if n := len(b.spare); n > 0 {
+		l, b.spare = b.spare[n-1], b.spare[:n-1]
+	}
+	l.key = key
+	b.lanes[key] = l
+	return l
+}
+
+// endLane removes a lane that has nothing to write. The lock is held.
+func (b *batcher) endLane(l *lane) {
+	delete(b.lanes, l.key)
+	l.release()
+	if len(b.spare) < maxSpareLanes && cap(l.writes)+cap(l.sent) <= maxSpareWrites {
+		l.key = ""
+		b.spare = append(b.spare, l)
+	}
+}
+
+// makeReady queues a lane. The lock is held.
+func (b *batcher) makeReady(l *lane) {
+	b.ready = append(b.ready, l)
+	if !b.busy {
+		b.busy = true
+		go b.run()
+	}
+}
+
+func (b *batcher) run() {
+	for {
+		batch, dropped := b.next()
+		for _, wr := range dropped {
+			b.w.finish(wr, 0, wr.wanted.Err())
+		}
+		if batch == nil {
+			if len(dropped) > 0 {
+				continue
+			}
+			return
+		}
+		cmds := b.send(batch)
+		b.settle(batch, cmds)
+	}
+}
+
+// next takes the writes of the next batch from the lanes that are ready, and
+// those whose context has ended. Without either, run has ended.
+func (b *batcher) next() (batch []*lane, dropped []write) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	size := 0
+	for len(b.ready) > 0 && size < maxBatchBytes && !b.closed {
+		l := b.ready[0]
+		b.ready[0] = nil
+		b.ready = b.ready[1:]
+		n, gone := l.take()
+		dropped = append(dropped, gone...)
+		if size += n; len(l.sent) > 0 {
+			batch = append(batch, l)
+		} else {
+			b.endLane(l)
+		}
+	}
+	if batch == nil && dropped == nil {
+		b.busy = false
+		b.ready = nil
+		b.idle.Broadcast()
+	}
+	return batch, dropped
+}
+
+// take moves as many writes to sent as fit into one command, and those that are
+// no longer wanted to dropped.
+func (l *lane) take() (size int, dropped []write) {
+	i := l.head
+	for ; i < len(l.writes); i++ {
+		wr := l.writes[i]
+		if wr.wanted.Err() != nil {
+			dropped = append(dropped, wr)
+			continue
+		}
+		if n := len(l.sent); n > 0 && (wr.op == opDo || wr.op != l.sent[0].op || n == maxCommandElems || size+len(wr.elem) > maxCommandBytes) {
+			break
+		}
+		l.sent = append(l.sent, wr)
+		size += len(wr.elem)
+	}
+	clear(l.writes[l.head:i])
+	if l.head = i; i == len(l.writes) {
+		l.writes, l.head = l.writes[:0], 0
+	}
+	return size, dropped
+}
+
+// command is what writes a lane's sent.
+func (l *lane) command() OnceCmd {
+	var args []any
+	switch l.sent[0].op {
+	case opDo:
+		args = l.sent[0].args
+	case opPush:
+		args = append(make([]any, 0, 2+len(l.sent)), "rpush", l.key)
+		for _, wr := range l.sent {
+			args = append(args, wr.elem)
+		}
+	case opAppend:
+		args = append(make([]any, 0, 4+2*len(l.sent)), "xadd", l.key, "nomkstream", "*")
+		for _, wr := range l.sent {
+			args = append(args, StreamField, wr.elem)
+		}
+	}
+	return Once(context.Background(), args...)
+}
+
+// send writes a batch and waits for its replies. Its time is bounded by the
+// client's timeouts; no one caller's context may cut the others' writes.
+func (b *batcher) send(batch []*lane) []OnceCmd {
+	ctx := context.Background()
+	b.w.stats.batches.Add(1)
+	cmds := make([]OnceCmd, len(batch))
+	for i, l := range batch {
+		cmds[i] = l.command()
+	}
+	if len(cmds) == 1 {
+		_ = b.w.client.Process(ctx, cmds[0])
+		return cmds
+	}
+	pipe := b.w.client.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd)
+	}
+	_, _ = pipe.Exec(ctx) // every command has its own error
+	return cmds
+}
+
+// settle tells each write its end, except those that are tried again.
+func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
+	again := make([]bool, len(batch))
+	for i, l := range batch {
+		err := cmds[i].Err()
+		switch fateOf(err) {
+		case unsent:
+			again[i] = true
+			b.w.stats.retried.Add(int64(len(l.sent)))
+			b.w.warn(err)
+			continue
+		case unknown:
+			err = fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(context.Background(), err))
+		case finished:
+			err = ErrClosed
+		case settled:
+			b.w.stats.written.Add(int64(len(l.sent)))
+		}
+		n, _ := cmds[i].Val().(int64)
+		for _, wr := range l.sent {
+			b.w.finish(wr, n, err)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, l := range batch {
+		switch {
+		case again[i]:
+			b.park(l)
+		case len(l.writes) > l.head:
+			l.release()
+			if !b.closed {
+				b.makeReady(l)
+			}
+		default:
+			b.endLane(l)
+		}
+	}
+}
+
+// release forgets what was sent.
+func (l *lane) release() {
+	clear(l.sent)
+	l.sent, l.tries = l.sent[:0], 0
+}
+
+// park puts what was sent back at the head of its lane and the lane aside for a
+// while. The lock is held.
+func (b *batcher) park(l *lane) {
+	l.writes, l.head = slices.Concat(l.sent, l.writes[l.head:]), 0
+	pause := min(minRetryPause<<min(l.tries, 10), maxRetryPause)
+	pause += rand.N(pause/2) - pause/4
+	tries := l.tries + 1
+	l.release()
+	l.tries = tries
+	time.AfterFunc(pause, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.lanes[l.key] == l && !b.closed {
+			b.makeReady(l)
+		}
+	})
+}
+
+// close lets the batch under way end and gives ErrClosed to all other writes.
+func (b *batcher) close() {
+	b.mu.Lock()
+	b.closed = true
+	for b.busy {
+		b.idle.Wait()
+	}
+	var left []write
+	for key, l := range b.lanes {
+		left = append(left, l.writes[l.head:]...)
+		delete(b.lanes, key)
+	}
+	b.mu.Unlock()
+	for _, wr := range left {
+		b.w.finish(wr, 0, ErrClosed)
+	}
+}

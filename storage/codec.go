@@ -1,0 +1,197 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// Codec is the form in which a value travels. All codecs read the struct tag
+// `json`, so that one struct serves every package, and a browser. Where the Go
+// type is any, a whole number is an int64, or a uint64 if only that holds it.
+type Codec uint8
+
+const (
+	// MsgPack is compact and keeps integers and times exact. The default.
+	MsgPack Codec = iota
+	// JSON is for browsers, shells and logs. A number too large for 64 bits,
+	// where the Go type is any, stays a json.Number; <, > and & are not escaped.
+	JSON
+	// Text is the plain text of a string, []byte, bool, number or
+	// encoding.TextMarshaler; struct{} is empty.
+	Text
+	// Raw is the bytes of a []byte; struct{} is empty.
+	Raw
+
+	codecs // how many there are
+)
+
+var codecNames = [codecs]string{"msgpack", "json", "text", "raw"}
+
+// String returns msgpack, json, text or raw.
+func (c Codec) String() string {
+	if c < codecs {
+		return codecNames[c]
+	}
+	return fmt.Sprintf("codec(%d)", uint8(c))
+}
+
+// Valid reports whether c is one of the constants.
+func (c Codec) Valid() bool { return c < codecs }
+
+// Marshal returns v in the form of the codec.
+func (c Codec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
+
+// Append appends v in the form of the codec. On an error dst is returned as it
+// was.
+func (c Codec) Append(dst []byte, v any) ([]byte, error) {
+	n := len(dst)
+	var err error
+	switch c {
+	case MsgPack:
+		dst, err = appendMsgPack(dst, v)
+	case JSON:
+		dst, err = appendJSON(dst, v)
+	case Text:
+		dst, err = appendText(dst, v)
+	case Raw:
+		dst, err = appendRaw(dst, v)
+	default:
+		err = errors.New("unknown codec")
+	}
+	if err != nil {
+		return dst[:n], fmt.Errorf("storage: encode %T as %s: %w", v, c, err)
+	}
+	return dst, nil
+}
+
+// Unmarshal reads data into v, a non-nil pointer. Data may come from anyone: it
+// is checked before it is decoded, and must be one value and nothing more.
+func (c Codec) Unmarshal(data []byte, v any) error {
+	var err error
+	switch c {
+	case MsgPack:
+		err = readMsgPack(data, v)
+	case JSON:
+		err = readJSON(data, v)
+	case Text:
+		err = readText(data, v)
+	case Raw:
+		err = readRaw(data, v)
+	default:
+		err = errors.New("unknown codec")
+	}
+	if err != nil {
+		return fmt.Errorf("storage: decode %s into %T: %w", c, v, err)
+	}
+	return nil
+}
+
+// packer is an Encoder that appends to a slice.
+type packer struct {
+	enc *msgpack.Encoder
+	buf []byte
+}
+
+func (p *packer) Write(b []byte) (int, error) {
+	p.buf = append(p.buf, b...)
+	return len(b), nil
+}
+
+func (p *packer) WriteByte(c byte) error {
+	p.buf = append(p.buf, c)
+	return nil
+}
+
+var packers = sync.Pool{New: func() any {
+	p := &packer{}
+	p.enc = msgpack.NewEncoder(p)
+	p.enc.SetCustomStructTag("json")
+	p.enc.UseCompactInts(true)
+	p.enc.SetSortMapKeys(true) // of strings, bools and any: equal maps are equal bytes, as in JSON
+	return p
+}}
+
+// maxScratch is the largest buffer that a packer keeps.
+const maxScratch = 64 << 10
+
+func appendMsgPack(dst []byte, v any) ([]byte, error) {
+	p := packers.Get().(*packer)
+	defer packers.Put(p)
+	p.buf = p.buf[:0]
+	err := p.enc.Encode(v)
+	dst = append(dst, p.buf...)
+	if cap(p.buf) > maxScratch {
+		p.buf = nil
+	}
+	return dst, err
+}
+
+// unpacker is a Decoder that reads a slice.
+type unpacker struct {
+	dec *msgpack.Decoder
+	src bytes.Reader
+}
+
+var unpackers = sync.Pool{New: func() any {
+	u := &unpacker{}
+	u.dec = msgpack.NewDecoder(&u.src)
+	u.dec.SetCustomStructTag("json")
+	u.dec.UseLooseInterfaceDecoding(true)
+	return u
+}}
+
+func readMsgPack(data []byte, v any) error {
+	if err := checkMsgPack(data); err != nil {
+		return err
+	}
+	u := unpackers.Get().(*unpacker)
+	defer unpackers.Put(u)
+	u.src.Reset(data)
+	u.dec.ResetReader(&u.src)
+	defer u.src.Reset(nil)
+	if old, ok := v.(*any); ok && old != nil {
+		*old = nil // or it would be decoded into what it holds
+	}
+	if err := u.dec.Decode(v); err != nil {
+		return err
+	}
+	if holdsAny(v) {
+		settleNumbers(v)
+	}
+	return nil
+}
+
+func appendJSON(dst []byte, v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return dst, err
+	}
+	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...), nil
+}
+
+func readJSON(data []byte, v any) error {
+	if err := checkJSON(data); err != nil {
+		return err
+	}
+	if !holdsAny(v) {
+		return json.Unmarshal(data, v)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("more than one value")
+	}
+	settleNumbers(v)
+	return nil
+}

@@ -1,0 +1,235 @@
+package storage
+
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Config says where Redis is and how to talk to it. The zero Config is a server
+// on localhost:6379.
+type Config struct {
+	// URL names the server or servers; [ParseURL] has the forms. Empty: Redis
+	// says it all.
+	URL string
+
+	// Redis holds what a URL can't say, such as a Dialer, a TLS configuration
+	// or a provider of credentials. A field that is set wins over the same in
+	// URL, but only one of the two may name servers. It must be left empty with
+	// [New]. ContextTimeoutEnabled is always on, and DialerRetries is 1 where it
+	// is 0: who waits for Redis here retries at its own pace.
+	Redis redis.UniversalOptions
+
+	// Prefix goes before every key and channel that heliograph names, with a
+	// colon after it. Empty: none. It may not hold spaces, control characters
+	// or any of * ? [ ] { } \.
+	Prefix string
+
+	// MaxQueued is how many commands may wait for Redis in [Pool.Async], and how
+	// many writes in [Pool.Writer]. 0: 65,536. More are refused with
+	// redis.ErrAutoPipelineQueueFull and [ErrQueueFull].
+	MaxQueued int
+
+	// MaxQueuedBytes is how many bytes may wait in [Pool.Writer]. 0: 64 MiB.
+	MaxQueuedBytes int
+
+	// Logger gets what cannot be returned: a connection lost and found again, a
+	// panic in a handler. Nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// String returns the configuration on one line, without the password.
+func (c Config) String() string {
+	opts := c.Redis
+	if c.URL != "" {
+		parsed, err := ParseURL(c.URL)
+		if err != nil {
+			return "storage.Config(bad URL)"
+		}
+		opts = overlay(parsed.Redis, c.Redis)
+	}
+	var b strings.Builder
+	b.WriteString(address(&opts))
+	if c.Prefix != "" {
+		b.WriteString(" prefix " + c.Prefix)
+	}
+	return b.String()
+}
+
+// Format prints String for every verb: %+v and %#v too would show the password.
+func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// LogValue makes slog's handlers print String.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// address renders options as the URL that would give them, without password.
+func address(o *redis.UniversalOptions) string {
+	scheme, path := "redis", ""
+	switch {
+	case o.MasterName != "":
+		scheme, path = "redis+sentinel", "/"+o.MasterName+"/"+strconv.Itoa(o.DB)
+	case o.IsClusterMode || len(o.Addrs) > 1:
+		scheme = "redis+cluster"
+	case len(o.Addrs) == 1 && strings.HasPrefix(o.Addrs[0], "/"):
+		return "unix://" + o.Addrs[0] + "?db=" + strconv.Itoa(o.DB)
+	default:
+		path = "/" + strconv.Itoa(o.DB)
+	}
+	if o.TLSConfig != nil {
+		scheme = strings.Replace(scheme, "redis", "rediss", 1)
+	}
+	hosts := strings.Join(o.Addrs, ",")
+	if hosts == "" {
+		hosts = defaultAddr
+	}
+	user := ""
+	if o.Username != "" {
+		user = url.User(o.Username).String() + "@"
+	}
+	return scheme + "://" + user + hosts + path
+}
+
+const defaultAddr = "127.0.0.1:6379"
+
+// complete returns a copy with URL folded into Redis and defaults filled in, or
+// an error that names the field.
+func (c Config) complete() (Config, error) {
+	if c.URL != "" {
+		parsed, err := ParseURL(c.URL)
+		if err != nil {
+			return Config{}, err
+		}
+		if len(c.Redis.Addrs) > 0 || c.Redis.MasterName != "" {
+			return Config{}, fmt.Errorf("storage: Config: both URL and Redis name servers")
+		}
+		c.Redis = overlay(parsed.Redis, c.Redis)
+		c.URL = ""
+	}
+	if len(c.Redis.Addrs) == 0 {
+		c.Redis.Addrs = []string{defaultAddr}
+	}
+	c.Redis.ContextTimeoutEnabled = true
+	if c.Redis.DialerRetries == 0 {
+		c.Redis.DialerRetries = 1
+	}
+	if err := checkOptions(&c.Redis); err != nil {
+		return Config{}, fmt.Errorf("storage: Config.Redis: %w", err)
+	}
+	return c.completeOurs()
+}
+
+// completeOurs completes the fields that are not Redis's.
+func (c Config) completeOurs() (Config, error) {
+	if c.Prefix != "" {
+		if err := CheckName(c.Prefix); err != nil {
+			return Config{}, fmt.Errorf("storage: Config.Prefix: %w", err)
+		}
+	}
+	if c.MaxQueued < 0 {
+		return Config{}, fmt.Errorf("storage: Config.MaxQueued: %d is negative", c.MaxQueued)
+	}
+	if c.MaxQueuedBytes < 0 {
+		return Config{}, fmt.Errorf("storage: Config.MaxQueuedBytes: %d is negative", c.MaxQueuedBytes)
+	}
+	c.MaxQueued = cmp.Or(c.MaxQueued, 65_536)
+	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 64<<20)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, nil
+}
+
+// withheld returns a copy that shows no credentials.
+func (c Config) withheld() Config {
+	c.Redis.Password, c.Redis.SentinelPassword = "", ""
+	c.Redis.CredentialsProvider = nil
+	c.Redis.CredentialsProviderContext = nil
+	c.Redis.StreamingCredentialsProvider = nil
+	c.Redis.TLSConfig = cloneTLS(c.Redis.TLSConfig)
+	c.Redis.Addrs = append([]string(nil), c.Redis.Addrs...)
+	return c
+}
+
+func cloneTLS(t *tls.Config) *tls.Config {
+	if t == nil {
+		return nil
+	}
+	return t.Clone()
+}
+
+// overlay returns base with every field that is set in over taken from there.
+func overlay(base, over redis.UniversalOptions) redis.UniversalOptions {
+	dst, src := reflect.ValueOf(&base).Elem(), reflect.ValueOf(over)
+	for i := range src.NumField() {
+		if f := src.Field(i); !f.IsZero() {
+			dst.Field(i).Set(f)
+		}
+	}
+	return base
+}
+
+// checkOptions refuses what go-redis would drop in silence or panic over.
+func checkOptions(o *redis.UniversalOptions) error {
+	cluster := o.MasterName == "" && (o.IsClusterMode || len(o.Addrs) > 1)
+	for _, addr := range o.Addrs {
+		if strings.HasPrefix(addr, "/") && !cluster && o.MasterName == "" {
+			continue // a unix socket
+		}
+		if err := checkAddr(addr); err != nil {
+			return fmt.Errorf("Addrs: %w", err)
+		}
+	}
+	switch {
+	case o.DB < 0:
+		return fmt.Errorf("DB: bad db %d", o.DB)
+	case o.DB > 0 && cluster:
+		return fmt.Errorf("DB: a cluster has only db 0, not %d", o.DB)
+	case o.Protocol != 0 && o.Protocol != 2 && o.Protocol != 3:
+		return fmt.Errorf("Protocol: %d is neither 2 nor 3", o.Protocol)
+	}
+	for _, size := range []struct {
+		name     string
+		n        int
+		negative bool // has a meaning
+	}{
+		{"PoolSize", o.PoolSize, false},
+		{"MinIdleConns", o.MinIdleConns, false},
+		{"MaxIdleConns", o.MaxIdleConns, false},
+		{"MaxActiveConns", o.MaxActiveConns, false},
+		{"PipelinePoolSize", o.PipelinePoolSize, true},
+		{"ReadBufferSize", o.ReadBufferSize, false},
+		{"WriteBufferSize", o.WriteBufferSize, false},
+		{"PipelineReadBufferSize", o.PipelineReadBufferSize, false},
+		{"PipelineWriteBufferSize", o.PipelineWriteBufferSize, false},
+	} {
+		if size.n > math.MaxInt32 || size.n < 0 && !size.negative {
+			return fmt.Errorf("%s: %d is out of range", size.name, size.n)
+		}
+	}
+	return nil
+}
+
+// checkAddr accepts host:port with a port from 1 to 65535.
+func checkAddr(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("bad address %q: want host:port", addr)
+	}
+	if host == "" {
+		return fmt.Errorf("bad address %q: no host", addr)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("bad port %q in %q", port, addr)
+	}
+	return nil
+}

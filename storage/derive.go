@@ -1,0 +1,165 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"reflect"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// tuning is what a client of our own changes in the options that it is derived
+// from.
+type tuning struct {
+	once        bool          // no retries
+	conns       int           // connections (to each server of a cluster); 0: as configured
+	readTimeout time.Duration // 0: as configured
+	buffers     int           // bytes to read and to write at once; 0: as configured
+}
+
+// origin makes clients: the one that the host sees, and others like it. A
+// derived client shares no connection with the one it comes from.
+type origin struct {
+	base   func() redis.UniversalClient
+	derive func(tuning) redis.UniversalClient
+}
+
+// configured is the origin of Open.
+func configured(cfg Config) origin {
+	return origin{
+		base: func() redis.UniversalClient {
+			opts := cfg.Redis
+			return redis.NewUniversalClient(&opts)
+		},
+		derive: func(t tuning) redis.UniversalClient {
+			opts := cfg.Redis
+			t.apply(&opts)
+			return redis.NewUniversalClient(&opts)
+		},
+	}
+}
+
+// hosted is the origin of New.
+func hosted(client redis.UniversalClient) (origin, error) {
+	o := origin{base: func() redis.UniversalClient { return client }}
+	switch c := client.(type) {
+	case *redis.Client:
+		if c != nil {
+			o.derive = func(t tuning) redis.UniversalClient {
+				opts := *c.Options()
+				opts.ClientSideCache, opts.ClientSideCacheConfig = nil, nil
+				restoreNone(&opts, &opts.MaxRetries)
+				t.apply(&opts)
+				return redis.NewClient(&opts)
+			}
+			return o, nil
+		}
+	case *redis.ClusterClient:
+		if c != nil {
+			o.derive = func(t tuning) redis.UniversalClient {
+				opts := *c.Options()
+				restoreNone(&opts, &opts.MaxRedirects)
+				t.apply(&opts)
+				return redis.NewClusterClient(&opts)
+			}
+			return o, nil
+		}
+	}
+	return o, fmt.Errorf("storage: New: %s: want a *redis.Client or *redis.ClusterClient", typeName(client))
+}
+
+func typeName(client redis.UniversalClient) string {
+	if v := reflect.ValueOf(client); v.IsValid() && v.Kind() == reflect.Pointer && v.IsNil() {
+		return "nil " + v.Type().String()
+	}
+	return fmt.Sprintf("%T", client)
+}
+
+// restoreNone prepares options that go-redis has completed for being completed
+// once more: what was -1, "none", has become 0, which means the default.
+func restoreNone(opts any, retries *int) {
+	if *retries == 0 {
+		*retries = -1
+	}
+	fields := reflect.ValueOf(opts).Elem()
+	for _, name := range []string{"ReadTimeout", "WriteTimeout", "MinRetryBackoff", "MaxRetryBackoff"} {
+		if f := fields.FieldByName(name); f.IsZero() {
+			f.SetInt(-1)
+		}
+	}
+}
+
+// apply writes the tuning into a *redis.Options, *redis.ClusterOptions or
+// *redis.UniversalOptions, whose fields have the same names.
+func (t tuning) apply(opts any) {
+	fields := reflect.ValueOf(opts).Elem()
+	set := func(name string, v any) { fields.FieldByName(name).Set(reflect.ValueOf(v)) }
+	set("ContextTimeoutEnabled", true)
+	set("DialerRetries", 1)
+	set("MinIdleConns", 0) // a derived client dials when it is used
+	if t.once {
+		set("MaxRetries", -1)
+	}
+	if t.conns > 0 {
+		set("PoolSize", t.conns)
+		set("MaxIdleConns", 0)
+		set("MaxActiveConns", 0)
+		set("MaxConcurrentDials", t.conns)
+		set("PipelinePoolSize", -1)
+	}
+	if t.readTimeout > 0 {
+		set("ReadTimeout", t.readTimeout)
+	}
+	if t.buffers > 0 {
+		set("ReadBufferSize", t.buffers)
+		set("WriteBufferSize", t.buffers)
+	}
+}
+
+// OnceCmd is a command that go-redis writes at most once, on a cluster too,
+// where MaxRetries has no say.
+type OnceCmd struct{ *redis.Cmd }
+
+// Once returns the command with these arguments, for the Process method of a
+// client.
+func Once(ctx context.Context, args ...any) OnceCmd {
+	return OnceCmd{redis.NewCmd(ctx, args...)}
+}
+
+// NoRetry is what go-redis asks.
+func (OnceCmd) NoRetry() bool { return true }
+
+// dialError marks a command as surely not written: there was no connection.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// markDials makes a client's failed dials dialErrors, those of Sentinel
+// lookups and TLS handshakes too.
+func markDials(client redis.UniversalClient) {
+	if c, ok := client.(*redis.ClusterClient); ok {
+		c.OnNewNode(func(node *redis.Client) { node.AddHook(dialMarker{}) })
+		return
+	}
+	client.AddHook(dialMarker{})
+}
+
+type dialMarker struct{}
+
+func (dialMarker) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		if err != nil {
+			err = dialError{err}
+		}
+		return conn, err
+	}
+}
+
+func (dialMarker) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (dialMarker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}

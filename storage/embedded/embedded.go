@@ -1,0 +1,36 @@
+// Package embedded runs a Redis inside the process, for examples, development
+// and tests on machines that have none.
+//
+//	cfg, stop, err := embedded.Start()
+//	if err != nil {
+//		return err
+//	}
+//	defer stop()
+//	pool, err := storage.Open(cfg)
+//
+// It is https://github.com/alicebob/miniredis with a running clock, on a free
+// port of the loopback interface, so that other processes can join in. It keeps
+// everything in memory and loses it with stop. It has no BLMPOP, CONFIG,
+// keyspace notifications, sharded pub/sub, functions or ACLs; what heliograph
+// builds on those does without them there, and says so where that shows.
+package embedded
+
+import (
+	"fmt"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Start runs a server of its own and returns the configuration of a pool on it.
+// Stop ends the server and its connections; more than once is no harm.
+func Start() (cfg storage.Config, stop func(), err error) {
+	server := miniredis.NewMiniRedis()
+	server.ClockTTL(true)
+	if err := server.Start(); err != nil {
+		return storage.Config{}, nil, fmt.Errorf("embedded: %w", err)
+	}
+	return storage.Config{Redis: redis.UniversalOptions{Addrs: []string{server.Addr()}}}, server.Close, nil
+}

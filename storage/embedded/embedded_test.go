@@ -1,0 +1,46 @@
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/embedded"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { storagetest.Main(m) }
+
+func TestTheClockRuns(t *testing.T) {
+	pool := storagetest.New(t)
+	ctx := t.Context()
+	require.NoError(t, pool.Redis().Set(ctx, "k", "v", 20*time.Millisecond).Err())
+	require.Eventually(t, func() bool { return pool.Redis().Exists(ctx, "k").Val() == 0 }, 5*time.Second, time.Millisecond)
+}
+
+func TestServersDoNotSeeEachOther(t *testing.T) {
+	a, b := storagetest.New(t), storagetest.New(t)
+	require.NoError(t, a.Redis().Set(t.Context(), "k", "v", 0).Err())
+	require.Zero(t, b.Redis().Exists(t.Context(), "k").Val())
+}
+
+func Example() {
+	cfg, stop, err := embedded.Start()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer stop()
+
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	fmt.Println(pool.Redis().Incr(context.Background(), "visits").Val())
+	// Output: 1
+}

@@ -1,0 +1,225 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Pool is a Redis and our connections to it. It may be used by any number of
+// goroutines and packages at once.
+type Pool struct {
+	cfg    Config // completed
+	origin origin
+	hosted bool // the base client is the host's
+
+	mu      sync.Mutex
+	base    redis.UniversalClient // nil until used
+	async   redis.Cmdable         // nil until used
+	asyncOn redis.UniversalClient // what async runs on
+	writer  *Writer               // nil until used
+	owned   []io.Closer           // built on the pool, oldest first
+	closing bool
+	closed  chan struct{} // Close has ended
+	err     error         // what Close returned
+}
+
+// Open returns a pool on the Redis that cfg names. It validates, and does not
+// dial: a server that is away is noticed by the first command, and forgotten
+// by the next that succeeds.
+func Open(cfg Config) (*Pool, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	return &Pool{cfg: cfg, origin: configured(cfg), closed: make(chan struct{})}, nil
+}
+
+// New returns a pool on the Redis that the host's client is connected to, which
+// must be a [*redis.Client], also one of Sentinel, or a [*redis.ClusterClient].
+// The host goes on using client and closes it after the pool. Of cfg, URL and
+// Redis must be empty.
+func New(client redis.UniversalClient, cfg Config) (*Pool, error) {
+	if cfg.URL != "" || !reflect.ValueOf(cfg.Redis).IsZero() {
+		return nil, errors.New("storage: New: Config.URL and Config.Redis must be empty: the client has both")
+	}
+	from, err := hosted(client)
+	if err != nil {
+		return nil, err
+	}
+	if cfg, err = cfg.completeOurs(); err != nil {
+		return nil, err
+	}
+	return &Pool{cfg: cfg, origin: from, hosted: true, closed: make(chan struct{})}, nil
+}
+
+// Redis returns the client for every command, answered at once: the host's own
+// if the pool was made by [New]. After Close its commands return
+// [redis.ErrClosed].
+func (p *Pool) Redis() redis.UniversalClient {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.base == nil {
+		p.base = p.origin.base()
+		if p.closing && !p.hosted {
+			_ = p.base.Close()
+		}
+	}
+	return p.base
+}
+
+// Async returns the client for every command, answered later: a command returns
+// at once, and waits for its result where that is read. What many goroutines
+// ask at the same time goes to Redis together, in the order of each. It is
+// go-redis's AsyncAutoPipeline, on a client of our own; unless
+// Config.Redis.AutoPipelineOptions says more, with MaxQueuedCommands set to
+// Config.MaxQueued.
+func (p *Pool) Async() redis.Cmdable {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.async != nil {
+		return p.async
+	}
+	p.asyncOn = p.origin.derive(tuning{})
+	if p.closing {
+		_ = p.asyncOn.Close()
+	}
+	opts := redis.DefaultAutoPipelineOptions()
+	if own := p.cfg.Redis.AutoPipelineOptions; own != nil {
+		o := *own
+		opts = &o
+	}
+	if opts.MaxQueuedCommands == 0 {
+		opts.MaxQueuedCommands = p.cfg.MaxQueued
+	}
+	async, err := p.asyncOn.AsyncAutoPipelineWithOptions(opts)
+	if err != nil { // closed: every command of the plain client says so
+		p.async = p.asyncOn
+	} else {
+		p.async = async
+	}
+	return p.async
+}
+
+// Writer returns the pool's [Writer].
+func (p *Pool) Writer() *Writer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.writer == nil {
+		p.writer = newWriter(p)
+		if p.closing {
+			_ = p.writer.close()
+		}
+	}
+	return p.writer
+}
+
+// Ping asks Redis for a sign of life.
+func (p *Pool) Ping(ctx context.Context) error {
+	return Normalize(ctx, p.Redis().Ping(ctx).Err())
+}
+
+// Config returns the pool's configuration as completed, without passwords and
+// providers of credentials. Of a pool made by [New], Redis is empty.
+func (p *Pool) Config() Config { return p.cfg.withheld() }
+
+// Logger returns Config.Logger as completed.
+func (p *Pool) Logger() *slog.Logger { return p.cfg.Logger }
+
+// Stats is a snapshot of a pool.
+type Stats struct {
+	Redis redis.PoolStats // connections of the client of Pool.Redis, the host's included
+
+	Owned int // clients, workers and long reads that Close would close
+
+	Queued      int64 // writes that wait in Pool.Writer
+	QueuedBytes int64
+	Written     int64 // writes that Redis answered, since the pool was opened
+	Batches     int64 // in so many batches
+	Retried     int64 // writes that Redis surely did not carry out, tried again
+	Refused     int64 // writes that got ErrQueueFull
+}
+
+// Stats returns what the pool is doing.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Stats{Owned: len(p.owned)}
+	if p.base != nil {
+		s.Redis = *p.base.PoolStats()
+	}
+	if w := p.writer; w != nil {
+		s.Queued, s.QueuedBytes = w.queued.Load(), w.bytes.Load()
+		s.Written, s.Batches = w.stats.written.Load(), w.stats.batches.Load()
+		s.Retried, s.Refused = w.stats.retried.Load(), w.stats.refused.Load()
+	}
+	return s
+}
+
+// Own makes c part of the pool: Close closes it, before what was owned earlier.
+// What was closed by itself calls disown. On a pool that is closed Own returns
+// [ErrClosed], and c is the caller's to close.
+func (p *Pool) Own(c io.Closer) (disown func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return nil, ErrClosed
+	}
+	o := &owned{c}
+	p.owned = append(p.owned, o)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if i := slices.Index(p.owned, io.Closer(o)); i >= 0 {
+			p.owned = slices.Delete(p.owned, i, i+1)
+		}
+	}, nil
+}
+
+// owned gives a closer an identity, comparable whatever its type.
+type owned struct{ io.Closer }
+
+// Close closes what was built on the pool, newest first, then our connections,
+// and returns when nothing of ours runs. The host's client stays open. Further
+// calls wait for the first and return the same.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.closing {
+		p.mu.Unlock()
+		<-p.closed
+		return p.err
+	}
+	p.closing = true
+	built := slices.Clone(p.owned)
+	p.mu.Unlock()
+
+	var errs []error
+	for _, c := range slices.Backward(built) {
+		errs = append(errs, c.Close())
+	}
+	// What is made from here on is closed as it is made.
+	p.mu.Lock()
+	writer, asyncOn, base := p.writer, p.asyncOn, p.base
+	p.mu.Unlock()
+	if writer != nil {
+		errs = append(errs, writer.close())
+	}
+	if asyncOn != nil {
+		errs = append(errs, asyncOn.Close())
+	}
+	if base != nil && !p.hosted {
+		errs = append(errs, base.Close())
+	}
+	if p.err = errors.Join(errs...); p.err != nil {
+		p.err = fmt.Errorf("storage: close: %w", p.err)
+	}
+	close(p.closed)
+	return p.err
+}

@@ -1,0 +1,22 @@
+// Package storagetest gives tests their Redis.
+//
+//	func TestMain(m *testing.M) { storagetest.Main(m) } // fails if goroutines are left
+//
+//	func TestGreeting(t *testing.T) {
+//		pool := storagetest.New(t) // of its own, inside the process
+//		…
+//	}
+//
+//	func TestEverywhere(t *testing.T) {
+//		storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) { … })
+//	}
+//
+// [New] needs nothing but Go. [Servers] runs a suite on the embedded server and,
+// where there is one, on a private redis-server. [Start], [StartCluster] and
+// [StartSentinel] hand out real servers to kill, pause and start again. All of
+// them end with the test.
+//
+// Without redis-server on the PATH, tests that need it are skipped and say so.
+// The environment variable HELIOGRAPH_REDIS=required makes that a failure, for
+// machines that must not skip.
+package storagetest

@@ -1,0 +1,42 @@
+package storagetest
+
+import (
+	"testing"
+
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/embedded"
+)
+
+// New returns a pool on an embedded server that no other test sees.
+func New(tb testing.TB) *storage.Pool {
+	tb.Helper()
+	cfg, stop, err := embedded.Start()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(stop)
+	return Open(tb, cfg)
+}
+
+// Open returns a pool that is closed with the test.
+func Open(tb testing.TB, cfg storage.Config) *storage.Pool {
+	tb.Helper()
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return pool
+}
+
+// Servers runs suite as two subtests: "embedded", as [New] does, and "redis", on
+// a redis-server of its own.
+func Servers(t *testing.T, suite func(t *testing.T, pool *storage.Pool)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) { suite(t, New(t)) })
+	t.Run("redis", func(t *testing.T) { suite(t, Open(t, Start(t).Config())) })
+}

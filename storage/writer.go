@@ -1,0 +1,133 @@
+package storage
+
+import (
+	"hash/maphash"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Writer carries the small writes of many goroutines to Redis, each at most
+// once, in batches: one is under way, and what arrives meanwhile is the next.
+// Writes for one key are carried out in the order in which they were given.
+//
+// Every method returns at once and has done called exactly once, with what
+// Redis answered where that is a number. Done runs on the writer's goroutine,
+// or on the caller's if the write is refused, and must not block. Its error is
+//
+//   - an error reply: Redis refused the write;
+//   - that of wanted: the write was not sent, since nobody wanted it any more;
+//   - [ErrQueueFull] or [ErrClosed]: the write was not sent;
+//   - [ErrIndeterminate]: the write may have happened.
+type Writer struct {
+	client   redis.UniversalClient
+	batchers []*batcher
+	seed     maphash.Seed
+
+	maxQueued, maxBytes int64
+	queued, bytes       atomic.Int64
+	stats               writerStats
+
+	log    *slog.Logger
+	warned atomic.Int64 // when, in ns of the Unix epoch
+}
+
+type writerStats struct{ batches, written, retried, refused atomic.Int64 }
+
+// writerConns is the number of connections that a Writer may have to each
+// server of a cluster, and the number of batches that it may have under way
+// there: a server that does not answer then holds up a part of the traffic to
+// the others only. One server gets one batch at a time, by one connection.
+const writerConns = 16
+
+func newWriter(p *Pool) *Writer {
+	w := &Writer{
+		client:    p.origin.derive(tuning{once: true, conns: writerConns, buffers: 64 << 10}),
+		seed:      maphash.MakeSeed(),
+		maxQueued: int64(p.cfg.MaxQueued),
+		maxBytes:  int64(p.cfg.MaxQueuedBytes),
+		log:       p.cfg.Logger,
+	}
+	markDials(w.client)
+	n := 1
+	if _, ok := w.client.(*redis.ClusterClient); ok {
+		n = writerConns
+	}
+	for range n {
+		w.batchers = append(w.batchers, newBatcher(w))
+	}
+	return w
+}
+
+// Wanted says by its error that a write is no longer wanted. Every
+// [context.Context] does; the writer asks before it sends, and does not wait for
+// it.
+type Wanted interface{ Err() error }
+
+// Push appends elem to a list (RPUSH); done gets the length of the list.
+func (w *Writer) Push(wanted Wanted, list string, elem []byte, done func(length int64, err error)) {
+	w.add(list, write{wanted: wanted, op: opPush, elem: elem, done: done})
+}
+
+// Append adds elem to a stream that exists (XADD NOMKSTREAM), as an element of
+// an entry whose fields are named [StreamField]: elements that are written
+// together share one entry. Where there is no such stream, done gets
+// [redis.Nil].
+func (w *Writer) Append(wanted Wanted, stream string, elem []byte, done func(n int64, err error)) {
+	w.add(stream, write{wanted: wanted, op: opAppend, elem: elem, done: done})
+}
+
+// StreamField is the name of the fields of what [Writer.Append] adds.
+const StreamField = "e"
+
+// Do carries out any other command whose first argument is the key.
+func (w *Writer) Do(wanted Wanted, done func(n int64, err error), command, key string, args ...any) {
+	w.add(key, write{wanted: wanted, op: opDo, args: append([]any{command, key}, args...), done: done})
+}
+
+func (w *Writer) add(key string, wr write) {
+	if w.queued.Add(1) > w.maxQueued || w.bytes.Add(wr.size()) > w.maxBytes {
+		w.release(wr)
+		w.stats.refused.Add(1)
+		wr.done(0, ErrQueueFull)
+		return
+	}
+	b := w.batchers[0]
+	if len(w.batchers) > 1 {
+		b = w.batchers[maphash.String(w.seed, key)%uint64(len(w.batchers))]
+	}
+	if !b.add(key, wr) {
+		w.finish(wr, 0, ErrClosed)
+	}
+}
+
+// warn logs, once a minute at most, that Redis does not take writes: whoever
+// waits for one sees only that his time is up.
+func (w *Writer) warn(err error) {
+	last, now := w.warned.Load(), time.Now().UnixNano()
+	if now-last > int64(time.Minute) && w.warned.CompareAndSwap(last, now) {
+		w.log.Warn("storage: Redis takes no writes, trying again", "error", err)
+	}
+}
+
+// finish settles a write that was let in.
+func (w *Writer) finish(wr write, n int64, err error) {
+	w.release(wr)
+	wr.done(n, err)
+}
+
+func (w *Writer) release(wr write) {
+	w.queued.Add(-1)
+	w.bytes.Add(-wr.size())
+}
+
+// close waits for the batches under way, gives ErrClosed to all other writes
+// and closes the client.
+func (w *Writer) close() error {
+	for _, b := range w.batchers {
+		b.close()
+	}
+	return w.client.Close()
+}

@@ -1,0 +1,227 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// outcome is how a write ended.
+type outcome struct {
+	n   int64
+	err error
+}
+
+// outcomes collects the ends of writes.
+type outcomes chan outcome
+
+func (o outcomes) done(n int64, err error) { o <- outcome{n, err} }
+
+func TestWriterKeepsTheOrderOfEachKey(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		const writers, each = 8, 2000
+		ctx := t.Context()
+		ended := make(outcomes, writers*each)
+		var wg sync.WaitGroup
+		for i := range writers {
+			wg.Go(func() {
+				list := "list" + strconv.Itoa(i%4)
+				for j := range each {
+					pool.Writer().Push(ctx, list, fmt.Appendf(nil, "%d:%d", i, j), ended.done)
+				}
+			})
+		}
+		wg.Wait()
+		for range writers * each {
+			o := <-ended
+			require.NoError(t, o.err)
+			require.Positive(t, o.n)
+		}
+		last := map[int]int{}
+		for l := range 4 {
+			elems, err := pool.Redis().LRange(ctx, "list"+strconv.Itoa(l), 0, -1).Result()
+			require.NoError(t, err)
+			require.Len(t, elems, writers/4*each)
+			for _, e := range elems {
+				var i, j int
+				_, err := fmt.Sscanf(e, "%d:%d", &i, &j)
+				require.NoError(t, err)
+				require.Equal(t, last[i], j, "of writer %d", i)
+				last[i]++
+			}
+		}
+		stats := pool.Stats()
+		require.EqualValues(t, writers*each, stats.Written)
+		require.Less(t, stats.Batches, stats.Written/2, "many ride one batch")
+		require.Zero(t, stats.Queued)
+		require.Zero(t, stats.QueuedBytes)
+	})
+}
+
+func TestWriterTellsWhatRedisAnswers(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, 10)
+		w.Push(ctx, "l", []byte("a"), ended.done)
+		require.Equal(t, outcome{1, nil}, <-ended)
+		w.Push(ctx, "l", nil, ended.done)
+		require.Equal(t, outcome{2, nil}, <-ended)
+		w.Do(ctx, ended.done, "pexpire", "l", 60_000)
+		require.Equal(t, outcome{1, nil}, <-ended)
+		w.Do(ctx, ended.done, "pexpire", "nowhere", 60_000)
+		require.Equal(t, outcome{0, nil}, <-ended)
+
+		w.Append(ctx, "s", []byte("a"), ended.done)
+		require.Equal(t, outcome{0, redis.Nil}, <-ended, "no such stream, and none was made")
+		require.NoError(t, pool.Redis().XAdd(ctx, &redis.XAddArgs{Stream: "s", Values: []string{"x", ""}}).Err())
+		w.Append(ctx, "s", []byte("a"), ended.done)
+		require.Equal(t, outcome{0, nil}, <-ended)
+		entries, err := pool.Redis().XRange(ctx, "s", "-", "+").Result()
+		require.NoError(t, err)
+		require.Equal(t, map[string]any{storage.StreamField: "a"}, entries[1].Values)
+
+		w.Push(ctx, "s", []byte("a"), ended.done)
+		o := <-ended
+		require.ErrorContains(t, o.err, "WRONGTYPE")
+		require.NotErrorIs(t, o.err, storage.ErrIndeterminate)
+		w.Push(ctx, "l", []byte("b"), ended.done)
+		require.Equal(t, outcome{3, nil}, <-ended, "others are not harmed")
+	})
+}
+
+func TestWriterWritesHugeAndManyElements(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		ctx, ended := t.Context(), make(outcomes, 3000)
+		for range 20 {
+			pool.Writer().Push(ctx, "l", make([]byte, 1<<20), ended.done)
+		}
+		for range 2980 {
+			pool.Writer().Push(ctx, "l", []byte("x"), ended.done)
+		}
+		for range 3000 {
+			require.NoError(t, (<-ended).err)
+		}
+		require.EqualValues(t, 3000, pool.Redis().LLen(ctx, "l").Val())
+	})
+}
+
+func TestWriterTriesAgainWhatWasSurelyNotWritten(t *testing.T) {
+	srv := storagetest.Start(t)
+	var log bytes.Buffer
+	cfg := srv.Config()
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	pool := storagetest.Open(t, cfg)
+	ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, 100)
+	srv.Kill()
+	wanted, cancel := context.WithCancel(ctx)
+	w.Push(wanted, "l", []byte("not wanted"), ended.done)
+	for i := range 50 {
+		w.Push(ctx, "l", []byte(strconv.Itoa(i)), ended.done)
+	}
+	require.Eventually(t, func() bool { return pool.Stats().Retried > 0 }, 10*time.Second, time.Millisecond)
+	cancel()
+	require.Equal(t, outcome{0, context.Canceled}, <-ended)
+	srv.Restart()
+	for range 50 {
+		require.NoError(t, (<-ended).err)
+	}
+	elems := pool.Redis().LRange(ctx, "l", 0, -1).Val()
+	require.Len(t, elems, 50)
+	for i, e := range elems {
+		require.Equal(t, strconv.Itoa(i), e, "in order")
+	}
+	require.NoError(t, pool.Close())
+	require.Contains(t, log.String(), "Redis takes no writes")
+
+	t.Run("OOM", func(t *testing.T) {
+		pool := storagetest.Open(t, srv.Config())
+		w := pool.Writer()
+		require.NoError(t, pool.Redis().ConfigSet(ctx, "maxmemory", "1").Err())
+		w.Push(ctx, "oom", []byte("x"), ended.done)
+		require.Eventually(t, func() bool { return pool.Stats().Retried > 0 }, 10*time.Second, time.Millisecond)
+		require.Empty(t, ended)
+		require.NoError(t, pool.Redis().ConfigSet(ctx, "maxmemory", "0").Err())
+		require.Equal(t, outcome{1, nil}, <-ended)
+	})
+	t.Run("Close", func(t *testing.T) {
+		pool := storagetest.Open(t, srv.Config())
+		srv.Kill()
+		pool.Writer().Push(ctx, "l", nil, ended.done)
+		require.Eventually(t, func() bool { return pool.Stats().Retried > 0 }, 10*time.Second, time.Millisecond)
+		require.NoError(t, pool.Close())
+		require.Equal(t, outcome{0, storage.ErrClosed}, <-ended)
+	})
+}
+
+func TestWriterDoesNotRepeatWhatMayHaveBeenWritten(t *testing.T) {
+	srv := storagetest.Start(t)
+	cfg := srv.Config()
+	cfg.Redis.ReadTimeout = 100 * time.Millisecond
+	pool := storagetest.Open(t, cfg)
+	ctx, ended := t.Context(), make(outcomes, 10)
+	pool.Writer().Push(ctx, "l", []byte("a"), ended.done)
+	require.NoError(t, (<-ended).err)
+
+	srv.Pause()
+	pool.Writer().Push(ctx, "l", []byte("b"), ended.done)
+	o := <-ended
+	require.ErrorIs(t, o.err, storage.ErrIndeterminate)
+	require.ErrorIs(t, o.err, context.DeadlineExceeded)
+	srv.Resume()
+	pool.Writer().Push(ctx, "l", []byte("c"), ended.done)
+	require.NoError(t, (<-ended).err)
+	require.Equal(t, []string{"a", "b", "c"}, pool.Redis().LRange(ctx, "l", 0, -1).Val(), "b once")
+}
+
+func TestWriterRefusesWhatDoesNotFit(t *testing.T) {
+	srv := storagetest.Start(t)
+	for _, limit := range []func(*storage.Config){
+		func(c *storage.Config) { c.MaxQueued = 10 },
+		func(c *storage.Config) { c.MaxQueuedBytes = 1500 },
+	} {
+		cfg := srv.Config()
+		limit(&cfg)
+		pool := storagetest.Open(t, cfg)
+		ctx, ended := t.Context(), make(outcomes, 100)
+		srv.Pause()
+		for range 20 {
+			pool.Writer().Push(ctx, "l", make([]byte, 100), ended.done)
+		}
+		refused := pool.Stats().Refused
+		require.Positive(t, refused)
+		require.Less(t, refused, int64(20))
+		for range refused {
+			require.Equal(t, outcome{0, storage.ErrQueueFull}, <-ended)
+		}
+		srv.Resume()
+		for range 20 - refused {
+			require.NoError(t, (<-ended).err)
+		}
+		pool.Writer().Push(ctx, "l", nil, ended.done)
+		require.NoError(t, (<-ended).err)
+		require.NoError(t, pool.Redis().Del(ctx, "l").Err())
+	}
+}
+
+// A million writes or one: nothing is kept of keys that were written to.
+func TestWriterForgetsKeys(t *testing.T) {
+	pool := storagetest.New(t)
+	ended := make(outcomes, 1000)
+	for i := range 1000 {
+		pool.Writer().Push(t.Context(), strconv.Itoa(i), nil, ended.done)
+	}
+	for range 1000 {
+		require.NoError(t, (<-ended).err)
+	}
+	require.Eventually(t, func() bool { return storage.Lanes(pool) == 0 }, 5*time.Second, time.Millisecond)
+}
