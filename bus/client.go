@@ -1,0 +1,241 @@
+package bus
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// ClientConfig configures a [Client]. The zero value is ready to use.
+type ClientConfig struct {
+	// Site is the world whose workers are called. Empty: DefaultSite.
+	Site string
+
+	// Timeout bounds a call whose context has no deadline. 0: 30 s. Negative:
+	// nothing does.
+	Timeout time.Duration
+
+	// MaxQueue is the length of a worker's or group's queue, as this client's
+	// own calls meet it, above which further calls get ErrQueueFull. 0: 10,000.
+	MaxQueue int
+
+	// MaxPending is how many calls of this client may wait for their replies at
+	// a time. 0: 65,536. Further calls get ErrQueueFull.
+	MaxPending int
+
+	// MaxMessage is the largest arguments, in bytes as encoded. 0: 1 MiB.
+	// Larger ones get ErrTooLarge.
+	MaxMessage int
+}
+
+func (c ClientConfig) complete() (ClientConfig, error) {
+	c.Site = cmp.Or(c.Site, DefaultSite)
+	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
+	c.MaxQueue = cmp.Or(c.MaxQueue, 10_000)
+	c.MaxPending = cmp.Or(c.MaxPending, 65_536)
+	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
+	if err := checkName("ClientConfig.Site", c.Site); err != nil {
+		return c, err
+	}
+	for _, limit := range []struct {
+		name string
+		n    int
+	}{{"MaxQueue", c.MaxQueue}, {"MaxPending", c.MaxPending}, {"MaxMessage", c.MaxMessage}} {
+		if limit.n < 0 {
+			return c, fmt.Errorf("bus: ClientConfig.%s: %d is negative", limit.name, limit.n)
+		}
+	}
+	return c, nil
+}
+
+// Client calls workers. It may be used by any number of goroutines. It starts
+// nothing until its first call, and then has two goroutines and two connections
+// of its own until it is closed.
+type Client struct {
+	pool  *storage.Pool
+	cfg   ClientConfig
+	id    []byte // host:pid:uid
+	inbox inbox
+	clock *storage.Clock
+	link  link
+	noise throttle
+
+	born    time.Time
+	opening chan struct{} // holds a token while nobody opens the inbox
+	opened  atomic.Bool   // the inbox
+	closed  chan struct{}
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+	disown  func()
+
+	routes sync.Map // Address → *route
+	lastID atomic.Uint64
+	mu     sync.Mutex
+	calls  map[uint64]*call // that wait for their replies
+}
+
+// NewClient returns a client. It does not touch Redis.
+func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	id, _, _ := newID()
+	c := &Client{
+		pool: pool, cfg: cfg, id: []byte(id), clock: storage.NewClock(nil),
+		opening: make(chan struct{}, 1), closed: make(chan struct{}),
+		born: time.Now(), calls: make(map[uint64]*call),
+	}
+	c.opening <- struct{}{}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.link.log = pool.Logger().With("client", id)
+	key, err := inboxKey(pool, cfg.Site, id)
+	if err != nil {
+		return nil, err
+	}
+	c.inbox = inbox{c: c, key: key}
+	return c, nil
+}
+
+// end returns when a call that begins now gives up; zero: never.
+func (c *Client) end(ctx context.Context, now time.Time) time.Time {
+	if at, ok := ctx.Deadline(); ok {
+		return at
+	}
+	if c.cfg.Timeout < 0 {
+		return time.Time{}
+	}
+	return now.Add(c.cfg.Timeout)
+}
+
+// until is ctx with the end of a call.
+func until(ctx context.Context, end time.Time) (context.Context, context.CancelFunc) {
+	if end.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end)
+}
+
+// ready opens the inbox if that has not been done. Redis may be away for as
+// long as ctx lasts.
+func (c *Client) ready(ctx context.Context) error {
+	if c.opened.Load() {
+		return nil
+	}
+	select {
+	case <-c.opening:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closed:
+		return ErrClosed
+	}
+	defer func() { c.opening <- struct{}{} }()
+	if c.opened.Load() {
+		return nil
+	}
+	if closed(c.closed) {
+		return ErrClosed
+	}
+	disown, err := c.pool.Own(closer(func() { _ = c.Close() }))
+	if err != nil {
+		return local(err)
+	}
+	plain := c.pool.Dedicated()
+	for try := 0; ; try++ {
+		if err = c.clock.Sync(ctx, plain); err == nil {
+			if err = c.inbox.create(ctx, plain); err == nil {
+				break
+			}
+		}
+		if ctx.Err() != nil || permanent(err) {
+			break
+		}
+		c.link.lost(err)
+		select {
+		case <-ctx.Done():
+		case <-c.closed:
+			err = ErrClosed
+		case <-time.After(backoff(try)):
+			continue
+		}
+		break
+	}
+	if err != nil {
+		disown()
+		_ = plain.Close()
+		return storage.Normalize(ctx, err)
+	}
+	c.link.found()
+	c.disown = disown
+	c.tasks.Go(func() {
+		defer plain.Close()
+		c.housekeep(plain)
+	})
+	c.tasks.Go(c.inbox.read)
+	c.opened.Store(true)
+	return nil
+}
+
+// Close ends the client's calls with [ErrClosed] and returns when nothing of it
+// runs. More than once is no harm.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	first := !closed(c.closed)
+	if first {
+		close(c.closed)
+	}
+	for _, w := range c.calls {
+		w.finish(nil, ErrClosed)
+	}
+	c.mu.Unlock()
+	<-c.opening // nobody opens it any more
+	defer func() { c.opening <- struct{}{} }()
+	c.cancel()
+	c.tasks.Wait()
+	if first && c.disown != nil {
+		c.disown()
+	}
+	return nil
+}
+
+// Times of the housekeeping.
+const (
+	inboxTTL   = 30 * time.Second
+	tickTime   = time.Second     // between two looks at old calls
+	renewTime  = 2 * time.Second // between two renewals of the inbox
+	routeIdle  = time.Minute     // after which a route is forgotten
+	returnTime = 3 * time.Second // which workers take to come back after Redis has
+)
+
+// housekeep keeps the inbox alive, and looks after calls that wait for long.
+func (c *Client) housekeep(plain redis.UniversalClient) {
+	tick := time.NewTicker(tickTime)
+	defer tick.Stop()
+	renewed := time.Now()
+	for {
+		select {
+		case <-c.ctx.Done():
+			ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+			defer cancel()
+			if c.link.settled(0) {
+				_ = plain.Del(ctx, c.inbox.key).Err()
+			}
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, storage.BlockTime)
+		if time.Since(renewed) >= renewTime && c.clock.Sync(ctx, plain) == nil && c.inbox.create(ctx, plain) == nil {
+			renewed = time.Now()
+		}
+		c.look(ctx, plain)
+		cancel()
+	}
+}

@@ -1,0 +1,92 @@
+package bus
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// callContext is the context of a handler. It makes its timer when somebody
+// first waits for it: few handlers do, and a timer with its channel and its place
+// in the parent would be a tenth of the cost of a call.
+type callContext struct {
+	parent   context.Context // the worker's
+	deadline time.Time       // zero: none
+	header   Header
+
+	mu     sync.Mutex
+	real   context.Context // once somebody waited
+	cancel context.CancelFunc
+	over   bool
+}
+
+func (c *callContext) Deadline() (time.Time, bool) {
+	return c.deadline, !c.deadline.IsZero()
+}
+
+func (c *callContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.real == nil {
+		if c.deadline.IsZero() {
+			c.real, c.cancel = context.WithCancel(c.parent)
+		} else {
+			c.real, c.cancel = context.WithDeadline(c.parent, c.deadline)
+		}
+		if c.over {
+			c.cancel()
+		}
+	}
+	return c.real.Done()
+}
+
+func (c *callContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.real != nil:
+		return c.real.Err()
+	case c.over:
+		return context.Canceled
+	case c.parent.Err() != nil:
+		return c.parent.Err()
+	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// Value asks the real context once there is one: that is how package context
+// finds it, and hangs children onto it without a goroutine.
+func (c *callContext) Value(key any) any {
+	if key == (headerKey{}) {
+		return c.header
+	}
+	c.mu.Lock()
+	from := c.real
+	c.mu.Unlock()
+	if from == nil {
+		from = c.parent
+	}
+	return from.Value(key)
+}
+
+// end cancels the context.
+func (c *callContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
+// headerKey is the key of a handler's Header.
+type headerKey struct{}
+
+// HeaderFrom returns what the caller sent beside the arguments, in the context
+// of a handler. It may be nil and must not be changed.
+func HeaderFrom(ctx context.Context) Header {
+	h, _ := ctx.Value(headerKey{}).(Header)
+	return h
+}

@@ -1,0 +1,114 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+var (
+	// ErrNoWorkers is the error of a call that nobody serves. It was not run.
+	ErrNoWorkers = errors.New("no workers")
+	// ErrWorkerLost is the error of a call that was taken by a worker that is
+	// no longer alive. It may have been run.
+	ErrWorkerLost = errors.New("worker lost")
+	// ErrQueueFull is the error of a call that was not sent because
+	// ClientConfig.MaxQueue calls wait in the queue, or ClientConfig.MaxPending
+	// in this client, or because the pool's writer is full.
+	ErrQueueFull = errors.New("queue full")
+	// ErrTooLarge is the error of arguments over ClientConfig.MaxMessage.
+	ErrTooLarge = errors.New("message too large")
+	// ErrClosed is the error of a client that was closed.
+	ErrClosed = errors.New("client is closed")
+)
+
+// Code says what kind of error a worker answered. A Code is itself an error, so
+// that errors.Is(err, bus.CodeFailed) tells, and a handler may return one of its
+// own, with or without a text (see [Errorf]):
+//
+//	const NotFound bus.Code = "not_found"
+type Code string
+
+// The codes of this package. A handler that returns one of them, or an error
+// that it got from another worker with one of them, is answered for with
+// CodeFailed: the code is about this call alone.
+const (
+	CodeUnknownMethod Code = "unknown_method" // the worker has no such method
+	CodeBadArguments  Code = "bad_arguments"  // they could not be decoded; the handler was not run
+	CodeFailed        Code = "failed"         // the handler returned an error
+	CodePanic         Code = "panic"          // the handler panicked; the worker's log has the stack
+	CodeBadResult     Code = "bad_result"     // the result could not be encoded, or was too large
+	CodeStopped       Code = "stopped"        // the worker stopped before the handler was begun or had ended
+)
+
+func (c Code) Error() string { return string(c) }
+
+func (c Code) reserved() bool {
+	switch c {
+	case CodeUnknownMethod, CodeBadArguments, CodeFailed, CodePanic, CodeBadResult, CodeStopped, "":
+		return true
+	}
+	return false
+}
+
+// Error is what a worker answered in place of a result.
+type Error struct {
+	Code   Code
+	Text   string
+	Method string
+	Worker string // its id
+}
+
+func (e *Error) Error() string {
+	s := "bus: " + e.Method + ": " + string(e.Code)
+	if e.Text != "" {
+		s += ": " + e.Text
+	}
+	if e.Worker != "" {
+		s += " (" + e.Worker + ")"
+	}
+	return s
+}
+
+// Is matches the error's Code.
+func (e *Error) Is(target error) bool {
+	code, ok := target.(Code)
+	return ok && code == e.Code
+}
+
+// Errorf returns an error for a handler to return: the caller gets an [*Error]
+// with this code and text.
+func Errorf(code Code, format string, args ...any) error {
+	return &Error{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// failure is the code and text that answer an error of a handler.
+func failure(err error) (Code, string) {
+	var code Code
+	var coded *Error
+	if errors.As(err, &coded) && !coded.Code.reserved() {
+		if err == error(coded) {
+			return coded.Code, coded.Text
+		}
+		return coded.Code, err.Error()
+	}
+	if errors.As(err, &code) && !code.reserved() {
+		if err == error(code) {
+			return code, ""
+		}
+		return code, err.Error()
+	}
+	return CodeFailed, err.Error()
+}
+
+// local translates what storage says of a write that did not happen.
+func local(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrQueueFull):
+		return fmt.Errorf("%w: %w", ErrQueueFull, err)
+	case errors.Is(err, storage.ErrClosed):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}

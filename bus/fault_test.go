@@ -1,0 +1,377 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// load calls add at a group from many goroutines until it is stopped, and sorts
+// the ends of the calls.
+type load struct {
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+	good   atomic.Int64
+	wrong  atomic.Int64
+	mu     sync.Mutex
+	errors map[string]int
+}
+
+func startLoad(c *bus.Client, callers int, timeout time.Duration) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{stop: cancel, errors: make(map[string]int)}
+	for i := range callers {
+		l.wg.Go(func() {
+			for j := 0; ctx.Err() == nil; j++ {
+				callCtx, cancel := context.WithTimeout(context.Background(), timeout)
+				sum, err := bus.Call(callCtx, c, bus.Group("calc"), Add, AddArgs{i, j})
+				cancel()
+				switch {
+				case err != nil:
+					l.mu.Lock()
+					l.errors[err.Error()]++
+					l.mu.Unlock()
+				case sum != i+j:
+					l.wrong.Add(1)
+				default:
+					l.good.Add(1)
+				}
+			}
+		})
+	}
+	return l
+}
+
+// end stops the load and returns the errors that it met.
+func (l *load) end() map[string]int {
+	l.stop()
+	l.wg.Wait()
+	return l.errors
+}
+
+// progress waits for so many more good calls.
+func (l *load) progress(t testing.TB, n int64) {
+	t.Helper()
+	want := l.good.Load() + n
+	require.Eventually(t, func() bool { return l.good.Load() >= want }, patience, time.Millisecond, "no progress: %v", l.errors)
+}
+
+// Workers are replaced one after the other, as in a rolling deployment, while
+// others call: no call is lost, none is refused, none waits for its deadline.
+func TestCleanRestartsLoseNoCall(t *testing.T) {
+	restarts := 500
+	if testing.Short() {
+		restarts = 50
+	}
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, storagetest.Open(t, pool.Config()), bus.ClientConfig{})
+		old := start(t, pool, bus.WorkerConfig{})
+		l := startLoad(c, 32, patience)
+		for i := range restarts {
+			next := start(t, pool, bus.WorkerConfig{Serial: i%5 == 0})
+			l.progress(t, 10)
+			require.NoError(t, old.end())
+			old = next
+		}
+		require.Empty(t, l.end())
+		require.Zero(t, l.wrong.Load())
+		t.Logf("%d calls over %d restarts", l.good.Load(), restarts)
+	})
+}
+
+// A million calls, of which every tenth caller walks away, leave nothing.
+func TestAMillionCallsLeaveNoKeyBehind(t *testing.T) {
+	calls := int64(1_000_000)
+	if testing.Short() {
+		calls /= 20
+	}
+	pool := storagetest.Open(t, storagetest.Start(t).Config())
+	ctx := t.Context()
+	workers := []*running{start(t, pool, bus.WorkerConfig{}), start(t, pool, bus.WorkerConfig{})}
+	c := client(t, storagetest.Open(t, pool.Config()), bus.ClientConfig{})
+	var left, good, abandoned atomic.Int64
+	left.Store(calls)
+	var wg sync.WaitGroup
+	for range 128 {
+		wg.Go(func() {
+			for n := left.Add(-1); n >= 0; n = left.Add(-1) {
+				if n%10 != 0 {
+					if _, err := bus.Call(ctx, c, bus.Group("calc"), Add, AddArgs{1, 2}); err != nil {
+						t.Error(err)
+						return
+					}
+					good.Add(1)
+					continue
+				}
+				gone, cancel := context.WithTimeout(ctx, time.Duration(n%500)*time.Microsecond)
+				_, err := bus.Call(gone, c, bus.Group("calc"), Add, AddArgs{1, 2})
+				cancel()
+				if err == nil {
+					good.Add(1)
+				} else if abandoned.Add(1); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, calls, good.Load()+abandoned.Load())
+	t.Logf("%d answered, %d abandoned", good.Load(), abandoned.Load())
+	for _, key := range keysOf(t, pool) {
+		require.Eventually(t, func() bool { return pool.Redis().PTTL(ctx, key).Val() != -1 }, patience, time.Millisecond, key)
+	}
+	for _, w := range workers {
+		require.NoError(t, w.end())
+	}
+	require.NoError(t, c.Close())
+	require.Empty(t, keysOf(t, pool))
+}
+
+// Redis is killed and started again, empty, while calls are made.
+func TestWorkersSurviveRestartsOfRedis(t *testing.T) {
+	restarts := 10
+	if testing.Short() {
+		restarts = 2
+	}
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	workers := []*running{start(t, pool, bus.WorkerConfig{}), start(t, pool, bus.WorkerConfig{})}
+	c := client(t, storagetest.Open(t, srv.Config()), bus.ClientConfig{})
+	l := startLoad(c, 32, time.Second)
+	l.progress(t, 1000)
+	before := runtime.NumGoroutine()
+	for range restarts {
+		srv.Restart()
+		l.progress(t, 1000)
+		for _, w := range workers { // none is lost
+			var err error
+			require.Eventually(t, func() bool {
+				_, err = bus.Call(t.Context(), c, bus.Direct(w.ID()), Name, "")
+				return err == nil
+			}, patience, 10*time.Millisecond)
+		}
+	}
+	t.Logf("%d calls, errors %v", l.good.Load(), l.errors)
+	for text := range l.end() {
+		require.True(t, strings.HasSuffix(text, "context deadline exceeded"), "the request or the reply went with Redis: %s", text)
+	}
+	require.Zero(t, l.wrong.Load())
+	require.LessOrEqual(t, runtime.NumGoroutine(), before+10)
+	for _, w := range workers {
+		require.NoError(t, w.end())
+	}
+}
+
+func TestRedisMayComeLater(t *testing.T) {
+	srv := storagetest.Start(t)
+	srv.Kill()
+	pool := storagetest.Open(t, srv.Config())
+	w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
+	require.NoError(t, err)
+	bus.Handle(w, Add, func(_ context.Context, a AddArgs) (int, error) { return a.A + a.B, nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	c := client(t, pool, bus.ClientConfig{})
+	short, cancelShort := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancelShort()
+	_, err = bus.Call(short, c, bus.Group("calc"), Add, AddArgs{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{1, 2})
+		answered <- err
+	}()
+	srv.Restart()
+	require.NoError(t, <-answered)
+
+	// It goes for good: the worker and the client can be stopped all the same.
+	srv.Kill()
+	cancel()
+	require.NoError(t, <-ended)
+	require.NoError(t, c.Close())
+	idle, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
+	require.NoError(t, err)
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.NoError(t, idle.Run(ctx))
+}
+
+func TestWrongCredentialsAreSaidAtOnce(t *testing.T) {
+	srv := storagetest.Start(t, "--requirepass", "s3cr3t")
+	cfg := srv.Config()
+	cfg.Redis.Password = "wr0ng"
+	pool := storagetest.Open(t, cfg)
+	w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
+	require.NoError(t, err)
+	err = w.Run(t.Context())
+	require.ErrorContains(t, err, "WRONGPASS")
+	require.NotContains(t, err.Error(), "wr0ng")
+	_, err = bus.Call(t.Context(), client(t, pool, bus.ClientConfig{}), bus.Group("calc"), Add, AddArgs{})
+	require.ErrorContains(t, err, "WRONGPASS")
+}
+
+// The connections on which replies are read are cut again and again: every
+// reply arrives all the same.
+func TestRepliesSurviveTheirConnection(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	start(t, pool, bus.WorkerConfig{})
+	c := client(t, storagetest.Open(t, srv.Config()), bus.ClientConfig{})
+	l := startLoad(c, 32, patience)
+	killed := 0
+	for killed < 50 {
+		l.progress(t, 100)
+		killed += kill(t, pool, "cmd=xread")
+	}
+	require.Empty(t, l.end())
+	require.Zero(t, l.wrong.Load())
+}
+
+// kill cuts the connections whose line in CLIENT LIST holds a text.
+func kill(t testing.TB, pool *storage.Pool, text string) (n int) {
+	ctx := context.Background()
+	list, err := pool.Redis().ClientList(ctx).Result()
+	require.NoError(t, err)
+	for line := range strings.Lines(list) {
+		if strings.Contains(line, text) {
+			id, _, _ := strings.Cut(strings.TrimPrefix(line, "id="), " ")
+			if pool.Redis().ClientKillByFilter(ctx, "id", id).Err() == nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// workerProcess, as an environment variable, makes the test binary a worker on
+// the Redis at that address.
+const workerProcess = "HELIOGRAPH_TEST_WORKER"
+
+func init() {
+	addr := os.Getenv(workerProcess)
+	if addr == "" {
+		return
+	}
+	pool, err := storage.Open(storage.Config{Redis: redis.UniversalOptions{Addrs: []string{addr}}})
+	if err == nil {
+		var w *bus.Worker
+		if w, err = bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Concurrency: 1, Lease: 2 * time.Second}); err == nil {
+			bus.Handle(w, bus.NewMethod[struct{}, struct{}]("hang"), func(ctx context.Context, _ struct{}) (struct{}, error) {
+				fmt.Println("taken")
+				<-ctx.Done()
+				return struct{}{}, nil
+			})
+			err = w.Run(context.Background())
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// A worker process dies with a call in its hands and another in its queue: the
+// first caller is told that its call may have been run, the second that it was
+// not, long before their deadlines.
+func TestCallersOfAWorkerThatIsKilledAreTold(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	c := client(t, pool, bus.ClientConfig{Timeout: 10 * time.Minute})
+	proc := exec.Command(os.Args[0])
+	proc.Env = append(os.Environ(), workerProcess+"="+srv.Addr())
+	proc.Stderr = os.Stderr
+	out, err := proc.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, proc.Start())
+	defer func() { _ = proc.Process.Kill(); _ = proc.Wait() }()
+	require.Eventually(t, func() bool {
+		workers, err := c.Workers(t.Context(), "calc")
+		return err == nil && len(workers) == 1
+	}, patience, time.Millisecond)
+
+	hang := bus.NewMethod[struct{}, struct{}]("hang")
+	ends := make([]chan error, 2)
+	for i := range ends {
+		ends[i] = make(chan error, 1)
+		go func() {
+			_, err := bus.Call(context.Background(), c, bus.Group("calc"), hang, struct{}{})
+			ends[i] <- err
+		}()
+		if i == 0 {
+			_, err := out.Read(make([]byte, 5))
+			require.NoError(t, err)
+		}
+	}
+	require.Eventually(t, func() bool { return pool.Redis().LLen(t.Context(), "bus:{local:calc}:queue").Val() == 1 }, patience, time.Millisecond)
+	require.NoError(t, proc.Process.Kill())
+	require.ErrorIs(t, <-ends[0], bus.ErrWorkerLost)
+	require.ErrorIs(t, <-ends[1], bus.ErrNoWorkers)
+	_, err = bus.Call(t.Context(), c, bus.Group("calc"), hang, struct{}{})
+	require.ErrorIs(t, err, bus.ErrNoWorkers)
+	require.Zero(t, pool.Redis().LLen(t.Context(), "bus:{local:calc}:queue").Val())
+}
+
+func TestCallsOnACluster(t *testing.T) {
+	cluster := storagetest.StartCluster(t)
+	pool := storagetest.Open(t, cluster.Config())
+	var workers []*running
+	for i := range 6 { // types in all slots
+		workers = append(workers, start(t, pool, bus.WorkerConfig{Type: fmt.Sprint("calc", i)}))
+	}
+	c := client(t, storagetest.Open(t, cluster.Config()), bus.ClientConfig{})
+	var wg sync.WaitGroup
+	for i, w := range workers {
+		for range 4 {
+			wg.Go(func() {
+				for range 100 {
+					if sum, err := bus.Call(t.Context(), c, bus.Group(fmt.Sprint("calc", i)), Add, AddArgs{1, 2}); err != nil || sum != 3 {
+						t.Error(sum, err)
+					}
+					if _, err := bus.Call(t.Context(), c, bus.Direct(w.ID()), Add, AddArgs{1, 2}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	_, err := bus.Call(t.Context(), c, bus.Group("nobody"), Add, AddArgs{})
+	require.ErrorIs(t, err, bus.ErrNoWorkers)
+	all, err := c.Workers(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, all, 6)
+	for _, w := range workers {
+		require.NoError(t, w.end())
+	}
+}
+
+func TestCallsSurviveAFailover(t *testing.T) {
+	sentinel := storagetest.StartSentinel(t)
+	pool := storagetest.Open(t, sentinel.Config())
+	w := start(t, pool, bus.WorkerConfig{})
+	c := client(t, storagetest.Open(t, sentinel.Config()), bus.ClientConfig{})
+	l := startLoad(c, 16, time.Second)
+	l.progress(t, 100)
+	old := sentinel.Primary()
+	old.Kill()
+	require.Eventually(t, func() bool { return sentinel.Primary() != old }, patience, 10*time.Millisecond)
+	l.progress(t, 1000)
+	for text := range l.end() {
+		require.True(t, strings.HasSuffix(text, "context deadline exceeded"), text)
+	}
+	require.NoError(t, w.end())
+}

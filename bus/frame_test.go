@@ -1,0 +1,85 @@
+package bus_test
+
+import (
+	"encoding/hex"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/heliograph/heliograph/bus"
+)
+
+// requestFrame is a request as any msgpack library writes it.
+func requestFrame(tb testing.TB, elems ...any) []byte {
+	frame, err := msgpack.Marshal(append([]any{1, 7, "host:1:abc", "add", 1, 1763667541000, 1763667571000, map[string]string{"k": "v"}, []byte("{}")}, elems...))
+	require.NoError(tb, err)
+	return frame
+}
+
+func replyFrame(tb testing.TB, elems ...any) []byte {
+	frame, err := msgpack.Marshal(append([]any{1, 0, 7, "calc:host:1:abc", "failed", "text", 0, nil, []byte{0xc0}}, elems...))
+	require.NoError(tb, err)
+	return frame
+}
+
+// Frames are msgpack that others can write and read; what a later version adds
+// behind is skipped.
+func TestFramesAreMsgPack(t *testing.T) {
+	for _, frame := range [][]byte{requestFrame(t), requestFrame(t, "later", map[string]any{"x": 1})} {
+		again, err := bus.UnpackRequest(frame)
+		require.NoError(t, err)
+		var elems []any
+		require.NoError(t, msgpack.Unmarshal(again, &elems))
+		require.EqualValues(t, []any{int8(1), int8(7), "host:1:abc", "add", int8(1), uint64(1763667541000), uint64(1763667571000), map[string]any{"k": "v"}, []byte("{}")}, elems)
+	}
+	for _, frame := range [][]byte{replyFrame(t), replyFrame(t, "later")} {
+		again, err := bus.UnpackReply(frame)
+		require.NoError(t, err)
+		var elems []any
+		require.NoError(t, msgpack.Unmarshal(again, &elems))
+		require.EqualValues(t, []any{int8(1), int8(0), int8(7), "calc:host:1:abc", "failed", "text", int8(0), nil, []byte{0xc0}}, elems)
+	}
+}
+
+func TestFramesThatAreNone(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                               "ends too early",
+		"00":                             "byte 0x0 does not begin a frame",
+		"98010000000000000000":           "8 elements, want 9",
+		"9902":                           "version 2 is not 1",
+		"9901ff":                         "byte 0xff where a whole number is expected",
+		"9901d0ff":                       "byte 0xd0 where a whole number is expected",
+		"990101dbffffffff":               "ends too early",
+		"990101a0a009":                   "unknown codec 9",
+		"990101a0a0000000df0fffffff":     "ends too early",
+		"990101a0a0000000c0c0c0":         "more than one frame",
+		"9a0101a0a0000000c0c0":           "ends too early",
+		"9a0101a0a0000000c0c0dd7fffffff": "ends too early",
+	} {
+		frame, err := hex.DecodeString(text)
+		require.NoError(t, err)
+		_, err = bus.UnpackRequest(frame)
+		require.ErrorContains(t, err, want, text)
+	}
+	_, err := bus.UnpackReply([]byte{0x99, 1, 5})
+	require.ErrorContains(t, err, "kind 5 is not a reply")
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add(requestFrame(f))
+	f.Add(requestFrame(f, "later"))
+	f.Add(replyFrame(f))
+	f.Add([]byte{0xdd, 0x7f, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, unpack := range []func([]byte) ([]byte, error){bus.UnpackRequest, bus.UnpackReply} {
+			again, err := unpack(data)
+			if err != nil {
+				continue
+			}
+			twice, err := unpack(again)
+			require.NoError(t, err, "what was read can be written and read")
+			require.Len(t, twice, len(again)) // maps have no order
+		}
+	})
+}

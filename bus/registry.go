@@ -1,0 +1,259 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// DefaultSite is the site of clients and workers that name none.
+const DefaultSite = "local"
+
+// queueTTL is the time to live of queues and of the registry of a type, which
+// living workers renew.
+const queueTTL = time.Minute
+
+// WorkerInfo is what the registry knows of a worker.
+type WorkerInfo struct {
+	ID      string    `json:"id"` // type:host:pid:uid
+	Site    string    `json:"site"`
+	Type    string    `json:"type"`
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"` // of Redis's clock
+}
+
+// keys are the names of what a type keeps in Redis, all in one slot of a
+// cluster:
+//
+//	bus:{site:type}:queue        list    the calls to the group
+//	bus:{site:type}:queue:<id>   list    the calls to one worker
+//	bus:{site:type}:alive        zset    worker id → end of its lease, Redis ms
+//	bus:{site:type}:info:<id>    string  WorkerInfo as JSON
+type keys struct{ base string }
+
+func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
+	base, err := pool.Key("bus", storage.HashTag(site, typ))
+	return keys{base}, err
+}
+
+func (k keys) queue() string             { return k.base + ":queue" }
+func (k keys) ownQueue(id string) string { return k.base + ":queue:" + id }
+func (k keys) alive() string             { return k.base + ":alive" }
+func (k keys) info(id string) string     { return k.base + ":info:" + id }
+
+// typesKey is the zset of a site's types and the ends of their leases.
+func typesKey(pool *storage.Pool, site string) (string, error) {
+	return pool.Key("bus", storage.HashTag(site), "types")
+}
+
+// inboxKey is the stream of a client's replies.
+func inboxKey(pool *storage.Pool, site, client string) (string, error) {
+	return pool.Key("bus", storage.HashTag(site, "inbox", client))
+}
+
+// newID returns host:pid:uid, different each time, and its parts.
+func newID() (id, host string, pid int) {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unknown"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r == ':' || storage.CheckName(string(r)) != nil {
+			return '-'
+		}
+		return r
+	}, host)
+	pid = os.Getpid()
+	return host + ":" + strconv.Itoa(pid) + ":" + strings.ToLower(rand.Text()[:8]), host, pid
+}
+
+// lease is a worker's entry in the registry. It talks to Redis over a
+// connection of its own, so that no traffic can starve it.
+type lease struct {
+	client redis.UniversalClient
+	clock  *storage.Clock
+	keys   keys
+	types  string // key
+	info   WorkerInfo
+	term   time.Duration
+	link   *link
+}
+
+// enter makes the worker known, however long Redis is away.
+func (l *lease) enter(ctx context.Context) error {
+	for try := 0; ; try++ {
+		err := l.clock.Sync(ctx, l.client)
+		if err == nil {
+			l.info.Started = l.clock.Now()
+			err = l.renew(ctx)
+		}
+		switch {
+		case err == nil:
+			l.link.found()
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case permanent(err):
+			return err
+		}
+		l.link.lost(err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(backoff(try)):
+		}
+	}
+}
+
+// keep renews the lease three times a term, and when asked, until stop is
+// closed.
+func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}) {
+	for try, pause := 0, l.term/3; ; {
+		select {
+		case <-stop:
+			return
+		case <-now:
+		case <-time.After(pause):
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), l.term/3)
+		err := l.renew(ctx)
+		cancel()
+		if err != nil {
+			l.link.lost(err)
+			pause = min(backoff(try), l.term/3)
+			try++
+			continue
+		}
+		l.link.found()
+		try, pause = 0, l.term/3
+	}
+}
+
+// renew enters the worker, or keeps it entered for another term.
+func (l *lease) renew(ctx context.Context) error {
+	if err := l.clock.Sync(ctx, l.client); err != nil {
+		return err
+	}
+	info, err := storage.JSON.Marshal(l.info)
+	if err != nil {
+		return err
+	}
+	now := l.clock.Now()
+	end := redis.Z{Score: float64(now.Add(l.term).UnixMilli()), Member: l.info.ID}
+	// In one transaction, so that no key is ever without a time to live.
+	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		tx.ZRemRangeByScore(ctx, l.keys.alive(), "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
+		tx.ZAdd(ctx, l.keys.alive(), end)
+		tx.PExpire(ctx, l.keys.alive(), max(queueTTL, 2*l.term))
+		tx.Set(ctx, l.keys.info(l.info.ID), info, l.term)
+		tx.PExpire(ctx, l.keys.queue(), queueTTL)
+		tx.PExpire(ctx, l.keys.ownQueue(l.info.ID), queueTTL)
+		return nil
+	})
+	if err != nil {
+		return storage.Normalize(ctx, err)
+	}
+	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		tx.ZAdd(ctx, l.types, redis.Z{Score: end.Score, Member: l.info.Type})
+		tx.PExpire(ctx, l.types, max(queueTTL, 2*l.term))
+		return nil
+	})
+	return storage.Normalize(ctx, err)
+}
+
+// end takes the worker out of the registry.
+func (l *lease) end(ctx context.Context) error {
+	var left *redis.IntCmd
+	_, err := l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		tx.ZRem(ctx, l.keys.alive(), l.info.ID)
+		tx.Del(ctx, l.keys.info(l.info.ID))
+		left = tx.ZCard(ctx, l.keys.alive())
+		return nil
+	})
+	if err == nil && left.Val() == 0 {
+		// A worker that has joined since enters the type again with its next beat.
+		err = l.client.ZRem(ctx, l.types, l.info.Type).Err()
+	}
+	return storage.Normalize(ctx, err)
+}
+
+// Workers returns the living workers of a type, or of all types of the site if
+// typ is empty, by id. Those of types that begin with "kw." are left out of all.
+func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
+	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
+	defer cancel()
+	types := []string{typ}
+	if typ == "" {
+		key, err := typesKey(c.pool, c.cfg.Site)
+		if err != nil {
+			return nil, err
+		}
+		if types, err = c.pool.Redis().ZRange(ctx, key, 0, -1).Result(); err != nil {
+			return nil, fmt.Errorf("bus: workers: %w", storage.Normalize(ctx, err))
+		}
+		types = slices.DeleteFunc(types, func(t string) bool { return strings.HasPrefix(t, reservedPrefix) })
+	} else if err := checkName("type", typ); err != nil {
+		return nil, err
+	}
+	var all []WorkerInfo
+	for _, t := range types {
+		workers, err := c.workersOf(ctx, t)
+		if err != nil {
+			return nil, fmt.Errorf("bus: workers of type %s: %w", t, err)
+		}
+		all = append(all, workers...)
+	}
+	slices.SortFunc(all, func(a, b WorkerInfo) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error) {
+	k, err := typeKeys(c.pool, c.cfg.Site, typ)
+	if err != nil {
+		return nil, err
+	}
+	rdb := c.pool.Redis()
+	ids, err := rdb.ZRange(ctx, k.alive(), 0, -1).Result()
+	if err != nil || len(ids) == 0 {
+		return nil, storage.Normalize(ctx, err)
+	}
+	infoKeys := make([]string, len(ids))
+	for i, id := range ids {
+		infoKeys[i] = k.info(id)
+	}
+	// The info lives exactly as long as the lease.
+	infos, err := rdb.MGet(ctx, infoKeys...).Result()
+	if err != nil {
+		return nil, storage.Normalize(ctx, err)
+	}
+	var workers []WorkerInfo
+	for i, info := range infos {
+		text, ok := info.(string)
+		if !ok {
+			continue
+		}
+		w := WorkerInfo{}
+		if err := storage.JSON.Unmarshal([]byte(text), &w); err != nil {
+			return nil, fmt.Errorf("%s: %w", infoKeys[i], err)
+		}
+		workers = append(workers, w)
+	}
+	return workers, nil
+}
+
+// permanent reports whether an error of Redis is about who we are, which
+// waiting does not mend.
+func permanent(err error) bool {
+	return redis.IsAuthError(err) || redis.IsPermissionError(err) || errors.Is(err, storage.ErrClosed)
+}

@@ -1,0 +1,249 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// How long "somebody is alive" is believed, when it is asked again in the
+// background, how long a full queue is left alone, and how long the time to live
+// of a queue needs no renewal by its callers.
+const (
+	trustTime   = time.Second
+	refreshTime = trustTime / 2
+	fullTime    = 100 * time.Millisecond
+	touchTime   = 100 * time.Millisecond
+)
+
+// route is what a client knows of an address.
+type route struct {
+	c     *Client
+	to    Address
+	keys  keys
+	queue string // key
+
+	// Times of the client's age, in ns.
+	used  atomic.Int64
+	alive atomic.Int64 // until when somebody is taken to be alive
+	full  atomic.Int64 // until when calls are refused
+
+	mu       sync.Mutex
+	question *question     // under way
+	touched  time.Duration // when the queue was last given a time to live
+	touching bool          // it will be, a little later
+}
+
+// question is one look at the registry, which many calls may wait for.
+type question struct {
+	done  chan struct{}
+	alive int64
+	err   error
+}
+
+// route returns the route to an address.
+func (c *Client) route(to Address, now time.Time) (*route, error) {
+	if known, ok := c.routes.Load(to); ok {
+		r := known.(*route)
+		r.used.Store(int64(c.age(now)))
+		return r, nil
+	}
+	if err := to.check(); err != nil {
+		return nil, err
+	}
+	k, err := typeKeys(c.pool, c.cfg.Site, to.typ)
+	if err != nil {
+		return nil, err
+	}
+	r := &route{c: c, to: to, keys: k, queue: k.queue()}
+	if to.id != "" {
+		r.queue = k.ownQueue(to.id)
+	}
+	r.used.Store(int64(c.age(now)))
+	known, _ := c.routes.LoadOrStore(to, r)
+	return known.(*route), nil
+}
+
+// age is a time as routes keep it.
+func (c *Client) age(now time.Time) time.Duration { return now.Sub(c.born) }
+
+// open returns nil twice if a call may be sent at once: the queue is not full
+// and somebody was alive within the last second. If wait is not nil, it depends
+// on the answer to that question.
+func (r *route) open(now time.Time) (wait *question, err error) {
+	age := int64(r.c.age(now))
+	if age < r.full.Load() {
+		return nil, fmt.Errorf("%w: more than %d calls wait", ErrQueueFull, r.c.cfg.MaxQueue)
+	}
+	left := r.alive.Load() - age
+	if left > int64(trustTime-refreshTime) {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.question == nil {
+		r.ask()
+	}
+	if left > 0 {
+		return nil, nil
+	}
+	return r.question, nil
+}
+
+// admit waits until a call may be sent, or returns why it may not. That nobody
+// is alive is never remembered.
+func (r *route) admit(ctx context.Context) error {
+	for {
+		q, err := r.open(time.Now())
+		if q == nil {
+			return err
+		}
+		if err := r.c.pause(ctx, q.done, nil); err != nil {
+			return err
+		}
+		var reply redis.Error
+		switch {
+		case errors.As(q.err, &reply):
+			return q.err
+		case q.err == nil && q.alive > 0:
+			continue
+		case q.err == nil && r.c.link.settled(returnTime):
+			return ErrNoWorkers
+		}
+		// Redis is away, or has just come back and its workers have not yet.
+		if err := r.c.pause(ctx, nil, time.After(backoff(1))); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for one of two channels. It ends early, with an error, when ctx
+// ends or the client is closed.
+func (c *Client) pause(ctx context.Context, done <-chan struct{}, after <-chan time.Time) error {
+	select {
+	case <-done:
+	case <-after:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closed:
+		return ErrClosed
+	}
+	return nil
+}
+
+// ask looks into the registry without waiting. The lock is held.
+func (r *route) ask() {
+	q := &question{done: make(chan struct{})}
+	r.question = q
+	answered := func(n int64, err error) {
+		q.alive, q.err = n, err
+		if err == nil && n > 0 {
+			r.alive.Store(int64(r.c.age(time.Now()) + trustTime))
+		}
+		r.mu.Lock()
+		r.question = nil
+		r.mu.Unlock()
+		close(q.done)
+	}
+	command, key, args := r.census()
+	go r.c.pool.Writer().Do(lasting(storage.BlockTime), answered, command, key, args...)
+}
+
+// lasting is a [storage.Wanted] for so long.
+func lasting(d time.Duration) storage.Wanted { return expiry(time.Now().Add(d)) }
+
+type expiry time.Time
+
+func (e expiry) Err() error {
+	if time.Now().After(time.Time(e)) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// census is the command that counts who lives at the address.
+func (r *route) census() (command, key string, args []any) {
+	if r.to.id != "" {
+		return "exists", r.keys.info(r.to.id), nil // lives as long as the lease
+	}
+	now := strconv.FormatInt(r.c.clock.Now().UnixMilli(), 10)
+	return "zcount", r.keys.alive(), []any{now, "+inf"}
+}
+
+// pushed learns from the length of the queue behind a call.
+func (r *route) pushed(length int64, err error) {
+	switch {
+	case err != nil:
+	case length > int64(r.c.cfg.MaxQueue):
+		r.full.Store(int64(r.c.age(time.Now()) + fullTime))
+	case length == 1:
+		r.touch()
+	}
+}
+
+// touch gives the queue a time to live, at once or, if that was done a moment
+// ago, a little later: when the workers keep up, every call makes the queue
+// anew.
+func (r *route) touch() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.touching {
+		return
+	}
+	r.touching = true
+	time.AfterFunc(max(0, r.touched+touchTime-r.c.age(time.Now())), func() {
+		r.mu.Lock()
+		r.touching, r.touched = false, r.c.age(time.Now())
+		r.mu.Unlock()
+		r.c.pool.Writer().Do(lasting(storage.BlockTime), func(int64, error) {}, "pexpire", r.queue, queueTTL.Milliseconds())
+	})
+}
+
+// look ends the calls that wait for more than a second for somebody who is not
+// there any more, and forgets routes that nobody uses.
+func (c *Client) look(ctx context.Context, client redis.UniversalClient) {
+	waiting := map[*route][]*call{}
+	now := time.Now()
+	c.mu.Lock()
+	for _, w := range c.calls {
+		if now.Sub(w.since) > tickTime {
+			waiting[w.route] = append(waiting[w.route], w)
+		}
+	}
+	c.mu.Unlock()
+	c.routes.Range(func(to, known any) bool {
+		r := known.(*route)
+		if c.age(now)-time.Duration(r.used.Load()) > routeIdle && len(waiting[r]) == 0 {
+			c.routes.Delete(to)
+		}
+		return true
+	})
+	if !c.link.settled(returnTime) {
+		return
+	}
+	for r, calls := range waiting {
+		command, key, args := r.census()
+		n, err := client.Do(ctx, append([]any{command, key}, args...)...).Int64()
+		if err != nil || n > 0 {
+			continue
+		}
+		for _, w := range calls {
+			// Still in the queue: nobody took it, and now nobody will.
+			switch removed, err := client.LRem(ctx, r.queue, 1, w.frame).Result(); {
+			case err != nil:
+			case removed == 0:
+				w.finish(nil, ErrWorkerLost)
+			default:
+				w.finish(nil, ErrNoWorkers)
+			}
+		}
+	}
+}
