@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,29 +41,24 @@ func (in *inbox) create(ctx context.Context, client redis.UniversalClient) error
 func (in *inbox) read() { _ = in.c.pool.Blocking(in.c.ctx, in.follow) }
 
 func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error {
-	last := "0" // all that is there
-	elems, bytes := 0, 0
+	last := "0"          // all that is there
+	lying, bytes := 0, 0 // read, and still in the stream
 	for try := 0; ctx.Err() == nil; {
-		cmd := storage.Once(ctx, "xread", "count", readCount, "block", storage.BlockTime.Milliseconds(), "streams", in.key, last)
-		_ = client.Process(ctx, cmd)
-		entries, err := streamEntries(cmd)
+		elems, next, err := storage.ReadAppended(ctx, client, in.key, last, readCount)
 		if err != nil {
 			if ctx.Err() == nil && in.recover(ctx, client, err, &try) {
 				last = "0" // what was read before is known by its id, and ignored
 			}
 			continue
 		}
-		try = 0
-		for _, e := range entries {
-			last = e.id
-			for _, elem := range e.elems {
-				elems++
-				bytes += len(elem)
-				in.c.deliver(elem)
-			}
+		try, last = 0, next
+		for _, elem := range elems {
+			lying++
+			bytes += len(elem)
+			in.c.deliver(elem)
 		}
-		if elems > trimElems || bytes > trimBytes {
-			elems, bytes = 0, 0
+		if lying > trimElems || bytes > trimBytes {
+			lying, bytes = 0, 0
 			in.c.pool.Writer().Do(ctx, func(int64, error) {}, "xtrim", in.key, "minid", last)
 		}
 	}
@@ -86,52 +80,6 @@ func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err 
 	}
 	in.c.link.found()
 	return true
-}
-
-type streamEntry struct {
-	id    string
-	elems []string
-}
-
-// streamEntries reads the answer of an XREAD of one stream: a map in RESP3, a
-// list of pairs in RESP2.
-func streamEntries(cmd storage.OnceCmd) ([]streamEntry, error) {
-	answer, err := cmd.Result()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var list []any
-	switch streams := answer.(type) {
-	case map[any]any:
-		for _, v := range streams {
-			list, _ = v.([]any)
-		}
-	case []any:
-		if len(streams) > 0 {
-			if pair, ok := streams[0].([]any); ok && len(pair) == 2 {
-				list, _ = pair[1].([]any)
-			}
-		}
-	}
-	entries := make([]streamEntry, 0, len(list))
-	for _, item := range list {
-		pair, _ := item.([]any)
-		if len(pair) != 2 {
-			continue
-		}
-		e := streamEntry{}
-		e.id, _ = pair[0].(string)
-		fields, _ := pair[1].([]any)
-		for i := 1; i < len(fields); i += 2 {
-			elem, _ := fields[i].(string)
-			e.elems = append(e.elems, elem)
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
 }
 
 // deliver hands a reply to the call that waits for it, if one still does.

@@ -23,25 +23,24 @@ type inner struct {
 }
 
 type everything struct {
-	Name    string            `json:"name"`
-	N       int64             `json:"n"`
-	U       uint64            `json:"u"`
-	F       float64           `json:"f"`
-	On      bool              `json:"on"`
-	At      time.Time         `json:"at"`
-	For     time.Duration     `json:"for"`
-	Raw     []byte            `json:"raw"`
-	List    []inner           `json:"list"`
-	Map     map[string]int    `json:"map"`
-	Ptr     *inner            `json:"ptr"`
-	Addr    netip.Addr        `json:"addr"`
-	Big     *big.Int          `json:"big"`
-	Hidden  string            `json:"-"`
-	Any     any               `json:"any"`
-	Labels  map[string]string `json:"labels,omitempty"`
-	Empty   map[string]string `json:"empty,omitempty"`
-	NoTag   string
-	private int
+	Name   string            `json:"name"`
+	N      int64             `json:"n"`
+	U      uint64            `json:"u"`
+	F      float64           `json:"f"`
+	On     bool              `json:"on"`
+	At     time.Time         `json:"at"`
+	For    time.Duration     `json:"for"`
+	Raw    []byte            `json:"raw"`
+	List   []inner           `json:"list"`
+	Map    map[string]int    `json:"map"`
+	Ptr    *inner            `json:"ptr"`
+	Addr   netip.Addr        `json:"addr"`
+	Big    *big.Int          `json:"big"`
+	Hidden string            `json:"-"`
+	Any    any               `json:"any"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Empty  map[string]string `json:"empty,omitempty"`
+	NoTag  string
 	inner
 }
 

@@ -186,16 +186,16 @@ func checkOptions(o *redis.UniversalOptions) error {
 			continue // a unix socket
 		}
 		if err := checkAddr(addr); err != nil {
-			return fmt.Errorf("Addrs: %w", err)
+			return inField("Addrs", "%w", err)
 		}
 	}
 	switch {
 	case o.DB < 0:
-		return fmt.Errorf("DB: bad db %d", o.DB)
+		return inField("DB", "bad db %d", o.DB)
 	case o.DB > 0 && cluster:
-		return fmt.Errorf("DB: a cluster has only db 0, not %d", o.DB)
+		return inField("DB", "a cluster has only db 0, not %d", o.DB)
 	case o.Protocol != 0 && o.Protocol != 2 && o.Protocol != 3:
-		return fmt.Errorf("Protocol: %d is neither 2 nor 3", o.Protocol)
+		return inField("Protocol", "%d is neither 2 nor 3", o.Protocol)
 	}
 	for _, size := range []struct {
 		name     string
@@ -213,10 +213,15 @@ func checkOptions(o *redis.UniversalOptions) error {
 		{"PipelineWriteBufferSize", o.PipelineWriteBufferSize, false},
 	} {
 		if size.n > math.MaxInt32 || size.n < 0 && !size.negative {
-			return fmt.Errorf("%s: %d is out of range", size.name, size.n)
+			return inField(size.name, "%d is out of range", size.n)
 		}
 	}
 	return nil
+}
+
+// inField is an error that names a field.
+func inField(name, format string, args ...any) error {
+	return fmt.Errorf(name+": "+format, args...)
 }
 
 // checkAddr accepts host:port with a port from 1 to 65535.

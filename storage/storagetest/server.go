@@ -159,10 +159,10 @@ func (s *Server) Restart() {
 }
 
 // Pause stops the process as a machine that hangs would; connections stay open.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.signal(signalPause) }
 
 // Resume ends Pause.
-func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.signal(signalResume) }
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.tb.Helper()

@@ -1,0 +1,106 @@
+// Imports checks which package imports which, so that every import goes down a
+// floor of the house.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const module = "github.com/heliograph/heliograph"
+
+// may lists what a package may import of the others. Its tests may import its
+// own package, the test kit, and what it may.
+var may = map[string][]string{
+	"":                    {},
+	"storage":             {},
+	"storage/embedded":    {"storage"},
+	"storage/storagetest": {"storage", "storage/embedded"},
+	"pubsub":              {"storage"},
+	"bus":                 {"storage"},
+	"keywords":            {"storage", "pubsub", "bus"},
+	"gateway":             {"storage", "pubsub"},
+	"gateway/geo":         {"gateway"},
+}
+
+// testKit may be imported by the tests of every package.
+var testKit = []string{"storage", "storage/embedded", "storage/storagetest"}
+
+// only says of modules that not everybody may import who may.
+var only = map[string][]string{
+	"github.com/stretchr/testify":    {},
+	"github.com/alicebob/miniredis/": {"storage/embedded"},
+	"github.com/gobwas/ws":           {"gateway"},
+}
+
+type pkg struct {
+	ImportPath, Name                   string
+	Imports, TestImports, XTestImports []string
+}
+
+func main() {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,TestImports,XTestImports", "./...").Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "imports: go list:", err)
+		os.Exit(1)
+	}
+	bad := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			fmt.Fprintln(os.Stderr, "imports:", err)
+			os.Exit(1)
+		}
+		bad += check(p)
+	}
+	if bad > 0 {
+		os.Exit(1)
+	}
+}
+
+// check prints what a package should not import and returns how much.
+func check(p pkg) (bad int) {
+	name := local(p.ImportPath)
+	example := strings.HasPrefix(name, "examples/")
+	allowed, known := may[name]
+	complain := func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "imports: %s: %s\n", p.ImportPath, fmt.Sprintf(format, args...))
+		bad++
+	}
+	if !known && !example {
+		complain("not in the table of .ci/imports")
+	}
+	for _, imp := range p.Imports {
+		if ours(imp) && !example && !slices.Contains(allowed, local(imp)) {
+			complain("may not import %s", imp)
+		}
+		for prefix, who := range only {
+			if strings.HasPrefix(imp, prefix) && !slices.Contains(who, name) {
+				complain("only tests may import %s (and %q)", imp, who)
+			}
+		}
+	}
+	for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
+		if ours(imp) && !example && local(imp) != name && !slices.Contains(slices.Concat(allowed, testKit), local(imp)) {
+			complain("its tests may not import %s", imp)
+		}
+	}
+	for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+		if strings.HasPrefix(imp, module+"/examples/") {
+			complain("imports %s: nobody imports an example", imp)
+		}
+	}
+	return bad
+}
+
+func ours(imp string) bool { return imp == module || strings.HasPrefix(imp, module+"/") }
+
+func local(imp string) string { return strings.TrimPrefix(strings.TrimPrefix(imp, module), "/") }

@@ -1,0 +1,18 @@
+// Package heliograph is a house of Redis messaging primitives: stations
+// signalling by flashes of a mirror, one of which calls and is answered, one
+// watches a dial, and many listen.
+//
+// There is nothing to import here. The rooms are
+//
+//   - [github.com/heliograph/heliograph/storage]: the connection pool that all
+//     others are built on, and codecs;
+//   - [github.com/heliograph/heliograph/bus]: workers, and calls to them;
+//   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
+//     process, for development;
+//   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
+//
+// Rooms of their own for keywords (typed named values that are set, watched and
+// waited for), typed pub/sub and a WebSocket gateway are being built.
+//
+// To see calls spread over workers, run go run ./examples/quickstart.
+package heliograph
