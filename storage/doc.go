@@ -46,10 +46,11 @@
 // [ErrIndeterminate] and never sent again.
 //
 // A Writer has one batch under way; what arrives meanwhile is the next one, and
-// elements for one list or stream ride one command. On two cores, against the
-// same echo through go-redis's AutoPipeline (MaxBatchSize 1, no codec), that
-// carried 1.3 times the calls at 64 callers and 1.4 times at 256, and 1.1 times
-// at 8: Redis and go-redis both pay per command. [Pool.Async] is AutoPipeline,
+// elements for one list or stream ride one command: Redis and go-redis both pay
+// per command. On two cores, against the same writes through go-redis's
+// AutoPipeline (MaxBatchSize 1), that carried 0.9 to 1.0 times the writes of one
+// writer, 1.5 to 1.7 times those of 8, 1.2 to 1.8 of 64 and 1.4 to 2.4 of 256
+// (go test -run '^$' -bench Writer ./storage). [Pool.Async] is AutoPipeline,
 // with every command and its usual retries.
 //
 // # Codecs
