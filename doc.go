@@ -5,7 +5,7 @@
 // There is nothing to import here. The rooms are
 //
 //   - [github.com/heliograph/heliograph/storage]: the connection pool that all
-//     others are built on, and codecs;
+//     others are built on, codecs, and small shared objects;
 //   - [github.com/heliograph/heliograph/bus]: workers, and calls to them;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;

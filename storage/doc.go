@@ -53,6 +53,29 @@
 // (go test -run '^$' -bench Writer ./storage). [Pool.Async] is AutoPipeline,
 // with every command and its usual retries.
 //
+// # Objects
+//
+// Objects are small shared state with a Go type, each under one key behind the
+// pool's prefix. They may be made anew for every use: making one asks nothing
+// of Redis and starts nothing.
+//
+//   - [Log]: the last N records of something, in a list.
+//
+// All of them promise the same:
+//
+//   - A change is one command or one script: nobody sees half of it, and of two
+//     at the same time none is lost.
+//   - A change is never made twice by a retry underneath. What Redis surely did
+//     not carry out is tried again for two seconds, or until the context ends;
+//     what it may have carried out is [ErrIndeterminate], with the reason behind
+//     it. Reads are repeated as Config.Redis.MaxRetries says.
+//   - A TTL is for the whole object, and begins anew with every change that adds
+//     or sets something; reading and removing leave it. Without one in the
+//     options the object lives until it is cleared. (Redis has had a TTL for a
+//     field of a hash since 7.4; it is not imitated here.)
+//   - Removing what isn't there is no error: the answer says so.
+//   - A key that holds something else is a [*WrongTypeError], and stays as it is.
+//
 // # Codecs
 //
 //   - [MsgPack] (the default), [JSON], [Text] and [Raw] read the same struct

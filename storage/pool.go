@@ -25,6 +25,7 @@ type Pool struct {
 	async   redis.Cmdable         // nil until used
 	asyncOn redis.UniversalClient // what async runs on
 	writer  *Writer               // nil until used
+	object  redis.UniversalClient // of the objects; nil until used
 	owned   []io.Closer           // built on the pool, oldest first
 	closing bool
 	closed  chan struct{} // Close has ended
@@ -121,6 +122,20 @@ func (p *Pool) Writer() *Writer {
 	return p.writer
 }
 
+// objects returns the client of the objects.
+func (p *Pool) objects() redis.UniversalClient {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.object == nil {
+		p.object = p.origin.derive(tuning{})
+		markDials(p.object)
+		if p.closing {
+			_ = p.object.Close()
+		}
+	}
+	return p.object
+}
+
 // Ping asks Redis for a sign of life.
 func (p *Pool) Ping(ctx context.Context) error {
 	return Normalize(ctx, p.Redis().Ping(ctx).Err())
@@ -206,10 +221,13 @@ func (p *Pool) Close() error {
 	}
 	// What is made from here on is closed as it is made.
 	p.mu.Lock()
-	writer, asyncOn, base := p.writer, p.asyncOn, p.base
+	writer, object, asyncOn, base := p.writer, p.object, p.asyncOn, p.base
 	p.mu.Unlock()
 	if writer != nil {
 		errs = append(errs, writer.close())
+	}
+	if object != nil {
+		errs = append(errs, object.Close())
 	}
 	if asyncOn != nil {
 		errs = append(errs, asyncOn.Close())

@@ -1,0 +1,139 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// WrongTypeError is the error of an object whose key holds another type of
+// Redis, written by something else. Nothing was changed.
+type WrongTypeError struct {
+	Key  string
+	Want string // what the object keeps there: set, hash, string or list
+}
+
+func (e *WrongTypeError) Error() string {
+	return fmt.Sprintf("storage: key %q holds another type than a %s", e.Key, e.Want)
+}
+
+// object is what the objects have in common: a key that holds one type of Redis,
+// and the way there.
+type object struct {
+	pool *Pool
+	key  string
+	want string // the type
+}
+
+func newObject(pool *Pool, want string, name ...string) (object, error) {
+	if pool == nil {
+		return object{}, errors.New("storage: nil pool")
+	}
+	key, err := pool.Key(name...)
+	return object{pool: pool, key: key, want: want}, err
+}
+
+// Key returns the key of the object in Redis.
+func (o object) Key() string { return o.key }
+
+// Clear deletes the object and all that it holds, and reports whether there was
+// anything.
+func (o object) Clear(ctx context.Context) (bool, error) {
+	n, err := o.write(ctx, "del", o.key)
+	return n == int64(1), err
+}
+
+// patience is how long a write that Redis surely did not carry out is tried
+// again. It outlasts the restart of a small server.
+const patience = 2 * time.Second
+
+// write carries out a command at most once: the answer of a second SADD or of a
+// second compare-and-swap would not be that of the first.
+func (o object) write(ctx context.Context, args ...any) (any, error) {
+	client := o.pool.objects()
+	for begin, try := time.Now(), 0; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		cmd := Once(ctx, args...)
+		err := client.Process(ctx, cmd)
+		switch fateOf(err) {
+		case unknown:
+			return nil, fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(ctx, err))
+		case unsent:
+			if time.Since(begin) < patience && pause(ctx, try) {
+				continue
+			}
+		}
+		return cmd.Val(), o.explain(ctx, err)
+	}
+}
+
+// pause waits before the next try, and reports false if ctx ends first.
+func pause(ctx context.Context, try int) bool {
+	d := min(minRetryPause<<min(try, 10), maxRetryPause)
+	timer := time.NewTimer(d - d/4 + rand.N(d/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// run carries out a script at most once.
+func (o object) run(ctx context.Context, s script, keys []string, args ...any) (any, error) {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, "evalsha", s.sha, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	all = append(all, args...)
+	v, err := o.write(ctx, all...)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a server that does not know it yet
+		all[0], all[1] = "eval", s.src
+		v, err = o.write(ctx, all...)
+	}
+	return v, err
+}
+
+// explain returns the error of a command as the callers of an object see it.
+func (o object) explain(ctx context.Context, err error) error {
+	var reply redis.Error
+	switch {
+	case err == nil || errors.Is(err, redis.Nil):
+		return err
+	case errors.Is(err, redis.ErrClosed):
+		return ErrClosed
+	case errors.As(err, &reply) && strings.Contains(reply.Error(), "WRONGTYPE"): // a script puts words before it
+		return &WrongTypeError{Key: o.key, Want: o.want}
+	}
+	return Normalize(ctx, err)
+}
+
+// checkTTL accepts what Redis can count, in milliseconds. 0 is none.
+func checkTTL(field string, ttl time.Duration) error {
+	switch {
+	case ttl < 0:
+		return fmt.Errorf("storage: %s: %v is negative", field, ttl)
+	case ttl > 0 && ttl < time.Millisecond:
+		return fmt.Errorf("storage: %s: %v is less than a millisecond", field, ttl)
+	}
+	return nil
+}
+
+// only returns the one options struct that may be given.
+func only[O any](opts []O) (o O, err error) {
+	if len(opts) > 1 {
+		return o, fmt.Errorf("storage: %d %T, at most one", len(opts), o)
+	}
+	for _, o = range opts {
+	}
+	return o, nil
+}
