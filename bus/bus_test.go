@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,4 +113,16 @@ func (g *gate) pass(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// keysLike returns the keys that hold any of some texts.
+func keysLike(t testing.TB, pool *storage.Pool, texts ...string) (like []string) {
+	for _, key := range keysOf(t, pool) {
+		for _, text := range texts {
+			if strings.Contains(key, text) {
+				like = append(like, key)
+			}
+		}
+	}
+	return like
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/heliograph/heliograph/storage"
 )
 
-// CallOptions are the options of [Call], [CallRaw] and [Send].
+// CallOptions are the options of [Call], [CallRaw], [Gather], [GatherRaw] and
+// [Send].
 type CallOptions struct {
 	// Header goes to the handler beside the arguments, which gets it with
 	// [HeaderFrom].
@@ -22,16 +19,18 @@ type CallOptions struct {
 // and
 //
 //   - an [*Error] for what the worker answered in place of a result;
-//   - [ErrNoWorkers], [ErrWorkerLost], [ErrQueueFull] or [ErrTooLarge];
+//   - [ErrNoWorkers], [ErrWorkerLost], [ErrQueueFull], [ErrTooLarge] or
+//     [ErrBreakerOpen];
 //   - [context.DeadlineExceeded] or [context.Canceled] when ctx, or
-//     ClientConfig.Timeout, has ended: the method may have been run.
+//     ClientConfig.Timeout, has ended: the method may have been run. The context
+//     of a handler that still runs is cancelled.
 func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], args A, opts ...CallOptions) (R, error) {
 	var result R
 	body, err := encode(m.codec, args)
 	if err != nil {
 		return result, fmt.Errorf("bus: call %s: %w", m.name, err)
 	}
-	rep, err := c.call(ctx, to, m.name, body, opts)
+	rep, err := c.call(ctx, to, &request{method: []byte(m.name), body: body}, m.idempotent, opts)
 	if err != nil {
 		return result, err
 	}
@@ -45,196 +44,211 @@ func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], 
 // CallRaw is [Call] on encoded values, for callers that do not know the types:
 // JSON from a shell reaches a handler's struct as it would with Call.
 func CallRaw(ctx context.Context, c *Client, to Address, method string, args Body, opts ...CallOptions) (Body, error) {
-	if err := checkRaw(method, args); err != nil {
+	if err := checkRaw("call", method, args); err != nil {
 		return Body{}, err
 	}
-	rep, err := c.call(ctx, to, method, args, opts)
+	rep, err := c.call(ctx, to, &request{method: []byte(method), body: args}, false, opts)
 	if err != nil {
 		return Body{}, err
 	}
 	return rep.body, nil
 }
 
-func checkRaw(method string, args Body) error {
+func checkRaw(verb, method string, args Body) error {
 	if err := checkName("method", method); err != nil {
 		return err
 	}
 	if !args.Codec.Valid() {
-		return fmt.Errorf("bus: call %s: unknown %v", method, args.Codec)
+		return fmt.Errorf("bus: %s %s: unknown %v", verb, method, args.Codec)
 	}
 	return nil
 }
 
-// Send has one worker run a method and wants no reply. It returns when Redis
-// has the call. Its errors are those of [Call], but for what only a reply could
-// tell, and [storage.ErrIndeterminate]: Redis may or may not have it.
-func Send[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], args A, opts ...CallOptions) error {
+// optional returns the one value that opts may hold.
+func optional[T any](opts []T) (o T, err error) {
+	switch {
+	case len(opts) > 1:
+		return o, fmt.Errorf("more than one %T", o)
+	case len(opts) == 1:
+		o = opts[0]
+	}
+	return o, nil
+}
+
+// call is the untyped core of Call.
+func (c *Client) call(ctx context.Context, to Address, req *request, idempotent bool, opts []CallOptions) (*reply, error) {
+	o, err := optional(opts)
+	if err == nil {
+		req.header = o.Header
+		var rep *reply
+		rep, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
+			return c.attempts(ctx, to, req, idempotent)
+		})
+		if err == nil {
+			return rep, nil
+		}
+	}
+	return nil, failed("call", req, to, err)
+}
+
+// failed says what a call was about in the error that ended it. What the worker
+// answered says so itself.
+func failed(verb string, req *request, to Destination, err error) error {
+	var answered *Error
+	if errors.As(err, &answered) {
+		return err
+	}
+	return fmt.Errorf("bus: %s %s at %s: %w", verb, req.method, to, err)
+}
+
+// remote is the error that a reply brings.
+func (r *reply) remote(method []byte) error {
+	if r.code == "" {
+		return nil
+	}
+	return &Error{Code: r.code, Text: r.text, Method: string(method), Worker: string(r.from)}
+}
+
+// attempts makes a call, again where that is allowed, until one is answered.
+// Attempts that were given up as lost may still be: the first reply counts.
+func (c *Client) attempts(ctx context.Context, to Address, req *request, idempotent bool) (*reply, error) {
+	now := time.Now()
+	end := c.end(ctx, now)
+	expired, stop := timer(now, end)
+	defer stop()
+	again := c.cfg.Retry.begin(idempotent && to.id == "")
+	results := make(chan result, 2*again.limit)
+	var made []*call
+	defer func() { c.abandon(made...) }()
+	for {
+		w, err := c.begin(ctx, to, req, idempotent, now, end, results)
+		if err == nil {
+			made = append(made, w)
+			var rep *reply
+			select {
+			case res := <-results:
+				if rep, err = res.rep, res.err; err == nil {
+					err = rep.remote(req.method)
+				}
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-expired:
+				err = context.DeadlineExceeded
+			}
+			w.route.breaker.note(c.cfg.Breaker, err)
+			if err == nil {
+				return rep, nil
+			}
+		}
+		pause, ok := again.after(&err)
+		if !ok {
+			return nil, err
+		}
+		if pause > 0 {
+			inner, cancel := until(ctx, end)
+			late := c.pause(inner, nil, time.After(pause))
+			cancel()
+			if late != nil {
+				return nil, err
+			}
+		}
+		now = time.Now()
+	}
+}
+
+// Send has one worker, or every worker of an [Audience], run a method, and wants
+// no reply. It returns when Redis has the calls. Its errors are those of [Call],
+// but for what only a reply could tell, and [storage.ErrIndeterminate]: Redis
+// may or may not have it. An audience of none is [ErrNoWorkers].
+func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, R], args A, opts ...CallOptions) error {
 	body, err := encode(m.codec, args)
 	if err != nil {
 		return fmt.Errorf("bus: send %s: %w", m.name, err)
 	}
-	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
-	defer cancel()
-	if err = c.send(ctx, to, m.name, body, opts); err != nil {
-		return fmt.Errorf("bus: send %s to %s: %w", m.name, to, err)
+	req := &request{method: []byte(m.name), body: body}
+	o, err := optional(opts)
+	if err == nil {
+		req.header = o.Header
+		_, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
+			return &reply{}, c.send(ctx, to, req)
+		})
+	}
+	if err != nil {
+		return failed("send", req, to, err)
 	}
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, to Address, method string, body Body, opts []CallOptions) error {
-	end, _ := ctx.Deadline()
-	r, frame, err := c.prepare(ctx, to, &request{method: []byte(method), body: body}, opts, time.Now(), end)
+func (c *Client) send(ctx context.Context, to Destination, req *request) error {
+	now := time.Now()
+	end := c.end(ctx, now)
+	ctx, cancel := until(ctx, end)
+	defer cancel()
+	addresses, known, err := c.resolve(ctx, to)
 	if err != nil {
 		return err
 	}
-	written := make(chan error, 1)
-	c.pool.Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
-		r.pushed(length, err)
-		written <- err
-	})
-	select {
-	case err = <-written:
-		return local(err)
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.closed:
-		return ErrClosed
-	}
-}
-
-// call is a call that waits for its reply.
-type call struct {
-	route  *route
-	frame  []byte
-	since  time.Time
-	over   atomic.Bool
-	result chan result // holds one; the first counts
-}
-
-type result struct {
-	rep *reply
-	err error
-}
-
-// Err tells the writer whether anybody still waits.
-func (w *call) Err() error {
-	if w.over.Load() {
-		return context.Canceled
-	}
-	return nil
-}
-
-func (w *call) finish(rep *reply, err error) {
-	select {
-	case w.result <- result{rep, err}:
-	default:
-	}
-}
-
-// written is what the writer tells. What may have been written may be answered.
-func (w *call) written(length int64, err error) {
-	w.route.pushed(length, err)
-	if err != nil && !errors.Is(err, storage.ErrIndeterminate) {
-		w.finish(nil, local(err))
-	}
-}
-
-// call is the untyped core of Call.
-func (c *Client) call(ctx context.Context, to Address, method string, body Body, opts []CallOptions) (*reply, error) {
-	rep, err := c.roundTrip(ctx, to, &request{method: []byte(method), body: body}, opts)
-	if err != nil {
-		return nil, fmt.Errorf("bus: call %s at %s: %w", method, to, err)
-	}
-	if rep.code != "" {
-		return nil, &Error{Code: rep.code, Text: rep.text, Method: method, Worker: string(rep.from)}
-	}
-	return rep, nil
-}
-
-func (c *Client) roundTrip(ctx context.Context, to Address, req *request, opts []CallOptions) (*reply, error) {
-	now := time.Now()
-	end := c.end(ctx, now)
-	req.id = c.lastID.Add(1)
-	r, frame, err := c.prepare(ctx, to, req, opts, now, end)
-	if err != nil {
-		return nil, err
-	}
-	w := &call{route: r, frame: frame, since: now, result: make(chan result, 1)}
-	if err := c.remember(req.id, w); err != nil {
-		return nil, err
-	}
-	defer w.over.Store(true)
-	c.pool.Writer().Push(w, r.queue, frame, w.written)
-
-	var expired <-chan time.Time
-	if !end.IsZero() {
-		t := timers.Get().(*time.Timer)
-		t.Reset(end.Sub(now))
-		defer timers.Put(t)
-		defer t.Stop()
-		expired = t.C
-	}
-	select {
-	case res := <-w.result:
-		if res.rep == nil {
-			c.forget(req.id)
+	written := make(chan error, len(addresses))
+	var errs []error
+	for _, address := range addresses {
+		r, frame, err := c.prepare(ctx, address, *req, known, now, end)
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		return res.rep, res.err
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-expired:
-		err = context.DeadlineExceeded
+		c.pool.Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
+			r.pushed(length, err)
+			written <- err
+		})
 	}
-	c.forget(req.id)
-	return nil, err
+	for range len(addresses) - len(errs) {
+		select {
+		case err := <-written:
+			errs = append(errs, local(err))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.closed:
+			return ErrClosed
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// timers holds timers that are stopped.
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}
-
-// remember registers a call before it is sent.
-func (c *Client) remember(id uint64, w *call) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if closed(c.closed) {
-		return ErrClosed
+// resolve returns the addresses of a destination, and whether they were just
+// found to be alive.
+func (c *Client) resolve(ctx context.Context, to Destination) (addresses []Address, known bool, err error) {
+	if one, ok := to.(Address); ok {
+		return []Address{one}, false, nil
 	}
-	if len(c.calls) >= c.cfg.MaxPending {
-		return fmt.Errorf("%w: ClientConfig.MaxPending is %d", ErrQueueFull, c.cfg.MaxPending)
+	members, err := c.members(ctx, to.(Audience))
+	if err != nil {
+		return nil, false, err
 	}
-	c.calls[id] = w
-	return nil
-}
-
-// forget removes a call, and returns it if it was there.
-func (c *Client) forget(id uint64) *call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := c.calls[id]
-	delete(c.calls, id)
-	return w
+	if len(members) == 0 {
+		return nil, false, ErrNoWorkers
+	}
+	for _, m := range members {
+		addresses = append(addresses, Direct(m.ID))
+	}
+	return addresses, true, nil
 }
 
 // prepare does all that comes before the write: it finds where the request goes
-// and that somebody is there to take it, and packs it. Once the inbox is open
-// and the route known it neither waits nor asks anybody.
-func (c *Client) prepare(ctx context.Context, to Address, req *request, opts []CallOptions, now, end time.Time) (*route, []byte, error) {
-	switch {
-	case len(opts) > 1:
-		return nil, nil, errors.New("more than one CallOptions")
-	case len(opts) == 1:
-		req.header = opts[0].Header
-	}
+// and that somebody is there to take it, unless that is known, and packs it.
+// Once the inbox is open and the route known it neither waits nor asks anybody.
+func (c *Client) prepare(ctx context.Context, to Address, req request, known bool, now, end time.Time) (*route, []byte, error) {
 	if n := len(req.body.Data); n > c.cfg.MaxMessage {
 		return nil, nil, fmt.Errorf("%w: %d bytes, ClientConfig.MaxMessage is %d", ErrTooLarge, n, c.cfg.MaxMessage)
 	}
-	r, err := c.route(to, now)
+	r, err := c.route(to, to.id != "" && isBuiltin(req.method), now)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := r.breaker.admit(c.cfg.Breaker, now); err != nil {
+		return nil, nil, err
+	}
+	if known {
+		r.trust()
 	}
 	ready := c.opened.Load()
 	if ready {

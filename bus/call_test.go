@@ -259,7 +259,7 @@ func TestHeadersReachTheHandler(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, got)
 		_, err = bus.Call(t.Context(), c, bus.Group("calc"), trace, struct{}{}, bus.CallOptions{}, bus.CallOptions{})
-		require.ErrorContains(t, err, "more than one CallOptions")
+		require.ErrorContains(t, err, "more than one bus.CallOptions")
 		require.Nil(t, bus.HeaderFrom(t.Context()))
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,14 @@ type ClientConfig struct {
 	// MaxMessage is the largest arguments, in bytes as encoded. 0: 1 MiB.
 	// Larger ones get ErrTooLarge.
 	MaxMessage int
+
+	// Retry and Breaker say when a call is made again, and when it is not made
+	// at all. Zero values: as [Retry] has it, and never.
+	Retry   Retry
+	Breaker Breaker
+
+	// Middleware wraps every call, the first around the others.
+	Middleware []Middleware
 }
 
 func (c ClientConfig) complete() (ClientConfig, error) {
@@ -43,6 +53,19 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
 	if err := checkName("ClientConfig.Site", c.Site); err != nil {
 		return c, err
+	}
+	var err error
+	if c.Retry, err = c.Retry.complete(); err != nil {
+		return c, err
+	}
+	if c.Breaker, err = c.Breaker.complete(); err != nil {
+		return c, err
+	}
+	c.Middleware = slices.Clone(c.Middleware)
+	for i, m := range c.Middleware {
+		if m == nil {
+			return c, fmt.Errorf("bus: ClientConfig.Middleware: %d is nil", i)
+		}
 	}
 	for _, limit := range []struct {
 		name string
@@ -67,6 +90,8 @@ type Client struct {
 	link  link
 	noise throttle
 
+	malformed atomic.Int64 // replies
+
 	born    time.Time
 	opening chan struct{} // holds a token while nobody opens the inbox
 	opened  atomic.Bool   // the inbox
@@ -76,7 +101,7 @@ type Client struct {
 	tasks   sync.WaitGroup
 	disown  func()
 
-	routes sync.Map // Address → *route
+	routes sync.Map // routeKey → *route
 	lastID atomic.Uint64
 	mu     sync.Mutex
 	calls  map[uint64]*call // that wait for their replies
@@ -96,7 +121,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	}
 	c.opening <- struct{}{}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.link.log = pool.Logger().With("client", id)
+	c.link.log, c.link.back = pool.Logger().With("client", id), c.remind
 	key, err := inboxKey(pool, cfg.Site, id)
 	if err != nil {
 		return nil, err
@@ -151,7 +176,7 @@ func (c *Client) ready(ctx context.Context) error {
 	plain := c.pool.Dedicated()
 	for try := 0; ; try++ {
 		if err = c.clock.Sync(ctx, plain); err == nil {
-			if err = c.inbox.create(ctx, plain); err == nil {
+			if _, err = c.inbox.create(ctx, plain); err == nil {
 				break
 			}
 		}
@@ -192,10 +217,11 @@ func (c *Client) Close() error {
 	if first {
 		close(c.closed)
 	}
-	for _, w := range c.calls {
-		w.finish(nil, ErrClosed)
-	}
+	waiting := slices.Collect(maps.Values(c.calls))
 	c.mu.Unlock()
+	for _, w := range waiting {
+		c.settle(w, nil, ErrClosed)
+	}
 	<-c.opening // nobody opens it any more
 	defer func() { c.opening <- struct{}{} }()
 	c.cancel()
@@ -209,8 +235,7 @@ func (c *Client) Close() error {
 // Times of the housekeeping.
 const (
 	inboxTTL   = 30 * time.Second
-	tickTime   = time.Second     // between two looks at old calls
-	renewTime  = 2 * time.Second // between two renewals of the inbox
+	tickTime   = time.Second     // between two looks at old calls, and two renewals of the inbox
 	routeIdle  = time.Minute     // after which a route is forgotten
 	returnTime = 3 * time.Second // which workers take to come back after Redis has
 )
@@ -219,7 +244,6 @@ const (
 func (c *Client) housekeep(plain redis.UniversalClient) {
 	tick := time.NewTicker(tickTime)
 	defer tick.Stop()
-	renewed := time.Now()
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -232,10 +256,21 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, storage.BlockTime)
-		if time.Since(renewed) >= renewTime && c.clock.Sync(ctx, plain) == nil && c.inbox.create(ctx, plain) == nil {
-			renewed = time.Now()
+		if c.clock.Sync(ctx, plain) == nil && c.renew(ctx, plain) == nil {
+			c.look(ctx, plain)
 		}
-		c.look(ctx, plain)
 		cancel()
 	}
+}
+
+// renew keeps the inbox. Where it is gone, all that Redis had is: workers enter
+// it again first, before anybody is taken to be lost, and what was in the inbox
+// of a stream is missing there.
+func (c *Client) renew(ctx context.Context, client redis.UniversalClient) error {
+	made, err := c.inbox.create(ctx, client)
+	if made {
+		c.link.shaken()
+		c.breakStreams()
+	}
+	return err
 }

@@ -18,6 +18,7 @@ type callContext struct {
 	real   context.Context // once somebody waited
 	cancel context.CancelFunc
 	over   bool
+	alone  bool // nobody waits for the call
 }
 
 func (c *callContext) Deadline() (time.Time, bool) {
@@ -79,6 +80,20 @@ func (c *callContext) end() {
 	if c.cancel != nil {
 		c.cancel()
 	}
+}
+
+// abandon cancels the context because nobody waits for the call any more.
+func (c *callContext) abandon() {
+	c.mu.Lock()
+	c.alone = true
+	c.mu.Unlock()
+	c.end()
+}
+
+func (c *callContext) abandoned() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.alone
 }
 
 // headerKey is the key of a handler's Header.

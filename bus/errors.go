@@ -17,6 +17,12 @@ var (
 	// ClientConfig.MaxQueue calls wait in the queue, or ClientConfig.MaxPending
 	// in this client, or because the pool's writer is full.
 	ErrQueueFull = errors.New("queue full")
+	// ErrStreamBroken is the error of a stream of which items were lost on their
+	// way. Those before were yielded in order.
+	ErrStreamBroken = errors.New("stream broken: items were lost")
+	// ErrBreakerOpen is the error of a call that was not sent because the calls
+	// before it were not answered; see [Breaker].
+	ErrBreakerOpen = errors.New("circuit breaker is open")
 	// ErrTooLarge is the error of arguments over ClientConfig.MaxMessage.
 	ErrTooLarge = errors.New("message too large")
 	// ErrClosed is the error of a client that was closed.
@@ -30,9 +36,9 @@ var (
 //	const NotFound bus.Code = "not_found"
 type Code string
 
-// The codes of this package. A handler that returns one of them, or an error
-// that it got from another worker with one of them, is answered for with
-// CodeFailed: the code is about this call alone.
+// The codes of this package. A handler that returns one of the first seven, or
+// an error that it got from another worker with one of them, is answered for
+// with CodeFailed: the code is about this call alone.
 const (
 	CodeUnknownMethod Code = "unknown_method" // the worker has no such method
 	CodeBadArguments  Code = "bad_arguments"  // they could not be decoded; the handler was not run
@@ -40,13 +46,17 @@ const (
 	CodePanic         Code = "panic"          // the handler panicked; the worker's log has the stack
 	CodeBadResult     Code = "bad_result"     // the result could not be encoded, or was too large
 	CodeStopped       Code = "stopped"        // the worker stopped before the handler was begun or had ended
+	CodeMalformed     Code = "malformed"      // the worker could not understand the request; it may be older than the client
+	CodeNotAllowed    Code = "not_allowed"    // Stop of a worker that does not let itself be stopped; a path outside of Files
+	CodeNotFound      Code = "not_found"      // no such file
 )
 
 func (c Code) Error() string { return string(c) }
 
 func (c Code) reserved() bool {
 	switch c {
-	case CodeUnknownMethod, CodeBadArguments, CodeFailed, CodePanic, CodeBadResult, CodeStopped, "":
+	case CodeUnknownMethod, CodeBadArguments, CodeFailed, CodePanic, CodeBadResult,
+		CodeStopped, CodeMalformed, "":
 		return true
 	}
 	return false

@@ -16,7 +16,7 @@ func wrongClock(off time.Duration) *storage.Clock {
 	return storage.NewClock(func() time.Time { return time.Now().Add(off) })
 }
 
-// UnpackRequest and UnpackReply read a frame and, if it is one, pack it again.
+// UnpackRequest, UnpackReply and UnpackNotice read a frame and, if it is one, pack it again.
 func UnpackRequest(frame []byte) (again []byte, err error) {
 	var r request
 	if err := r.unpack(frame); err != nil {
@@ -31,4 +31,12 @@ func UnpackReply(frame []byte) (again []byte, err error) {
 		return nil, err
 	}
 	return r.pack(), nil
+}
+
+func UnpackNotice(frame []byte) (again []byte, err error) {
+	var n notice
+	if err := n.unpack(frame); err != nil {
+		return nil, err
+	}
+	return n.pack(), nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -13,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
@@ -181,7 +178,7 @@ func TestRedisMayComeLater(t *testing.T) {
 	srv := storagetest.Start(t)
 	srv.Kill()
 	pool := storagetest.Open(t, srv.Config())
-	w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
+	w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Drain: time.Second})
 	require.NoError(t, err)
 	bus.Handle(w, Add, func(_ context.Context, a AddArgs) (int, error) { return a.A + a.B, nil })
 	ctx, cancel := context.WithCancel(t.Context())
@@ -257,72 +254,6 @@ func kill(t testing.TB, pool *storage.Pool, text string) (n int) {
 		}
 	}
 	return n
-}
-
-// workerProcess, as an environment variable, makes the test binary a worker on
-// the Redis at that address.
-const workerProcess = "HELIOGRAPH_TEST_WORKER"
-
-func init() {
-	addr := os.Getenv(workerProcess)
-	if addr == "" {
-		return
-	}
-	pool, err := storage.Open(storage.Config{Redis: redis.UniversalOptions{Addrs: []string{addr}}})
-	if err == nil {
-		var w *bus.Worker
-		if w, err = bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Concurrency: 1, Lease: 2 * time.Second}); err == nil {
-			bus.Handle(w, bus.NewMethod[struct{}, struct{}]("hang"), func(ctx context.Context, _ struct{}) (struct{}, error) {
-				fmt.Println("taken")
-				<-ctx.Done()
-				return struct{}{}, nil
-			})
-			err = w.Run(context.Background())
-		}
-	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
-
-// A worker process dies with a call in its hands and another in its queue: the
-// first caller is told that its call may have been run, the second that it was
-// not, long before their deadlines.
-func TestCallersOfAWorkerThatIsKilledAreTold(t *testing.T) {
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	c := client(t, pool, bus.ClientConfig{Timeout: 10 * time.Minute})
-	proc := exec.Command(os.Args[0])
-	proc.Env = append(os.Environ(), workerProcess+"="+srv.Addr())
-	proc.Stderr = os.Stderr
-	out, err := proc.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, proc.Start())
-	defer func() { _ = proc.Process.Kill(); _ = proc.Wait() }()
-	require.Eventually(t, func() bool {
-		workers, err := c.Workers(t.Context(), "calc")
-		return err == nil && len(workers) == 1
-	}, patience, time.Millisecond)
-
-	hang := bus.NewMethod[struct{}, struct{}]("hang")
-	ends := make([]chan error, 2)
-	for i := range ends {
-		ends[i] = make(chan error, 1)
-		go func() {
-			_, err := bus.Call(context.Background(), c, bus.Group("calc"), hang, struct{}{})
-			ends[i] <- err
-		}()
-		if i == 0 {
-			_, err := out.Read(make([]byte, 5))
-			require.NoError(t, err)
-		}
-	}
-	require.Eventually(t, func() bool { return pool.Redis().LLen(t.Context(), "bus:{local:calc}:queue").Val() == 1 }, patience, time.Millisecond)
-	require.NoError(t, proc.Process.Kill())
-	require.ErrorIs(t, <-ends[0], bus.ErrWorkerLost)
-	require.ErrorIs(t, <-ends[1], bus.ErrNoWorkers)
-	_, err = bus.Call(t.Context(), c, bus.Group("calc"), hang, struct{}{})
-	require.ErrorIs(t, err, bus.ErrNoWorkers)
-	require.Zero(t, pool.Redis().LLen(t.Context(), "bus:{local:calc}:queue").Val())
 }
 
 func TestCallsOnACluster(t *testing.T) {

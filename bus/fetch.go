@@ -14,17 +14,19 @@ import (
 // fetch reads calls from the worker's queues while it has slots free, until
 // stop is closed. A read that is under way then is not cut, since what it has
 // taken would be lost: the worker wakes it through its own queue.
-func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}, beat func()) {
-	q := popper{client: client, own: w.keys.ownQueue(w.info.ID), group: w.keys.queue()}
+func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}) {
+	own := w.keys.ownQueue(w.info.ID)
+	q := popper{client: client, keys: []string{own, w.keys.queue()}}
 	for try := 0; ; {
 		n := w.slots.wait(stop)
 		if n == 0 {
 			return
 		}
-		frames, direct, err := q.pop(n)
+		frames, from, err := q.pop(n)
 		w.slots.take(len(frames))
+		now := time.Now()
 		for _, frame := range frames {
-			w.arrive([]byte(frame), direct)
+			w.arrive([]byte(frame), from == own, now)
 		}
 		if err == nil {
 			try = 0
@@ -33,26 +35,54 @@ func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}, beat 
 			}
 			continue
 		}
-		// Redis is away, or says no. What waits in the queue can wait longer.
-		var reply redis.Error
-		refused := errors.As(err, &reply)
-		if refused {
-			w.noise.warn(w.link.log, "bus: Redis refuses to give calls", "error", err)
-		} else {
-			w.link.lost(err)
-		}
-		for again := true; again; try++ {
-			select {
-			case <-stop:
-				return
-			case <-time.After(backoff(try)):
-			}
-			again = !refused && client.Ping(context.Background()).Err() != nil
-		}
-		if !refused && w.link.found() {
-			beat() // a server that was started again does not know us
+		if !w.recover(client, err, stop, &try) {
+			return
 		}
 	}
+}
+
+// listen reads the worker's control list until stop is closed and the read that
+// is under way has ended. Nothing that it brings takes a slot.
+func (w *Worker) listen(client redis.UniversalClient, stop <-chan struct{}) {
+	q := popper{client: client, keys: []string{w.keys.control(w.info.ID)}}
+	for try := 0; !closed(stop); {
+		frames, _, err := q.pop(controlCount)
+		for _, frame := range frames {
+			w.control([]byte(frame))
+		}
+		if err == nil {
+			try = 0
+		} else if !w.recover(client, err, stop, &try) {
+			return
+		}
+	}
+}
+
+// controlCount is how many frames of the control list are read at a time.
+const controlCount = 128
+
+// recover waits after a failed read until Redis is there, or until stop is
+// closed, of which it reports false. What waits in the queue can wait longer.
+func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan struct{}, try *int) bool {
+	var reply redis.Error
+	refused := errors.As(err, &reply)
+	if refused {
+		w.noise.warn(w.link.log, "bus: Redis refuses to give calls", "error", err)
+	} else {
+		w.link.lost(err)
+	}
+	for again := true; again; *try++ {
+		select {
+		case <-stop:
+			return false
+		case <-time.After(backoff(*try)):
+		}
+		again = !refused && client.Ping(context.Background()).Err() != nil
+	}
+	if !refused {
+		w.link.found()
+	}
+	return true
 }
 
 func closed(ch <-chan struct{}) bool {
@@ -64,38 +94,46 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-// popper takes elements from the first of two lists that has any.
+// popper takes elements from the first of some lists that has any.
 type popper struct {
-	client     redis.UniversalClient
-	own, group string
-	simple     bool // the server has no BLMPOP, which is of Redis 7
+	client redis.UniversalClient
+	keys   []string
+	simple bool // the server has no BLMPOP, which is of Redis 7
 }
 
-// pop waits up to storage.BlockTime for up to n elements.
-func (q *popper) pop(n int) (elems []string, own bool, err error) {
+// pop waits up to storage.BlockTime for up to n elements of one list.
+func (q *popper) pop(n int) (elems []string, key string, err error) {
 	ctx := context.Background()
 	if q.simple {
 		return q.popOne(ctx, n)
 	}
-	cmd := storage.Once(ctx, "blmpop", storage.BlockTime.Seconds(), 2, q.own, q.group, "left", "count", n)
+	args := []any{"blmpop", storage.BlockTime.Seconds(), len(q.keys)}
+	for _, k := range q.keys {
+		args = append(args, k)
+	}
+	cmd := storage.Once(ctx, append(args, "left", "count", n)...)
 	cmd.SetFirstKeyPos(3)
 	_ = q.client.Process(ctx, cmd)
-	key, elems, err := popped(cmd)
+	elems, key, err = popped(cmd)
 	if err != nil && strings.Contains(err.Error(), "unknown command") {
 		q.simple = true
 		return q.popOne(ctx, n)
 	}
-	return elems, key == q.own, err
+	return elems, key, err
 }
 
 // popOne is pop on Redis 6.2: one element that is waited for, and then as many
 // as are there.
-func (q *popper) popOne(ctx context.Context, n int) ([]string, bool, error) {
-	cmd := storage.Once(ctx, "blpop", q.own, q.group, storage.BlockTime.Seconds())
+func (q *popper) popOne(ctx context.Context, n int) (elems []string, key string, err error) {
+	args := []any{"blpop"}
+	for _, k := range q.keys {
+		args = append(args, k)
+	}
+	cmd := storage.Once(ctx, append(args, storage.BlockTime.Seconds())...)
 	_ = q.client.Process(ctx, cmd)
-	key, elems, err := popped(cmd)
+	elems, key, err = popped(cmd)
 	if err != nil || len(elems) == 0 || n == 1 {
-		return elems, key == q.own, err
+		return elems, key, err
 	}
 	more := storage.Once(ctx, "lpop", key, n-1)
 	_ = q.client.Process(ctx, more)
@@ -103,17 +141,17 @@ func (q *popper) popOne(ctx context.Context, n int) ([]string, bool, error) {
 	if errors.Is(err, redis.Nil) {
 		err = nil
 	}
-	return append(elems, rest...), key == q.own, err
+	return append(elems, rest...), key, err
 }
 
 // popped reads the answer of BLPOP and BLMPOP, a key and one element or many.
-func popped(cmd storage.OnceCmd) (key string, elems []string, err error) {
+func popped(cmd storage.OnceCmd) (elems []string, key string, err error) {
 	answer, err := cmd.Slice()
 	if errors.Is(err, redis.Nil) {
-		return "", nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
 	if len(answer) == 2 {
 		key, _ = answer[0].(string)
@@ -127,5 +165,5 @@ func popped(cmd storage.OnceCmd) (key string, elems []string, err error) {
 			}
 		}
 	}
-	return key, elems, nil
+	return elems, key, nil
 }

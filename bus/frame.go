@@ -1,86 +1,145 @@
 package bus
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
-
-	"github.com/heliograph/heliograph/storage"
 )
 
 // version is that of the frames below. A frame may end in elements that this
-// version does not know; a frame of another version is not understood.
+// version does not know; a frame of another version is not understood. The
+// frames to a worker begin with version, kind, id and client in every version,
+// so that one which is not understood can be answered.
 const version = 1
 
-// Header travels beside the body of a call.
-type Header map[string]string
+// The kinds of frames to a worker.
+const (
+	kindRequest = iota
+	kindCancel  // nobody waits for the call any more
+	kindCredit  // the caller of a stream has consumed so much
+)
 
-// request is one call on its way to a worker. What is bytes here lies in frame.
+// The kinds of frames to a client.
+const (
+	kindReply    = iota // ends the call
+	kindHeld            // the worker holds the call for longer than most
+	kindItem            // of a stream
+	kindReturned        // the worker gives the call back to its queue
+)
+
+// request is one call on its way to a worker. What is bytes here lies in the
+// frame that it was read from.
 type request struct {
 	id       uint64 // 0: no reply is wanted
 	client   []byte
 	method   []byte
-	sent     int64 // Redis time in ms
-	deadline int64 // the same; 0: none
+	sent     int64  // Redis time in ms
+	deadline int64  // the same; 0: none
+	window   window // of a stream; zero: a plain call
 	header   Header
 	body     Body
-
-	// Not on the wire:
-	frame  []byte // as it came
-	order  int64  // in which the worker took it
-	direct bool   // by the worker's own queue
 }
 
-const requestElems = 9
+// window is how much of a stream may be under way: items, and their bytes.
+type window struct{ items, bytes uint64 }
+
+const requestElems = 12
 
 func (r *request) pack() []byte {
 	b := make([]byte, 0, 64+len(r.client)+len(r.method)+len(r.body.Data))
-	b = append(b, 0x90|requestElems, version)
+	b = append(b, 0x90|requestElems, version, kindRequest)
 	b = appendUint(b, r.id)
 	b = appendBlob(b, strHead, r.client)
 	b = appendBlob(b, strHead, r.method)
 	b = appendUint(b, uint64(r.body.Codec))
 	b = appendUint(b, uint64(r.sent))
 	b = appendUint(b, uint64(r.deadline))
+	b = appendUint(b, r.window.items)
+	b = appendUint(b, r.window.bytes)
 	b = appendHeader(b, r.header)
 	return appendBlob(b, binHead, r.body.Data)
 }
 
 func (r *request) unpack(frame []byte) error {
-	r.frame = frame
 	c := cursor{rest: frame}
 	more := c.open(requestElems)
+	c.kind(kindRequest, kindRequest)
 	r.id = c.uint()
 	r.client = c.blob()
 	r.method = c.blob()
 	r.body.Codec = c.codec()
 	r.sent = int64(c.uint())
 	r.deadline = int64(c.uint())
+	r.window.items = c.uint()
+	r.window.bytes = c.uint()
 	r.header = c.header()
 	r.body.Data = c.blob()
 	return c.close(more)
 }
 
-// reply is the answer to a call on its way to the client.
+// caller reads whose call a frame of any version is, if that can be told.
+func caller(frame []byte) (id uint64, client []byte, ok bool) {
+	c := cursor{rest: frame}
+	c.array(4)
+	c.uint() // version
+	c.uint() // kind
+	id, client = c.uint(), c.blob()
+	return id, client, c.err == nil && id != 0
+}
+
+// notice is what a caller tells the worker that holds its call.
+type notice struct {
+	kind   uint64 // kindCancel or kindCredit
+	id     uint64
+	client []byte
+	spent  window // of a stream, consumed since its beginning
+}
+
+const noticeElems = 6
+
+func (n *notice) pack() []byte {
+	b := make([]byte, 0, 32+len(n.client))
+	b = append(b, 0x90|noticeElems, version, byte(n.kind))
+	b = appendUint(b, n.id)
+	b = appendBlob(b, strHead, n.client)
+	b = appendUint(b, n.spent.items)
+	return appendUint(b, n.spent.bytes)
+}
+
+func (n *notice) unpack(frame []byte) error {
+	c := cursor{rest: frame}
+	more := c.open(noticeElems)
+	n.kind = c.kind(kindCancel, kindCredit)
+	n.id = c.uint()
+	n.client = c.blob()
+	n.spent.items = c.uint()
+	n.spent.bytes = c.uint()
+	return c.close(more)
+}
+
+// isNotice tells a notice from a request.
+func isNotice(frame []byte) bool {
+	return len(frame) > 2 && frame[1] == version && frame[2] != kindRequest
+}
+
+// reply is what a worker says of a call.
 type reply struct {
+	kind   uint64
 	id     uint64
 	from   []byte // the worker
+	seq    uint64 // of a stream: items sent, this one included
 	code   Code   // "": body is the result
 	text   string
 	header Header
 	body   Body
 }
 
-const (
-	replyElems = 9
-	kindReply  = 0
-)
+const replyElems = 10
 
 func (r *reply) pack() []byte {
 	b := make([]byte, 0, 64+len(r.from)+len(r.code)+len(r.text)+len(r.body.Data))
-	b = append(b, 0x90|replyElems, version, kindReply)
+	b = append(b, 0x90|replyElems, version, byte(r.kind))
 	b = appendUint(b, r.id)
 	b = appendBlob(b, strHead, r.from)
+	b = appendUint(b, r.seq)
 	b = appendBlob(b, strHead, r.code)
 	b = appendBlob(b, strHead, r.text)
 	b = appendUint(b, uint64(r.body.Codec))
@@ -91,11 +150,10 @@ func (r *reply) pack() []byte {
 func (r *reply) unpack(frame []byte) error {
 	c := cursor{rest: frame}
 	more := c.open(replyElems)
-	if kind := c.uint(); kind != kindReply {
-		c.fail(fmt.Errorf("kind %d is not a reply", kind))
-	}
+	r.kind = c.kind(kindReply, kindReturned)
 	r.id = c.uint()
 	r.from = c.blob()
+	r.seq = c.uint()
 	r.code = Code(c.blob())
 	r.text = string(c.blob())
 	r.body.Codec = c.codec()
@@ -104,205 +162,11 @@ func (r *reply) unpack(frame []byte) error {
 	return c.close(more)
 }
 
-// Frames are msgpack, written and read by hand: a call is packed and unpacked
-// four times, and a general encoder took longer for that than Redis for all the
-// rest. https://github.com/msgpack/msgpack/blob/master/spec.md
-
-func appendUint(b []byte, n uint64) []byte {
-	switch {
-	case n < 1<<7:
-		return append(b, byte(n))
-	case n < 1<<8:
-		return append(b, 0xcc, byte(n))
-	case n < 1<<16:
-		return binary.BigEndian.AppendUint16(append(b, 0xcd), uint16(n))
-	case n < 1<<32:
-		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(n))
+// kind reads the kind of a frame, which must be one of a range.
+func (c *cursor) kind(first, last uint64) uint64 {
+	k := c.uint()
+	if c.err == nil && (k < first || k > last) {
+		c.fail(fmt.Errorf("kind %d does not belong here", k))
 	}
-	return binary.BigEndian.AppendUint64(append(b, 0xcf), n)
-}
-
-// blobHead are the first bytes of the heads of strings or of bytes, by the size
-// of the length that follows.
-type blobHead struct{ len8, len16, len32 byte }
-
-var (
-	strHead = blobHead{0xd9, 0xda, 0xdb}
-	binHead = blobHead{0xc4, 0xc5, 0xc6}
-)
-
-func appendBlob[T ~string | ~[]byte](b []byte, head blobHead, data T) []byte {
-	switch n := len(data); {
-	case n < 32 && head == strHead:
-		b = append(b, 0xa0|byte(n))
-	case n < 1<<8:
-		b = append(b, head.len8, byte(n))
-	case n < 1<<16:
-		b = binary.BigEndian.AppendUint16(append(b, head.len16), uint16(n))
-	default:
-		b = binary.BigEndian.AppendUint32(append(b, head.len32), uint32(n))
-	}
-	return append(b, data...)
-}
-
-func appendHeader(b []byte, h Header) []byte {
-	if len(h) == 0 {
-		return append(b, 0xc0)
-	}
-	b = binary.BigEndian.AppendUint32(append(b, 0xdf), uint32(len(h)))
-	for key, value := range h {
-		b = appendBlob(b, strHead, key)
-		b = appendBlob(b, strHead, value)
-	}
-	return b
-}
-
-// cursor reads elements, which may be anybody's bytes, and keeps the first
-// error; behind it everything reads as zero.
-type cursor struct {
-	rest []byte
-	err  error
-}
-
-var errShort = errors.New("ends too early")
-
-func (c *cursor) fail(err error) {
-	if c.err == nil {
-		c.err = err
-	}
-	c.rest = nil
-}
-
-// take returns the next n bytes.
-func (c *cursor) take(n uint64) []byte {
-	if n > uint64(len(c.rest)) {
-		c.fail(errShort)
-		return nil
-	}
-	b := c.rest[:n:n]
-	c.rest = c.rest[n:]
-	return b
-}
-
-func (c *cursor) byte() byte {
-	if b := c.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-// big reads a number of 1, 2, 4 or 8 bytes.
-func (c *cursor) big(size uint64) (n uint64) {
-	for _, b := range c.take(size) {
-		n = n<<8 | uint64(b)
-	}
-	return n
-}
-
-// open reads the head of a frame with at least elems elements and its version,
-// and returns how many there are more.
-func (c *cursor) open(elems int) (more int) {
-	n := 0
-	switch head := c.byte(); {
-	case head&0xf0 == 0x90:
-		n = int(head & 0x0f)
-	case head == 0xdc:
-		n = int(c.big(2))
-	default:
-		c.fail(fmt.Errorf("byte %#x does not begin a frame", head))
-	}
-	if n < elems {
-		c.fail(fmt.Errorf("%d elements, want %d", n, elems))
-	}
-	if v := c.uint(); v != version {
-		c.fail(fmt.Errorf("version %d is not %d", v, version))
-	}
-	return n - elems
-}
-
-// close checks that nothing follows but more elements.
-func (c *cursor) close(more int) error {
-	if c.err != nil {
-		return c.err
-	}
-	if more == 0 && len(c.rest) == 0 {
-		return nil
-	}
-	if more == 0 {
-		return errors.New("more than one frame")
-	}
-	// Elements of a later version: as an array of their own they must be whole.
-	var skipped []any
-	head := binary.BigEndian.AppendUint16([]byte{0xdc}, uint16(more))
-	return storage.MsgPack.Unmarshal(append(head, c.rest...), &skipped)
-}
-
-func (c *cursor) uint() uint64 {
-	switch head := c.byte(); {
-	case head < 0x80:
-		return uint64(head)
-	case head >= 0xcc && head <= 0xcf: // unsigned, 1 to 8 bytes
-		return c.big(1 << (head - 0xcc))
-	case head >= 0xd0 && head <= 0xd3: // signed: other encoders write positive numbers so
-		size := uint64(1) << (head - 0xd0)
-		if n := c.big(size); n>>(8*size-1) == 0 {
-			return n
-		}
-		fallthrough
-	default:
-		c.fail(fmt.Errorf("byte %#x where a whole number is expected", head))
-		return 0
-	}
-}
-
-func (c *cursor) blob() []byte {
-	switch head := c.byte(); {
-	case head&0xe0 == 0xa0:
-		return c.take(uint64(head & 0x1f))
-	case head >= 0xc4 && head <= 0xc6:
-		return c.take(c.big(1 << (head - 0xc4)))
-	case head >= 0xd9 && head <= 0xdb:
-		return c.take(c.big(1 << (head - 0xd9)))
-	case head == 0xc0:
-		return nil
-	default:
-		c.fail(fmt.Errorf("byte %#x where a string is expected", head))
-		return nil
-	}
-}
-
-func (c *cursor) codec() storage.Codec {
-	n := c.uint()
-	if n > 255 || !storage.Codec(n).Valid() {
-		c.fail(fmt.Errorf("unknown codec %d", n))
-	}
-	return storage.Codec(n)
-}
-
-func (c *cursor) header() Header {
-	n := uint64(0)
-	switch head := c.byte(); {
-	case head&0xf0 == 0x80:
-		n = uint64(head & 0x0f)
-	case head == 0xde:
-		n = c.big(2)
-	case head == 0xdf:
-		n = c.big(4)
-	case head == 0xc0:
-	default:
-		c.fail(fmt.Errorf("byte %#x where headers are expected", head))
-	}
-	if n == 0 {
-		return nil
-	}
-	if 2*n > uint64(len(c.rest)) {
-		c.fail(errShort)
-		return nil
-	}
-	h := make(Header, min(n, 16)) // n is a claim
-	for range n {
-		key := string(c.blob())
-		h[key] = string(c.blob())
-	}
-	return h
+	return k
 }

@@ -12,13 +12,13 @@ import (
 
 // requestFrame is a request as any msgpack library writes it.
 func requestFrame(tb testing.TB, elems ...any) []byte {
-	frame, err := msgpack.Marshal(append([]any{1, 7, "host:1:abc", "add", 1, 1763667541000, 1763667571000, map[string]string{"k": "v"}, []byte("{}")}, elems...))
+	frame, err := msgpack.Marshal(append([]any{1, 0, 7, "host:1:abc", "add", 1, 1763667541000, 1763667571000, 64, 1048576, map[string]string{"k": "v"}, []byte("{}")}, elems...))
 	require.NoError(tb, err)
 	return frame
 }
 
 func replyFrame(tb testing.TB, elems ...any) []byte {
-	frame, err := msgpack.Marshal(append([]any{1, 0, 7, "calc:host:1:abc", "failed", "text", 0, nil, []byte{0xc0}}, elems...))
+	frame, err := msgpack.Marshal(append([]any{1, 2, 7, "calc:host:1:abc", 300, "failed", "text", 0, nil, []byte{0xc0}}, elems...))
 	require.NoError(tb, err)
 	return frame
 }
@@ -31,48 +31,58 @@ func TestFramesAreMsgPack(t *testing.T) {
 		require.NoError(t, err)
 		var elems []any
 		require.NoError(t, msgpack.Unmarshal(again, &elems))
-		require.EqualValues(t, []any{int8(1), int8(7), "host:1:abc", "add", int8(1), uint64(1763667541000), uint64(1763667571000), map[string]any{"k": "v"}, []byte("{}")}, elems)
+		require.EqualValues(t, []any{int8(1), int8(0), int8(7), "host:1:abc", "add", int8(1), uint64(1763667541000), uint64(1763667571000), int8(64), uint32(1048576), map[string]any{"k": "v"}, []byte("{}")}, elems)
 	}
 	for _, frame := range [][]byte{replyFrame(t), replyFrame(t, "later")} {
 		again, err := bus.UnpackReply(frame)
 		require.NoError(t, err)
 		var elems []any
 		require.NoError(t, msgpack.Unmarshal(again, &elems))
-		require.EqualValues(t, []any{int8(1), int8(0), int8(7), "calc:host:1:abc", "failed", "text", int8(0), nil, []byte{0xc0}}, elems)
+		require.EqualValues(t, []any{int8(1), int8(2), int8(7), "calc:host:1:abc", uint16(300), "failed", "text", int8(0), nil, []byte{0xc0}}, elems)
 	}
+}
+
+func noticeFrame(tb testing.TB, elems ...any) []byte {
+	frame, err := msgpack.Marshal(append([]any{1, 2, 7, "host:1:abc", 32, 65536}, elems...))
+	require.NoError(tb, err)
+	return frame
 }
 
 func TestFramesThatAreNone(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                               "ends too early",
-		"00":                             "byte 0x0 does not begin a frame",
-		"98010000000000000000":           "8 elements, want 9",
-		"9902":                           "version 2 is not 1",
-		"9901ff":                         "byte 0xff where a whole number is expected",
-		"9901d0ff":                       "byte 0xd0 where a whole number is expected",
-		"990101dbffffffff":               "ends too early",
-		"990101a0a009":                   "unknown codec 9",
-		"990101a0a0000000df0fffffff":     "ends too early",
-		"990101a0a0000000c0c0c0":         "more than one frame",
-		"9a0101a0a0000000c0c0":           "ends too early",
-		"9a0101a0a0000000c0c0dd7fffffff": "ends too early",
+		"":                                     "ends too early",
+		"00":                                   "byte 0x0 does not begin a frame",
+		"980100000000000000":                   "8 elements, want 12",
+		"9c02":                                 "version 2 is not 1",
+		"9c0103":                               "kind 3 does not belong here",
+		"9c0100ff":                             "byte 0xff where a whole number is expected",
+		"9c0100d0ff":                           "byte 0xd0 where a whole number is expected",
+		"9c010001dbffffffff":                   "ends too early",
+		"9c010001a0a009":                       "unknown codec 9",
+		"9c010001a0a00000000000df0fffffff":     "ends too early",
+		"9c010001a0a00000000000c0c0c0":         "more than one frame",
+		"9d010001a0a00000000000c0c0":           "ends too early",
+		"9d010001a0a00000000000c0c0dd7fffffff": "ends too early",
 	} {
 		frame, err := hex.DecodeString(text)
 		require.NoError(t, err)
 		_, err = bus.UnpackRequest(frame)
 		require.ErrorContains(t, err, want, text)
 	}
-	_, err := bus.UnpackReply([]byte{0x99, 1, 5})
-	require.ErrorContains(t, err, "kind 5 is not a reply")
+	_, err := bus.UnpackReply([]byte{0x9a, 1, 5})
+	require.ErrorContains(t, err, "kind 5 does not belong here")
+	_, err = bus.UnpackNotice([]byte{0x96, 1, 0})
+	require.ErrorContains(t, err, "kind 0 does not belong here")
 }
 
 func FuzzFrames(f *testing.F) {
 	f.Add(requestFrame(f))
 	f.Add(requestFrame(f, "later"))
 	f.Add(replyFrame(f))
+	f.Add(noticeFrame(f))
 	f.Add([]byte{0xdd, 0x7f, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, unpack := range []func([]byte) ([]byte, error){bus.UnpackRequest, bus.UnpackReply} {
+		for _, unpack := range []func([]byte) ([]byte, error){bus.UnpackRequest, bus.UnpackReply, bus.UnpackNotice} {
 			again, err := unpack(data)
 			if err != nil {
 				continue
@@ -83,3 +93,5 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+var msgpackMarshal = msgpack.Marshal

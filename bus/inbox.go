@@ -25,16 +25,17 @@ const (
 )
 
 // create makes the stream if it is not there, and renews its time to live.
-func (in *inbox) create(ctx context.Context, client redis.UniversalClient) error {
+func (in *inbox) create(ctx context.Context, client redis.UniversalClient) (made bool, err error) {
 	there, err := client.PExpire(ctx, in.key, inboxTTL).Result()
 	if err == nil && !there {
+		made = true
 		_, err = client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 			tx.XAdd(ctx, &redis.XAddArgs{Stream: in.key, Values: []string{storage.StreamField, ""}})
 			tx.PExpire(ctx, in.key, inboxTTL)
 			return nil
 		})
 	}
-	return storage.Normalize(ctx, err)
+	return made, storage.Normalize(ctx, err)
 }
 
 // read delivers what comes until the client is closed.
@@ -75,24 +76,9 @@ func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err 
 	case <-time.After(backoff(*try)):
 	}
 	*try++
-	if in.create(ctx, client) != nil {
+	if in.c.renew(ctx, client) != nil {
 		return false
 	}
 	in.c.link.found()
 	return true
-}
-
-// deliver hands a reply to the call that waits for it, if one still does.
-func (c *Client) deliver(elem string) {
-	if elem == "" {
-		return // the inbox was created with it
-	}
-	rep := &reply{}
-	if err := rep.unpack([]byte(elem)); err != nil {
-		c.noise.warn(c.link.log, "bus: a reply that can't be understood", "error", err)
-		return
-	}
-	if call := c.forget(rep.id); call != nil {
-		call.finish(rep, nil)
-	}
 }

@@ -9,7 +9,8 @@ import (
 
 // link knows whether Redis is there, and logs when that changes.
 type link struct {
-	log *slog.Logger
+	log  *slog.Logger
+	back func() // called when it is there again
 
 	mu   sync.Mutex
 	down time.Time // since when; zero: it is there
@@ -26,16 +27,25 @@ func (l *link) lost(err error) {
 	}
 }
 
-// found notes that Redis was reached, and reports whether that is news.
-func (l *link) found() bool {
+// found notes that Redis was reached.
+func (l *link) found() {
+	l.mu.Lock()
+	news := !l.down.IsZero()
+	if news {
+		l.log.Info("bus: found Redis again", "after", time.Since(l.down).Round(time.Millisecond))
+		l.down, l.up = time.Time{}, time.Now()
+	}
+	l.mu.Unlock()
+	if news && l.back != nil {
+		l.back()
+	}
+}
+
+// shaken notes that Redis is there, and what it knew is not.
+func (l *link) shaken() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.down.IsZero() {
-		return false
-	}
-	l.log.Info("bus: found Redis again", "after", time.Since(l.down).Round(time.Millisecond))
-	l.down, l.up = time.Time{}, time.Now()
-	return true
+	l.up = time.Now()
 }
 
 // settled reports whether Redis has been there for so long.

@@ -31,6 +31,9 @@ type WorkerInfo struct {
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"` // of Redis's clock
+
+	Version string            `json:"version,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
 }
 
 // keys are the names of what a type keeps in Redis, all in one slot of a
@@ -38,8 +41,11 @@ type WorkerInfo struct {
 //
 //	bus:{site:type}:queue        list    the calls to the group
 //	bus:{site:type}:queue:<id>   list    the calls to one worker
+//	bus:{site:type}:control:<id> list    what goes to one worker at once
 //	bus:{site:type}:alive        zset    worker id → end of its lease, Redis ms
-//	bus:{site:type}:info:<id>    string  WorkerInfo as JSON
+//	bus:{site:type}:info:<id>    string  WorkerInfo as JSON, as long as it is alive
+//	bus:{site:type}:leaving:<id> string  empty, while it ends its last calls
+//	bus:{site:type}:log:<id>     list    its log records
 type keys struct{ base string }
 
 func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
@@ -49,8 +55,10 @@ func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
 
 func (k keys) queue() string             { return k.base + ":queue" }
 func (k keys) ownQueue(id string) string { return k.base + ":queue:" + id }
+func (k keys) control(id string) string  { return k.base + ":control:" + id }
 func (k keys) alive() string             { return k.base + ":alive" }
 func (k keys) info(id string) string     { return k.base + ":info:" + id }
+func (k keys) leaving(id string) string  { return k.base + ":leaving:" + id }
 
 // typesKey is the zset of a site's types and the ends of their leases.
 func typesKey(pool *storage.Pool, site string) (string, error) {
@@ -68,14 +76,18 @@ func newID() (id, host string, pid int) {
 	if err != nil || host == "" {
 		host = "unknown"
 	}
-	host = strings.Map(func(r rune) rune {
+	host, pid = hostName(host), os.Getpid()
+	return host + ":" + strconv.Itoa(pid) + ":" + strings.ToLower(rand.Text()[:8]), host, pid
+}
+
+// hostName is a host's name as ids have it.
+func hostName(host string) string {
+	return strings.Map(func(r rune) rune {
 		if r == ':' || storage.CheckName(string(r)) != nil {
 			return '-'
 		}
 		return r
 	}, host)
-	pid = os.Getpid()
-	return host + ":" + strconv.Itoa(pid) + ":" + strings.ToLower(rand.Text()[:8]), host, pid
 }
 
 // lease is a worker's entry in the registry. It talks to Redis over a
@@ -85,7 +97,7 @@ type lease struct {
 	clock  *storage.Clock
 	keys   keys
 	types  string // key
-	info   WorkerInfo
+	info   *WorkerInfo
 	term   time.Duration
 	link   *link
 }
@@ -118,7 +130,7 @@ func (l *lease) enter(ctx context.Context) error {
 
 // keep renews the lease three times a term, and when asked, until stop is
 // closed.
-func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}) {
+func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(context.Context) error) {
 	for try, pause := 0, l.term/3; ; {
 		select {
 		case <-stop:
@@ -127,7 +139,7 @@ func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}) {
 		case <-time.After(pause):
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), l.term/3)
-		err := l.renew(ctx)
+		err := renew(ctx)
 		cancel()
 		if err != nil {
 			l.link.lost(err)
@@ -159,6 +171,7 @@ func (l *lease) renew(ctx context.Context) error {
 		tx.Set(ctx, l.keys.info(l.info.ID), info, l.term)
 		tx.PExpire(ctx, l.keys.queue(), queueTTL)
 		tx.PExpire(ctx, l.keys.ownQueue(l.info.ID), queueTTL)
+		tx.PExpire(ctx, l.keys.control(l.info.ID), queueTTL)
 		return nil
 	})
 	if err != nil {
@@ -172,12 +185,13 @@ func (l *lease) renew(ctx context.Context) error {
 	return storage.Normalize(ctx, err)
 }
 
-// end takes the worker out of the registry.
-func (l *lease) end(ctx context.Context) error {
+// leave takes the worker out of the registry. It still has calls to end.
+func (l *lease) leave(ctx context.Context) error {
 	var left *redis.IntCmd
 	_, err := l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		tx.ZRem(ctx, l.keys.alive(), l.info.ID)
 		tx.Del(ctx, l.keys.info(l.info.ID))
+		tx.Set(ctx, l.keys.leaving(l.info.ID), "", l.term)
 		left = tx.ZCard(ctx, l.keys.alive())
 		return nil
 	})
@@ -188,11 +202,35 @@ func (l *lease) end(ctx context.Context) error {
 	return storage.Normalize(ctx, err)
 }
 
+// linger keeps a worker that has left, and has calls to end, from being taken
+// for dead.
+func (l *lease) linger(ctx context.Context) error {
+	_, err := l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		tx.Set(ctx, l.keys.leaving(l.info.ID), "", l.term)
+		tx.PExpire(ctx, l.keys.control(l.info.ID), queueTTL)
+		return nil
+	})
+	return storage.Normalize(ctx, err)
+}
+
+// end removes what is left of a worker that has ended its calls.
+func (l *lease) end(ctx context.Context) error {
+	return storage.Normalize(ctx, l.client.Del(ctx, l.keys.leaving(l.info.ID), l.keys.control(l.info.ID)).Err())
+}
+
 // Workers returns the living workers of a type, or of all types of the site if
 // typ is empty, by id. Those of types that begin with "kw." are left out of all.
 func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
 	defer cancel()
+	all, err := c.workers(ctx, typ)
+	if err != nil {
+		return nil, fmt.Errorf("bus: workers: %w", err)
+	}
+	return all, nil
+}
+
+func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	types := []string{typ}
 	if typ == "" {
 		key, err := typesKey(c.pool, c.cfg.Site)
@@ -200,7 +238,7 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 			return nil, err
 		}
 		if types, err = c.pool.Redis().ZRange(ctx, key, 0, -1).Result(); err != nil {
-			return nil, fmt.Errorf("bus: workers: %w", storage.Normalize(ctx, err))
+			return nil, storage.Normalize(ctx, err)
 		}
 		types = slices.DeleteFunc(types, func(t string) bool { return strings.HasPrefix(t, reservedPrefix) })
 	} else if err := checkName("type", typ); err != nil {
@@ -210,7 +248,7 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 	for _, t := range types {
 		workers, err := c.workersOf(ctx, t)
 		if err != nil {
-			return nil, fmt.Errorf("bus: workers of type %s: %w", t, err)
+			return nil, fmt.Errorf("type %s: %w", t, err)
 		}
 		all = append(all, workers...)
 	}

@@ -26,10 +26,11 @@ const (
 
 // route is what a client knows of an address.
 type route struct {
-	c     *Client
-	to    Address
-	keys  keys
-	queue string // key
+	c       *Client
+	to      Address
+	keys    keys
+	queue   string // key
+	breaker breaker
 
 	// Times of the client's age, in ns.
 	used  atomic.Int64
@@ -42,6 +43,9 @@ type route struct {
 	touching bool          // it will be, a little later
 }
 
+// trust takes somebody to be alive who was seen just now.
+func (r *route) trust() { r.alive.Store(int64(r.c.age(time.Now()) + trustTime)) }
+
 // question is one look at the registry, which many calls may wait for.
 type question struct {
 	done  chan struct{}
@@ -49,9 +53,16 @@ type question struct {
 	err   error
 }
 
+// routeKey is an address, and whether a worker's control list is meant.
+type routeKey struct {
+	Address
+	control bool
+}
+
 // route returns the route to an address.
-func (c *Client) route(to Address, now time.Time) (*route, error) {
-	if known, ok := c.routes.Load(to); ok {
+func (c *Client) route(to Address, control bool, now time.Time) (*route, error) {
+	id := routeKey{to, control}
+	if known, ok := c.routes.Load(id); ok {
 		r := known.(*route)
 		r.used.Store(int64(c.age(now)))
 		return r, nil
@@ -64,11 +75,14 @@ func (c *Client) route(to Address, now time.Time) (*route, error) {
 		return nil, err
 	}
 	r := &route{c: c, to: to, keys: k, queue: k.queue()}
-	if to.id != "" {
+	switch {
+	case control:
+		r.queue = k.control(to.id)
+	case to.id != "":
 		r.queue = k.ownQueue(to.id)
 	}
 	r.used.Store(int64(c.age(now)))
-	known, _ := c.routes.LoadOrStore(to, r)
+	known, _ := c.routes.LoadOrStore(id, r)
 	return known.(*route), nil
 }
 
@@ -146,7 +160,7 @@ func (r *route) ask() {
 	answered := func(n int64, err error) {
 		q.alive, q.err = n, err
 		if err == nil && n > 0 {
-			r.alive.Store(int64(r.c.age(time.Now()) + trustTime))
+			r.trust()
 		}
 		r.mu.Lock()
 		r.question = nil
@@ -205,45 +219,4 @@ func (r *route) touch() {
 		r.mu.Unlock()
 		r.c.pool.Writer().Do(lasting(storage.BlockTime), func(int64, error) {}, "pexpire", r.queue, queueTTL.Milliseconds())
 	})
-}
-
-// look ends the calls that wait for more than a second for somebody who is not
-// there any more, and forgets routes that nobody uses.
-func (c *Client) look(ctx context.Context, client redis.UniversalClient) {
-	waiting := map[*route][]*call{}
-	now := time.Now()
-	c.mu.Lock()
-	for _, w := range c.calls {
-		if now.Sub(w.since) > tickTime {
-			waiting[w.route] = append(waiting[w.route], w)
-		}
-	}
-	c.mu.Unlock()
-	c.routes.Range(func(to, known any) bool {
-		r := known.(*route)
-		if c.age(now)-time.Duration(r.used.Load()) > routeIdle && len(waiting[r]) == 0 {
-			c.routes.Delete(to)
-		}
-		return true
-	})
-	if !c.link.settled(returnTime) {
-		return
-	}
-	for r, calls := range waiting {
-		command, key, args := r.census()
-		n, err := client.Do(ctx, append([]any{command, key}, args...)...).Int64()
-		if err != nil || n > 0 {
-			continue
-		}
-		for _, w := range calls {
-			// Still in the queue: nobody took it, and now nobody will.
-			switch removed, err := client.LRem(ctx, r.queue, 1, w.frame).Result(); {
-			case err != nil:
-			case removed == 0:
-				w.finish(nil, ErrWorkerLost)
-			default:
-				w.finish(nil, ErrNoWorkers)
-			}
-		}
-	}
 }

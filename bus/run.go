@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,11 +19,11 @@ const (
 	mercyTime    = 5 * time.Second
 )
 
-// Run serves until ctx ends or the pool is closed, then stops as the package
-// comment has it, and returns nil. While Redis is away it tries again and again.
-// An error is returned at once if Redis refuses the worker's credentials, and at
-// the end if handlers go on although their contexts were cancelled. A worker
-// runs once.
+// Run serves until ctx ends, the pool is closed or [Stop] is called, then stops
+// as the package comment has it, and returns nil. While Redis is away it tries
+// again and again. An error is returned at once if OnStart fails or Redis
+// refuses the worker's credentials, and at the end if handlers go on although
+// their contexts were cancelled. A worker runs once.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.begun.CompareAndSwap(false, true) {
 		return fmt.Errorf("bus: worker %s was run before", w.ID())
@@ -39,51 +38,128 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer disown()
 	defer w.leave()
+	defer w.roster.end()
+	if w.cfg.OnStart != nil {
+		if err := w.cfg.OnStart(ctx); err != nil {
+			return fmt.Errorf("bus: worker %s: OnStart: %w", w.ID(), err)
+		}
+	}
+	defer w.keepLog()()
 
 	plain := w.pool.Dedicated()
 	defer plain.Close()
-	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: w.info, term: w.cfg.Lease, link: &w.link}
+	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, link: &w.link}
 	if err := lease.enter(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return fmt.Errorf("bus: worker %s: %w", w.ID(), err)
 	}
-
 	close(w.ready)
-	leaving := make(chan struct{})
-	beat := make(chan struct{}, 1)
-	var tasks sync.WaitGroup
-	tasks.Go(func() { lease.keep(leaving, beat) })
+	present := background(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })
+	controlling := w.reading(w.listen)
+	fetching := w.reading(w.fetch)
+	ticking := background(w.tick)
 
-	reader := w.pool.Dedicated()
-	defer reader.Close()
-	stop := make(chan struct{})
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		w.fetch(reader, stop, func() { signal(beat) })
-	}()
-
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-w.halted:
+	}
 	drained := time.Now().Add(w.cfg.Drain)
-	close(leaving)
-	tasks.Wait()
-	_ = w.bid(lease.end)
-	close(stop)
-	w.wake(plain)
-	<-read // at the latest when the read's own time is over
+	present()
+	_ = w.bid(lease.leave)
+	leaving := background(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.linger) })
+	ticking()
+	fetching(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
 	w.giveBack(plain)
-	return w.drain(time.Until(drained))
+	err = w.drain(time.Until(drained))
+	if w.cfg.OnStop != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, mercyTime))
+		w.cfg.OnStop(ctx)
+		cancel()
+	}
+	controlling(func() { w.wake(plain, w.keys.control(w.info.ID)) })
+	leaving()
+	_ = w.bid(lease.end)
+	return err
 }
 
-// wake ends a read that waits, by an empty element in the worker's own queue.
-func (w *Worker) wake(plain redis.UniversalClient) {
-	own := w.keys.ownQueue(w.info.ID)
+// background runs a task until the function that it returns is called, which
+// waits for its end.
+func background(task func(stop chan struct{})) (end func()) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		task(stop)
+	}()
+	return func() {
+		close(stop)
+		<-ended
+	}
+}
+
+// reading runs a read of the worker's lists on a connection of its own, until
+// the function that it returns is called. That wakes the read, and waits for its
+// end: at the latest when the read's own time is over.
+func (w *Worker) reading(read func(redis.UniversalClient, <-chan struct{})) (end func(wake func())) {
+	client := w.pool.Dedicated()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer client.Close()
+		read(client, stop)
+	}()
+	return func(wake func()) {
+		close(stop)
+		wake()
+		<-ended
+	}
+}
+
+// tick runs OnTick until stop is closed. It goes through a lane, which for a
+// serial worker is that of the handlers.
+func (w *Worker) tick(stop chan struct{}) {
+	if w.cfg.OnTick == nil {
+		return
+	}
+	m := &method{name: "tick", stats: newMethodStats(), lane: w.serial}
+	if m.lane == nil {
+		m.lane = &lane{limit: 1}
+	}
+	over := make(chan struct{}, 1)
+	m.call = func(ctx context.Context, _ *task) (Body, error) {
+		defer signal(over)
+		w.cfg.OnTick(ctx)
+		return Body{}, nil
+	}
+	next := time.NewTicker(w.cfg.TickInterval)
+	defer next.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-next.C:
+		}
+		t := &task{method: m}
+		t.ctx.parent = w.work
+		w.held.Add(1)
+		if m.lane.enter(t) {
+			go w.serve(t)
+		}
+		select {
+		case <-stop:
+			return
+		case <-over:
+		}
+	}
+}
+
+// wake ends a read that waits, by an empty element in a list of the worker's.
+func (w *Worker) wake(plain redis.UniversalClient, list string) {
 	_ = w.bid(func(ctx context.Context) error {
 		_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-			tx.RPush(ctx, own, "")
-			tx.PExpire(ctx, own, queueTTL)
+			tx.RPush(ctx, list, "")
+			tx.PExpire(ctx, list, queueTTL)
 			return nil
 		})
 		return err
@@ -93,21 +169,26 @@ func (w *Worker) wake(plain redis.UniversalClient) {
 // giveBack returns what has not begun to the head of the group's queue, in
 // order, and answers what can't be given to anybody else.
 func (w *Worker) giveBack(plain redis.UniversalClient) {
-	left := w.halt()
-	var group []any
-	var own []*request
-	for _, req := range left {
-		if req.direct {
-			own = append(own, req)
-		} else {
-			group = append(group, req.frame)
+	var own, group []*task
+	for _, t := range w.halt() {
+		switch {
+		case t.frame == nil: // a tick
+			w.drop(t)
+		case t.direct:
+			own = append(own, t)
+		default:
+			group = append(group, t)
 		}
 	}
 	if len(group) > 0 {
-		slices.Reverse(group) // LPUSH puts one before the other
+		w.returned(group)
+		var frames []any
+		for _, t := range slices.Backward(group) { // LPUSH puts one before the other
+			frames = append(frames, t.frame)
+		}
 		err := w.bid(func(ctx context.Context) error {
 			_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-				tx.LPush(ctx, w.keys.queue(), group...)
+				tx.LPush(ctx, w.keys.queue(), frames...)
 				tx.PExpire(ctx, w.keys.queue(), queueTTL)
 				return nil
 			})
@@ -116,41 +197,42 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 		if err != nil {
 			w.link.log.Error("bus: calls lost: they could not be given back to the queue", "calls", len(group), "error", err)
 		}
-		for range group {
-			w.drop()
+		for _, t := range group {
+			w.drop(t)
 		}
 	}
 	_ = w.bid(func(ctx context.Context) error {
 		frames, err := plain.LPopCount(ctx, w.keys.ownQueue(w.info.ID), 1<<20).Result()
 		for _, frame := range frames {
-			req := &request{}
-			if req.unpack([]byte(frame)) == nil {
+			t := &task{frame: []byte(frame)}
+			if t.unpack(t.frame) == nil {
 				w.held.Add(1)
-				w.slots.take(1)
-				own = append(own, req)
+				own = append(own, t)
 			}
 		}
 		return err
 	})
-	for _, req := range own {
-		w.answer(req, Body{}, &refusal{CodeStopped, "the worker stopped before the call was begun"})
+	for _, t := range own {
+		w.answer(t, Body{}, &refusal{CodeStopped, "the worker stopped before the call was begun"})
 	}
 }
 
 // halt keeps what waits from beginning, and returns it in order of arrival.
-func (w *Worker) halt() []*request {
+func (w *Worker) halt() []*task {
 	lanes := map[*lane]bool{}
 	for _, m := range w.methods {
-		lanes[m.lane] = true
+		lanes[m.lane] = !m.builtin // the control list is still answered
 	}
 	if w.other != nil {
 		lanes[w.other.lane] = true
 	}
-	var left []*request
-	for lane := range lanes {
-		left = append(left, lane.halt()...)
+	var left []*task
+	for lane, halts := range lanes {
+		if halts {
+			left = append(left, lane.halt()...)
+		}
 	}
-	slices.SortFunc(left, func(a, b *request) int { return int(a.order) - int(b.order) })
+	slices.SortFunc(left, func(a, b *task) int { return int(a.order) - int(b.order) })
 	return left
 }
 
@@ -161,18 +243,26 @@ func (w *Worker) drain(patience time.Duration) error {
 		w.held.Wait()
 		close(done)
 	}()
-	select {
-	case <-done:
+	within := func(d time.Duration) bool {
+		select {
+		case <-done:
+			return true
+		case <-time.After(max(d, 0)):
+			return false
+		}
+	}
+	if within(patience) {
 		return nil
-	case <-time.After(max(patience, 0)):
 	}
 	w.cancel()
-	select {
-	case <-done:
+	if within(mercyTime) {
 		return nil
-	case <-time.After(mercyTime):
-		return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not", w.ID(), w.slots.taken())
 	}
+	w.leave() // and with it the replies that Redis does not take
+	if within(farewellTime) {
+		return nil
+	}
+	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not", w.ID(), w.slots.taken())
 }
 
 // bid says something to Redis in the little time that a stopping worker has.

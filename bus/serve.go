@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
 )
 
 // unsentPerSlot is how many replies, for each slot, may be on their way to Redis
@@ -15,53 +17,115 @@ import (
 // quarter of the throughput at 256 callers; a bound there must be.
 const unsentPerSlot = 4
 
+// maxHead is how much longer than its body a request may be.
+const maxHead = 64 << 10
+
 // arrive takes a frame from a queue, for which a slot has been taken.
-func (w *Worker) arrive(frame []byte, direct bool) {
+func (w *Worker) arrive(frame []byte, direct bool, now time.Time) {
 	if len(frame) == 0 { // a stopping worker wakes itself
 		w.slots.release()
 		return
 	}
 	w.arrived++
-	req := &request{direct: direct, order: w.arrived}
-	if err := req.unpack(frame); err != nil {
-		w.slots.release()
-		w.stats.malformed.Add(1)
-		w.noise.warn(w.link.log, "bus: a request that can't be understood", "error", err)
+	t := &task{frame: frame, direct: direct, order: w.arrived, slot: true}
+	if !w.accept(t, now) {
 		return
 	}
-	w.held.Add(1)
-	if n := len(req.body.Data); n > w.cfg.MaxMessage {
-		w.answer(req, Body{}, &refusal{CodeBadArguments, fmt.Sprintf("%d bytes, WorkerConfig.MaxMessage is %d", n, w.cfg.MaxMessage)})
-		return
-	}
-	m := w.find(req.method)
-	if m == nil {
-		w.answer(req, Body{}, &refusal{CodeUnknownMethod, fmt.Sprintf("type %s has no method %q", w.cfg.Type, req.method)})
-		return
-	}
-	if m.lane.enter(req) {
-		go w.serve(m, req)
+	if t.method.lane.enter(t) {
+		go w.serve(t)
 	}
 }
 
+// control takes a frame from the control list: a caller's notice, or a call to a
+// built-in method, which takes no slot and waits for none.
+func (w *Worker) control(frame []byte) {
+	if len(frame) == 0 {
+		return
+	}
+	if isNotice(frame) {
+		var n notice
+		if err := n.unpack(frame); err != nil {
+			w.malformed(err)
+			return
+		}
+		w.heed(n)
+		return
+	}
+	t := &task{frame: frame, direct: true}
+	if !w.accept(t, time.Now()) {
+		return
+	}
+	switch {
+	case !isBuiltin(t.request.method):
+		w.answer(t, Body{}, &refusal{CodeMalformed, "a call of that method does not belong into the control list"})
+	case t.method.lane.crowded():
+		w.answer(t, Body{}, &refusal{CodeFailed, "too many calls to built-in methods"})
+	case t.method.lane.enter(t):
+		go w.serve(t)
+	}
+}
+
+// accept reads a request and enters it, or answers it and reports false.
+func (w *Worker) accept(t *task, now time.Time) bool {
+	err := t.unpack(t.frame)
+	t.ctx.parent, t.ctx.header = w.work, t.header
+	w.held.Add(1)
+	if err != nil {
+		w.malformed(err)
+		ours := t.request
+		t.request = request{}
+		if ours.id, ours.client, _ = caller(t.frame); ours.id != 0 {
+			t.id, t.client = ours.id, ours.client
+		}
+		w.answer(t, Body{}, &refusal{CodeMalformed, err.Error()})
+		return false
+	}
+	t.method = w.find(t.request.method)
+	var no *refusal
+	switch m := t.method; {
+	case len(t.body.Data) > w.cfg.MaxMessage:
+		no = &refusal{CodeBadArguments, fmt.Sprintf("%d bytes, WorkerConfig.MaxMessage is %d", len(t.body.Data), w.cfg.MaxMessage)}
+	case len(t.frame)-len(t.body.Data) > maxHead:
+		no = &refusal{CodeBadArguments, fmt.Sprintf("headers of more than %d bytes", maxHead)}
+	case m == nil:
+		no = &refusal{CodeUnknownMethod, fmt.Sprintf("type %s has no method %q", w.cfg.Type, t.request.method)}
+	case m.stream && t.window.items == 0:
+		no = &refusal{CodeUnknownMethod, fmt.Sprintf("method %q is a stream", t.request.method)}
+	case !m.stream && t.window.items > 0:
+		no = &refusal{CodeUnknownMethod, fmt.Sprintf("method %q is not a stream", t.request.method)}
+	}
+	if no != nil {
+		w.answer(t, Body{}, no)
+		return false
+	}
+	t.entered = true
+	t.method.stats.held.Add(1)
+	if t.method.stream {
+		t.outlet = newOutlet(w, t)
+	}
+	w.roster.add(t, now)
+	return true
+}
+
+func (w *Worker) malformed(err error) {
+	w.stats.malformed.Add(1)
+	w.noise.warn(w.link.log, "bus: a request that can't be understood", "error", err)
+}
+
 // serve runs a request and those that wait behind it in its lane.
-func (w *Worker) serve(m *method, req *request) {
-	lane, returned := m.lane, false
+func (w *Worker) serve(t *task) {
+	lane, returned := t.method.lane, false
 	defer func() {
 		if !returned { // runtime.Goexit in a handler, as of testing.T.FailNow
-			w.answer(req, Body{}, &refusal{code: CodePanic})
+			w.answer(t, Body{}, &refusal{code: CodePanic})
 			if next := lane.next(); next != nil {
-				go w.serve(w.find(next.method), next)
+				go w.serve(next)
 			}
 		}
 	}()
-	for ; req != nil; req = lane.next() {
-		body, err := w.call(w.find(req.method), req)
-		if err == errExpired {
-			w.drop()
-		} else {
-			w.answer(req, body, err)
-		}
+	for ; t != nil; t = lane.next() {
+		body, err := w.call(t)
+		w.answer(t, body, err)
 	}
 	returned = true
 }
@@ -71,55 +135,105 @@ func (w *Worker) serve(m *method, req *request) {
 var errExpired = errors.New("expired")
 
 // drop gives a request no answer.
-func (w *Worker) drop() {
-	w.slots.release()
+func (w *Worker) drop(t *task) {
+	w.part(t)
+	w.release(t)
 	w.held.Done()
 }
 
+// part takes a request out of what the worker holds.
+func (w *Worker) part(t *task) {
+	if w.roster.remove(t); t.entered {
+		t.method.stats.held.Add(-1)
+	}
+}
+
+func (w *Worker) release(t *task) {
+	if t.slot {
+		w.slots.release()
+	}
+}
+
 // call runs the handler.
-func (w *Worker) call(m *method, req *request) (body Body, err error) {
-	ctx := &callContext{parent: w.work, header: req.header}
-	if req.deadline != 0 {
-		left := time.UnixMilli(req.deadline).Sub(w.clock.Now())
+func (w *Worker) call(t *task) (body Body, err error) {
+	ctx, m := &t.ctx, t.method
+	begun := time.Now()
+	if t.deadline != 0 {
+		left := time.UnixMilli(t.deadline).Sub(w.clock.Now())
 		if left <= 0 {
 			w.stats.expired.Add(1)
+			m.stats.expired.Add(1)
 			return Body{}, errExpired
 		}
-		ctx.deadline = time.Now().Add(left)
+		ctx.deadline = begun.Add(left)
 	}
 	defer ctx.end()
+	if ctx.abandoned() {
+		return Body{}, errExpired
+	}
+	if t.outlet != nil {
+		w.roster.tell(t)
+	}
 	defer func() {
 		if v := recover(); v != nil {
-			w.link.log.Error("bus: panic in a handler", "method", req.method, "panic", v, "stack", string(debug.Stack()))
+			w.link.log.Error("bus: panic in a handler", "method", t.request.method, "panic", v, "stack", string(debug.Stack()))
 			body, err = Body{}, &refusal{code: CodePanic}
 		}
+		m.stats.ran(time.Since(begun))
 	}()
-	body, err = m.call(ctx, req)
+	if m.around == nil {
+		body, err = m.call(ctx, t)
+	} else {
+		body, err = m.around(ctx, t)
+	}
 	switch {
 	case err == nil:
 	case w.work.Err() != nil:
 		err = &refusal{CodeStopped, "the worker stopped: " + err.Error()}
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == context.DeadlineExceeded:
 		w.stats.errors.Add(1)
+		m.stats.late.Add(1)
 		return Body{}, errExpired // the caller says so himself
+	}
+	if ctx.Err() == context.DeadlineExceeded {
+		m.stats.late.Add(1)
 	}
 	return body, err
 }
 
-// answer sends the reply to a request and gives back its slot.
-func (w *Worker) answer(req *request, body Body, err error) {
-	w.stats.calls.Add(1)
+// answer sends the reply to a request, if anybody waits for it, and gives back
+// its slot.
+func (w *Worker) answer(t *task, body Body, err error) {
+	if t.ctx.abandoned() {
+		if t.entered {
+			t.method.stats.cancelled.Add(1)
+		}
+		w.drop(t)
+		return
+	}
+	if err == errExpired || t.frame == nil { // nil: a tick
+		w.drop(t)
+		return
+	}
+	rep := reply{id: t.id, from: w.from, header: t.answer}
+	if t.outlet != nil {
+		var bad *refusal
+		if rep.seq, bad = t.outlet.end(); bad != nil {
+			err = bad
+		}
+	}
 	switch n := len(body.Data); {
 	case err != nil:
 	case n > w.cfg.MaxMessage:
 		err = &refusal{CodeBadResult, fmt.Sprintf("%d bytes, WorkerConfig.MaxMessage is %d", n, w.cfg.MaxMessage)}
 	case !body.Codec.Valid():
 		err = &refusal{CodeBadResult, "unknown " + body.Codec.String()}
+	default:
+		rep.body = body
 	}
-	rep := reply{id: req.id, from: w.from, body: body}
+	w.stats.calls.Add(1)
 	if err != nil {
 		w.stats.errors.Add(1)
-		rep.body = Body{}
 		if ours, ok := err.(*refusal); ok {
 			rep.code, rep.text = ours.code, ours.text
 		} else {
@@ -127,7 +241,10 @@ func (w *Worker) answer(req *request, body Body, err error) {
 		}
 		rep.text = cut(rep.text, w.cfg.MaxMessage)
 	}
-	w.send(req, &rep)
+	if t.entered {
+		t.method.stats.answered(rep.code)
+	}
+	w.send(t, &rep)
 }
 
 // cut shortens the text of an error to what a message may hold.
@@ -139,20 +256,23 @@ func cut(text string, limit int) string {
 }
 
 // send writes a reply, unless none is wanted.
-func (w *Worker) send(req *request, rep *reply) {
-	inbox := w.inboxOf(req.client)
-	if req.id == 0 || inbox == "" {
-		w.drop()
+func (w *Worker) send(t *task, rep *reply) {
+	inbox := w.inboxOf(t.client)
+	if t.id == 0 || inbox == "" {
+		w.drop(t)
 		return
 	}
-	early := w.unsent.Add(1) <= int64(unsentPerSlot*w.slots.all)
+	w.part(t)
+	early := !t.slot || w.unsent.Add(1) <= int64(unsentPerSlot*w.slots.all)
 	if early {
-		w.slots.release()
+		w.release(t)
 	}
-	w.pool.Writer().Append(w.life, inbox, rep.pack(), func(_ int64, err error) {
-		w.unsent.Add(-1)
+	w.write(inbox, rep.pack(), replyTries, func(err error) {
+		if t.slot {
+			w.unsent.Add(-1)
+		}
 		if !early {
-			w.slots.release()
+			w.release(t)
 		}
 		w.held.Done()
 		if err != nil {
@@ -161,6 +281,20 @@ func (w *Worker) send(req *request, rep *reply) {
 				w.noise.warn(w.link.log, "bus: a reply could not be written", "error", err)
 			}
 		}
+	})
+}
+
+// replyTries is how often a reply is written if it is not known whether it was:
+// a client takes the first.
+const replyTries = 3
+
+func (w *Worker) write(inbox string, frame []byte, tries int, done func(error)) {
+	w.pool.Writer().Append(w.life, inbox, frame, func(_ int64, err error) {
+		if tries > 1 && errors.Is(err, storage.ErrIndeterminate) {
+			w.write(inbox, frame, tries-1, done)
+			return
+		}
+		done(err)
 	})
 }
 

@@ -62,12 +62,12 @@ type lane struct {
 
 	mu      sync.Mutex
 	running int
-	waiting []*request
+	waiting []*task
 	halted  bool
 }
 
-// enter reports whether the caller is to run req now. If not, it waits.
-func (l *lane) enter(req *request) bool {
+// enter reports whether the caller is to run t now. If not, it waits.
+func (l *lane) enter(t *task) bool {
 	if l.limit == 0 {
 		return true
 	}
@@ -77,12 +77,22 @@ func (l *lane) enter(req *request) bool {
 		l.running++
 		return true
 	}
-	l.waiting = append(l.waiting, req)
+	l.waiting = append(l.waiting, t)
 	return false
 }
 
+// crowded reports whether more wait than calls to built-in methods ever should.
+func (l *lane) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) >= maxControl
+}
+
+// maxControl is how many calls to built-in methods may wait in a worker.
+const maxControl = 1024
+
 // next returns what the caller, who has run a request, is to run now, or nil.
-func (l *lane) next() *request {
+func (l *lane) next() *task {
 	if l.limit == 0 {
 		return nil
 	}
@@ -92,14 +102,14 @@ func (l *lane) next() *request {
 		l.running--
 		return nil
 	}
-	req := l.waiting[0]
+	t := l.waiting[0]
 	l.waiting[0] = nil
 	l.waiting = l.waiting[1:]
-	return req
+	return t
 }
 
 // halt lets nothing begin any more and returns what waits.
-func (l *lane) halt() []*request {
+func (l *lane) halt() []*task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left := l.waiting

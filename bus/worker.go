@@ -4,6 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +27,13 @@ type WorkerConfig struct {
 	// Type is the group that the worker belongs to.
 	Type string
 
+	// Version and Description, and Labels that an [Audience] may ask for, are
+	// told to whoever wants to know. Names and values of labels are at most 255
+	// bytes long.
+	Version     string
+	Description string
+	Labels      map[string]string
+
 	// Concurrency is how many calls the worker holds at most. 0: 64.
 	Concurrency int
 
@@ -40,10 +51,40 @@ type WorkerConfig struct {
 	// cancels their contexts. 0: 10 s. Negative: not at all.
 	Drain time.Duration
 
-	// MaxMessage is the largest arguments and the largest result, in bytes as
-	// encoded. 0: 1 MiB. Larger ones are answered with CodeBadArguments and
-	// CodeBadResult.
+	// MaxMessage is the largest arguments and the largest result, or item of a
+	// stream, in bytes as encoded. 0: 1 MiB. Larger ones are answered with
+	// CodeBadArguments and CodeBadResult.
 	MaxMessage int
+
+	// Middleware wraps every handler, the first around the others.
+	Middleware []Middleware
+
+	// OnStart runs before the worker is known to anybody; its error ends Run.
+	// OnStop runs when the worker has answered its last call. OnTick runs every
+	// TickInterval (0: a second), unless it still does: of a Serial worker in
+	// turn with the handlers, of others beside them. A context that they get
+	// ends when the worker is to stop, but OnStop's, which ends after Drain.
+	OnStart      func(context.Context) error
+	OnStop       func(context.Context)
+	OnTick       func(context.Context)
+	TickInterval time.Duration
+
+	// Path and Spawner say what program the worker is and what started it.
+	// Empty: that of the executable, and nothing. [UpdateSpawner] changes the
+	// second.
+	Path, Spawner string
+
+	// Extra adds to what [Info] answers. It is called for each answer and must
+	// not wait for anything.
+	Extra func() map[string]any
+
+	// AllowStop lets everybody stop the worker with [Stop].
+	AllowStop bool
+
+	// KeepLog is how many log records [Worker.LogHandler] keeps in Redis, and
+	// KeepLogFor how long after the last one. 0: 1,000 and an hour.
+	KeepLog    int
+	KeepLogFor time.Duration
 }
 
 func (c WorkerConfig) complete() (WorkerConfig, error) {
@@ -53,6 +94,21 @@ func (c WorkerConfig) complete() (WorkerConfig, error) {
 	c.Lease = cmp.Or(c.Lease, 5*time.Second)
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)
 	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
+	c.TickInterval = cmp.Or(c.TickInterval, time.Second)
+	c.KeepLog = cmp.Or(c.KeepLog, 1000)
+	c.KeepLogFor = cmp.Or(c.KeepLogFor, time.Hour)
+	c.Labels, c.Middleware = maps.Clone(c.Labels), slices.Clone(c.Middleware)
+	if c.Path == "" {
+		c.Path, _ = os.Executable()
+	}
+	for name, value := range c.Labels {
+		if name == "" || len(name) > storage.MaxName || len(value) > storage.MaxName {
+			return c, fmt.Errorf("bus: WorkerConfig.Labels: %.32q=%.32q: a name has 1 to %d bytes, a value at most as many", name, value, storage.MaxName)
+		}
+	}
+	if i := slices.IndexFunc(c.Middleware, func(m Middleware) bool { return m == nil }); i >= 0 {
+		return c, fmt.Errorf("bus: WorkerConfig.Middleware: %d is nil", i)
+	}
 	if err := checkName("WorkerConfig.Site", c.Site); err != nil {
 		return c, err
 	}
@@ -70,31 +126,43 @@ func (c WorkerConfig) complete() (WorkerConfig, error) {
 		return c, fmt.Errorf("bus: WorkerConfig.Lease: %v is less than 300ms", c.Lease)
 	case c.MaxMessage < 0:
 		return c, fmt.Errorf("bus: WorkerConfig.MaxMessage: %d is negative", c.MaxMessage)
+	case c.TickInterval < 0:
+		return c, fmt.Errorf("bus: WorkerConfig.TickInterval: %v is negative", c.TickInterval)
+	case c.KeepLog < 0:
+		return c, fmt.Errorf("bus: WorkerConfig.KeepLog: %d is negative", c.KeepLog)
+	case c.KeepLogFor < 0:
+		return c, fmt.Errorf("bus: WorkerConfig.KeepLogFor: %v is negative", c.KeepLogFor)
 	}
 	return c, nil
 }
 
 // Worker serves the calls of a type. Give it its handlers, then Run it.
 type Worker struct {
-	pool  *storage.Pool
-	cfg   WorkerConfig
-	info  WorkerInfo
-	keys  keys
-	types string // key
+	pool    *storage.Pool
+	cfg     WorkerConfig
+	info    WorkerInfo
+	spawner atomic.Pointer[string]
+	keys    keys
+	types   string // key
 
-	methods map[string]*method
-	other   *method // HandleAny's
-	serial  *lane   // of every method, if cfg.Serial
-	begun   atomic.Bool
-	ready   chan struct{}
+	methods  map[string]*method
+	other    *method // HandleAny's
+	builtins lane    // of the methods that every worker has
+	serial   *lane   // of every other method, if cfg.Serial
+	begun    atomic.Bool
+	ready    chan struct{}
+	halted   chan struct{} // Stop was called; holds one
 
 	clock   *storage.Clock
 	link    link
-	from    []byte // its id
-	arrived int64  // calls, counted by the one goroutine that reads them
+	beat    chan struct{} // the lease is to be renewed now; holds one
+	from    []byte        // its id
+	arrived int64         // calls, counted by the one goroutine that reads them
 	slots   slots
+	roster  roster
 	stats   struct{ calls, errors, expired, malformed, lost atomic.Int64 }
 	noise   throttle
+	log     *logKeeper // of LogHandler
 
 	work   context.Context // of the handlers
 	cancel context.CancelFunc
@@ -107,23 +175,37 @@ type Worker struct {
 	inboxes map[string]string // client → key
 }
 
-// NewWorker returns a worker without handlers. It does not touch Redis.
+// NewWorker returns a worker without handlers but for the built-in methods. It
+// does not touch Redis.
 func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{pool: pool, cfg: cfg, methods: make(map[string]*method), ready: make(chan struct{}), clock: storage.NewClock(nil)}
+	id, host, pid := newID()
+	w := &Worker{
+		pool: pool, cfg: cfg, methods: make(map[string]*method), inboxes: make(map[string]string),
+		ready: make(chan struct{}), halted: make(chan struct{}, 1), beat: make(chan struct{}, 1),
+		clock: storage.NewClock(nil),
+		info: WorkerInfo{
+			ID: cfg.Type + ":" + id, Site: cfg.Site, Type: cfg.Type, Host: host, PID: pid,
+			Version: cfg.Version, Labels: cfg.Labels,
+		},
+	}
 	if w.keys, err = typeKeys(pool, cfg.Site, cfg.Type); err != nil {
 		return nil, err
 	}
 	if w.types, err = typesKey(pool, cfg.Site); err != nil {
 		return nil, err
 	}
-	id, host, pid := newID()
-	w.info = WorkerInfo{ID: cfg.Type + ":" + id, Site: cfg.Site, Type: cfg.Type, Host: host, PID: pid}
-	w.from, w.inboxes = []byte(w.info.ID), make(map[string]string)
+	w.from = []byte(w.info.ID)
+	w.spawner.Store(&cfg.Spawner)
 	w.link.log = pool.Logger().With("worker", w.info.ID)
+	w.link.back = func() {
+		signal(w.beat) // a server that was started again does not know us
+		w.roster.repeat()
+	}
+	w.roster.announce, w.roster.known = w.announce, make(map[callKey]*task)
 	w.life, w.leave = context.WithCancel(context.Background())
 	w.work, w.cancel = context.WithCancel(w.life)
 	held := cfg.Concurrency
@@ -132,6 +214,8 @@ func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 		w.serial = &lane{limit: 1}
 	}
 	w.slots.init(held)
+	w.builtins.limit = 8
+	w.addBuiltins()
 	return w, nil
 }
 
@@ -157,30 +241,39 @@ type HandleOptions struct {
 // Handle panics if the worker has a handler for the method already or was run:
 // what a worker serves is part of the program.
 func Handle[A, R any](w *Worker, m Method[A, R], h func(ctx context.Context, args A) (R, error), opts ...HandleOptions) {
-	w.register(m.name, opts, func(ctx context.Context, req *request) (Body, error) {
+	w.register(m.name, &method{args: typeOf[A](), result: typeOf[R](), idempotent: m.idempotent}, opts, typed(h))
+}
+
+// typed is a handler behind its codecs.
+func typed[A, R any](h func(context.Context, A) (R, error)) func(context.Context, *task) (Body, error) {
+	return func(ctx context.Context, t *task) (Body, error) {
 		var args A
-		if err := req.body.decode(&args); err != nil {
+		if err := t.body.decode(&args); err != nil {
 			return Body{}, &refusal{CodeBadArguments, err.Error()}
 		}
 		result, err := h(ctx, args)
 		if err != nil {
 			return Body{}, err
 		}
-		body, err := encode(req.body.Codec, result)
+		body, err := encode(t.body.Codec, result)
 		if err != nil {
 			return Body{}, &refusal{CodeBadResult, err.Error()}
 		}
 		return body, nil
-	})
+	}
 }
 
 // HandleAny has h serve the calls of all methods that have no handler, on the
 // bytes that the caller sent. MaxInFlight is for all of them together.
 func HandleAny(w *Worker, h func(ctx context.Context, method string, args Body) (Body, error), opts ...HandleOptions) {
-	w.register("", opts, func(ctx context.Context, req *request) (Body, error) {
-		return h(ctx, string(req.method), req.body)
+	w.register(anyName, &method{}, opts, func(ctx context.Context, t *task) (Body, error) {
+		return h(ctx, string(t.request.method), t.body)
 	})
 }
+
+// anyName is the name under which the calls that HandleAny serves are counted.
+// No method can have it.
+const anyName = "*"
 
 // refusal is an error of ours in place of a handler's. Handlers can't make one.
 type refusal struct {
@@ -192,35 +285,71 @@ func (r *refusal) Error() string { return string(r.code) + ": " + r.text }
 
 // method is what serves a name.
 type method struct {
-	call func(context.Context, *request) (Body, error)
-	lane *lane
+	name         string
+	call         func(context.Context, *task) (Body, error)
+	around       func(context.Context, *task) (Body, error) // call in its middleware, if there is any
+	lane         *lane
+	stats        *methodStats
+	stream       bool
+	builtin      bool
+	idempotent   bool
+	args, result reflect.Type // nil: unknown
 }
 
-// register adds a method; that of HandleAny has no name.
-func (w *Worker) register(name string, opts []HandleOptions, call func(context.Context, *request) (Body, error)) {
-	var o HandleOptions
-	if len(opts) > 0 {
-		o = opts[0]
-	}
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// register adds a method.
+func (w *Worker) register(name string, m *method, opts []HandleOptions, call func(context.Context, *task) (Body, error)) {
+	o, err := optional(opts)
 	switch {
 	case w.begun.Load():
 		panic(fmt.Sprintf("bus: worker %s: handler for %q after Run", w.ID(), name))
-	case len(opts) > 1:
-		panic("bus: more than one HandleOptions")
+	case err != nil:
+		panic("bus: " + err.Error())
 	case o.MaxInFlight < 0:
 		panic(fmt.Sprintf("bus: HandleOptions.MaxInFlight: %d is negative", o.MaxInFlight))
-	}
-	m := &method{call: call, lane: &lane{limit: o.MaxInFlight}}
-	if w.serial != nil {
-		m.lane = w.serial
-	}
-	switch {
-	case name == "" && w.other == nil:
-		w.other = m
-	case name != "" && w.methods[name] == nil:
-		w.methods[name] = m
-	default:
+	case w.methods[name] != nil, name == anyName && w.other != nil:
 		panic(fmt.Sprintf("bus: worker %s: two handlers for %q", w.ID(), name))
+	}
+	m.name, m.call, m.stats = name, call, newMethodStats()
+	switch {
+	case m.builtin:
+		m.lane = &w.builtins
+	case w.serial != nil:
+		m.lane = w.serial
+	default:
+		m.lane = &lane{limit: o.MaxInFlight}
+	}
+	if len(w.cfg.Middleware) > 0 && !m.builtin {
+		m.around = w.surround(m)
+	}
+	if name == anyName {
+		w.other = m
+	} else {
+		w.methods[name] = m
+	}
+}
+
+// surround returns a method's call in the worker's middleware.
+func (w *Worker) surround(m *method) func(context.Context, *task) (Body, error) {
+	return func(ctx context.Context, t *task) (Body, error) {
+		next := wrap(w.cfg.Middleware, func(ctx context.Context, r *Request) (*Response, error) {
+			t.ctx.header, t.body = r.Header, r.Body
+			body, err := m.call(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			return &Response{From: w.info.ID, Header: Header{}, Body: body}, nil
+		})
+		if t.ctx.header == nil {
+			t.ctx.header = Header{}
+		}
+		resp, err := next(ctx, &Request{To: w.info.ID, Method: string(t.request.method), Header: t.ctx.header, Body: t.body, Stream: m.stream})
+		if err != nil || resp == nil {
+			return Body{}, err
+		}
+		t.answer = resp.Header
+		return resp.Body, nil
 	}
 }
 
@@ -230,26 +359,4 @@ func (w *Worker) find(name []byte) *method {
 		return m
 	}
 	return w.other
-}
-
-// WorkerStats is a snapshot of what a worker has done.
-type WorkerStats struct {
-	Calls     int64 // answered, with a result or an error
-	Errors    int64 // of these, answered with an error
-	Expired   int64 // not run, because their deadline had passed
-	Malformed int64 // requests that could not be understood
-	Lost      int64 // answers that could not be written, or whose client had gone
-	Held      int   // calls in the worker now, running or waiting
-}
-
-// Stats returns what the worker has done since it was made.
-func (w *Worker) Stats() WorkerStats {
-	return WorkerStats{
-		Calls:     w.stats.calls.Load(),
-		Errors:    w.stats.errors.Load(),
-		Expired:   w.stats.expired.Load(),
-		Malformed: w.stats.malformed.Load(),
-		Lost:      w.stats.lost.Load(),
-		Held:      w.slots.taken(),
-	}
 }

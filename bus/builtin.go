@@ -1,0 +1,184 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/user"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+// The methods that every worker has. Called at [Direct] or an [Audience] they
+// are answered at once, whatever else the worker does. Called at a [Group] they
+// wait in its queue like any other call.
+var (
+	// Ping does nothing.
+	Ping = Method[struct{}, struct{}]{name: "bus.ping", idempotent: true}
+	// Info returns what there is to know of a worker.
+	Info = Method[struct{}, Details]{name: "bus.info", idempotent: true}
+	// Stats returns what the worker has done, as [Worker.Stats] does.
+	Stats = Method[struct{}, WorkerStats]{name: "bus.stats", idempotent: true}
+	// Stop stops the worker as the end of Run's context does, if
+	// [WorkerConfig].AllowStop is set, and otherwise gets CodeNotAllowed.
+	Stop = Method[struct{}, struct{}]{name: "bus.stop", idempotent: true}
+	// UpdateSpawner tells the worker the id of what has spawned it, as
+	// redisbus's method of that name does.
+	UpdateSpawner = Method[string, struct{}]{name: "bus.update_spawner", idempotent: true}
+)
+
+func isBuiltin(name []byte) bool {
+	switch string(name) {
+	case Ping.name, Info.name, Stats.name, Stop.name, UpdateSpawner.name:
+		return true
+	}
+	return false
+}
+
+// Details is what [Info] answers.
+type Details struct {
+	WorkerInfo
+	Description string         `json:"description,omitempty"`
+	Methods     []MethodInfo   `json:"methods"` // but for the built-in ones
+	Uptime      time.Duration  `json:"uptime_ns"`
+	User        string         `json:"user"` // name of the account
+	Path        string         `json:"path"` // of the executable, or WorkerConfig.Path
+	Spawner     string         `json:"spawner,omitempty"`
+	Tick        time.Duration  `json:"tick_ns,omitempty"` // WorkerConfig.TickInterval, if there is an OnTick
+	Serial      bool           `json:"serial,omitempty"`
+	Concurrency int            `json:"concurrency"` // calls that it holds at most
+	Go          string         `json:"go"`          // version
+	Extra       map[string]any `json:"extra,omitempty"`
+}
+
+// MethodInfo is a method as [Details] describe it.
+type MethodInfo struct {
+	Name       string `json:"name"` // "*": any other name
+	Stream     bool   `json:"stream,omitempty"`
+	Idempotent bool   `json:"idempotent,omitempty"`
+	// Args and Result are JSON Schemas of the arguments and of the result, or of
+	// one item, derived from their Go types; nil where there is none to derive.
+	Args   json.RawMessage `json:"args,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+func (w *Worker) addBuiltins() {
+	builtin(w, Ping, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
+	builtin(w, Info, func(context.Context, struct{}) (Details, error) { return w.details(), nil })
+	builtin(w, Stats, func(context.Context, struct{}) (WorkerStats, error) { return w.Stats(), nil })
+	builtin(w, Stop, func(context.Context, struct{}) (struct{}, error) {
+		if !w.cfg.AllowStop {
+			return struct{}{}, &refusal{CodeNotAllowed, "WorkerConfig.AllowStop is not set"}
+		}
+		signal(w.halted)
+		return struct{}{}, nil
+	})
+	builtin(w, UpdateSpawner, func(_ context.Context, id string) (struct{}, error) {
+		w.spawner.Store(&id)
+		return struct{}{}, nil
+	})
+}
+
+func builtin[A, R any](w *Worker, m Method[A, R], h func(context.Context, A) (R, error)) {
+	w.register(m.name, &method{builtin: true}, nil, typed(h))
+}
+
+func (w *Worker) details() Details {
+	d := Details{
+		WorkerInfo: w.info, Description: w.cfg.Description, Uptime: w.clock.Now().Sub(w.info.Started),
+		User: userName(), Path: w.cfg.Path, Spawner: *w.spawner.Load(),
+		Serial: w.cfg.Serial, Concurrency: w.slots.all, Go: runtime.Version(),
+	}
+	if w.cfg.OnTick != nil {
+		d.Tick = w.cfg.TickInterval
+	}
+	if w.cfg.Extra != nil {
+		d.Extra = w.cfg.Extra()
+	}
+	for _, m := range w.served() {
+		d.Methods = append(d.Methods, MethodInfo{
+			Name: m.name, Stream: m.stream, Idempotent: m.idempotent, Args: schema(m.args), Result: schema(m.result),
+		})
+	}
+	return d
+}
+
+// userName is asked for once: it may be a question to a directory server.
+var userName = sync.OnceValue(func() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return os.Getenv("USER")
+})
+
+var schemas sync.Map // reflect.Type → json.RawMessage
+
+// schema returns the JSON Schema of a type, nil if it has none.
+func schema(t reflect.Type) json.RawMessage {
+	if t == nil {
+		return nil
+	}
+	if known, ok := schemas.Load(t); ok {
+		return known.(json.RawMessage)
+	}
+	var text json.RawMessage
+	if s, err := jsonschema.ForType(t, &jsonschema.ForOptions{IgnoreInvalidTypes: true}); err == nil {
+		if text, err = json.Marshal(s); err != nil {
+			text = nil
+		}
+	}
+	schemas.Store(t, text)
+	return text
+}
+
+// Register has w serve every exported method of obj that is a
+//
+//	func(context.Context, Req) (Res, error)
+//
+// under its own name, as [Handle] would; other methods of obj are left alone. It
+// returns the names. A worker with Serial set runs them one at a time, so that
+// obj needs no locks. It panics if there is none, and as Handle does.
+func Register(w *Worker, obj any, opts ...HandleOptions) []string {
+	var names []string
+	v := reflect.ValueOf(obj)
+	if !v.IsValid() {
+		panic("bus: Register: nil")
+	}
+	for i := range v.NumMethod() {
+		f, name := v.Method(i), v.Type().Method(i).Name
+		t := f.Type()
+		if t.NumIn() != 2 || t.NumOut() != 2 || t.IsVariadic() || t.In(0) != typeOf[context.Context]() || t.Out(1) != typeOf[error]() {
+			continue
+		}
+		w.register(name, &method{args: t.In(1), result: t.Out(0)}, opts, reflected(f))
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		panic("bus: Register: " + strings.TrimPrefix(v.Type().String(), "*") + " has no exported method func(context.Context, Req) (Res, error)")
+	}
+	return names
+}
+
+// reflected is [typed] for a function whose types are not known.
+func reflected(f reflect.Value) func(context.Context, *task) (Body, error) {
+	return func(ctx context.Context, t *task) (Body, error) {
+		args := reflect.New(f.Type().In(1))
+		if err := t.body.decode(args.Interface()); err != nil {
+			return Body{}, &refusal{CodeBadArguments, err.Error()}
+		}
+		out := f.Call([]reflect.Value{reflect.ValueOf(ctx), args.Elem()})
+		if err, _ := out[1].Interface().(error); err != nil {
+			return Body{}, err
+		}
+		body, err := encode(t.body.Codec, out[0].Interface())
+		if err != nil {
+			return Body{}, &refusal{CodeBadResult, err.Error()}
+		}
+		return body, nil
+	}
+}

@@ -1,0 +1,128 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// Reply is one answer to a [Gather].
+type Reply[R any] struct {
+	From  WorkerInfo
+	Value R
+}
+
+// Gather has every living worker of an audience run a method, and yields their
+// replies as they come. It asks the registry who lives, sends each one copy, and
+// yields each once: with its reply, or with the error that stands for it (see
+// [Call]), of which a worker that died is [ErrWorkerLost], or [ErrNoWorkers] if
+// it never took the call, and one that did not answer in time
+// [context.DeadlineExceeded]. It ends when all have been yielded, waiting for no
+// timer. An audience of none yields nothing. An error without a From is that of
+// the gather as a whole, and its last.
+func Gather[A, R any](ctx context.Context, c *Client, to Audience, m Method[A, R], args A, opts ...CallOptions) iter.Seq2[Reply[R], error] {
+	return func(yield func(Reply[R], error) bool) {
+		body, err := encode(m.codec, args)
+		if err != nil {
+			yield(Reply[R]{}, fmt.Errorf("bus: gather %s: %w", m.name, err))
+			return
+		}
+		for raw, err := range c.gather(ctx, to, &request{method: []byte(m.name), body: body}, opts) {
+			rep := Reply[R]{From: raw.From}
+			if err == nil {
+				if err = raw.Value.decode(&rep.Value); err != nil {
+					rep, err = Reply[R]{From: raw.From}, fmt.Errorf("bus: gather %s: result of %s: %w", m.name, raw.From.ID, err)
+				}
+			}
+			if !yield(rep, err) {
+				return
+			}
+		}
+	}
+}
+
+// GatherRaw is [Gather] on encoded values.
+func GatherRaw(ctx context.Context, c *Client, to Audience, method string, args Body, opts ...CallOptions) iter.Seq2[Reply[Body], error] {
+	return func(yield func(Reply[Body], error) bool) {
+		if err := checkRaw("gather", method, args); err != nil {
+			yield(Reply[Body]{}, err)
+			return
+		}
+		c.gather(ctx, to, &request{method: []byte(method), body: args}, opts)(yield)
+	}
+}
+
+// gather is the untyped core of Gather.
+func (c *Client) gather(ctx context.Context, to Audience, req *request, opts []CallOptions) iter.Seq2[Reply[Body], error] {
+	return func(yield func(Reply[Body], error) bool) {
+		left := false // by the caller
+		o, err := optional(opts)
+		if err == nil {
+			req.header = o.Header
+			_, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
+				return &reply{}, c.collect(ctx, to, req, func(rep Reply[Body], err error) bool {
+					left = !yield(rep, err)
+					return !left
+				})
+			})
+		}
+		if err != nil && !left {
+			yield(Reply[Body]{}, failed("gather", req, to, err))
+		}
+	}
+}
+
+// collect calls every member of an audience and hands what becomes of each to
+// take, until that returns false.
+func (c *Client) collect(ctx context.Context, to Audience, req *request, take func(Reply[Body], error) bool) error {
+	now := time.Now()
+	end := c.end(ctx, now)
+	ctx, cancel := until(ctx, end)
+	defer cancel()
+	members, err := c.members(ctx, to)
+	if err != nil {
+		return err
+	}
+	results := make(chan result, len(members))
+	calls := make([]*call, len(members))
+	defer func() { c.abandon(calls...) }()
+	for i, m := range members {
+		w := &call{id: c.lastID.Add(1), index: i, since: now, result: results}
+		calls[i] = w
+		if err := c.launch(ctx, w, Direct(m.ID), req, true, now, end); err != nil {
+			results <- result{w, nil, err}
+		}
+	}
+	waiting := make(map[int]bool, len(members))
+	for i := range members {
+		waiting[i] = true
+	}
+	for len(waiting) > 0 {
+		select {
+		case res := <-results:
+			i, rep := res.call.index, Reply[Body]{From: members[res.call.index]}
+			delete(waiting, i)
+			err := res.err
+			if err == nil {
+				if err = res.rep.remote(req.method); err == nil {
+					rep.Value = res.rep.body
+				}
+			}
+			if err != nil {
+				err = failed("gather", req, Direct(rep.From.ID), err)
+			}
+			if !take(rep, err) {
+				return nil
+			}
+		case <-ctx.Done():
+			for i, m := range members {
+				if waiting[i] && !take(Reply[Body]{From: m}, failed("gather", req, Direct(m.ID), ctx.Err())) {
+					break
+				}
+			}
+			return nil
+		}
+	}
+	return nil
+}

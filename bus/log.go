@@ -1,0 +1,174 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// LogRecord is a record that [Worker.LogHandler] has kept.
+type LogRecord struct {
+	Time    time.Time
+	Level   slog.Level
+	Message string
+	Attrs   map[string]any // groups are maps
+}
+
+// LogHandler returns a handler that hands every record to next (nil: to nobody)
+// and, while the worker runs, keeps the last [WorkerConfig].KeepLog of level or
+// above in Redis, for [Client.Log] to read, also when the worker is dead. It
+// never waits for Redis: what can't be written is kept in memory, as many
+// records as in Redis, and written later.
+func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.log == nil {
+		w.log = &logKeeper{limit: w.cfg.KeepLog, more: make(chan struct{}, 1)}
+	}
+	keep := slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: level})
+	if next == nil {
+		return keep
+	}
+	return slog.NewMultiHandler(next, keep)
+}
+
+// Log returns the newest n records that the worker with that id has kept, the
+// newest last. There may be none.
+func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, error) {
+	if err := Direct(worker).check(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
+	defer cancel()
+	log, err := keptLog(c.pool, c.cfg.Site, worker, storage.LogOptions{})
+	if err != nil {
+		return nil, err
+	}
+	lines, err := log.Last(ctx, n)
+	if err != nil {
+		return nil, fmt.Errorf("bus: log of %s: %w", worker, err)
+	}
+	records := make([]LogRecord, len(lines))
+	for i, line := range lines {
+		if records[i], err = readRecord(line); err != nil {
+			return nil, fmt.Errorf("bus: log of %s: %w", worker, err)
+		}
+	}
+	return records, nil
+}
+
+// keptLog is where the records of a worker are kept.
+func keptLog(pool *storage.Pool, site, worker string, opts storage.LogOptions) (*storage.Log, error) {
+	return storage.NewLog(pool, strings.Join([]string{"bus", site, "log", worker}, ":"), opts)
+}
+
+// readRecord reads what a slog.JSONHandler has written.
+func readRecord(line []byte) (LogRecord, error) {
+	r := LogRecord{}
+	if err := storage.JSON.Unmarshal(line, &r.Attrs); err != nil {
+		return r, err
+	}
+	text := func(key string) string {
+		s, _ := r.Attrs[key].(string)
+		delete(r.Attrs, key)
+		return s
+	}
+	r.Message = text(slog.MessageKey)
+	r.Time, _ = time.Parse(time.RFC3339Nano, text(slog.TimeKey))
+	_ = r.Level.UnmarshalText([]byte(text(slog.LevelKey)))
+	return r, nil
+}
+
+// logKeeper holds records until they are written.
+type logKeeper struct {
+	limit int
+	more  chan struct{} // there are records; holds one
+
+	mu      sync.Mutex
+	records [][]byte
+}
+
+// Write takes one record. When there are too many, the oldest goes.
+func (k *logKeeper) Write(line []byte) (int, error) {
+	k.mu.Lock()
+	if len(k.records) >= k.limit {
+		k.records = k.records[1:]
+	}
+	k.records = append(k.records, bytes.TrimSuffix(bytes.Clone(line), []byte("\n")))
+	k.mu.Unlock()
+	signal(k.more)
+	return len(line), nil
+}
+
+// flush writes what there is.
+func (k *logKeeper) flush(ctx context.Context, log *storage.Log) error {
+	k.mu.Lock()
+	records := k.records
+	k.records = nil
+	k.mu.Unlock()
+	err := log.Append(ctx, records...)
+	if err == nil || errors.Is(err, storage.ErrIndeterminate) {
+		return nil // rather missing than twice
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.records = append(records, k.records...)
+	k.records = k.records[max(0, len(k.records)-k.limit):]
+	return err
+}
+
+// logPause is between two writes of records: a worker that says much takes one
+// round trip for many.
+const logPause = 50 * time.Millisecond
+
+// keepLog writes the records of LogHandler until the function that it returns
+// is called.
+func (w *Worker) keepLog() (end func()) {
+	w.mu.Lock()
+	keeper := w.log
+	w.mu.Unlock()
+	if keeper == nil {
+		return func() {}
+	}
+	log, err := keptLog(w.pool, w.cfg.Site, w.info.ID, storage.LogOptions{MaxLen: w.cfg.KeepLog, TTL: w.cfg.KeepLogFor, MaxRecord: w.cfg.MaxMessage})
+	if err != nil {
+		w.link.log.Error("bus: log records are not kept", "error", err)
+		return func() {}
+	}
+	stopped := background(func(stop chan struct{}) {
+		for try := 0; ; {
+			select {
+			case <-keeper.more:
+			case <-stop:
+				return
+			}
+			pause := logPause
+			ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
+			if err := keeper.flush(ctx, log); err != nil {
+				w.noise.warn(w.link.log, "bus: log records could not be written", "error", err)
+				pause = backoff(try)
+				try++
+				signal(keeper.more)
+			} else {
+				try = 0
+			}
+			cancel()
+			select {
+			case <-time.After(pause):
+			case <-stop:
+				return
+			}
+		}
+	})
+	return func() {
+		stopped()
+		_ = w.bid(func(ctx context.Context) error { return keeper.flush(ctx, log) })
+	}
+}

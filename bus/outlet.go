@@ -1,0 +1,129 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// What a worker lets a caller's window be at most: it is memory of Redis.
+const (
+	maxWindowItems = 10_000
+	maxWindowBytes = 64 << 20
+)
+
+// outlet sends the items of a stream, no more than its caller has room for.
+type outlet struct {
+	w     *Worker
+	t     *task
+	limit window
+	room  chan struct{} // somebody may look again whether there is; holds one
+
+	mu    sync.Mutex
+	sent  window
+	spent window // of it, as the caller says
+	err   error  // an item could not be sent
+	bad   *refusal
+}
+
+func newOutlet(w *Worker, t *task) *outlet {
+	return &outlet{w: w, t: t, room: make(chan struct{}, 1), limit: window{
+		items: min(t.window.items, maxWindowItems),
+		bytes: min(t.window.bytes, maxWindowBytes),
+	}}
+}
+
+// send sends an item when there is room for it.
+func (o *outlet) send(ctx context.Context, body Body) error {
+	if n := len(body.Data); n > o.w.cfg.MaxMessage {
+		return o.refuse(fmt.Sprintf("item of %d bytes, WorkerConfig.MaxMessage is %d", n, o.w.cfg.MaxMessage))
+	}
+	for {
+		if sent, err := o.try(ctx, body); sent || err != nil {
+			return err
+		}
+		select {
+		case <-o.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// try sends an item if there is room for it.
+func (o *outlet) try(ctx context.Context, body Body) (sent bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if o.err != nil {
+		return false, o.err
+	}
+	if !o.open() {
+		return false, nil
+	}
+	o.sent.items++
+	o.sent.bytes += uint64(len(body.Data))
+	rep := reply{kind: kindItem, id: o.t.id, from: o.w.from, seq: o.sent.items, body: body}
+	// Under the lock, so that items go in the order of their numbers.
+	o.w.pool.Writer().Append(o.t, o.w.inboxOf(o.t.client), rep.pack(), func(_ int64, err error) {
+		if err != nil {
+			go o.fail(err) // the writer may call this under the lock
+		}
+	})
+	if o.open() {
+		signal(o.room)
+	}
+	return true, nil
+}
+
+// open reports whether there is room. The lock is held.
+func (o *outlet) open() bool {
+	return o.sent.items-o.spent.items < o.limit.items && o.sent.bytes-o.spent.bytes < o.limit.bytes
+}
+
+// fail ends the stream: an item that is missing can't be made up for.
+func (o *outlet) fail(err error) {
+	o.mu.Lock()
+	if o.err == nil {
+		o.err = fmt.Errorf("bus: stream: an item was not sent: %w", err)
+	}
+	o.mu.Unlock()
+	signal(o.room)
+}
+
+// refuse ends the stream with an item that can't be sent.
+func (o *outlet) refuse(text string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bad == nil {
+		o.bad = &refusal{CodeBadResult, text}
+		o.err = o.bad
+	}
+	return o.err
+}
+
+// credit learns how much the caller has consumed since the beginning.
+func (o *outlet) credit(spent window) {
+	o.mu.Lock()
+	o.spent.items = max(o.spent.items, min(spent.items, o.sent.items))
+	o.spent.bytes = max(o.spent.bytes, min(spent.bytes, o.sent.bytes))
+	o.mu.Unlock()
+	signal(o.room)
+}
+
+// between runs say between two items, with the number of those before.
+func (o *outlet) between(say func(sent uint64)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	say(o.sent.items)
+}
+
+// end returns how many items were sent, and what ended the stream if the handler
+// did not.
+func (o *outlet) end() (sent uint64, bad *refusal) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sent.items, o.bad
+}

@@ -1,0 +1,279 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Times of the calls that a worker holds for long.
+const (
+	holdTime     = 250 * time.Millisecond // after which it tells their clients so
+	announceTime = 5 * time.Second        // after which it tells them again
+	goneTime     = 5 * time.Second        // without an inbox, after which a client is taken to be gone
+	rosterTick   = time.Second            // between two looks at the calls that were announced
+)
+
+// task is a request that a worker holds.
+type task struct {
+	request
+	frame   []byte // as it came
+	order   int64  // in which it came
+	direct  bool   // by the worker's own queue
+	slot    bool   // it has taken one
+	entered bool   // its method counts it
+	method  *method
+	ctx     callContext
+	outlet  *outlet // of a stream
+	answer  Header  // of the reply
+
+	// By roster.mu:
+	taken      time.Time
+	prev, next *task     // neighbours, while it was not announced
+	word       time.Time // when it is to be announced again
+	gone       time.Time // since when its client has no inbox; zero: it has
+	listed     bool      // in the roster
+	announced  bool
+}
+
+// Err tells the writer whether anybody still wants the items of a stream. The
+// handler may have returned.
+func (t *task) Err() error {
+	if t.ctx.abandoned() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// callKey is a call among those of all clients.
+type callKey struct {
+	client string
+	id     uint64
+}
+
+func (t *task) key() callKey { return callKey{string(t.client), t.id} }
+
+// roster knows the calls that a worker holds and somebody waits for. Most end
+// before anything is to be done about them: they cost two turns of a lock.
+type roster struct {
+	announce func(*task)
+
+	mu             sync.Mutex
+	oldest, newest *task             // not announced, in order of arrival
+	known          map[callKey]*task // announced: their clients may speak of them
+	timer          *time.Timer
+	armed, ended   bool
+}
+
+// add enters a call that was taken just now.
+func (r *roster) add(t *task, now time.Time) {
+	if t.id == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.taken, t.listed = now, true
+	if t.prev = r.newest; t.prev != nil {
+		t.prev.next = t
+	} else {
+		r.oldest = t
+	}
+	r.newest = t
+	if !r.armed {
+		r.arm(holdTime)
+	}
+}
+
+// arm has the roster looked at in a while. The lock is held.
+func (r *roster) arm(d time.Duration) {
+	if r.ended {
+		return
+	}
+	r.armed = true
+	if r.timer == nil {
+		r.timer = time.AfterFunc(d, r.tick)
+	} else {
+		r.timer.Reset(d)
+	}
+}
+
+// remove takes out a call that has ended.
+func (r *roster) remove(t *task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !t.listed:
+	case t.announced:
+		delete(r.known, t.key())
+	default:
+		r.unlink(t)
+	}
+	t.listed = false
+}
+
+// unlink takes a task out of those not announced. The lock is held.
+func (r *roster) unlink(t *task) {
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		r.oldest = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	} else {
+		r.newest = t.prev
+	}
+	t.prev, t.next = nil, nil
+}
+
+// know moves a task to those announced. The lock is held.
+func (r *roster) know(t *task, now time.Time) {
+	r.unlink(t)
+	t.announced, t.word = true, now.Add(announceTime)
+	r.known[t.key()] = t
+}
+
+// tell announces a call at once, since its client must know where to send
+// credits.
+func (r *roster) tell(t *task) {
+	r.mu.Lock()
+	if t.listed && !t.announced {
+		r.know(t, time.Now())
+	}
+	r.mu.Unlock()
+	r.announce(t)
+}
+
+// tick announces what is due.
+func (r *roster) tick() {
+	var due []*task
+	now := time.Now()
+	r.mu.Lock()
+	for t := r.oldest; t != nil && now.Sub(t.taken) >= holdTime; t = r.oldest {
+		r.know(t, now)
+		due = append(due, t)
+	}
+	for _, t := range r.known {
+		if !now.Before(t.word) {
+			t.word = now.Add(announceTime)
+			due = append(due, t)
+		}
+	}
+	r.armed = false
+	switch {
+	case r.oldest != nil:
+		r.arm(r.oldest.taken.Add(holdTime).Sub(now))
+	case len(r.known) > 0:
+		r.arm(rosterTick)
+	}
+	r.mu.Unlock()
+	for _, t := range due {
+		r.announce(t)
+	}
+}
+
+// repeat announces all again: Redis may have lost what it was told.
+func (r *roster) repeat() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.known {
+		t.word = time.Time{}
+	}
+	if len(r.known) > 0 {
+		r.arm(0)
+	}
+}
+
+// find returns an announced call.
+func (r *roster) find(key callKey) *task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[key]
+}
+
+// heard learns what became of an announcement, and reports whether the client
+// is taken to be gone.
+func (r *roster) heard(t *task, err error) (gone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	switch {
+	case err == nil:
+		t.gone = time.Time{}
+		return false
+	case !errors.Is(err, redis.Nil):
+	case t.gone.IsZero():
+		t.gone = now
+	case now.Sub(t.gone) > goneTime:
+		return true
+	}
+	t.word = now.Add(rosterTick)
+	return false
+}
+
+// end stops the roster.
+func (r *roster) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+}
+
+// announce tells a client that this worker holds its call, and how many items of
+// it were sent.
+func (w *Worker) announce(t *task) {
+	inbox := w.inboxOf(t.client)
+	if inbox == "" {
+		return
+	}
+	rep := reply{kind: kindHeld, id: t.id, from: w.from}
+	say := func() {
+		w.pool.Writer().Append(&t.ctx, inbox, rep.pack(), func(_ int64, err error) {
+			if w.roster.heard(t, err) {
+				t.ctx.abandon()
+			}
+		})
+	}
+	if t.outlet == nil {
+		say()
+	} else {
+		t.outlet.between(func(sent uint64) {
+			rep.seq = sent
+			say()
+		})
+	}
+}
+
+// heed takes what a client says of one of its calls.
+func (w *Worker) heed(n notice) {
+	t := w.roster.find(callKey{string(n.client), n.id})
+	switch {
+	case t == nil: // it has ended
+	case n.kind == kindCancel:
+		t.ctx.abandon()
+	case t.outlet != nil:
+		t.outlet.credit(n.spent)
+	}
+}
+
+// returned tells the clients of calls that they are back in the queue, which
+// they must know before another worker says that it has them.
+func (w *Worker) returned(tasks []*task) {
+	var told sync.WaitGroup
+	for _, t := range tasks {
+		w.roster.remove(t)
+		inbox := w.inboxOf(t.client)
+		if t.id == 0 || inbox == "" {
+			continue
+		}
+		rep := reply{kind: kindReturned, id: t.id, from: w.from}
+		told.Add(1)
+		w.pool.Writer().Append(lasting(farewellTime), inbox, rep.pack(), func(int64, error) { told.Done() })
+	}
+	told.Wait()
+}

@@ -1,0 +1,144 @@
+package bus
+
+import (
+	"maps"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// WorkerStats is what a worker has done since it was made.
+type WorkerStats struct {
+	Calls     int64 `json:"calls"`     // answered, with a result or an error
+	Errors    int64 `json:"errors"`    // of these, answered with an error
+	Expired   int64 `json:"expired"`   // not run, because their deadline had passed
+	Malformed int64 `json:"malformed"` // requests that could not be understood
+	Lost      int64 `json:"lost"`      // answers that could not be written, or whose client had gone
+	Held      int   `json:"held"`      // calls in the worker now, running or waiting, that take a slot
+
+	Methods []MethodStats `json:"methods"` // by name; "*" is what HandleAny serves
+}
+
+// MethodStats is what a worker has done for one method since it was made, but
+// for the built-in ones.
+type MethodStats struct {
+	Name      string         `json:"name"`
+	Calls     int64          `json:"calls"`     // answered
+	Errors    map[Code]int64 `json:"errors"`    // of these, by code
+	InFlight  int64          `json:"in_flight"` // running or waiting
+	Expired   int64          `json:"expired"`   // not run: past their deadline
+	Late      int64          `json:"late"`      // run, but not done in time
+	Cancelled int64          `json:"cancelled"` // given up by their callers
+
+	// Half of the handler's runs, and 99 in 100, took no longer. They are
+	// counted in steps of an eighth.
+	P50 time.Duration `json:"p50_ns"`
+	P99 time.Duration `json:"p99_ns"`
+}
+
+// Stats returns what the worker has done. [Stats] asks any worker.
+func (w *Worker) Stats() WorkerStats {
+	s := WorkerStats{
+		Calls:     w.stats.calls.Load(),
+		Errors:    w.stats.errors.Load(),
+		Expired:   w.stats.expired.Load(),
+		Malformed: w.stats.malformed.Load(),
+		Lost:      w.stats.lost.Load(),
+		Held:      w.slots.taken(),
+	}
+	for _, m := range w.served() {
+		s.Methods = append(s.Methods, m.stats.snapshot(m.name))
+	}
+	return s
+}
+
+// served returns the methods that are not built in, by name.
+func (w *Worker) served() []*method {
+	var all []*method
+	if w.other != nil {
+		all = append(all, w.other)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.methods)) {
+		if m := w.methods[name]; !m.builtin {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// methodStats counts what becomes of the calls of a method.
+type methodStats struct {
+	calls, held, expired, late, cancelled atomic.Int64
+	durations                             histogram
+
+	mu     sync.Mutex
+	errors map[Code]int64
+}
+
+func newMethodStats() *methodStats { return &methodStats{errors: make(map[Code]int64)} }
+
+// maxCodes is how many codes of its own a method's errors are counted by; the
+// rest are counted as CodeFailed.
+const maxCodes = 64
+
+func (s *methodStats) answered(code Code) {
+	s.calls.Add(1)
+	if code == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.errors[code]; !known && len(s.errors) >= maxCodes {
+		code = CodeFailed
+	}
+	s.errors[code]++
+}
+
+func (s *methodStats) ran(d time.Duration) { s.durations.add(d) }
+
+func (s *methodStats) snapshot(name string) MethodStats {
+	s.mu.Lock()
+	errors := maps.Clone(s.errors)
+	s.mu.Unlock()
+	return MethodStats{
+		Name: name, Calls: s.calls.Load(), Errors: errors, InFlight: s.held.Load(),
+		Expired: s.expired.Load(), Late: s.late.Load(), Cancelled: s.cancelled.Load(),
+		P50: s.durations.quantile(0.50), P99: s.durations.quantile(0.99),
+	}
+}
+
+// histogram counts durations in steps of an eighth: 8 buckets for each power of
+// two of nanoseconds.
+type histogram [8 * 64]atomic.Int64
+
+func (h *histogram) add(d time.Duration) { h[bucket(d)].Add(1) }
+
+func bucket(d time.Duration) int {
+	n := uint64(max(d, 8))
+	power := bits.Len64(n) - 1
+	return 8*power + int(n>>(power-3)&7)
+}
+
+// quantile returns the upper end of the bucket that q of all durations do not
+// exceed; 0 if there are none.
+func (h *histogram) quantile(q float64) time.Duration {
+	var counts [len(h)]int64
+	all := int64(0)
+	for i := range h {
+		counts[i] = h[i].Load()
+		all += counts[i]
+	}
+	if all == 0 {
+		return 0
+	}
+	rank := int64(q*float64(all-1)) + 1
+	for i, n := range counts {
+		if rank -= n; rank <= 0 {
+			power, step := i/8, i%8
+			return time.Duration(uint64(8+step+1) << (power - 3))
+		}
+	}
+	return 0
+}
