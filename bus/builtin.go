@@ -32,8 +32,8 @@ var (
 	UpdateSpawner = Method[string, struct{}]{name: "bus.update_spawner", idempotent: true}
 )
 
-func isBuiltin(name []byte) bool {
-	switch string(name) {
+func isBuiltin(name string) bool {
+	switch name {
 	case Ping.name, Info.name, Stats.name, Stop.name, UpdateSpawner.name:
 		return true
 	}

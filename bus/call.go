@@ -30,7 +30,7 @@ func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], 
 	if err != nil {
 		return result, fmt.Errorf("bus: call %s: %w", m.name, err)
 	}
-	rep, err := c.call(ctx, to, &request{method: []byte(m.name), body: body}, m.idempotent, opts)
+	rep, err := c.call(ctx, to, &request{method: m.name, body: body}, m.idempotent, opts)
 	if err != nil {
 		return result, err
 	}
@@ -47,7 +47,7 @@ func CallRaw(ctx context.Context, c *Client, to Address, method string, args Bod
 	if err := checkRaw("call", method, args); err != nil {
 		return Body{}, err
 	}
-	rep, err := c.call(ctx, to, &request{method: []byte(method), body: args}, false, opts)
+	rep, err := c.call(ctx, to, &request{method: method, body: args}, false, opts)
 	if err != nil {
 		return Body{}, err
 	}
@@ -76,19 +76,23 @@ func optional[T any](opts []T) (o T, err error) {
 }
 
 // call is the untyped core of Call.
-func (c *Client) call(ctx context.Context, to Address, req *request, idempotent bool, opts []CallOptions) (*reply, error) {
+func (c *Client) call(ctx context.Context, to Address, req *request, idempotent bool, opts []CallOptions) (rep *reply, err error) {
 	o, err := optional(opts)
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(c.cfg.Middleware) == 0:
 		req.header = o.Header
-		var rep *reply
+		rep, err = c.attempts(ctx, to, req, idempotent)
+	default:
+		req.header = o.Header
 		rep, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
 			return c.attempts(ctx, to, req, idempotent)
 		})
-		if err == nil {
-			return rep, nil
-		}
 	}
-	return nil, failed("call", req, to, err)
+	if err != nil {
+		return nil, failed("call", req, to, err)
+	}
+	return rep, nil
 }
 
 // failed says what a call was about in the error that ended it. What the worker
@@ -102,11 +106,11 @@ func failed(verb string, req *request, to Destination, err error) error {
 }
 
 // remote is the error that a reply brings.
-func (r *reply) remote(method []byte) error {
+func (r *reply) remote(method string) error {
 	if r.code == "" {
 		return nil
 	}
-	return &Error{Code: r.code, Text: r.text, Method: string(method), Worker: string(r.from)}
+	return &Error{Code: r.code, Text: r.text, Method: method, Worker: r.from}
 }
 
 // attempts makes a call, again where that is allowed, until one is answered.
@@ -117,18 +121,16 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 	expired, stop := timer(now, end)
 	defer stop()
 	again := c.cfg.Retry.begin(idempotent && to.id == "")
-	results := make(chan result, 2*again.limit)
-	var made []*call
-	defer func() { c.abandon(made...) }()
+	results := make(chan result, again.results())
+	var earlier []*call
 	for {
 		w, err := c.begin(ctx, to, req, idempotent, now, end, results)
 		if err == nil {
-			made = append(made, w)
-			var rep *reply
+			var res result
 			select {
-			case res := <-results:
-				if rep, err = res.rep, res.err; err == nil {
-					err = rep.remote(req.method)
+			case res = <-results:
+				if err = res.err; err == nil {
+					err = res.rep.remote(req.method)
 				}
 			case <-ctx.Done():
 				err = ctx.Err()
@@ -136,24 +138,31 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 				err = context.DeadlineExceeded
 			}
 			w.route.breaker.note(c.cfg.Breaker, err)
+			if res.call != w || err != nil {
+				earlier = append(earlier, w)
+			}
 			if err == nil {
-				return rep, nil
+				c.abandon(earlier...)
+				return res.rep, nil
 			}
 		}
 		pause, ok := again.after(&err)
-		if !ok {
-			return nil, err
+		if ok && pause > 0 {
+			ok = c.rest(ctx, end, pause)
 		}
-		if pause > 0 {
-			inner, cancel := until(ctx, end)
-			late := c.pause(inner, nil, time.After(pause))
-			cancel()
-			if late != nil {
-				return nil, err
-			}
+		if !ok {
+			c.abandon(earlier...)
+			return nil, err
 		}
 		now = time.Now()
 	}
+}
+
+// rest waits before another attempt, and reports false if the call ends first.
+func (c *Client) rest(ctx context.Context, end time.Time, pause time.Duration) bool {
+	ctx, cancel := until(ctx, end)
+	defer cancel()
+	return c.pause(ctx, nil, time.After(pause)) == nil
 }
 
 // Send has one worker, or every worker of an [Audience], run a method, and wants
@@ -165,7 +174,7 @@ func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, 
 	if err != nil {
 		return fmt.Errorf("bus: send %s: %w", m.name, err)
 	}
-	req := &request{method: []byte(m.name), body: body}
+	req := &request{method: m.name, body: body}
 	o, err := optional(opts)
 	if err == nil {
 		req.header = o.Header
@@ -275,7 +284,7 @@ func (c *Client) prepare(ctx context.Context, to Address, req request, known boo
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	sent := c.clock.Now()
+	sent := c.clock.At(now)
 	req.client, req.sent = c.id, sent.UnixMilli()
 	if !end.IsZero() {
 		req.deadline = sent.Add(end.Sub(now)).UnixMilli()

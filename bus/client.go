@@ -84,7 +84,7 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 type Client struct {
 	pool  *storage.Pool
 	cfg   ClientConfig
-	id    []byte // host:pid:uid
+	id    string // host:pid:uid
 	inbox inbox
 	clock *storage.Clock
 	link  link
@@ -115,7 +115,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	}
 	id, _, _ := newID()
 	c := &Client{
-		pool: pool, cfg: cfg, id: []byte(id), clock: storage.NewClock(nil),
+		pool: pool, cfg: cfg, id: id, clock: storage.NewClock(nil),
 		opening: make(chan struct{}, 1), closed: make(chan struct{}),
 		born: time.Now(), calls: make(map[uint64]*call),
 	}

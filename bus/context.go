@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,7 +19,7 @@ type callContext struct {
 	real   context.Context // once somebody waited
 	cancel context.CancelFunc
 	over   bool
-	alone  bool // nobody waits for the call
+	alone  atomic.Bool // nobody waits for the call
 }
 
 func (c *callContext) Deadline() (time.Time, bool) {
@@ -84,17 +85,11 @@ func (c *callContext) end() {
 
 // abandon cancels the context because nobody waits for the call any more.
 func (c *callContext) abandon() {
-	c.mu.Lock()
-	c.alone = true
-	c.mu.Unlock()
+	c.alone.Store(true)
 	c.end()
 }
 
-func (c *callContext) abandoned() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.alone
-}
+func (c *callContext) abandoned() bool { return c.alone.Load() }
 
 // headerKey is the key of a handler's Header.
 type headerKey struct{}

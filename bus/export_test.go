@@ -19,7 +19,7 @@ func wrongClock(off time.Duration) *storage.Clock {
 // UnpackRequest, UnpackReply and UnpackNotice read a frame and, if it is one, pack it again.
 func UnpackRequest(frame []byte) (again []byte, err error) {
 	var r request
-	if err := r.unpack(frame); err != nil {
+	if err := r.unpack(string(frame)); err != nil {
 		return nil, err
 	}
 	return r.pack(), nil
@@ -27,7 +27,7 @@ func UnpackRequest(frame []byte) (again []byte, err error) {
 
 func UnpackReply(frame []byte) (again []byte, err error) {
 	var r reply
-	if err := r.unpack(frame); err != nil {
+	if err := r.unpack(string(frame)); err != nil {
 		return nil, err
 	}
 	return r.pack(), nil
@@ -35,7 +35,7 @@ func UnpackReply(frame []byte) (again []byte, err error) {
 
 func UnpackNotice(frame []byte) (again []byte, err error) {
 	var n notice
-	if err := n.unpack(frame); err != nil {
+	if err := n.unpack(string(frame)); err != nil {
 		return nil, err
 	}
 	return n.pack(), nil

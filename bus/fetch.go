@@ -26,7 +26,7 @@ func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}) {
 		w.slots.take(len(frames))
 		now := time.Now()
 		for _, frame := range frames {
-			w.arrive([]byte(frame), from == own, now)
+			w.arrive(frame, from == own, now)
 		}
 		if err == nil {
 			try = 0
@@ -48,7 +48,7 @@ func (w *Worker) listen(client redis.UniversalClient, stop <-chan struct{}) {
 	for try := 0; !closed(stop); {
 		frames, _, err := q.pop(controlCount)
 		for _, frame := range frames {
-			w.control([]byte(frame))
+			w.control(frame)
 		}
 		if err == nil {
 			try = 0

@@ -25,12 +25,11 @@ const (
 	kindReturned        // the worker gives the call back to its queue
 )
 
-// request is one call on its way to a worker. What is bytes here lies in the
-// frame that it was read from.
+// request is one call on its way to a worker.
 type request struct {
 	id       uint64 // 0: no reply is wanted
-	client   []byte
-	method   []byte
+	client   string
+	method   string
 	sent     int64  // Redis time in ms
 	deadline int64  // the same; 0: none
 	window   window // of a stream; zero: a plain call
@@ -58,7 +57,7 @@ func (r *request) pack() []byte {
 	return appendBlob(b, binHead, r.body.Data)
 }
 
-func (r *request) unpack(frame []byte) error {
+func (r *request) unpack(frame string) error {
 	c := cursor{rest: frame}
 	more := c.open(requestElems)
 	c.kind(kindRequest, kindRequest)
@@ -71,12 +70,12 @@ func (r *request) unpack(frame []byte) error {
 	r.window.items = c.uint()
 	r.window.bytes = c.uint()
 	r.header = c.header()
-	r.body.Data = c.blob()
+	r.body.Data = []byte(c.blob())
 	return c.close(more)
 }
 
 // caller reads whose call a frame of any version is, if that can be told.
-func caller(frame []byte) (id uint64, client []byte, ok bool) {
+func caller(frame string) (id uint64, client string, ok bool) {
 	c := cursor{rest: frame}
 	c.array(4)
 	c.uint() // version
@@ -89,7 +88,7 @@ func caller(frame []byte) (id uint64, client []byte, ok bool) {
 type notice struct {
 	kind   uint64 // kindCancel or kindCredit
 	id     uint64
-	client []byte
+	client string
 	spent  window // of a stream, consumed since its beginning
 }
 
@@ -104,7 +103,7 @@ func (n *notice) pack() []byte {
 	return appendUint(b, n.spent.bytes)
 }
 
-func (n *notice) unpack(frame []byte) error {
+func (n *notice) unpack(frame string) error {
 	c := cursor{rest: frame}
 	more := c.open(noticeElems)
 	n.kind = c.kind(kindCancel, kindCredit)
@@ -116,7 +115,7 @@ func (n *notice) unpack(frame []byte) error {
 }
 
 // isNotice tells a notice from a request.
-func isNotice(frame []byte) bool {
+func isNotice(frame string) bool {
 	return len(frame) > 2 && frame[1] == version && frame[2] != kindRequest
 }
 
@@ -124,7 +123,7 @@ func isNotice(frame []byte) bool {
 type reply struct {
 	kind   uint64
 	id     uint64
-	from   []byte // the worker
+	from   string // the worker
 	seq    uint64 // of a stream: items sent, this one included
 	code   Code   // "": body is the result
 	text   string
@@ -147,7 +146,7 @@ func (r *reply) pack() []byte {
 	return appendBlob(b, binHead, r.body.Data)
 }
 
-func (r *reply) unpack(frame []byte) error {
+func (r *reply) unpack(frame string) error {
 	c := cursor{rest: frame}
 	more := c.open(replyElems)
 	r.kind = c.kind(kindReply, kindReturned)
@@ -155,10 +154,10 @@ func (r *reply) unpack(frame []byte) error {
 	r.from = c.blob()
 	r.seq = c.uint()
 	r.code = Code(c.blob())
-	r.text = string(c.blob())
+	r.text = c.blob()
 	r.body.Codec = c.codec()
 	r.header = c.header()
-	r.body.Data = c.blob()
+	r.body.Data = []byte(c.blob())
 	return c.close(more)
 }
 

@@ -28,7 +28,7 @@ func Gather[A, R any](ctx context.Context, c *Client, to Audience, m Method[A, R
 			yield(Reply[R]{}, fmt.Errorf("bus: gather %s: %w", m.name, err))
 			return
 		}
-		for raw, err := range c.gather(ctx, to, &request{method: []byte(m.name), body: body}, opts) {
+		for raw, err := range c.gather(ctx, to, &request{method: m.name, body: body}, opts) {
 			rep := Reply[R]{From: raw.From}
 			if err == nil {
 				if err = raw.Value.decode(&rep.Value); err != nil {
@@ -49,7 +49,7 @@ func GatherRaw(ctx context.Context, c *Client, to Audience, method string, args 
 			yield(Reply[Body]{}, err)
 			return
 		}
-		c.gather(ctx, to, &request{method: []byte(method), body: args}, opts)(yield)
+		c.gather(ctx, to, &request{method: method, body: args}, opts)(yield)
 	}
 }
 

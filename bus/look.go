@@ -93,13 +93,16 @@ func (c *Client) lookAt(ctx context.Context, client redis.UniversalClient, r *ro
 		return
 	}
 	var oldest request
-	if !empty && oldest.unpack([]byte(head)) != nil {
+	if !empty && oldest.unpack(head) != nil {
 		return // taken soon, and then answered for
 	}
+	now := c.clock.Now().UnixMilli()
 	for _, w := range calls {
-		written := w.written.Load()
-		taken := written > 0 && (empty || oldest.sent > written+skewTime.Milliseconds())
 		c.mu.Lock()
+		if w.before == 0 && w.written.Load() {
+			w.before = now
+		}
+		taken := w.before > 0 && (empty || oldest.sent > w.before+skewTime.Milliseconds())
 		if !taken {
 			w.missed = 0
 		} else if w.worker == "" {

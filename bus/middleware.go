@@ -74,18 +74,18 @@ func (c *Client) through(ctx context.Context, to Destination, req *request, stre
 		if err != nil {
 			return nil, err
 		}
-		return &Response{From: string(rep.from), Header: rep.header, Body: rep.body}, nil
+		return &Response{From: rep.from, Header: rep.header, Body: rep.body}, nil
 	})
 	header := maps.Clone(req.header)
 	if header == nil {
 		header = Header{}
 	}
-	resp, err := next(ctx, &Request{To: to.String(), Method: string(req.method), Header: header, Body: req.body, Stream: stream})
+	resp, err := next(ctx, &Request{To: to.String(), Method: req.method, Header: header, Body: req.body, Stream: stream})
 	if err != nil {
 		return nil, err
 	}
 	if resp == nil {
 		resp = &Response{}
 	}
-	return &reply{from: []byte(resp.From), header: resp.Header, body: resp.Body}, nil
+	return &reply{from: resp.From, header: resp.Header, body: resp.Body}, nil
 }

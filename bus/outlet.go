@@ -65,7 +65,7 @@ func (o *outlet) try(ctx context.Context, body Body) (sent bool, err error) {
 	}
 	o.sent.items++
 	o.sent.bytes += uint64(len(body.Data))
-	rep := reply{kind: kindItem, id: o.t.id, from: o.w.from, seq: o.sent.items, body: body}
+	rep := reply{kind: kindItem, id: o.t.id, from: o.w.info.ID, seq: o.sent.items, body: body}
 	// Under the lock, so that items go in the order of their numbers.
 	o.w.pool.Writer().Append(o.t, o.w.inboxOf(o.t.client), rep.pack(), func(_ int64, err error) {
 		if err != nil {

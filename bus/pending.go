@@ -21,7 +21,7 @@ type call struct {
 	over   atomic.Bool
 	result chan<- result
 
-	written atomic.Int64 // Redis time in ms by which it was in the queue; 0: not yet
+	written atomic.Bool // it is in the queue, or was
 
 	idempotent bool         // a loss does not end it
 	stream     bool         // its items are results too
@@ -30,6 +30,7 @@ type call struct {
 	// By Client.mu:
 	worker string    // that holds it, as it said; "": unknown
 	heard  time.Time // when it said so last
+	before int64     // Redis time in ms by which it was in the queue; 0: unknown
 	missed int       // looks that found it taken, without a word from who has it
 	lost   bool      // given up, though a reply would still count
 }
@@ -82,7 +83,7 @@ func (w *call) pushed(length int64, err error) {
 		w.route.c.settle(w, nil, local(err))
 		return
 	}
-	w.written.Store(w.route.c.clock.Now().UnixMilli())
+	w.written.Store(true)
 }
 
 // remember registers a call before it is sent.
@@ -162,7 +163,7 @@ func (c *Client) deliver(elem string) {
 		return // the inbox was created with it
 	}
 	rep := &reply{}
-	if err := rep.unpack([]byte(elem)); err != nil {
+	if err := rep.unpack(elem); err != nil {
 		c.malformed.Add(1)
 		c.noise.warn(c.link.log, "bus: a reply that can't be understood", "error", err)
 		return
@@ -198,7 +199,7 @@ func (c *Client) answered(rep *reply) {
 // held notes who has a call. A call that is unknown has ended here, and may end
 // there.
 func (c *Client) held(rep *reply) {
-	worker := string(rep.from)
+	worker := rep.from
 	if rep.kind == kindReturned {
 		worker = ""
 	}

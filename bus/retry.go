@@ -56,6 +56,15 @@ func (r Retry) begin(idempotent bool) retrying {
 	return retrying{Retry: r, idempotent: idempotent, limit: limit}
 }
 
+// results is how many results the attempts may have: each of an idempotent call
+// a loss and a reply.
+func (r *retrying) results() int {
+	if r.idempotent {
+		return 2 * r.limit
+	}
+	return r.limit
+}
+
 // after says whether to try again after an error, and after what pause. It puts
 // the loss of an earlier attempt in the place of an error that would claim that
 // the call was never run.

@@ -20,7 +20,7 @@ const (
 // task is a request that a worker holds.
 type task struct {
 	request
-	frame   []byte // as it came
+	frame   string // as it came; empty: a tick
 	order   int64  // in which it came
 	direct  bool   // by the worker's own queue
 	slot    bool   // it has taken one
@@ -31,12 +31,16 @@ type task struct {
 	answer  Header  // of the reply
 
 	// By roster.mu:
+	listed     bool // in the roster
 	taken      time.Time
-	prev, next *task     // neighbours, while it was not announced
-	word       time.Time // when it is to be announced again
-	gone       time.Time // since when its client has no inbox; zero: it has
-	listed     bool      // in the roster
-	announced  bool
+	prev, next *task         // neighbours, while it was not announced
+	announced  *announcement // once it was
+}
+
+// announcement is what a worker has told a client of its call.
+type announcement struct {
+	again time.Time // when to tell it again
+	gone  time.Time // since when the client has no inbox; zero: it has
 }
 
 // Err tells the writer whether anybody still wants the items of a stream. The
@@ -54,7 +58,7 @@ type callKey struct {
 	id     uint64
 }
 
-func (t *task) key() callKey { return callKey{string(t.client), t.id} }
+func (t *task) key() callKey { return callKey{t.client, t.id} }
 
 // roster knows the calls that a worker holds and somebody waits for. Most end
 // before anything is to be done about them: they cost two turns of a lock.
@@ -106,7 +110,7 @@ func (r *roster) remove(t *task) {
 	defer r.mu.Unlock()
 	switch {
 	case !t.listed:
-	case t.announced:
+	case t.announced != nil:
 		delete(r.known, t.key())
 	default:
 		r.unlink(t)
@@ -132,7 +136,7 @@ func (r *roster) unlink(t *task) {
 // know moves a task to those announced. The lock is held.
 func (r *roster) know(t *task, now time.Time) {
 	r.unlink(t)
-	t.announced, t.word = true, now.Add(announceTime)
+	t.announced = &announcement{again: now.Add(announceTime)}
 	r.known[t.key()] = t
 }
 
@@ -140,7 +144,7 @@ func (r *roster) know(t *task, now time.Time) {
 // credits.
 func (r *roster) tell(t *task) {
 	r.mu.Lock()
-	if t.listed && !t.announced {
+	if t.listed && t.announced == nil {
 		r.know(t, time.Now())
 	}
 	r.mu.Unlock()
@@ -157,8 +161,8 @@ func (r *roster) tick() {
 		due = append(due, t)
 	}
 	for _, t := range r.known {
-		if !now.Before(t.word) {
-			t.word = now.Add(announceTime)
+		if a := t.announced; !now.Before(a.again) {
+			a.again = now.Add(announceTime)
 			due = append(due, t)
 		}
 	}
@@ -180,7 +184,7 @@ func (r *roster) repeat() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.known {
-		t.word = time.Time{}
+		t.announced.again = time.Time{}
 	}
 	if len(r.known) > 0 {
 		r.arm(0)
@@ -199,18 +203,20 @@ func (r *roster) find(key callKey) *task {
 func (r *roster) heard(t *task, err error) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	a, now := t.announced, time.Now()
 	switch {
+	case a == nil:
+		return false
 	case err == nil:
-		t.gone = time.Time{}
+		a.gone = time.Time{}
 		return false
 	case !errors.Is(err, redis.Nil):
-	case t.gone.IsZero():
-		t.gone = now
-	case now.Sub(t.gone) > goneTime:
+	case a.gone.IsZero():
+		a.gone = now
+	case now.Sub(a.gone) > goneTime:
 		return true
 	}
-	t.word = now.Add(rosterTick)
+	a.again = now.Add(rosterTick)
 	return false
 }
 
@@ -231,7 +237,7 @@ func (w *Worker) announce(t *task) {
 	if inbox == "" {
 		return
 	}
-	rep := reply{kind: kindHeld, id: t.id, from: w.from}
+	rep := reply{kind: kindHeld, id: t.id, from: w.info.ID}
 	say := func() {
 		w.pool.Writer().Append(&t.ctx, inbox, rep.pack(), func(_ int64, err error) {
 			if w.roster.heard(t, err) {
@@ -251,7 +257,7 @@ func (w *Worker) announce(t *task) {
 
 // heed takes what a client says of one of its calls.
 func (w *Worker) heed(n notice) {
-	t := w.roster.find(callKey{string(n.client), n.id})
+	t := w.roster.find(callKey{n.client, n.id})
 	switch {
 	case t == nil: // it has ended
 	case n.kind == kindCancel:
@@ -271,7 +277,7 @@ func (w *Worker) returned(tasks []*task) {
 		if t.id == 0 || inbox == "" {
 			continue
 		}
-		rep := reply{kind: kindReturned, id: t.id, from: w.from}
+		rep := reply{kind: kindReturned, id: t.id, from: w.info.ID}
 		told.Add(1)
 		w.pool.Writer().Append(lasting(farewellTime), inbox, rep.pack(), func(int64, error) { told.Done() })
 	}

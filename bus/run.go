@@ -172,7 +172,7 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 	var own, group []*task
 	for _, t := range w.halt() {
 		switch {
-		case t.frame == nil: // a tick
+		case t.frame == "": // a tick
 			w.drop(t)
 		case t.direct:
 			own = append(own, t)
@@ -204,7 +204,7 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 	_ = w.bid(func(ctx context.Context) error {
 		frames, err := plain.LPopCount(ctx, w.keys.ownQueue(w.info.ID), 1<<20).Result()
 		for _, frame := range frames {
-			t := &task{frame: []byte(frame)}
+			t := &task{frame: frame}
 			if t.unpack(t.frame) == nil {
 				w.held.Add(1)
 				own = append(own, t)

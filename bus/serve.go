@@ -21,8 +21,8 @@ const unsentPerSlot = 4
 const maxHead = 64 << 10
 
 // arrive takes a frame from a queue, for which a slot has been taken.
-func (w *Worker) arrive(frame []byte, direct bool, now time.Time) {
-	if len(frame) == 0 { // a stopping worker wakes itself
+func (w *Worker) arrive(frame string, direct bool, now time.Time) {
+	if frame == "" { // a stopping worker wakes itself
 		w.slots.release()
 		return
 	}
@@ -38,8 +38,8 @@ func (w *Worker) arrive(frame []byte, direct bool, now time.Time) {
 
 // control takes a frame from the control list: a caller's notice, or a call to a
 // built-in method, which takes no slot and waits for none.
-func (w *Worker) control(frame []byte) {
-	if len(frame) == 0 {
+func (w *Worker) control(frame string) {
+	if frame == "" {
 		return
 	}
 	if isNotice(frame) {
@@ -159,13 +159,12 @@ func (w *Worker) call(t *task) (body Body, err error) {
 	ctx, m := &t.ctx, t.method
 	begun := time.Now()
 	if t.deadline != 0 {
-		left := time.UnixMilli(t.deadline).Sub(w.clock.Now())
-		if left <= 0 {
+		ctx.deadline = w.clock.Local(time.UnixMilli(t.deadline))
+		if !begun.Before(ctx.deadline) {
 			w.stats.expired.Add(1)
 			m.stats.expired.Add(1)
 			return Body{}, errExpired
 		}
-		ctx.deadline = begun.Add(left)
 	}
 	defer ctx.end()
 	if ctx.abandoned() {
@@ -211,11 +210,11 @@ func (w *Worker) answer(t *task, body Body, err error) {
 		w.drop(t)
 		return
 	}
-	if err == errExpired || t.frame == nil { // nil: a tick
+	if err == errExpired || t.frame == "" { // a tick
 		w.drop(t)
 		return
 	}
-	rep := reply{id: t.id, from: w.from, header: t.answer}
+	rep := reply{id: t.id, from: w.info.ID, header: t.answer}
 	if t.outlet != nil {
 		var bad *refusal
 		if rep.seq, bad = t.outlet.end(); bad != nil {
@@ -300,16 +299,16 @@ func (w *Worker) write(inbox string, frame []byte, tries int, done func(error)) 
 
 // inboxOf returns the key of a client's inbox, "" if it can't be one. The names
 // of the clients that were seen last are kept.
-func (w *Worker) inboxOf(client []byte) string {
+func (w *Worker) inboxOf(client string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key, known := w.inboxes[string(client)]
+	key, known := w.inboxes[client]
 	if !known {
-		key, _ = inboxKey(w.pool, w.cfg.Site, string(client))
+		key, _ = inboxKey(w.pool, w.cfg.Site, client)
 		if len(w.inboxes) >= maxInboxes {
 			clear(w.inboxes)
 		}
-		w.inboxes[string(client)] = key
+		w.inboxes[client] = key
 	}
 	return key
 }

@@ -75,7 +75,7 @@ func Stream[A, I any](ctx context.Context, c *Client, to Address, m StreamMethod
 			yield(zero, fmt.Errorf("bus: stream %s: %w", m.name, err))
 			return
 		}
-		for data, err := range c.stream(ctx, to, &request{method: []byte(m.name), body: body}, opts) {
+		for data, err := range c.stream(ctx, to, &request{method: m.name, body: body}, opts) {
 			var item I
 			if err == nil {
 				if err = data.decode(&item); err != nil {
@@ -96,7 +96,7 @@ func StreamRaw(ctx context.Context, c *Client, to Address, method string, args B
 			yield(Body{}, err)
 			return
 		}
-		c.stream(ctx, to, &request{method: []byte(method), body: args}, opts)(yield)
+		c.stream(ctx, to, &request{method: method, body: args}, opts)(yield)
 	}
 }
 

@@ -64,7 +64,7 @@ func appendHeader(b []byte, h Header) []byte {
 // cursor reads elements, which may be anybody's bytes, and keeps the first
 // error; behind it everything reads as zero.
 type cursor struct {
-	rest []byte
+	rest string
 	err  error
 }
 
@@ -74,30 +74,30 @@ func (c *cursor) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
-	c.rest = nil
+	c.rest = ""
 }
 
 // take returns the next n bytes.
-func (c *cursor) take(n uint64) []byte {
+func (c *cursor) take(n uint64) string {
 	if n > uint64(len(c.rest)) {
 		c.fail(errShort)
-		return nil
+		return ""
 	}
-	b := c.rest[:n:n]
+	s := c.rest[:n]
 	c.rest = c.rest[n:]
-	return b
+	return s
 }
 
 func (c *cursor) byte() byte {
-	if b := c.take(1); b != nil {
-		return b[0]
+	if s := c.take(1); s != "" {
+		return s[0]
 	}
 	return 0
 }
 
 // big reads a number of 1, 2, 4 or 8 bytes.
 func (c *cursor) big(size uint64) (n uint64) {
-	for _, b := range c.take(size) {
+	for _, b := range []byte(c.take(size)) {
 		n = n<<8 | uint64(b)
 	}
 	return n
@@ -167,7 +167,7 @@ func (c *cursor) uint() uint64 {
 	}
 }
 
-func (c *cursor) blob() []byte {
+func (c *cursor) blob() string {
 	switch head := c.byte(); {
 	case head&0xe0 == 0xa0:
 		return c.take(uint64(head & 0x1f))
@@ -176,10 +176,10 @@ func (c *cursor) blob() []byte {
 	case head >= 0xd9 && head <= 0xdb:
 		return c.take(c.big(1 << (head - 0xd9)))
 	case head == 0xc0:
-		return nil
+		return ""
 	default:
 		c.fail(fmt.Errorf("byte %#x where a string is expected", head))
-		return nil
+		return ""
 	}
 }
 
@@ -213,8 +213,8 @@ func (c *cursor) header() Header {
 	}
 	h := make(Header, min(n, 16)) // n is a claim
 	for range n {
-		key := string(c.blob())
-		h[key] = string(c.blob())
+		key := c.blob()
+		h[key] = c.blob()
 	}
 	return h
 }

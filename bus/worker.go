@@ -156,7 +156,6 @@ type Worker struct {
 	clock   *storage.Clock
 	link    link
 	beat    chan struct{} // the lease is to be renewed now; holds one
-	from    []byte        // its id
 	arrived int64         // calls, counted by the one goroutine that reads them
 	slots   slots
 	roster  roster
@@ -198,7 +197,6 @@ func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 	if w.types, err = typesKey(pool, cfg.Site); err != nil {
 		return nil, err
 	}
-	w.from = []byte(w.info.ID)
 	w.spawner.Store(&cfg.Spawner)
 	w.link.log = pool.Logger().With("worker", w.info.ID)
 	w.link.back = func() {
@@ -267,7 +265,7 @@ func typed[A, R any](h func(context.Context, A) (R, error)) func(context.Context
 // bytes that the caller sent. MaxInFlight is for all of them together.
 func HandleAny(w *Worker, h func(ctx context.Context, method string, args Body) (Body, error), opts ...HandleOptions) {
 	w.register(anyName, &method{}, opts, func(ctx context.Context, t *task) (Body, error) {
-		return h(ctx, string(t.request.method), t.body)
+		return h(ctx, t.request.method, t.body)
 	})
 }
 
@@ -344,7 +342,7 @@ func (w *Worker) surround(m *method) func(context.Context, *task) (Body, error) 
 		if t.ctx.header == nil {
 			t.ctx.header = Header{}
 		}
-		resp, err := next(ctx, &Request{To: w.info.ID, Method: string(t.request.method), Header: t.ctx.header, Body: t.body, Stream: m.stream})
+		resp, err := next(ctx, &Request{To: w.info.ID, Method: t.request.method, Header: t.ctx.header, Body: t.body, Stream: m.stream})
 		if err != nil || resp == nil {
 			return Body{}, err
 		}
@@ -354,8 +352,8 @@ func (w *Worker) surround(m *method) func(context.Context, *task) (Body, error) 
 }
 
 // find returns what serves a name, or nil.
-func (w *Worker) find(name []byte) *method {
-	if m := w.methods[string(name)]; m != nil {
+func (w *Worker) find(name string) *method {
+	if m := w.methods[name]; m != nil {
 		return m
 	}
 	return w.other

@@ -13,41 +13,49 @@ import (
 // the process's monotonic clock: setting the system's clock does not move it.
 // The servers of a cluster are taken to agree with each other.
 type Clock struct {
-	local func() time.Time
 	known atomic.Pointer[moment]
 }
 
 // moment is the time of Redis at a local time.
 type moment struct{ redis, local time.Time }
 
-func (m *moment) at(local time.Time) time.Time { return m.redis.Add(local.Sub(m.local)) }
-
-// NewClock returns a clock that tells local time until its first Sync. A nil
-// local is time.Now.
-func NewClock(local func() time.Time) *Clock {
-	c := &Clock{local: local}
-	if local == nil {
-		c.local = time.Now
+// NewClock returns a clock that carries on the time of wall, which is asked now
+// and only now, until its first Sync. A nil wall is time.Now.
+func NewClock(wall func() time.Time) *Clock {
+	if wall == nil {
+		wall = time.Now
 	}
-	now := c.local()
-	c.known.Store(&moment{redis: now.Round(0), local: now})
+	c := &Clock{}
+	c.known.Store(&moment{redis: wall().Round(0), local: time.Now()})
 	return c
 }
 
 // Now returns the time of Redis.
-func (c *Clock) Now() time.Time { return c.known.Load().at(c.local()) }
+func (c *Clock) Now() time.Time { return c.At(time.Now()) }
+
+// At returns the time of Redis at a local time, as time.Now has returned it.
+func (c *Clock) At(local time.Time) time.Time {
+	m := c.known.Load()
+	return m.redis.Add(local.Sub(m.local))
+}
+
+// Local returns the local time at a time of Redis.
+func (c *Clock) Local(redis time.Time) time.Time {
+	m := c.known.Load()
+	return m.local.Add(redis.Sub(m.redis))
+}
 
 // Sync asks Redis for its time through client. The answer was true at some
 // moment between question and answer: a clock that already told it then is left
 // alone, so that it does not jitter, and any other is set to the middle.
 func (c *Clock) Sync(ctx context.Context, client redis.Cmdable) error {
-	asked := c.local()
+	asked := time.Now()
 	now, err := client.Time(ctx).Result()
 	if err != nil {
 		return Normalize(ctx, err)
 	}
-	answered := c.local()
-	if known := c.known.Load(); now.Before(known.at(asked)) || now.After(known.at(answered)) {
+	answered := time.Now()
+	if now.Before(c.At(asked)) || now.After(c.At(answered)) {
 		c.known.Store(&moment{redis: now, local: asked.Add(answered.Sub(asked) / 2)})
 	}
 	return nil
