@@ -33,7 +33,7 @@ var (
 // that errors.Is(err, bus.CodeFailed) tells, and a handler may return one of its
 // own, with or without a text (see [Errorf]):
 //
-//	const NotFound bus.Code = "not_found"
+//	const Shy bus.Code = "shy"
 type Code string
 
 // The codes of this package. A handler that returns one of the first seven, or

@@ -70,14 +70,14 @@ func ExampleCall_nobody() {
 	// bus: call norm at group geometry: no workers
 }
 
-// NotFound is a code of this service.
-const NotFound bus.Code = "not_found"
+// Shy is a code of this service.
+const Shy bus.Code = "shy"
 
 func ExampleCode() {
 	c := exampleWorker(func(w *bus.Worker) {
 		bus.Handle(w, Greet, func(_ context.Context, name string) (string, error) {
 			if name == "" {
-				return "", bus.Errorf(NotFound, "nobody to greet")
+				return "", bus.Errorf(Shy, "nobody to greet")
 			}
 			return "hello " + name, nil
 		})
@@ -86,7 +86,7 @@ func ExampleCode() {
 
 	_, err := bus.Call(context.Background(), c, bus.Group("example"), Greet, "")
 	var remote *bus.Error
-	fmt.Println(errors.Is(err, NotFound), errors.As(err, &remote), remote.Text)
+	fmt.Println(errors.Is(err, Shy), errors.As(err, &remote), remote.Text)
 
 	_, err = bus.Call(context.Background(), c, bus.Group("example"), Norm, Point{})
 	fmt.Println(errors.Is(err, bus.CodeUnknownMethod))

@@ -1,7 +1,10 @@
 package bus
 
 import (
+	"encoding/binary"
 	"fmt"
+
+	"github.com/heliograph/heliograph/storage"
 )
 
 // version is that of the frames below. A frame may end in elements that this
@@ -70,7 +73,7 @@ func (r *request) unpack(frame string) error {
 	r.window.items = c.uint()
 	r.window.bytes = c.uint()
 	r.header = c.header()
-	r.body.Data = []byte(c.blob())
+	r.body.Data = bytesOf(c.blob())
 	return c.close(more)
 }
 
@@ -146,6 +149,33 @@ func (r *reply) pack() []byte {
 	return appendBlob(b, binHead, r.body.Data)
 }
 
+// item is a packed reply of kindItem, made without a copy of its body, whose
+// number is filled in when its turn comes.
+type item struct {
+	frame []byte
+	size  int // of the body, in bytes
+	seq   int // where in the frame the number is
+}
+
+func packItem(id uint64, from string, codec storage.Codec, v any) (it item, err error) {
+	b := make([]byte, 0, 64+len(from))
+	b = append(b, 0x90|replyElems, version, kindItem)
+	b = appendUint(b, id)
+	b = appendBlob(b, strHead, from)
+	it.seq = len(b) + 1
+	b = append(b, 0xcf, 0, 0, 0, 0, 0, 0, 0, 0)                             // the number, in 8 bytes
+	b = append(b, 0xa0, 0xa0, byte(codec), 0xc0, binHead.len32, 0, 0, 0, 0) // no code, text and header
+	head := len(b)
+	if it.frame, err = codec.Append(b, v); err != nil {
+		return item{}, err
+	}
+	it.size = len(it.frame) - head
+	binary.BigEndian.PutUint32(it.frame[head-4:], uint32(it.size))
+	return it, nil
+}
+
+func (it item) number(seq uint64) { binary.BigEndian.PutUint64(it.frame[it.seq:], seq) }
+
 func (r *reply) unpack(frame string) error {
 	c := cursor{rest: frame}
 	more := c.open(replyElems)
@@ -157,7 +187,7 @@ func (r *reply) unpack(frame string) error {
 	r.text = c.blob()
 	r.body.Codec = c.codec()
 	r.header = c.header()
-	r.body.Data = []byte(c.blob())
+	r.body.Data = bytesOf(c.blob())
 	return c.close(more)
 }
 

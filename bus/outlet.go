@@ -16,6 +16,7 @@ const (
 type outlet struct {
 	w     *Worker
 	t     *task
+	inbox string
 	limit window
 	room  chan struct{} // somebody may look again whether there is; holds one
 
@@ -27,19 +28,23 @@ type outlet struct {
 }
 
 func newOutlet(w *Worker, t *task) *outlet {
-	return &outlet{w: w, t: t, room: make(chan struct{}, 1), limit: window{
+	return &outlet{w: w, t: t, inbox: w.inboxOf(t.client), room: make(chan struct{}, 1), limit: window{
 		items: min(t.window.items, maxWindowItems),
 		bytes: min(t.window.bytes, maxWindowBytes),
 	}}
 }
 
 // send sends an item when there is room for it.
-func (o *outlet) send(ctx context.Context, body Body) error {
-	if n := len(body.Data); n > o.w.cfg.MaxMessage {
-		return o.refuse(fmt.Sprintf("item of %d bytes, WorkerConfig.MaxMessage is %d", n, o.w.cfg.MaxMessage))
+func (o *outlet) send(ctx context.Context, v any) error {
+	it, err := packItem(o.t.id, o.w.info.ID, o.t.body.Codec, v)
+	if err != nil {
+		return o.refuse(err.Error())
+	}
+	if it.size > o.w.cfg.MaxMessage {
+		return o.refuse(fmt.Sprintf("item of %d bytes, WorkerConfig.MaxMessage is %d", it.size, o.w.cfg.MaxMessage))
 	}
 	for {
-		if sent, err := o.try(ctx, body); sent || err != nil {
+		if sent, err := o.try(ctx, it); sent || err != nil {
 			return err
 		}
 		select {
@@ -51,7 +56,7 @@ func (o *outlet) send(ctx context.Context, body Body) error {
 }
 
 // try sends an item if there is room for it.
-func (o *outlet) try(ctx context.Context, body Body) (sent bool, err error) {
+func (o *outlet) try(ctx context.Context, it item) (sent bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -64,10 +69,10 @@ func (o *outlet) try(ctx context.Context, body Body) (sent bool, err error) {
 		return false, nil
 	}
 	o.sent.items++
-	o.sent.bytes += uint64(len(body.Data))
-	rep := reply{kind: kindItem, id: o.t.id, from: o.w.info.ID, seq: o.sent.items, body: body}
+	o.sent.bytes += uint64(it.size)
 	// Under the lock, so that items go in the order of their numbers.
-	o.w.pool.Writer().Append(o.t, o.w.inboxOf(o.t.client), rep.pack(), func(_ int64, err error) {
+	it.number(o.sent.items)
+	o.w.pool.Writer().Append(o.t, o.inbox, it.frame, func(_ int64, err error) {
 		if err != nil {
 			go o.fail(err) // the writer may call this under the lock
 		}

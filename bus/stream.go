@@ -253,12 +253,6 @@ func HandleStream[A, I any](w *Worker, m StreamMethod[A, I], h func(ctx context.
 		if err := t.body.decode(&args); err != nil {
 			return Body{}, &refusal{CodeBadArguments, err.Error()}
 		}
-		return Body{}, h(ctx, args, func(item I) error {
-			body, err := encode(t.body.Codec, item)
-			if err != nil {
-				return t.outlet.refuse(err.Error())
-			}
-			return t.outlet.send(ctx, body)
-		})
+		return Body{}, h(ctx, args, func(item I) error { return t.outlet.send(ctx, item) })
 	})
 }

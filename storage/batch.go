@@ -14,7 +14,7 @@ import (
 // does nothing else.
 const (
 	maxCommandElems = 512
-	maxCommandBytes = 256 << 10
+	maxCommandBytes = 1 << 20
 	maxBatchBytes   = 1 << 20
 )
 

@@ -2,10 +2,12 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -121,6 +123,9 @@ var packers = sync.Pool{New: func() any {
 const maxScratch = 64 << 10
 
 func appendMsgPack(dst []byte, v any) ([]byte, error) {
+	if data, ok := v.([]byte); ok && data != nil {
+		return appendMsgPackBytes(dst, data), nil
+	}
 	p := packers.Get().(*packer)
 	defer packers.Put(p)
 	p.buf = p.buf[:0]
@@ -130,6 +135,21 @@ func appendMsgPack(dst []byte, v any) ([]byte, error) {
 		p.buf = nil
 	}
 	return dst, err
+}
+
+// appendMsgPackBytes spares the most that others have to say, chunks of files
+// and frames of cameras, two copies.
+func appendMsgPackBytes(dst, data []byte) []byte {
+	dst = slices.Grow(dst, len(data)+5)
+	switch n := len(data); {
+	case n < 1<<8:
+		dst = append(dst, 0xc4, byte(n))
+	case n < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 0xc5), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint32(append(dst, 0xc6), uint32(n))
+	}
+	return append(dst, data...)
 }
 
 // unpacker is a Decoder that reads a slice.
