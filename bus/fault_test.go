@@ -141,7 +141,7 @@ func TestAMillionCallsLeaveNoKeyBehind(t *testing.T) {
 
 // Redis is killed and started again, empty, while calls are made.
 func TestWorkersSurviveRestartsOfRedis(t *testing.T) {
-	restarts := 10
+	restarts := 20
 	if testing.Short() {
 		restarts = 2
 	}

@@ -51,20 +51,30 @@ func (c *Client) look(ctx context.Context, client redis.UniversalClient) {
 	for _, w := range silent {
 		c.lose(w)
 	}
-	for worker, calls := range held {
-		k, err := typeKeys(c.pool, c.cfg.Site, Direct(worker).typ)
-		if err != nil {
-			continue
-		}
-		if n, err := client.Exists(ctx, k.info(worker), k.leaving(worker)).Result(); err != nil || n > 0 {
-			continue
-		}
-		for _, w := range calls {
-			c.lose(w)
-		}
-	}
+	c.lookFor(ctx, client, held)
 	for r, calls := range queued {
 		c.lookAt(ctx, client, r, calls)
+	}
+}
+
+// lookFor ends the calls that dead workers hold.
+func (c *Client) lookFor(ctx context.Context, client redis.UniversalClient, held map[string][]*call) {
+	alive := make(map[string]*redis.IntCmd, len(held))
+	_, _ = client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for worker := range held {
+			if k, err := typeKeys(c.pool, c.cfg.Site, Direct(worker).typ); err == nil {
+				alive[worker] = pipe.Exists(ctx, k.info(worker), k.leaving(worker))
+			}
+		}
+		return nil
+	})
+	for worker, n := range alive {
+		if n.Err() != nil || n.Val() > 0 {
+			continue
+		}
+		for _, w := range held[worker] {
+			c.lose(w)
+		}
 	}
 }
 
