@@ -155,3 +155,33 @@ func BenchmarkInbox(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSet adds a member of 16 bytes to a set, beside a bare SADD of ready
+// bytes on a client with the same options.
+func BenchmarkSet(b *testing.B) {
+	pool := storagetest.Open(b, benchServer(b))
+	peer := storagetest.Open(b, benchServer(b)).Redis()
+	ctx, member := b.Context(), []byte("0123456789abcdef")
+	name := "bench:set:" + strconv.Itoa(os.Getpid())
+	defer pool.Redis().Del(context.Background(), name)
+	plain, err := storage.NewSet[string](pool, name)
+	require.NoError(b, err)
+	expiring, err := storage.NewSet[string](pool, name, storage.ObjectOptions{TTL: time.Hour})
+	require.NoError(b, err)
+	bare := func(int) {
+		if err := peer.SAdd(ctx, name, member).Err(); err != nil {
+			panic(err)
+		}
+	}
+	for _, callers := range []int{1, 8, 64} {
+		for ttl, set := range map[string]*storage.Set[string]{"none": plain, "1h": expiring} {
+			b.Run("ttl="+ttl+"/callers="+strconv.Itoa(callers), func(b *testing.B) {
+				rivals(b, callers, "x-sadd", func(int) {
+					if _, err := set.Add(ctx, "0123456789abcdef"); err != nil {
+						panic(err)
+					}
+				}, bare)
+			})
+		}
+	}
+}

@@ -59,7 +59,12 @@
 // pool's prefix. They may be made anew for every use: making one asks nothing
 // of Redis and starts nothing.
 //
+//   - [Set], [Map] and [Value]: a set, a hash and a string, with values of a Go
+//     type in a [Codec]. [Set.All] and [Map.All] read in pages, however much
+//     there is.
 //   - [Log]: the last N records of something, in a list.
+//   - [Object]: sets of strings by key, as an interface: in Redis, in memory or
+//     of the host's own.
 //
 // All of them promise the same:
 //
@@ -75,6 +80,22 @@
 //     field of a hash since 7.4; it is not imitated here.)
 //   - Removing what isn't there is no error: the answer says so.
 //   - A key that holds something else is a [*WrongTypeError], and stays as it is.
+//
+// Set.Add runs at 0.97 of the rate of a bare SADD of ready bytes with 64
+// callers, on two cores; with one caller no difference stands out of the noise,
+// with a TTL or without (go test -run '^$' -bench Set ./storage).
+//
+// Who comes from the storage objects of filtered_websocket had, and has:
+//
+//	a storage object, by key: get, add, remove    NewObject, or NewSet for one key
+//	the storage object in memory                  NewMemoryObject
+//	one hash with a pickled set in each field     a set of Redis for each key
+//	add as read, change, write: updates lost      one SADD
+//	remove of what isn't there: KeyError          0, no error
+//	pickle, which runs what a stranger wrote      a Codec, checked before decoding
+//	no time to live                               ObjectOptions.TTL
+//
+// All takes a context, and the pool is the one of everything else.
 //
 // # Codecs
 //

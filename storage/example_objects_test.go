@@ -41,3 +41,113 @@ func ExampleLog() {
 	fmt.Printf("%s: %s %v\n", events.Key(), lines, err)
 	// Output: obs:events:dome: [open turn close] <nil>
 }
+
+func ExampleSet() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+
+	observers, err := storage.NewSet[string](pool, "observers", storage.ObjectOptions{TTL: 12 * time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(observers.Add(ctx, "ann", "bob"))
+	fmt.Println(observers.Add(ctx, "bob", "cid"))
+	fmt.Println(observers.Remove(ctx, "dan"))
+	fmt.Println(observers.Contains(ctx, "bob"))
+	n := 0
+	for _, err := range observers.All(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		n++
+	}
+	fmt.Println(n)
+	// Output:
+	// 2 <nil>
+	// 1 <nil>
+	// 0 <nil>
+	// true <nil>
+	// 3
+}
+
+func ExampleMap() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+
+	type target struct {
+		RA, Dec float64
+	}
+	targets, err := storage.NewMap[target](pool, "targets", storage.ObjectOptions{Codec: storage.JSON})
+	if err != nil {
+		log.Fatal(err)
+	}
+	vega := target{279.23, 38.78}
+	fmt.Println(targets.PutIfAbsent(ctx, "vega", vega))
+	fmt.Println(targets.PutIfAbsent(ctx, "vega", target{}))
+	fmt.Println(targets.CompareAndSwap(ctx, "vega", vega, target{279.2347, 38.7837}))
+	fmt.Println(targets.Get(ctx, "vega"))
+	for e, err := range targets.All(ctx) {
+		fmt.Println(e.Field, e.Value.RA, err)
+	}
+	fmt.Println(targets.Delete(ctx, "vega", "deneb"))
+	// Output:
+	// true <nil>
+	// false <nil>
+	// true <nil>
+	// {279.2347 38.7837} true <nil>
+	// vega 279.2347 <nil>
+	// 1 <nil>
+}
+
+func ExampleValue_Update() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+
+	night, err := storage.NewValue[[]string](pool, "night")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, target := range []string{"vega", "deneb"} {
+		plan, err := night.Update(ctx, func(plan []string, ok bool) ([]string, error) {
+			return append(plan, target), nil // again, if somebody else was faster
+		})
+		fmt.Println(plan, err)
+	}
+	fmt.Println(night.Clear(ctx))
+	fmt.Println(night.Get(ctx))
+	// Output:
+	// [vega] <nil>
+	// [vega deneb] <nil>
+	// true <nil>
+	// [] false <nil>
+}
+
+func ExampleObject() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+
+	inRedis, err := storage.NewObject(pool, "filters")
+	if err != nil {
+		log.Fatal(err)
+	}
+	inMemory, err := storage.NewMemoryObject()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, filters := range []storage.Object{inRedis, inMemory} {
+		fmt.Println(filters.Add(ctx, "client-7", "box", "time"))
+		fmt.Println(filters.Remove(ctx, "client-7", "time", "speed"))
+		fmt.Println(filters.Get(ctx, "client-7"))
+	}
+	// Output:
+	// 2 <nil>
+	// 1 <nil>
+	// [box] <nil>
+	// 2 <nil>
+	// 1 <nil>
+	// [box] <nil>
+}

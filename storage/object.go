@@ -41,11 +41,15 @@ func newObject(pool *Pool, want string, name ...string) (object, error) {
 // Key returns the key of the object in Redis.
 func (o object) Key() string { return o.key }
 
-// Clear deletes the object and all that it holds, and reports whether there was
-// anything.
+var objectClear = newScript(`
+local t = redis.call('TYPE', KEYS[1]).ok
+if t ~= 'none' and t ~= ARGV[1] then return redis.error_reply('WRONGTYPE') end
+return redis.call('DEL', KEYS[1])`)
+
+// Clear deletes the object with all that it holds, and reports whether there
+// was anything.
 func (o object) Clear(ctx context.Context) (bool, error) {
-	n, err := o.write(ctx, "del", o.key)
-	return n == int64(1), err
+	return flag(o.run(ctx, objectClear, []string{o.key}, o.want))
 }
 
 // patience is how long a write that Redis surely did not carry out is tried
@@ -74,10 +78,15 @@ func (o object) write(ctx context.Context, args ...any) (any, error) {
 	}
 }
 
-// pause waits before the next try, and reports false if ctx ends first.
+// pause waits before the next try.
 func pause(ctx context.Context, try int) bool {
 	d := min(minRetryPause<<min(try, 10), maxRetryPause)
-	timer := time.NewTimer(d - d/4 + rand.N(d/2))
+	return sleep(ctx, d-d/4+rand.N(d/2))
+}
+
+// sleep reports false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -101,6 +110,14 @@ func (o object) run(ctx context.Context, s script, keys []string, args ...any) (
 		v, err = o.write(ctx, all...)
 	}
 	return v, err
+}
+
+// flag and count read the answer of a write that is a number.
+func flag(answer any, err error) (bool, error) { return answer == int64(1), err }
+
+func count(answer any, err error) (int, error) {
+	n, _ := answer.(int64)
+	return int(n), err
 }
 
 // explain returns the error of a command as the callers of an object see it.
