@@ -24,6 +24,10 @@ type tuning struct {
 type origin struct {
 	base   func() redis.UniversalClient
 	derive func(tuning) redis.UniversalClient
+
+	// single returns the options of a client like them if there is one server,
+	// whatever becomes of it; nil in a cluster or with Sentinel.
+	single func() *redis.Options
 }
 
 // configured is the origin of Open.
@@ -35,24 +39,47 @@ func configured(cfg Config) origin {
 		},
 		derive: func(t tuning) redis.UniversalClient {
 			opts := cfg.Redis
+			opts.ClientSideCache, opts.ClientSideCacheConfig = nil, nil
 			t.apply(&opts)
 			return redis.NewUniversalClient(&opts)
+		},
+		single: func() *redis.Options {
+			opts := cfg.Redis
+			if opts.MasterName != "" || opts.IsClusterMode || len(opts.Addrs) > 1 {
+				return nil
+			}
+			tuning{}.apply(&opts)
+			return opts.Simple()
 		},
 	}
 }
 
 // hosted is the origin of New.
 func hosted(client redis.UniversalClient) (origin, error) {
-	o := origin{base: func() redis.UniversalClient { return client }}
+	o := origin{
+		base:   func() redis.UniversalClient { return client },
+		single: func() *redis.Options { return nil },
+	}
 	switch c := client.(type) {
 	case *redis.Client:
 		if c != nil {
 			o.derive = func(t tuning) redis.UniversalClient {
 				opts := *c.Options()
 				opts.ClientSideCache, opts.ClientSideCacheConfig = nil, nil
+				opts.PushNotificationProcessor = nil // the host's
 				restoreNone(&opts, &opts.MaxRetries)
 				t.apply(&opts)
 				return redis.NewClient(&opts)
+			}
+			o.single = func() *redis.Options {
+				opts := *c.Options()
+				if opts.Addr == sentinelAddr {
+					return nil
+				}
+				opts.PushNotificationProcessor = nil
+				restoreNone(&opts, &opts.MaxRetries)
+				tuning{}.apply(&opts)
+				return &opts
 			}
 			return o, nil
 		}
@@ -69,6 +96,9 @@ func hosted(client redis.UniversalClient) (origin, error) {
 	}
 	return o, fmt.Errorf("storage: New: %s: want a *redis.Client or *redis.ClusterClient", typeName(client))
 }
+
+// sentinelAddr is the address of a [*redis.Client] that asks Sentinel.
+const sentinelAddr = "FailoverClient"
 
 func typeName(client redis.UniversalClient) string {
 	if v := reflect.ValueOf(client); v.IsValid() && v.Kind() == reflect.Pointer && v.IsNil() {

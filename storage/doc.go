@@ -55,9 +55,9 @@
 //
 // # Objects
 //
-// Objects are small shared state with a Go type, each under one key behind the
-// pool's prefix. They may be made anew for every use: making one asks nothing
-// of Redis and starts nothing.
+// Objects are small shared state with a Go type, under the pool's prefix.
+// Making one asks nothing of Redis and starts nothing: they may be made anew
+// for every use, save those that have a Close.
 //
 //   - [Set], [Map] and [Value]: a set, a hash and a string, with values of a Go
 //     type in a [Codec]. [Set.All] and [Map.All] read in pages, however much
@@ -65,8 +65,11 @@
 //   - [Log]: the last N records of something, in a list.
 //   - [Object]: sets of strings by key, as an interface: in Redis, in memory or
 //     of the host's own.
+//   - [Cache]: what is dear to load, by key, for all processes and on request in
+//     this one too.
 //
-// All of them promise the same:
+// All of them promise the same, save that a Cache loads where Redis is away and
+// tells nobody but its Stats:
 //
 //   - A change is one command or one script: nobody sees half of it, and of two
 //     at the same time none is lost.

@@ -36,14 +36,20 @@ func Normalize(ctx context.Context, err error) error {
 	if !errors.As(err, &timeout) || !timeout.Timeout() {
 		return err
 	}
-	// The connection has the deadline of ctx and may notice it first.
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < 10*time.Millisecond {
+	if ended(ctx) {
 		return context.DeadlineExceeded
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return fmt.Errorf("storage: redis did not answer in time: %w (%v)", context.DeadlineExceeded, err)
+}
+
+// ended reports whether ctx is over, or as good as: a connection has the same
+// deadline and may notice it first.
+func ended(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Until(deadline) < 10*time.Millisecond
 }
 
 // fate says what became of a command that ended with err.

@@ -151,3 +151,38 @@ func ExampleObject() {
 	// 1 <nil>
 	// [box] <nil>
 }
+
+func ExampleCache() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+
+	pages, err := storage.NewCache[string](pool, "pages", storage.CacheOptions{TTL: time.Hour, MaxLocal: 10_000})
+	if err != nil {
+		log.Fatal(err)
+	}
+	load := func(url string) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) {
+			fmt.Println("load", url)
+			if url != "/index" {
+				return "", storage.ErrNotFound // kept too, for NegativeTTL
+			}
+			return "<h1>Welcome</h1>", nil
+		}
+	}
+	for _, url := range []string{"/index", "/index", "/inbox", "/inbox"} {
+		page, err := pages.Get(ctx, url, load(url))
+		fmt.Println(page, err)
+	}
+	fmt.Println(pages.Delete(ctx, "/index"))
+	fmt.Println(pages.Stats().Hits, pages.Stats().Loads)
+	// Output:
+	// load /index
+	// <h1>Welcome</h1> <nil>
+	// <h1>Welcome</h1> <nil>
+	// load /inbox
+	//  storage: not found
+	//  storage: not found
+	// true <nil>
+	// 2 2
+}
