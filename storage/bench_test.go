@@ -55,7 +55,7 @@ func rivals(b *testing.B, callers int, unit string, ours, theirs func(i int)) {
 	slices.Sort(rates)
 	slices.Sort(ratios)
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(rates[turns/2], "writes/s")
+	b.ReportMetric(rates[turns/2], "ops/s")
 	b.ReportMetric(ratios[turns/2], unit)
 }
 
@@ -185,3 +185,33 @@ func BenchmarkSet(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCache gets a value of 128 bytes that is there, beside a bare GET.
+func BenchmarkCache(b *testing.B) {
+	pool := storagetest.Open(b, benchServer(b))
+	peer := storagetest.Open(b, benchServer(b)).Redis()
+	ctx, name := b.Context(), "bench:cache:"+strconv.Itoa(os.Getpid())
+	value := make([]byte, 128)
+	for _, local := range []int{0, 100} {
+		c, err := storage.NewCache[[]byte](pool, name, storage.CacheOptions{MaxLocal: local, TTL: time.Hour})
+		require.NoError(b, err)
+		require.NoError(b, c.Put(ctx, "k", value))
+		for _, callers := range []int{1, 64} {
+			b.Run("local="+strconv.Itoa(local)+"/callers="+strconv.Itoa(callers), func(b *testing.B) {
+				rivals(b, callers, "x-get", func(int) {
+					if _, err := c.Get(ctx, "k", neverLoad); err != nil {
+						panic(err)
+					}
+				}, func(int) {
+					if err := peer.Get(ctx, name+":{k}").Err(); err != nil {
+						panic(err)
+					}
+				})
+			})
+		}
+		_, err = c.Delete(ctx, "k")
+		require.NoError(b, err)
+	}
+}
+
+func neverLoad(context.Context) ([]byte, error) { panic("loaded, though it was there") }

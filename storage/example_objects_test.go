@@ -186,3 +186,36 @@ func ExampleCache() {
 	// true <nil>
 	// 2 2
 }
+
+func ExamplePresence() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+
+	// Two processes have users connected.
+	east, err := storage.NewPresence[string](pool, "online", storage.PresenceOptions{Owner: "east"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	west, err := storage.NewPresence[string](pool, "online", storage.PresenceOptions{Owner: "west"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(east.Add(ctx, "ann"))
+	fmt.Println(west.Add(ctx, "ann", "bob"))
+	fmt.Println(east.Owners(ctx))
+
+	// One goes: with Close at once, without a word when its lease ends.
+	fmt.Println(west.Close())
+	fmt.Println(east.Contains(ctx, "bob"))
+	for p, err := range east.All(ctx) {
+		fmt.Println(p.Member, "at", p.Owner, err)
+	}
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// [east west] <nil>
+	// <nil>
+	// false <nil>
+	// ann at east <nil>
+}

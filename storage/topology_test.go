@@ -44,6 +44,10 @@ func works(t *testing.T, pool *storage.Pool) {
 		}))
 	}
 	require.NoError(t, storage.NewClock(nil).Sync(ctx, pool.Redis()))
+	require.NoError(t, newLog(t, pool).Append(ctx, []byte("x")))
+	load, _ := loads("one", nil)
+	_, err := newCache(t, pool, storage.CacheOptions{MaxLocal: 10}).Get(ctx, "works", load)
+	require.NoError(t, err)
 }
 
 func TestUnixSocket(t *testing.T) {

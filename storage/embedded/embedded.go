@@ -11,8 +11,9 @@
 // It is https://github.com/alicebob/miniredis with a running clock, on a free
 // port of the loopback interface, so that other processes can join in. It keeps
 // everything in memory and loses it with stop. It has no BLMPOP, CONFIG,
-// keyspace notifications, sharded pub/sub, functions or ACLs; what heliograph
-// builds on those does without them there, and says so where that shows.
+// keyspace notifications, sharded pub/sub, functions, client-side caching or
+// ACLs; what heliograph builds on those does without them there, and says so
+// where that shows.
 package embedded
 
 import (

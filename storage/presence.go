@@ -1,0 +1,279 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	crand "crypto/rand"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// PresenceOptions are those of a [Presence].
+type PresenceOptions struct {
+	// Codec is the form of the members in Redis.
+	Codec Codec
+	// Owner is the name under which this process holds its members. No other
+	// process may have the same at the same time. Empty: a random one.
+	Owner string
+	// Lease is how long members outlive the last sign of life of their owner.
+	// It is renewed three times as often. 0: 15 s; not less than 100 ms.
+	Lease time.Duration
+	// MaxMembers is how many members this owner may hold. 0: 65,536.
+	MaxMembers int
+}
+
+func (o PresenceOptions) complete() (PresenceOptions, error) {
+	o.Owner = cmp.Or(o.Owner, crand.Text())
+	o.Lease = cmp.Or(o.Lease, 15*time.Second)
+	o.MaxMembers = cmp.Or(o.MaxMembers, 65_536)
+	switch err := CheckName(o.Owner); {
+	case err != nil:
+		return o, fmt.Errorf("storage: PresenceOptions.Owner: %w", err)
+	case !o.Codec.Valid():
+		return o, fmt.Errorf("storage: PresenceOptions.Codec: no %v", o.Codec)
+	case o.Lease < 100*time.Millisecond:
+		return o, fmt.Errorf("storage: PresenceOptions.Lease: %v is less than 100ms", o.Lease)
+	case o.MaxMembers < 0:
+		return o, fmt.Errorf("storage: PresenceOptions.MaxMembers: %d is negative", o.MaxMembers)
+	}
+	return o, nil
+}
+
+// Presence is who or what is there, such as the users that are connected to any
+// process: a set of members, each held by one owner or more, that goes away with
+// its owners. (etcd calls it keys with a lease, ZooKeeper ephemeral nodes.)
+//
+// An owner is one Presence in one process. Its members have one lease together,
+// which it renews from its first Add to its Close. An owner that dies or is cut
+// off is gone when the lease ends. One that was only cut off puts its members
+// back within a third of a lease of finding Redis again, also a Redis that has
+// lost everything.
+type Presence[T any] struct {
+	pool   *Pool
+	opts   PresenceOptions
+	owners object   // sorted set: owner by the end of his lease, in ms of Redis
+	own    typed[T] // set: what this owner holds; the lease is its time to live
+	disown func()
+	turn   chan struct{} // holds a token; who takes it may talk to Redis, and use these
+
+	failing bool // the last renewal failed
+	closed  bool
+	stop    context.CancelFunc // of the renewing; nil: not begun
+	running sync.WaitGroup
+
+	mu    sync.Mutex          // never held while Redis is asked
+	held  map[string]struct{} // encoded
+	dirty bool                // Redis may hold something else
+}
+
+// Present is a member and one owner that holds it.
+type Present[T any] struct {
+	Owner  string
+	Member T
+}
+
+// NewPresence returns an owner in the presence of that name. It does not ask
+// Redis.
+func NewPresence[T any](pool *Pool, name string, opts ...PresenceOptions) (*Presence[T], error) {
+	o, err := only(opts)
+	if err == nil {
+		o, err = o.complete()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := newObject(pool, "", name); err != nil {
+		return nil, err
+	}
+	p := &Presence[T]{pool: pool, opts: o, turn: make(chan struct{}, 1), held: make(map[string]struct{}), dirty: true}
+	if p.owners, err = newObject(pool, "sorted set", HashTag(name), "owners"); err != nil {
+		return nil, err
+	}
+	p.own = p.of(o.Owner)
+	if p.disown, err = pool.Own(p); err != nil {
+		return nil, err
+	}
+	p.turn <- struct{}{}
+	return p, nil
+}
+
+// of is the set of an owner, in the slot of the owners.
+func (p *Presence[T]) of(owner string) typed[T] {
+	key := strings.TrimSuffix(p.owners.key, "owners") + "of:" + owner
+	return typed[T]{object: object{p.pool, key, "set"}, codec: p.opts.Codec}
+}
+
+// Owner returns PresenceOptions.Owner as completed.
+func (p *Presence[T]) Owner() string { return p.opts.Owner }
+
+// Add adds members to those that this owner holds, and returns how many it did
+// not hold yet. After an error it does not hold the others: what Redis may have
+// got of them is undone by the next renewal.
+func (p *Presence[T]) Add(ctx context.Context, members ...T) (added int, err error) {
+	elems, err := p.encode(members)
+	if err != nil {
+		return 0, err
+	}
+	if err := p.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer p.end()
+	elems, size := p.filter(elems, false)
+	if size+len(elems) > p.opts.MaxMembers {
+		return 0, fmt.Errorf("%w: PresenceOptions.MaxMembers is %d", ErrFull, p.opts.MaxMembers)
+	}
+	if len(elems) == 0 {
+		return 0, nil
+	}
+	p.renewAlways()
+	if err := p.change(ctx, "SADD", elems); err != nil {
+		return 0, err
+	}
+	return len(elems), nil
+}
+
+// Remove removes members from those that this owner holds, and returns how many
+// it held. After an error it does not hold them either: the next renewal tells
+// Redis.
+func (p *Presence[T]) Remove(ctx context.Context, members ...T) (removed int, err error) {
+	elems, err := p.encode(members)
+	if err != nil {
+		return 0, err
+	}
+	if err := p.begin(ctx); err != nil {
+		p.forget(elems)
+		return 0, err
+	}
+	defer p.end()
+	if elems, _ = p.filter(elems, true); len(elems) == 0 {
+		return 0, nil
+	}
+	return len(elems), p.change(ctx, "SREM", elems)
+}
+
+// filter returns those that are held, or those that are not, and how many are
+// held altogether.
+func (p *Presence[T]) filter(elems []string, want bool) ([]string, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(elems, func(e string) bool {
+		_, held := p.held[e]
+		return held != want
+	}), len(p.held)
+}
+
+// encode returns the distinct encoded forms.
+func (p *Presence[T]) encode(members []T) ([]string, error) {
+	args, err := p.own.encode(nil, members...)
+	if err != nil {
+		return nil, err
+	}
+	elems := make([]string, len(args))
+	for i, a := range args {
+		elems[i] = string(a.([]byte))
+	}
+	slices.Sort(elems)
+	return slices.Compact(elems), nil
+}
+
+// Contains reports whether anybody holds a member.
+func (p *Presence[T]) Contains(ctx context.Context, member T) (bool, error) {
+	args, err := p.own.encode(nil, member)
+	if err != nil {
+		return false, err
+	}
+	owners, err := p.known(ctx)
+	if err != nil || len(owners) == 0 {
+		return false, err
+	}
+	pipe := p.pool.objects().Pipeline()
+	answers := make([]*redis.BoolCmd, len(owners))
+	for i, owner := range owners {
+		answers[i] = pipe.SIsMember(ctx, p.of(owner).key, args[0])
+	}
+	_, _ = pipe.Exec(ctx) // every command has its own error
+	for i, a := range answers {
+		if a.Err() != nil {
+			return false, p.of(owners[i]).explain(ctx, a.Err())
+		}
+	}
+	return slices.ContainsFunc(answers, (*redis.BoolCmd).Val), nil
+}
+
+// Owners returns the owners that hold members, in the order of their names.
+func (p *Presence[T]) Owners(ctx context.Context) ([]string, error) {
+	owners, err := p.known(ctx)
+	if err != nil || len(owners) == 0 {
+		return nil, err
+	}
+	pipe := p.pool.objects().Pipeline()
+	there := make(map[string]*redis.IntCmd, len(owners))
+	for _, owner := range owners {
+		there[owner] = pipe.Exists(ctx, p.of(owner).key)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, p.own.explain(ctx, err)
+	}
+	owners = slices.DeleteFunc(owners, func(o string) bool { return there[o].Val() == 0 })
+	slices.Sort(owners)
+	return owners, nil
+}
+
+// known returns the owners, also such as died: they hold nothing.
+func (p *Presence[T]) known(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	owners, err := p.pool.objects().ZRange(ctx, p.owners.key, 0, -1).Result()
+	return owners, p.owners.explain(ctx, err)
+}
+
+// All yields who is there, a member once for every owner that holds it, as
+// [Set.All] does: what is there from begin to end is yielded.
+func (p *Presence[T]) All(ctx context.Context) iter.Seq2[Present[T], error] {
+	return func(yield func(Present[T], error) bool) {
+		owners, err := p.known(ctx)
+		if err != nil {
+			yield(Present[T]{}, err)
+			return
+		}
+		for _, owner := range owners {
+			for m, err := range (&Set[T]{p.of(owner)}).All(ctx) {
+				if !yield(Present[T]{owner, m}, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Close ends the lease: what this owner held is gone at once, or, with an error,
+// when the lease would have ended. The pool does it too, when it is closed.
+func (p *Presence[T]) Close() error {
+	<-p.turn
+	if p.closed {
+		p.end()
+		return nil
+	}
+	p.closed = true
+	var err error
+	if p.stop != nil {
+		p.stop()
+		p.mu.Lock()
+		clear(p.held)
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), p.opts.Lease)
+		err = p.rewrite(ctx, nil)
+		cancel()
+	}
+	p.end()
+	p.running.Wait()
+	p.disown()
+	return err
+}

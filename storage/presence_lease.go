@@ -1,0 +1,192 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// begin takes the turn: what one owner does to Redis, it does one at a time.
+func (p *Presence[T]) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-p.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if p.closed {
+		p.end()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (p *Presence[T]) end() { p.turn <- struct{}{} }
+
+// presenceHold sets the lease of an owner, or strikes him off if he holds
+// nothing, and those whose lease has ended: they had no chance to do it. The
+// time is that of Redis.
+const presenceHold = luaEach + `
+local t = redis.call('TYPE', KEYS[2]).ok
+if t ~= 'zset' and t ~= 'none' then return -2 end
+local function hold(owner, lease)
+  if redis.call('PEXPIRE', KEYS[1], lease) == 0 then
+    redis.call('ZREM', KEYS[2], owner)
+    return
+  end
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  redis.call('ZADD', KEYS[2], string.format('%.0f', now + lease), owner)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('(%.0f', now))
+  if redis.call('PTTL', KEYS[2]) < tonumber(lease) then redis.call('PEXPIRE', KEYS[2], lease) end
+end
+`
+
+// Both answer -2 if the owners' key is no sorted set.
+var (
+	// presenceChange also renews the lease. It answers -1, and does nothing, if
+	// the owner does not hold as many as it should: Redis has lost some.
+	presenceChange = newScript(presenceHold + `
+if redis.call('SCARD', KEYS[1]) ~= tonumber(ARGV[3]) then return -1 end
+local n = each(ARGV[4], 5)
+hold(ARGV[1], ARGV[2])
+return n`)
+	presenceRewrite = newScript(presenceHold + `
+redis.call('SCARD', KEYS[1])
+redis.call('DEL', KEYS[1])
+local n = each('SADD', 3)
+hold(ARGV[1], ARGV[2])
+return n`)
+)
+
+// change has Redis and held add (SADD) or remove (SREM) members, and renews the
+// lease. If Redis may hold something else, it is told everything. After an
+// error the members are not held, whatever the command.
+func (p *Presence[T]) change(ctx context.Context, command string, elems []string) error {
+	p.mu.Lock()
+	size, dirty := len(p.held), p.dirty
+	if command == "SREM" {
+		for _, e := range elems {
+			delete(p.held, e)
+		}
+	}
+	p.mu.Unlock()
+	n, err := -1, error(nil)
+	if !dirty {
+		n, err = p.script(ctx, presenceChange, append([]any{p.opts.Owner, p.opts.Lease.Milliseconds(), size, command}, anys(elems)...))
+	}
+	var more []string
+	if command == "SADD" {
+		more = elems
+	}
+	if n == -1 && err == nil {
+		err = p.rewrite(ctx, more)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.dirty = true
+		return err
+	}
+	for _, e := range more {
+		p.held[e] = struct{}{}
+	}
+	return nil
+}
+
+// rewrite has Redis hold what is held, and more, and nothing else.
+func (p *Presence[T]) rewrite(ctx context.Context, more []string) error {
+	args := []any{p.opts.Owner, p.opts.Lease.Milliseconds()}
+	p.mu.Lock()
+	p.dirty = false // save what comes meanwhile
+	for e := range p.held {
+		args = append(args, e)
+	}
+	p.mu.Unlock()
+	_, err := p.script(ctx, presenceRewrite, append(args, anys(more)...))
+	if err != nil {
+		p.mu.Lock()
+		p.dirty = true
+		p.mu.Unlock()
+	}
+	return err
+}
+
+// forget no longer holds members, without a word to Redis.
+func (p *Presence[T]) forget(elems []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range elems {
+		if _, held := p.held[e]; held {
+			delete(p.held, e)
+			p.dirty = true
+		}
+	}
+}
+
+func anys(elems []string) []any {
+	all := make([]any, len(elems))
+	for i, e := range elems {
+		all[i] = e
+	}
+	return all
+}
+
+func (p *Presence[T]) script(ctx context.Context, s script, args []any) (int, error) {
+	n, err := count(p.own.run(ctx, s, []string{p.own.key, p.owners.key}, args...))
+	if n == -2 {
+		return n, &WrongTypeError{Key: p.owners.key, Want: p.owners.want}
+	}
+	return n, err
+}
+
+// renewAlways begins to renew the lease.
+func (p *Presence[T]) renewAlways() {
+	if p.stop != nil {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.running.Go(func() {
+		ticker := time.NewTicker(p.opts.Lease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				p.renew(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// renew sets the lease anew and makes Redis agree with what is held.
+func (p *Presence[T]) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.opts.Lease/3)
+	defer cancel()
+	if p.begin(ctx) != nil {
+		return // others renew with what they change
+	}
+	defer p.end()
+	p.mu.Lock()
+	idle := len(p.held) == 0 && !p.dirty
+	p.mu.Unlock()
+	if idle {
+		return
+	}
+	err := p.change(ctx, "SADD", nil)
+	if errors.Is(err, context.Canceled) {
+		return // by Close
+	}
+	if failing := err != nil; failing != p.failing {
+		p.failing = failing
+		if failing {
+			p.pool.Logger().Warn("storage: presence not renewed, trying again", "key", p.own.key, "error", err)
+		} else {
+			p.pool.Logger().Info("storage: presence renewed again", "key", p.own.key)
+		}
+	}
+}
