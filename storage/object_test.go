@@ -2,6 +2,9 @@ package storage_test
 
 import (
 	"context"
+	"io"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -332,5 +335,71 @@ func TestObjectsBadContent(t *testing.T) {
 		require.ErrorContains(t, err, `string "value": storage: decode`)
 		_, err = number.Update(ctx, func(int, bool) (int, error) { panic("not asked") })
 		require.ErrorContains(t, err, `string "value": storage: decode`)
+	})
+}
+
+// deaf connects a pool to its server; once it is set, the next answer is not
+// heard, and its connection ends.
+type deaf struct{ atomic.Bool }
+
+func (d *deaf) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, addr)
+	return &deafConn{conn, d}, err
+}
+
+type deafConn struct {
+	net.Conn
+	deaf *deaf
+}
+
+func (c *deafConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.deaf.CompareAndSwap(true, false) {
+		_ = c.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// A change whose answer is lost was made, and is not made again: the second
+// answer would not be that of the first.
+func TestObjectsWriteOnce(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		var wire deaf
+		cfg := pool.Config()
+		cfg.Redis.Dialer = wire.dial
+		o, ctx := newObjects(t, storagetest.Open(t, cfg), time.Hour), t.Context()
+		all := append(o.writes(), step{"Set.Remove", func(ctx context.Context) error { _, err := o.set.Remove(ctx, "b"); return err }})
+		for _, s := range append(all, o.clears()...) { // so that Redis knows the scripts
+			require.NoError(t, s.do(ctx), s.name)
+		}
+		require.NoError(t, o.value.Set(ctx, "b"))
+		for _, s := range all {
+			if s.name == "Value.Update" { // it reads first, and a read is repeated
+				continue
+			}
+			_, err := o.log.Len(ctx) // there is a connection
+			require.NoError(t, err)
+			wire.Store(true)
+			require.ErrorIs(t, s.do(ctx), storage.ErrIndeterminate, s.name)
+		}
+		_, err := o.value.Update(ctx, func(old string, _ bool) (string, error) {
+			wire.Store(true)
+			return old + "!", nil
+		})
+		require.ErrorIs(t, err, storage.ErrIndeterminate)
+		v, _, err := o.value.Get(ctx)
+		require.NoError(t, err)
+		require.Equal(t, "b!", v)
+		n, err := o.log.Len(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		n, err = o.set.Len(ctx)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = o.hash.Len(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
 	})
 }
