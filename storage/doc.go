@@ -76,7 +76,7 @@
 //   - A change is one command or one script: nobody sees half of it, and of two
 //     at the same time none is lost.
 //   - A change is never made twice by a retry underneath. What Redis surely did
-//     not carry out is tried again for two seconds, or until the context ends;
+//     not carry out is tried again for three seconds, or until the context ends;
 //     what it may have carried out is [ErrIndeterminate], with the reason behind
 //     it. Reads are repeated as Config.Redis.MaxRetries says.
 //   - A TTL is for the whole object, and begins anew with every change that adds

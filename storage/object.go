@@ -53,8 +53,9 @@ func (o object) Clear(ctx context.Context) (bool, error) {
 }
 
 // patience is how long a write that Redis surely did not carry out is tried
-// again. It outlasts the restart of a small server.
-const patience = 2 * time.Second
+// again. It outlasts the restart of a small server, and the second in which
+// go-redis does not dial after as many failures as its pool is large.
+const patience = 3 * time.Second
 
 // write carries out a command at most once: the answer of a second SADD or of a
 // second compare-and-swap would not be that of the first.

@@ -211,7 +211,7 @@ func TestObjectsGoOnAfterARestart(t *testing.T) {
 	}
 }
 
-// A server that comes back within two seconds was only slow.
+// A server that comes back within three seconds was only slow.
 func TestObjectsWaitForAServerThatIsAway(t *testing.T) {
 	srv := storagetest.Start(t)
 	o := newObjects(t, storagetest.Open(t, srv.Config()), time.Hour)
