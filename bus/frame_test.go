@@ -93,5 +93,3 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
-
-var msgpackMarshal = msgpack.Marshal
