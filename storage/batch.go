@@ -37,14 +37,17 @@ type write struct {
 	op     op
 	elem   []byte
 	args   []any // of opDo
+	keyPos int8  // of opDo: where in args the key is
+	bytes  int   // of elem or args
 	done   func(int64, error)
 }
 
 // size is what the write counts for in the bounds.
-func (w *write) size() int64 { return int64(len(w.elem)) + 64 }
+func (w *write) size() int64 { return int64(w.bytes) + 64 }
 
-// lane holds the writes for one key, oldest first. It puts one command into a
-// batch, so that they can't overtake each other when some must be tried again.
+// lane holds the writes for one key, oldest first. It puts elements for one
+// command, or a run of other commands, into a batch, so that nothing overtakes
+// what must be tried again.
 type lane struct {
 	key    string
 	writes []write // from head on
@@ -181,11 +184,11 @@ func (l *lane) take() (size int, dropped []write) {
 			dropped = append(dropped, wr)
 			continue
 		}
-		if n := len(l.sent); n > 0 && (wr.op == opDo || wr.op != l.sent[0].op || n == maxCommandElems || size+len(wr.elem) > maxCommandBytes) {
+		if n := len(l.sent); n > 0 && (wr.op != l.sent[0].op || n == maxCommandElems || size+wr.bytes > maxCommandBytes) {
 			break
 		}
 		l.sent = append(l.sent, wr)
-		size += len(wr.elem)
+		size += wr.bytes
 	}
 	clear(l.writes[l.head:i])
 	if l.head = i; i == len(l.writes) {
@@ -194,12 +197,20 @@ func (l *lane) take() (size int, dropped []write) {
 	return size, dropped
 }
 
-// command is what writes a lane's sent.
-func (l *lane) command() OnceCmd {
+// commands appends what writes a lane's sent: one command, or one each.
+func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
+	ctx := context.Background()
 	var args []any
 	switch l.sent[0].op {
 	case opDo:
-		args = l.sent[0].args
+		for _, wr := range l.sent {
+			cmd := Once(ctx, wr.args...)
+			// go-redis takes PUBLISH to any server of a cluster: the next could
+			// come by another, and overtake.
+			cmd.SetFirstKeyPos(wr.keyPos)
+			cmds = append(cmds, cmd)
+		}
+		return cmds
 	case opPush:
 		args = append(make([]any, 0, 2+len(l.sent)), "rpush", l.key)
 		for _, wr := range l.sent {
@@ -211,7 +222,7 @@ func (l *lane) command() OnceCmd {
 			args = append(args, StreamField, wr.elem)
 		}
 	}
-	return Once(context.Background(), args...)
+	return append(cmds, Once(ctx, args...))
 }
 
 // send writes a batch and waits for its replies. Its time is bounded by the
@@ -219,9 +230,9 @@ func (l *lane) command() OnceCmd {
 func (b *batcher) send(batch []*lane) []OnceCmd {
 	ctx := context.Background()
 	b.w.stats.batches.Add(1)
-	cmds := make([]OnceCmd, len(batch))
-	for i, l := range batch {
-		cmds[i] = l.command()
+	cmds := make([]OnceCmd, 0, len(batch))
+	for _, l := range batch {
+		cmds = l.commands(cmds)
 	}
 	if len(cmds) == 1 {
 		_ = b.w.client.Process(ctx, cmds[0])
@@ -239,24 +250,14 @@ func (b *batcher) send(batch []*lane) []OnceCmd {
 func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 	again := make([]bool, len(batch))
 	for i, l := range batch {
-		err := cmds[i].Err()
-		switch fateOf(err) {
-		case unsent:
-			again[i] = true
-			b.w.stats.retried.Add(int64(len(l.sent)))
-			b.w.warn(err)
+		if l.sent[0].op == opDo {
+			n := len(l.sent)
+			again[i] = b.settleEach(l, cmds[:n])
+			cmds = cmds[n:]
 			continue
-		case unknown:
-			err = fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(context.Background(), err))
-		case finished:
-			err = ErrClosed
-		case settled:
-			b.w.stats.written.Add(int64(len(l.sent)))
 		}
-		n, _ := cmds[i].Val().(int64)
-		for _, wr := range l.sent {
-			b.w.finish(wr, n, err)
-		}
+		again[i] = b.settleRun(l.sent, cmds[0])
+		cmds = cmds[1:]
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -273,6 +274,51 @@ func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 			b.endLane(l)
 		}
 	}
+}
+
+// settleEach settles a lane whose writes had a command each, and keeps those to
+// be tried again, from the first on behind which Redis took none. One that Redis
+// took behind must not be overtaken now: what it refused before is refused.
+func (b *batcher) settleEach(l *lane, cmds []OnceCmd) (again bool) {
+	n := len(cmds)
+	for n > 0 && fateOf(cmds[n-1].Err()) == unsent {
+		n--
+	}
+	for i, cmd := range cmds[:n] {
+		if err := cmd.Err(); fateOf(err) == unsent {
+			b.w.finish(l.sent[i], 0, err)
+			continue
+		}
+		b.settleRun(l.sent[i:i+1], cmd)
+	}
+	if n == len(cmds) {
+		return false
+	}
+	l.sent = slices.Delete(l.sent, 0, n)
+	return b.settleRun(l.sent, cmds[n])
+}
+
+// settleRun settles the writes that had one command, or reports that they are to
+// be tried again.
+func (b *batcher) settleRun(sent []write, cmd OnceCmd) (again bool) {
+	err := cmd.Err()
+	switch fateOf(err) {
+	case unsent:
+		b.w.stats.retried.Add(int64(len(sent)))
+		b.w.warn(err)
+		return true
+	case unknown:
+		err = fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(context.Background(), err))
+	case finished:
+		err = ErrClosed
+	case settled:
+		b.w.stats.written.Add(int64(len(sent)))
+	}
+	n, _ := cmd.Val().(int64)
+	for _, wr := range sent {
+		b.w.finish(wr, n, err)
+	}
+	return false
 }
 
 // release forgets what was sent.

@@ -68,7 +68,7 @@ type Wanted interface{ Err() error }
 
 // Push appends elem to a list (RPUSH); done gets the length of the list.
 func (w *Writer) Push(wanted Wanted, list string, elem []byte, done func(length int64, err error)) {
-	w.add(list, write{wanted: wanted, op: opPush, elem: elem, done: done})
+	w.add(list, write{wanted: wanted, op: opPush, elem: elem, bytes: len(elem), done: done})
 }
 
 // Append adds elem to a stream that exists (XADD NOMKSTREAM), as an element of
@@ -76,15 +76,41 @@ func (w *Writer) Push(wanted Wanted, list string, elem []byte, done func(length 
 // together share one entry. Where there is no such stream, done gets
 // [redis.Nil].
 func (w *Writer) Append(wanted Wanted, stream string, elem []byte, done func(n int64, err error)) {
-	w.add(stream, write{wanted: wanted, op: opAppend, elem: elem, done: done})
+	w.add(stream, write{wanted: wanted, op: opAppend, elem: elem, bytes: len(elem), done: done})
 }
 
 // StreamField is the name of the fields of what [Writer.Append] adds.
 const StreamField = "e"
 
-// Do carries out any other command whose first argument is the key.
+// Do carries out any other command whose first argument is the key, or the
+// channel of a PUBLISH.
 func (w *Writer) Do(wanted Wanted, done func(n int64, err error), command, key string, args ...any) {
-	w.add(key, write{wanted: wanted, op: opDo, args: append([]any{command, key}, args...), done: done})
+	w.do(key, write{wanted: wanted, args: append([]any{command, key}, args...), keyPos: 1, done: done})
+}
+
+// Eval runs a script, in order with the other writes for its first key. Of what
+// is not a number, done is told 0.
+func (w *Writer) Eval(wanted Wanted, done func(n int64, err error), script string, keys []string, args ...any) {
+	// Not EVALSHA: where the script is unknown it would be overtaken on the way
+	// to being loaded.
+	all := append(make([]any, 0, 3+len(keys)+len(args)), "eval", script, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	w.do(keys[0], write{wanted: wanted, args: append(all, args...), keyPos: 3, done: done})
+}
+
+func (w *Writer) do(key string, wr write) {
+	wr.op = opDo
+	for _, arg := range wr.args {
+		switch a := arg.(type) {
+		case string:
+			wr.bytes += len(a)
+		case []byte:
+			wr.bytes += len(a)
+		}
+	}
+	w.add(key, wr)
 }
 
 func (w *Writer) add(key string, wr write) {

@@ -99,6 +99,41 @@ func TestWriterTellsWhatRedisAnswers(t *testing.T) {
 	})
 }
 
+// Commands that can't be one share a batch all the same, each with its answer.
+func TestWriterBatchesOtherCommands(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		const n = 5000
+		ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, 2*n)
+		script := "return redis.call('RPUSH', KEYS[1], ARGV[1])"
+		for i := range n {
+			w.Do(ctx, ended.done, "rpush", "l", i)
+			w.Eval(ctx, ended.done, script, []string{"e"}, i)
+		}
+		seen := map[int64]int{}
+		for range 2 * n {
+			o := <-ended
+			require.NoError(t, o.err)
+			seen[o.n]++
+		}
+		require.Len(t, seen, n, "every length twice")
+		for _, list := range []string{"l", "e"} {
+			elems := pool.Redis().LRange(ctx, list, 0, -1).Val()
+			require.Len(t, elems, n)
+			for i, e := range elems {
+				require.Equal(t, strconv.Itoa(i), e, "in order")
+			}
+		}
+		require.Less(t, pool.Stats().Batches, int64(n/2))
+
+		w.Do(ctx, ended.done, "rpush", "l", "x")
+		w.Do(ctx, ended.done, "incr", "l")
+		w.Do(ctx, ended.done, "rpush", "l", "y")
+		require.EqualValues(t, n+1, (<-ended).n)
+		require.ErrorContains(t, (<-ended).err, "WRONGTYPE")
+		require.Equal(t, outcome{n + 2, nil}, <-ended, "others are not harmed")
+	})
+}
+
 func TestWriterWritesHugeAndManyElements(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, ended := t.Context(), make(outcomes, 3000)
