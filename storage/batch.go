@@ -64,6 +64,7 @@ type batcher struct {
 	mu     sync.Mutex
 	lanes  map[string]*lane // with something to write
 	spare  []*lane          // without, kept for their buffers
+	room   int              // writes that spare has room for
 	ready  []*lane          // that may go into the next batch
 	busy   bool             // run is running
 	idle   sync.Cond        // busy became false
@@ -92,10 +93,12 @@ func (b *batcher) add(key string, wr write) bool {
 	return true
 }
 
-// Spare lanes, and the writes that a spare lane has room for.
+// Spare lanes, the writes that one has room for, and those that all have. (With
+// 16 lanes, 64 publishers on 10,000 channels made most anew.)
 const (
-	maxSpareLanes  = 16
+	maxSpareLanes  = 512
 	maxSpareWrites = 4 * maxCommandElems
+	maxSpareRoom   = 16 * maxSpareWrites
 )
 
 // newLane adds a lane. The lock is held.
@@ -103,6 +106,7 @@ func (b *batcher) newLane(key string) *lane {
 	l := &lane{}
 	if n := len(b.spare); n > 0 {
 		l, b.spare = b.spare[n-1], b.spare[:n-1]
+		b.room -= l.room()
 	}
 	l.key = key
 	b.lanes[key] = l
@@ -113,11 +117,15 @@ func (b *batcher) newLane(key string) *lane {
 func (b *batcher) endLane(l *lane) {
 	delete(b.lanes, l.key)
 	l.release()
-	if len(b.spare) < maxSpareLanes && cap(l.writes)+cap(l.sent) <= maxSpareWrites {
+	if n := l.room(); len(b.spare) < maxSpareLanes && n <= maxSpareWrites && b.room+n <= maxSpareRoom {
 		l.key = ""
+		b.room += n
 		b.spare = append(b.spare, l)
 	}
 }
+
+// room is how many writes the lane's buffers hold.
+func (l *lane) room() int { return cap(l.writes) + cap(l.sent) }
 
 // makeReady queues a lane. The lock is held.
 func (b *batcher) makeReady(l *lane) {

@@ -85,7 +85,8 @@ const StreamField = "e"
 // Do carries out any other command whose first argument is the key, or the
 // channel of a PUBLISH.
 func (w *Writer) Do(wanted Wanted, done func(n int64, err error), command, key string, args ...any) {
-	w.do(key, write{wanted: wanted, args: append([]any{command, key}, args...), keyPos: 1, done: done})
+	all := append(make([]any, 0, 2+len(args)), command, key)
+	w.do(key, write{wanted: wanted, args: append(all, args...), keyPos: 1, done: done})
 }
 
 // Eval runs a script, in order with the other writes for its first key. Of what

@@ -1,0 +1,220 @@
+package pubsub
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Config configures a [Client]. The zero value is ready to use.
+type Config struct {
+	// Timeout bounds what is asked with a context that has no deadline. 0: 30 s.
+	// Negative: nothing does.
+	Timeout time.Duration
+
+	// Probe is how long a connection may bring nothing before the client
+	// publishes a message to itself. If that does not come within as long again,
+	// the connection is made anew. 0: 5 s. Negative: never.
+	Probe time.Duration
+
+	// Linger is how long a channel stays subscribed after its last subscription
+	// was closed. 0: 1 s. Negative: not at all.
+	Linger time.Duration
+
+	// MaxMessage is the largest message to publish, in bytes as encoded. 0: 1
+	// MiB. Larger ones get ErrTooLarge.
+	MaxMessage int
+
+	// MaxSubscriptions is how many subscriptions and listeners there may be. 0:
+	// 100,000. More get ErrTooMany.
+	MaxSubscriptions int
+
+	// MaxOverflow is how many bytes all queues of the policy [Block] may hold
+	// beyond their own limits. 0: 64 MiB.
+	MaxOverflow int
+
+	// Publishing and Receiving are wrapped around the publishing and the
+	// delivery of every message, the first outermost.
+	Publishing, Receiving []Middleware
+
+	// OnEvent is told what becomes of the connections that subscribe. It must
+	// return soon: the connection waits for it.
+	OnEvent func(Event)
+}
+
+const defaultProbe = 5 * time.Second
+
+func (c Config) complete() (Config, error) {
+	for _, limit := range []struct {
+		name string
+		n    int
+	}{{"MaxMessage", c.MaxMessage}, {"MaxSubscriptions", c.MaxSubscriptions}, {"MaxOverflow", c.MaxOverflow}} {
+		if limit.n < 0 {
+			return c, fmt.Errorf("pubsub: Config.%s: %d is negative", limit.name, limit.n)
+		}
+	}
+	for _, list := range []struct {
+		name  string
+		wraps []Middleware
+	}{{"Publishing", c.Publishing}, {"Receiving", c.Receiving}} {
+		if slices.ContainsFunc(list.wraps, func(m Middleware) bool { return m == nil }) {
+			return c, fmt.Errorf("pubsub: Config.%s: one is nil", list.name)
+		}
+	}
+	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
+	c.Probe = cmp.Or(c.Probe, defaultProbe)
+	c.Linger = cmp.Or(c.Linger, time.Second)
+	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
+	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 100_000)
+	c.MaxOverflow = cmp.Or(c.MaxOverflow, 64<<20)
+	c.Publishing, c.Receiving = slices.Clone(c.Publishing), slices.Clone(c.Receiving)
+	return c, nil
+}
+
+var (
+	// ErrClosed is the error of what is used after [Client.Close], or the Close
+	// of the pool.
+	ErrClosed = errors.New("pubsub: client is closed")
+	// ErrTooLarge refuses a message above Config.MaxMessage.
+	ErrTooLarge = errors.New("pubsub: message too large")
+	// ErrTooMany refuses a subscription above Config.MaxSubscriptions.
+	ErrTooMany = errors.New("pubsub: too many subscriptions")
+)
+
+// Client publishes and subscribes. It may be used by any number of goroutines;
+// one for the process is best, as its subscriptions share connections. It starts
+// nothing until the first of them.
+type Client struct {
+	pool   *storage.Pool
+	cfg    Config
+	prefix string // of the pool
+	id     string
+	disown func()
+
+	workers  workers
+	lateness lateness
+	overflow atomic.Int64 // bytes that the queues of Block have borrowed
+	stats    clientStats
+	noise    noise
+
+	mu     sync.Mutex
+	hub    *hub // nil until there is a queue, and then never changed
+	closed bool
+	done   chan struct{}        // Close has ended
+	err    error                // what it returned
+	queues map[*queue]*Listener // nil: a Subscription
+	past   counts               // of queues that are gone
+}
+
+// NewClient returns a client. It does not touch Redis. [storage.Pool.Close]
+// closes it, if nobody did.
+func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		pool: pool, cfg: cfg, prefix: pool.Config().Prefix, id: rand.Text(),
+		done: make(chan struct{}), queues: make(map[*queue]*Listener),
+	}
+	c.noise.log = pool.Logger()
+	if c.disown, err = pool.Own(c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// deadline is ctx with the client's Timeout, if it has no deadline.
+func (c *Client) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok || c.cfg.Timeout < 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, c.cfg.Timeout)
+}
+
+// remember registers a queue before it is joined to anything.
+func (c *Client) remember(q *queue, l *Listener) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	if len(c.queues) >= c.cfg.MaxSubscriptions {
+		return fmt.Errorf("%w: Config.MaxSubscriptions is %d", ErrTooMany, c.cfg.MaxSubscriptions)
+	}
+	if c.hub == nil {
+		c.hub = newHub(c)
+	}
+	c.queues[q] = l
+	return nil
+}
+
+// forget has a queue get nothing more.
+func (c *Client) forget(q *queue) {
+	c.hub.leave(q)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.queues[q]; ok {
+		delete(c.queues, q)
+		q.mu.Lock()
+		c.past.add(q.counts)
+		q.mu.Unlock()
+	}
+}
+
+// Unlisten closes all listeners to what is named so, a topic or the glob of a
+// pattern, and returns how many they were. It does not wait for handlers that
+// run.
+func (c *Client) Unlisten(name string) int {
+	c.mu.Lock()
+	var named []*Listener
+	for q, l := range c.queues {
+		if l != nil && q.spec.name == name {
+			named = append(named, l)
+		}
+	}
+	c.mu.Unlock()
+	for _, l := range named {
+		_ = l.Close()
+	}
+	return len(named)
+}
+
+// Close ends all subscriptions and listeners, and returns when no handler, no
+// goroutine and no connection of the client is left; a handler that called it
+// would wait for itself. Further calls wait for the first and return the same.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		<-c.done
+		return c.err
+	}
+	c.closed = true
+	queues := make([]*queue, 0, len(c.queues))
+	for q := range c.queues {
+		queues = append(queues, q)
+	}
+	c.mu.Unlock()
+	c.disown()
+	for _, q := range queues {
+		q.close(ErrClosed)
+	}
+	for _, q := range queues {
+		<-q.done
+	}
+	c.workers.close()
+	if c.hub != nil {
+		c.err = c.hub.close()
+	}
+	close(c.done)
+	return c.err
+}

@@ -1,0 +1,61 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// conn is one connection: go-redis dials it, shakes hands and writes, and we
+// read.
+type conn struct {
+	*redis.PubSub
+	net net.Conn
+}
+
+// dialing, in a context, is the conn that is being dialed.
+type dialing struct{}
+
+var errOnce = errors.New("the connection is lost")
+
+// dialOnce has a client dial for a conn, and once. A PubSub makes a new
+// connection by itself, and subscribes everything again, whenever a write fails;
+// then nobody could tell what was lost, and which answer is to what.
+func dialOnce(client redis.UniversalClient) {
+	if c, ok := client.(*redis.ClusterClient); ok {
+		c.OnNewNode(func(node *redis.Client) { node.AddHook(onceHook{}) })
+		return
+	}
+	client.AddHook(onceHook{})
+}
+
+// guarded is a context under which nothing is dialed.
+func guarded(ctx context.Context) context.Context {
+	return context.WithValue(ctx, dialing{}, &conn{net: noConn{}})
+}
+
+type noConn struct{ net.Conn }
+
+type onceHook struct{}
+
+func (onceHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, ok := ctx.Value(dialing{}).(*conn)
+		if ok && c.net != nil {
+			return nil, errOnce
+		}
+		nc, err := next(ctx, network, addr)
+		if ok && err == nil {
+			c.net = nc
+		}
+		return nc, err
+	}
+}
+
+func (onceHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (onceHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}

@@ -1,0 +1,321 @@
+package pubsub
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// History is how much of a topic is kept in Redis: the last Size messages, as far
+// as they are younger than TTL. A message is kept and published in one step.
+//
+// A subscription (of the policy [End] or [Block]) then fills its gaps by itself:
+// what was missed is read from the history and delivered in its place. A
+// [*GapError] is told only where the history does not reach back that far, or
+// was lost. It is never filled in part.
+type History struct {
+	Size int           // messages. 0: 1,000
+	TTL  time.Duration // 0: 1 h
+}
+
+func (h History) zero() bool { return h == History{} }
+
+func (h History) complete() (History, error) {
+	h.Size, h.TTL = cmp.Or(h.Size, 1000), cmp.Or(h.TTL, time.Hour)
+	switch {
+	case h.Size < 0:
+		return h, fmt.Errorf("History.Size: %d is negative", h.Size)
+	case h.TTL < time.Millisecond:
+		return h, fmt.Errorf("History.TTL: %v is less than a millisecond", h.TTL)
+	}
+	return h, nil
+}
+
+// Offset is the place of a message in the history of its topic. It means
+// something to SubscribeOptions.After only, also of another process.
+type Offset string
+
+// place is an Offset taken apart.
+type place struct {
+	epoch string // of the history; another one has nothing to do with it
+	ms    uint64 // when the message was published, in Redis time
+	n     uint64 // its number in the epoch, from 1 on
+}
+
+func parseOffset(o Offset) (place, error) {
+	epoch, id, ok := strings.Cut(string(o), ":")
+	p, err := parseID(epoch, id)
+	if !ok || epoch == "" || err != nil {
+		return place{}, fmt.Errorf("%.60q is not an offset", string(o))
+	}
+	return p, nil
+}
+
+func parseID(epoch, id string) (place, error) {
+	ms, n, _ := strings.Cut(id, "-")
+	p := place{epoch: epoch}
+	var err, err2 error
+	p.ms, err = strconv.ParseUint(ms, 10, 64)
+	p.n, err2 = strconv.ParseUint(n, 10, 64)
+	return p, errors.Join(err, err2)
+}
+
+func (p place) id() string { return strconv.FormatUint(p.ms, 10) + "-" + strconv.FormatUint(p.n, 10) }
+
+func (p place) offset() Offset { return Offset(p.epoch + ":" + p.id()) }
+
+// publishScript keeps a message and publishes it with its offset before it. A
+// history whose head is lost begins a new epoch.
+//
+// KEYS: stream, meta. ARGV: channel, command, payload, size, TTL in ms, a new
+// epoch.
+const publishScript = `
+local head = redis.call('HMGET', KEYS[2], 'epoch', 'n', 'ms')
+local epoch, n, ms = head[1], tonumber(head[2]), tonumber(head[3])
+if not epoch then
+  redis.call('DEL', KEYS[1])
+  epoch, n, ms = ARGV[6], 0, 0
+end
+local time = redis.call('TIME')
+ms = math.max(ms, time[1] * 1000 + math.floor(time[2] / 1000))
+n = n + 1
+local id = string.format('%.0f-%.0f', ms, n)
+redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], id, 'p', ARGV[3])
+redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', ms - ARGV[5]))
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('HSET', KEYS[2], 'epoch', epoch, 'n', string.format('%.0f', n), 'ms', string.format('%.0f', ms))
+redis.call('PEXPIRE', KEYS[2], ARGV[5] + 86400000)
+return redis.call(ARGV[2], ARGV[1], epoch .. ':' .. id .. ' ' .. ARGV[3])
+`
+
+// historyKeys returns the keys of the messages and of their head. That lives a
+// day longer: who was there until the end is told that nothing is missing.
+func (c *Client) historyKeys(s spec) (stream, meta string) {
+	stream, err := c.pool.Key("pubsub", storage.HashTag(s.name), "log")
+	if err != nil {
+		panic(err) // the name was checked
+	}
+	return stream, strings.TrimSuffix(stream, "log") + "head"
+}
+
+// item is what is delivered: a packet, or what a history has in its place.
+type item struct {
+	p      *packet
+	body   []byte // the encoded value
+	offset Offset
+	gap    *GapError
+}
+
+// unpack takes what [publishScript] publishes apart.
+func unpack(p *packet) (item, place, error) {
+	head, body, ok := bytes.Cut(p.payload, []byte{' '})
+	if !ok {
+		return item{p: p}, place{}, fmt.Errorf("pubsub: a message without an offset: %.60q", p.payload)
+	}
+	at, err := parseOffset(Offset(head))
+	if err != nil {
+		return item{p: p}, place{}, fmt.Errorf("pubsub: a message without an offset: %w", err)
+	}
+	return item{p: p, body: body, offset: Offset(head)}, at, nil
+}
+
+var (
+	errTrimmed = errors.New("the history does not reach back so far")
+	errEpoch   = errors.New("the history was lost")
+)
+
+// tracker follows a topic's history for one subscription.
+type tracker struct {
+	c     *Client
+	spec  spec
+	opts  SubscribeOptions
+	begun chan struct{} // closed: the fields below are set, for the queue's goroutine
+
+	at      place // of the last message
+	known   bool  // at means something
+	prelude []item
+}
+
+// page is how many messages are read from a history at once.
+const page = 512
+
+// head returns the place of the last message that was published; zero: none was.
+func (t *tracker) head(ctx context.Context) (place, error) {
+	_, meta := t.c.historyKeys(t.spec)
+	values, err := t.c.pool.Redis().HMGet(ctx, meta, "epoch", "n", "ms").Result()
+	if err != nil {
+		return place{}, storage.Normalize(ctx, err)
+	}
+	return readHead(values)
+}
+
+func readHead(values []any) (place, error) {
+	if len(values) != 3 || values[0] == nil {
+		return place{}, nil
+	}
+	epoch, _ := values[0].(string)
+	n, _ := values[1].(string)
+	ms, _ := values[2].(string)
+	return parseID(epoch, ms+"-"+n)
+}
+
+// since returns all messages behind from, or errTrimmed or errEpoch. A from
+// without epoch is the beginning.
+func (t *tracker) since(ctx context.Context, from place) (items []item, at place, err error) {
+	stream, meta := t.c.historyKeys(t.spec)
+	size := 0
+	for at = from; ; {
+		var head *redis.SliceCmd
+		var entries *redis.XMessageSliceCmd
+		_, err := t.c.pool.Redis().TxPipelined(ctx, func(tx redis.Pipeliner) error {
+			head = tx.HMGet(ctx, meta, "epoch", "n", "ms")
+			entries = tx.XRangeN(ctx, stream, place{ms: at.ms, n: at.n + 1}.id(), "+", page)
+			return nil
+		})
+		if err != nil {
+			return nil, from, storage.Normalize(ctx, err)
+		}
+		last, err := readHead(head.Val())
+		switch {
+		case err != nil:
+			return nil, from, err
+		case at.epoch == "" && len(entries.Val()) > 0: // the first there is
+			first, err := parseID(last.epoch, entries.Val()[0].ID)
+			if err != nil {
+				return nil, from, err
+			}
+			at = place{epoch: last.epoch, n: first.n - 1}
+		case at.epoch == "":
+			return nil, last, nil
+		case at.epoch != last.epoch, at.n > last.n, at.n == last.n && at.ms != last.ms:
+			return nil, from, errEpoch
+		}
+		for _, entry := range entries.Val() {
+			next, err := parseID(last.epoch, entry.ID)
+			if err != nil {
+				return nil, from, err
+			}
+			if next.n != at.n+1 {
+				return nil, from, errTrimmed
+			}
+			at = next
+			text, _ := entry.Values["p"].(string)
+			body := []byte(text)
+			items = append(items, item{p: &packet{channel: t.spec.name, payload: body}, body: body, offset: next.offset()})
+			size += len(body)
+		}
+		if len(items) > t.opts.MaxMessages || size > t.opts.MaxBytes {
+			return nil, from, fmt.Errorf("what is missing does not fit into SubscribeOptions.MaxMessages and MaxBytes")
+		}
+		if len(entries.Val()) < page {
+			if at.n < last.n {
+				return nil, from, errTrimmed
+			}
+			return items, at, nil
+		}
+	}
+}
+
+// begin prepares the delivery of what comes before the first live message. It is
+// called once Redis has confirmed the subscription.
+func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err error) {
+	items, at, err := t.since(ctx, from)
+	switch {
+	case err == nil:
+		t.prelude, t.at, t.known = items, at, true
+		t.c.stats.recovered.Add(int64(len(items)))
+		return true, nil
+	case ctx.Err() != nil:
+		return false, err
+	}
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		return false, err
+	}
+	t.prelude = []item{{gap: &GapError{Cause: err}}}
+	return false, nil
+}
+
+// follow turns what came into what is to be delivered.
+func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
+	select {
+	case <-t.begun:
+	case <-ctx.Done():
+		return
+	}
+	for _, it := range t.prelude {
+		hand(it)
+	}
+	t.prelude = nil
+	if p.start {
+		return
+	}
+	if p.gap != nil {
+		t.fill(ctx, p.gap, hand)
+		return
+	}
+	it, at, err := unpack(p)
+	switch {
+	case err != nil: // it is shown as what it is
+		it.body = p.payload
+		hand(it)
+		return
+	case !t.opts.Policy.complete(): // of which some are left out, or moved
+		hand(it)
+		return
+	case !t.known:
+	case at.epoch != t.at.epoch, at.n <= t.at.n && at.ms > t.at.ms:
+		hand(item{gap: &GapError{Cause: errEpoch}})
+	case at.n <= t.at.n:
+		return // it was in what was recovered
+	case at.n > t.at.n+1:
+		t.fill(ctx, &GapError{Cause: errors.New("not all were received")}, hand)
+		if t.known && at.n <= t.at.n {
+			return
+		}
+	}
+	t.at, t.known = at, true
+	hand(it)
+}
+
+// How often a history is asked to fill a gap, and how long that may take.
+const (
+	fillTries = 5
+	fillTime  = 10 * time.Second
+)
+
+// fill delivers what was missed in a gap, or word of it.
+func (t *tracker) fill(ctx context.Context, gap *GapError, hand func(item)) {
+	ctx, cancel := context.WithTimeout(ctx, fillTime)
+	defer cancel()
+	for try := 0; t.known && gap.Dropped == 0 && ctx.Err() == nil; try++ {
+		items, at, err := t.since(ctx, t.at)
+		if err == nil {
+			t.at = at
+			t.c.stats.recovered.Add(int64(len(items)))
+			for _, it := range items {
+				hand(it)
+			}
+			return
+		}
+		gap = &GapError{Cause: fmt.Errorf("%w; %w", gap.Cause, err)}
+		if errors.Is(err, errTrimmed) || errors.Is(err, errEpoch) || try == fillTries {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff(try)):
+		}
+	}
+	t.known = false
+	hand(item{gap: gap})
+}

@@ -1,0 +1,316 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// hub is what all subscriptions of a client share: it knows who wants which
+// channel, and has each asked for once, over as few connections as Redis allows.
+// That is one; on a cluster, one more to each primary for what is [kind.homed].
+type hub struct {
+	c      *Client
+	client redis.UniversalClient // of our own, for what subscribes
+	tasks  sync.WaitGroup        // goroutines that end with close
+
+	mu       sync.Mutex
+	closed   bool
+	routes   [kinds]map[string]*route
+	links    map[string]*link // by address; "" is the one that may be anywhere
+	nextLink int
+	homing   bool        // settle is running
+	moved    bool        // there is something for it to do
+	rehome   *time.Timer // when it looks again
+	trouble  error       // what it last failed by
+}
+
+// route is a name that somebody wants, and where it is asked for.
+type route struct {
+	kind    kind
+	name    string // as Redis has it
+	strip   int    // bytes of its channels that are not the user's
+	members []*member
+	legs    []*leg
+	once    bool // it has been live: a new leg is a gap
+	linger  *time.Timer
+}
+
+// member is a queue on a route. The slice that holds it is never changed, only
+// replaced: who reads from Redis may hold on to it.
+type member struct {
+	q         *queue
+	live      bool       // it has been told that Redis confirmed
+	confirmed chan error // holds one
+}
+
+// live reports whether Redis has confirmed the route everywhere. The hub's lock
+// is held.
+func (r *route) live() bool {
+	for _, l := range r.legs {
+		if l.state != live {
+			return false
+		}
+	}
+	return len(r.legs) > 0
+}
+
+func newHub(c *Client) *hub {
+	h := &hub{c: c, client: c.pool.Dedicated(), links: make(map[string]*link)}
+	dialOnce(h.client)
+	for k := range h.routes {
+		h.routes[k] = make(map[string]*route)
+	}
+	return h
+}
+
+// join adds a queue to a route, and returns when Redis has confirmed it.
+func (h *hub) join(ctx context.Context, q *queue) error {
+	k, name, strip := h.wire(q.spec)
+	q.kind, q.name = k, name
+	m := &member{q: q, confirmed: make(chan error, 1)}
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return ErrClosed
+	}
+	r := h.routes[k][name]
+	if r == nil {
+		r = &route{kind: k, name: name, strip: strip}
+		h.routes[k][name] = r
+		h.place(r)
+	}
+	if r.linger != nil {
+		r.linger.Stop()
+		r.linger = nil
+	}
+	r.members = append(slices.Clip(slices.Clone(r.members)), m)
+	if r.live() {
+		m.tell(nil)
+	}
+	h.mu.Unlock()
+
+	select {
+	case err := <-m.confirmed:
+		return err
+	case <-ctx.Done():
+		err := ctx.Err()
+		if why := h.why(r); why != nil {
+			err = waited{err, why}
+		}
+		return err
+	}
+}
+
+// waited is the end of a context together with what kept one waiting.
+type waited struct{ end, why error }
+
+func (e waited) Error() string { return e.end.Error() + " (" + e.why.Error() + ")" }
+func (e waited) Unwrap() error { return e.end }
+
+// why returns what keeps a route from being confirmed, if that is known.
+func (h *hub) why(r *route) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, leg := range r.legs {
+		if leg.state != live && leg.link.trouble != nil {
+			return leg.link.trouble
+		}
+	}
+	if len(r.legs) == 0 {
+		return h.trouble
+	}
+	return nil
+}
+
+// leave takes a queue off its routes. The last to leave has Redis told, after a
+// while.
+func (h *hub) leave(q *queue) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.routes[q.kind][q.name]
+	if r == nil || len(r.members) == 0 {
+		return
+	}
+	r.members = slices.DeleteFunc(slices.Clone(r.members), func(m *member) bool { return m.q == q })
+	if len(r.members) > 0 || h.closed {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(max(h.c.cfg.Linger, 0), func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if r.linger == t {
+			r.linger = nil
+			h.drop(r)
+		}
+	})
+	r.linger = t
+}
+
+// drop ends a route that nobody wants. The lock is held.
+func (h *hub) drop(r *route) {
+	if h.routes[r.kind][r.name] == r {
+		delete(h.routes[r.kind], r.name)
+	}
+	for _, leg := range r.legs {
+		leg.link.retire(leg)
+	}
+	r.legs = nil
+}
+
+// refuse tells the members of a route that Redis does not let them have it. The
+// lock is held.
+func (h *hub) refuse(r *route, err error) {
+	members := r.members
+	r.members = nil
+	if r.linger != nil {
+		r.linger.Stop()
+		r.linger = nil
+	}
+	h.drop(r)
+	for _, m := range members {
+		if m.live {
+			m.q.fail(err)
+		} else {
+			m.tell(err)
+		}
+	}
+}
+
+// tell ends the wait of join. The hub's lock is held.
+func (m *member) tell(err error) {
+	m.live = true
+	m.confirmed <- err
+}
+
+// wire returns how Redis knows what a source names, and how many bytes of its
+// channels are not the user's.
+func (h *hub) wire(s spec) (k kind, name string, strip int) {
+	if s.kind == exact || s.kind == shard {
+		name = h.c.channel(s)
+		return s.kind, name, len(name)
+	}
+	if prefix := h.c.prefix; prefix != "" {
+		name = prefix + ":"
+	}
+	k = s.kind
+	if k == key || k == keys {
+		name = fmt.Sprintf("__keyspace@%d__:%s", h.database(), name)
+		if !h.isCluster() { // as any other channel, then
+			k -= key - exact
+		}
+	}
+	return k, name + s.name, len(name)
+}
+
+// place finds a new route its legs. The lock is held.
+func (h *hub) place(r *route) {
+	if r.kind.homed() && h.isCluster() {
+		h.look()
+		return
+	}
+	h.addLeg(r, "")
+}
+
+// addLeg asks for a route at an address. The lock is held.
+func (h *hub) addLeg(r *route, addr string) {
+	l := h.links[addr]
+	if l == nil {
+		h.nextLink++
+		l = newLink(h, addr, h.nextLink)
+		h.links[addr] = l
+		h.tasks.Go(l.run)
+	}
+	if old := l.legs[r.kind][r.name]; old != nil { // on its way out
+		old.route, old.over, old.again = r, false, r.once
+		r.legs = append(r.legs, old)
+		l.mark(old)
+		return
+	}
+	leg := &leg{route: r, link: l, again: r.once}
+	l.legs[r.kind][r.name] = leg
+	r.legs = append(r.legs, leg)
+	l.mark(leg)
+}
+
+// confirm notes that Redis has confirmed a leg. What comes next on its
+// connection is live. The lock is held.
+func (h *hub) confirm(leg *leg, cause error) {
+	r := leg.route
+	leg.state = live
+	if leg.again {
+		h.c.stats.cuts.Add(1)
+		if cause == nil {
+			cause = errMoved
+		}
+		gap := &packet{gap: &GapError{Cause: cause}}
+		for _, m := range r.members {
+			if m.live {
+				m.q.push(gap)
+			}
+		}
+	}
+	leg.again = true
+	if !r.live() {
+		return
+	}
+	r.once = true
+	for _, m := range r.members {
+		if !m.live {
+			m.tell(nil)
+		}
+	}
+}
+
+var errMoved = errors.New("the channel is at another server now")
+
+func (h *hub) isCluster() bool {
+	_, ok := h.client.(*redis.ClusterClient)
+	return ok
+}
+
+// database returns the number of the database, which belongs into the names of
+// channels of our own: pub/sub knows no databases.
+func (h *hub) database() int {
+	if c, ok := h.client.(*redis.Client); ok {
+		return c.Options().DB
+	}
+	return 0
+}
+
+// close ends all connections and waits for the goroutines. The queues are closed
+// already.
+func (h *hub) close() error {
+	h.mu.Lock()
+	h.closed = true
+	for _, routes := range h.routes {
+		for _, r := range routes {
+			if r.linger != nil {
+				r.linger.Stop()
+			}
+			for _, m := range r.members {
+				if !m.live {
+					m.tell(ErrClosed)
+				}
+			}
+		}
+		clear(routes)
+	}
+	if h.rehome != nil {
+		h.rehome.Stop()
+	}
+	for _, l := range h.links {
+		l.stop()
+	}
+	h.mu.Unlock()
+	h.tasks.Wait()
+	return storage.Normalize(context.Background(), h.client.Close())
+}

@@ -1,0 +1,328 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// link is a connection that subscribes, and is made anew when it breaks. One
+// goroutine reads from it and waits for nobody.
+type link struct {
+	hub   *hub
+	addr  string // of a server of a cluster; "": any
+	probe string // the channel by which it tells itself that it lives
+
+	ctx    context.Context // ends with stop
+	cancel context.CancelFunc
+	heard  atomic.Int64 // what has come, ever
+
+	// Guarded by the hub's lock.
+	legs     [kinds]map[string]*leg
+	dirty    []*leg // that may have something to be asked
+	conn     *conn  // nil: there is none
+	asks     []ask  // that Redis has not answered, oldest first
+	flushing bool
+	deaf     bool  // Redis refuses the probe
+	trouble  error // why there is no connection
+	cause    error // by what the last one was lost
+}
+
+// leg is a route at a link.
+type leg struct {
+	route *route
+	link  *link
+	state state
+	again bool // it was live before: the next confirmation is a gap
+	alone bool // ask for it by itself: with others it was refused
+	over  bool // nobody wants it any more
+}
+
+// state is what the server knows of a leg.
+type state uint8
+
+const (
+	idle    state = iota // nothing
+	asked                // it was asked, and has not answered
+	live                 // it sends
+	leaving              // it was told to stop, and has not answered
+)
+
+// ask is a command whose answers are awaited, in the order of the commands: one
+// for each name, or one error for all.
+type ask struct {
+	legs   []*leg // nil: the probe
+	left   int    // answers to come
+	unsubs bool
+}
+
+// maxNames is how many names one SUBSCRIBE carries.
+const maxNames = 512
+
+func newLink(h *hub, addr string, number int) *link {
+	l := &link{hub: h, addr: addr}
+	for k := range l.legs {
+		l.legs[k] = make(map[string]*leg)
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.probe = h.c.probeName(h.database(), number)
+	return l
+}
+
+// stop ends the link. The hub's lock is held.
+func (l *link) stop() {
+	l.cancel()
+	if l.hub.links[l.addr] == l {
+		delete(l.hub.links, l.addr)
+	}
+}
+
+// retire removes a leg, once the server has stopped it. The hub's lock is held.
+func (l *link) retire(leg *leg) {
+	leg.over = true
+	l.mark(leg)
+}
+
+// mark has a leg looked at. The hub's lock is held.
+func (l *link) mark(leg *leg) {
+	if leg.over && (leg.state == idle || l.conn == nil) {
+		l.remove(leg)
+		return
+	}
+	if l.conn != nil {
+		l.dirty = append(l.dirty, leg)
+		l.flush()
+	}
+}
+
+// remove forgets a leg, and ends a link that has none left. The hub's lock is
+// held.
+func (l *link) remove(leg *leg) {
+	if legs := l.legs[leg.route.kind]; legs[leg.route.name] == leg {
+		delete(legs, leg.route.name)
+	}
+	for _, legs := range l.legs {
+		if len(legs) > 0 {
+			return
+		}
+	}
+	l.stop()
+}
+
+// flush has what is dirty asked, if it is not being done. The hub's lock is held.
+func (l *link) flush() {
+	if l.conn != nil && !l.flushing && len(l.dirty) > 0 && !l.hub.closed {
+		l.flushing = true
+		to := l.conn
+		l.hub.tasks.Go(func() { l.write(to) })
+	}
+}
+
+// write sends commands to a connection until none is due. A write that fails
+// breaks the connection, which its reader notices.
+func (l *link) write(to *conn) {
+	for {
+		command, names := l.next(to)
+		if command == nil {
+			return
+		}
+		_ = command(to.PubSub, guarded(l.ctx), names...)
+	}
+}
+
+type command func(conn *redis.PubSub, ctx context.Context, names ...string) error
+
+// commands are what asks for a name of each kind, and what ends that.
+var commands = [kinds][2]command{
+	exact: {(*redis.PubSub).Subscribe, (*redis.PubSub).Unsubscribe},
+	glob:  {(*redis.PubSub).PSubscribe, (*redis.PubSub).PUnsubscribe},
+	shard: {(*redis.PubSub).SSubscribe, (*redis.PubSub).SUnsubscribe},
+	key:   {(*redis.PubSub).Subscribe, (*redis.PubSub).Unsubscribe},
+	keys:  {(*redis.PubSub).PSubscribe, (*redis.PubSub).PUnsubscribe},
+}
+
+// next returns the next command for a connection and notes that its answers are
+// awaited. It gathers what can go together.
+func (l *link) next(to *conn) (command, []string) {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	if l.conn != to || l.ctx.Err() != nil {
+		l.flushing = false
+		l.flush() // on the connection that is there now
+		return nil, nil
+	}
+	var a ask
+	var k kind
+	var names []string
+	for len(l.dirty) > 0 && len(a.legs) < maxNames {
+		leg := l.dirty[0]
+		if leg.state == asked || leg.state == leaving || leg.over == (leg.state == idle) {
+			l.skip() // it is looked at again when the answer comes, or is as it should be
+			continue
+		}
+		if len(a.legs) > 0 && (leg.over != a.unsubs || leg.route.kind != k || leg.alone) {
+			break
+		}
+		// A sharded command must keep to one slot.
+		alone := leg.alone || leg.route.kind == shard && l.addr != ""
+		k, a.unsubs = leg.route.kind, leg.over
+		leg.state = asked
+		if leg.over {
+			leg.state = leaving
+		}
+		a.legs, names = append(a.legs, leg), append(names, leg.route.name)
+		l.skip()
+		if alone {
+			break
+		}
+	}
+	if len(a.legs) == 0 {
+		l.flushing = false
+		return nil, nil
+	}
+	a.left = len(a.legs)
+	l.asks = append(l.asks, a)
+	if a.unsubs {
+		return commands[k][1], names
+	}
+	return commands[k][0], names
+}
+
+func (l *link) skip() {
+	l.dirty[0] = nil
+	l.dirty = l.dirty[1:]
+}
+
+// run keeps the connection until the link is stopped.
+func (l *link) run() {
+	for try := 0; l.ctx.Err() == nil; try++ {
+		if try > 0 {
+			l.hub.c.event(Event{Kind: Reconnecting, Addr: l.addr, Try: try})
+		}
+		good, err := l.connect(try)
+		l.lost(err)
+		if good {
+			try = 0
+			continue // at once
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(backoff(try)):
+		}
+	}
+}
+
+// connect makes a connection and reads from it until it breaks. It reports
+// whether Redis had answered.
+func (l *link) connect(try int) (good bool, err error) {
+	c, err := l.dial()
+	if err != nil {
+		if l.ctx.Err() == nil {
+			l.hub.c.event(Event{Kind: ReconnectFailed, Addr: l.addr, Try: try, Err: err})
+		}
+		return false, err
+	}
+	l.hub.c.event(Event{Kind: Connected, Addr: l.addr, Try: try})
+	good, err = l.read(c)
+	if l.ctx.Err() == nil {
+		l.hub.c.event(Event{Kind: Disconnected, Addr: l.addr, Err: err})
+	}
+	return good, err
+}
+
+// backoff returns how long to wait after a number of failures: 10 ms, doubled
+// with each up to half a second, give or take a quarter.
+func backoff(try int) time.Duration {
+	d := min(10*time.Millisecond<<min(try, 10), 500*time.Millisecond)
+	return d - d/4 + rand.N(d/2)
+}
+
+// dial makes a connection and subscribes its probe.
+func (l *link) dial() (*conn, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, dialTime)
+	defer cancel()
+	node, err := l.hub.node(ctx, l.addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{PubSub: node.Subscribe(ctx)} // dials with its first command
+	if err := c.Subscribe(context.WithValue(ctx, dialing{}, c), l.probe); err != nil {
+		_ = c.Close()
+		return nil, storage.Normalize(ctx, err)
+	}
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	if l.ctx.Err() != nil {
+		_ = c.Close()
+		return nil, l.ctx.Err()
+	}
+	l.conn, l.asks, l.dirty, l.deaf, l.trouble = c, []ask{{left: 1}}, nil, false, nil
+	for _, legs := range l.legs {
+		for _, leg := range legs {
+			l.dirty = append(l.dirty, leg)
+		}
+	}
+	l.flush()
+	return c, nil
+}
+
+// dialTime bounds a dial with all that go-redis does in one.
+const dialTime = 10 * time.Second
+
+// lost notes that there is no connection.
+func (l *link) lost(err error) {
+	h := l.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l.trouble = err; l.conn != nil {
+		l.cause = err
+	}
+	l.conn, l.asks, l.dirty = nil, nil, nil
+	for _, legs := range l.legs {
+		for _, leg := range legs {
+			if leg.state = idle; leg.over {
+				l.remove(leg)
+			} else if denied(err) {
+				h.deny(leg.route, err)
+			}
+		}
+	}
+	if l.addr != "" {
+		h.look() // the server may have left the cluster
+	}
+}
+
+// denied reports whether Redis would not have us at all: waiting does not mend
+// that.
+func denied(err error) bool {
+	var reply redis.Error
+	return redis.IsAuthError(err) || redis.IsPermissionError(err) ||
+		errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "WRONGPASS")
+}
+
+// deny tells those who wait for a route that Redis does not let us in. The lock
+// is held.
+func (h *hub) deny(r *route, err error) {
+	for _, m := range r.members {
+		if !m.live {
+			m.tell(err)
+		}
+	}
+}
+
+// probeName is a channel of our own.
+func (c *Client) probeName(db, number int) string {
+	name, err := c.pool.Key("pubsub", strconv.Itoa(db), "probe", c.id, strconv.Itoa(number))
+	if err != nil {
+		panic(err) // all parts are ours
+	}
+	return name
+}

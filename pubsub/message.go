@@ -1,0 +1,117 @@
+package pubsub
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Message is what a subscription gets: a value that was published, or word that
+// something is missing.
+type Message[T any] struct {
+	// Channel is where it was published, without the pool's prefix: the topic's
+	// name, or for a [Pattern] one that matches.
+	Channel string
+
+	// Value is what was published. Subscriptions of this process to the same
+	// thing share what it points to: it must not be modified.
+	Value T
+
+	// Offset is the place of the message in the topic's history. Empty for
+	// topics without one.
+	Offset Offset
+
+	// Err is nil for a value. A [*GapError] says that between the message before
+	// and the one behind others may be missing. Any other error belongs to a
+	// message that could not be decoded. Value is zero then.
+	Err error
+}
+
+// ErrGap is what every [*GapError] is, for errors.Is.
+var ErrGap = errors.New("pubsub: messages may be missing")
+
+// GapError stands in a subscription where messages may be missing. The
+// subscription goes on: what it is told next was published after the gap.
+type GapError struct {
+	// Dropped is how many messages the policy [DropOldest] dropped. 0: Redis was
+	// not listened to for a while, and nobody knows.
+	Dropped int
+
+	// Cause is why. Nil where messages were dropped.
+	Cause error
+}
+
+func (e *GapError) Error() string {
+	switch {
+	case e.Cause == nil:
+		return fmt.Sprintf("pubsub: %d messages were dropped", e.Dropped)
+	case e.Dropped > 0:
+		return fmt.Sprintf("%v: %v, and %d were dropped", ErrGap, e.Cause, e.Dropped)
+	}
+	return fmt.Sprintf("%v: %v", ErrGap, e.Cause)
+}
+
+// Is reports whether target is ErrGap.
+func (e *GapError) Is(target error) bool { return target == ErrGap }
+
+// Unwrap returns the cause.
+func (e *GapError) Unwrap() error { return e.Cause }
+
+// packet is a message as it came from Redis, in as many queues as want it.
+type packet struct {
+	channel string    // behind what the pool and Redis put before it
+	payload []byte    // is not changed by anybody
+	gap     *GapError // in place of a message
+	start   bool      // in place of a message: a subscription with a history begins
+	shared  *shared   // nil: it is in one queue only
+}
+
+// size is what a packet counts for in the bounds of a queue.
+func (p *packet) size() int { return len(p.channel) + len(p.payload) + 64 }
+
+// shared holds the values that a payload was decoded to.
+type shared struct {
+	mu     sync.Mutex
+	values []decoded
+}
+
+type decoded struct {
+	form  form
+	value any // a *T
+	err   error
+}
+
+// form is what two subscriptions must have in common to share a value.
+type form struct {
+	typ     reflect.Type
+	codec   storage.Codec
+	history bool // an offset comes before the value
+}
+
+// decode returns the value of a packet, whose body is the payload or a part of
+// it. Who comes first decodes, the others wait for it.
+func decode[T any](p *packet, body []byte, from Source[T]) (T, error) {
+	var v T
+	if p.shared == nil {
+		err := from.read(body, &v)
+		return v, err
+	}
+	s := from.spec()
+	f := form{reflect.TypeFor[T](), s.codec, !s.history.zero()}
+	p.shared.mu.Lock()
+	defer p.shared.mu.Unlock()
+	for _, d := range p.shared.values {
+		if d.form == f {
+			if d.err != nil {
+				return v, d.err
+			}
+			return *d.value.(*T), nil
+		}
+	}
+	d := decoded{form: f, value: &v, err: from.read(body, &v)}
+	p.shared.values = append(p.shared.values, d)
+	return v, d.err
+}

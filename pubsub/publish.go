@@ -1,0 +1,227 @@
+package pubsub
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Publish publishes v and returns how many subscriptions Redis handed it to,
+// patterns included: 0 is nobody. (On a cluster it counts those of one server
+// only.) It is written at most once, and what one goroutine publishes on a
+// channel arrives in that order. Its errors are
+//
+//   - [ErrTooLarge], or that of the codec: v was not published;
+//   - [storage.ErrQueueFull]: too much waits for Redis; v was not published;
+//   - [storage.ErrIndeterminate]: the connection broke, or ctx or
+//     Config.Timeout ended, before Redis answered: it may have been published.
+//     In the latter case it is [context.DeadlineExceeded] or
+//     [context.Canceled] as well;
+//   - that of Redis, such as NOPERM.
+//
+// While Redis is away Publish waits.
+func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers int, err error) {
+	p := newPublish(ctx, c, to.s)
+	p.done, p.reused = tokens.Get().(chan struct{}), true
+	p.encode(v)
+	receivers, err = p.wait(ctx)
+	if !errors.Is(err, errGivenUp) {
+		tokens.Put(p.done)
+	}
+	return receivers, err
+}
+
+// PublishAsync is [Publish] without waiting for Redis. Ctx, or Config.Timeout,
+// bounds how long it may take.
+func PublishAsync[T any](ctx context.Context, c *Client, to Topic[T], v T) *Future {
+	p := newPublish(ctx, c, to.s)
+	p.done = make(chan struct{})
+	p.encode(v)
+	return (*Future)(p)
+}
+
+// Future is the end of a [PublishAsync].
+type Future publish
+
+// Done is closed when the end is known.
+func (f *Future) Done() <-chan struct{} { return f.done }
+
+// Wait waits for the end and returns it, as [Publish] does. If ctx ends first it
+// returns that.
+func (f *Future) Wait(ctx context.Context) (receivers int, err error) {
+	return (*publish)(f).wait(ctx)
+}
+
+// publish is a message on its way to Redis.
+type publish struct {
+	c      *Client
+	ctx    context.Context
+	late   <-chan struct{} // closed when Config.Timeout is over; nil: ctx alone says
+	spec   spec
+	done   chan struct{} // gets a token, or is closed, once n and err are set
+	reused bool          // it gets a token
+	n      int
+	err    error
+}
+
+// tokens holds channels of Publish, which are empty.
+var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
+func newPublish(ctx context.Context, c *Client, s spec) *publish {
+	p := &publish{c: c, ctx: ctx, spec: s}
+	if _, ok := ctx.Deadline(); !ok && c.cfg.Timeout > 0 {
+		p.late = c.lateness.of(c.cfg.Timeout)
+	}
+	return p
+}
+
+// lateness tells when a timeout is over: what begins at about the same time
+// shares a timer, which is up to a sixteenth late.
+type lateness struct {
+	mu     sync.Mutex
+	shared chan struct{}
+	until  time.Time // when it is too old to be shared
+}
+
+func (l *lateness) of(timeout time.Duration) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); l.shared == nil || now.After(l.until) {
+		late := make(chan struct{})
+		l.shared, l.until = late, now.Add(timeout/16)
+		time.AfterFunc(timeout+timeout/16, func() { close(late) })
+	}
+	return l.shared
+}
+
+// Err tells the writer whether anybody still waits.
+func (p *publish) Err() error {
+	select {
+	case <-p.late:
+		return context.DeadlineExceeded
+	default:
+	}
+	return p.ctx.Err()
+}
+
+// errGivenUp is behind the error of a wait that ended before the write did.
+var errGivenUp = fmt.Errorf("%w", storage.ErrIndeterminate)
+
+func (p *publish) wait(ctx context.Context) (receivers int, err error) {
+	select {
+	case <-p.done:
+		return p.n, p.err
+	default:
+	}
+	select {
+	case <-p.done:
+		return p.n, p.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-p.late:
+		err = context.DeadlineExceeded
+	}
+	return 0, fmt.Errorf("pubsub: publish to %s: %w: %w", p.spec.name, errGivenUp, err)
+}
+
+// encode begins the way of a value to Redis.
+func (p *publish) encode(v any) {
+	payload, err := p.spec.codec.Marshal(v)
+	if err != nil {
+		p.settle(0, err)
+		return
+	}
+	if len(p.c.cfg.Publishing) > 0 {
+		p.wrapped(payload)
+		return
+	}
+	if err := p.write(payload); err != nil {
+		p.settle(0, err)
+	}
+}
+
+// wrapped takes the way through the middleware.
+func (p *publish) wrapped(payload []byte) {
+	written := false
+	way := wrap(p.c.cfg.Publishing, func(_ context.Context, packet *Packet) error {
+		if written {
+			return fmt.Errorf("pubsub: %s: a message is published once", p.spec.name)
+		}
+		err := p.write(packet.Payload)
+		written = err == nil
+		return err
+	})
+	err := way(p.ctx, &Packet{Channel: p.spec.name, Codec: p.spec.codec, Payload: payload})
+	if !written { // withheld, perhaps with an error: nobody got it
+		p.settle(0, err)
+	}
+}
+
+// write hands a payload to the writer, which tells the end to written, unless
+// there is an error.
+func (p *publish) write(payload []byte) error {
+	c := p.c
+	if len(payload) > c.cfg.MaxMessage {
+		return fmt.Errorf("%w: %d bytes, Config.MaxMessage is %d", ErrTooLarge, len(payload), c.cfg.MaxMessage)
+	}
+	select {
+	case <-c.done:
+		return ErrClosed
+	default:
+	}
+	if err := p.Err(); err != nil {
+		return err
+	}
+	command := "publish"
+	if p.spec.kind == shard {
+		command = "spublish"
+	}
+	w := c.pool.Writer()
+	if p.spec.history.zero() {
+		w.Do(p, p.written, command, c.channel(p.spec), payload)
+		return nil
+	}
+	stream, meta := c.historyKeys(p.spec)
+	w.Eval(p, p.written, publishScript, []string{stream, meta}, c.channel(p.spec), command, payload,
+		p.spec.history.Size, p.spec.history.TTL.Milliseconds(), rand.Text()[:10])
+	return nil
+}
+
+// channel is what Redis knows a topic as.
+func (c *Client) channel(s spec) string {
+	name := s.name
+	if s.kind == shard && !s.history.zero() {
+		name = storage.HashTag(name) // in the slot of the history
+	}
+	if c.prefix != "" {
+		name = c.prefix + ":" + name
+	}
+	return name
+}
+
+// written is what the writer tells.
+func (p *publish) written(n int64, err error) {
+	if errors.Is(err, storage.ErrClosed) {
+		err = ErrClosed
+	}
+	p.settle(int(n), err)
+}
+
+func (p *publish) settle(n int, err error) {
+	if err != nil {
+		p.c.stats.refused.Add(1)
+		err = fmt.Errorf("pubsub: publish to %s: %w", p.spec.name, err)
+	} else {
+		p.c.stats.published.Add(1)
+	}
+	if p.n, p.err = n, err; p.reused {
+		p.done <- struct{}{}
+	} else {
+		close(p.done)
+	}
+}

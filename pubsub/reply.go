@@ -1,0 +1,220 @@
+package pubsub
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// replies reads what Redis sends on a connection that subscribes, in RESP2 or
+// RESP3. go-redis's own reader makes a dozen objects of each message, this makes
+// one, its payload: that is 1.4 times the messages through the whole library.
+type replies struct {
+	r             *bufio.Reader
+	name, channel []byte // of the last reply, reused
+}
+
+// reply is one of them.
+type reply struct {
+	what    replyKind
+	name    []byte // channel, or the pattern that matched; valid until the next
+	channel []byte // of a message by pattern; valid until the next
+	payload []byte
+	unsub   bool  // of confirmed
+	err     error // of refused
+}
+
+type replyKind uint8
+
+const (
+	other      replyKind = iota // of no interest
+	message                     // by SUBSCRIBE
+	pmessage                    // by PSUBSCRIBE
+	smessage                    // by SSUBSCRIBE
+	confirmed                   // SUBSCRIBE, PSUBSCRIBE or UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE
+	sconfirmed                  // SSUBSCRIBE or SUNSUBSCRIBE
+	refused                     // any of these
+)
+
+// refusal is an error reply.
+type refusal string
+
+func (e refusal) Error() string { return string(e) }
+
+// RedisError makes it a redis.Error.
+func (refusal) RedisError() {}
+
+// readBuffer is how much is read from the connection at once.
+const readBuffer = 64 << 10
+
+func newReplies(r io.Reader) *replies { return &replies{r: bufio.NewReaderSize(r, readBuffer)} }
+
+var errProtocol = errors.New("not what Redis sends to subscribers")
+
+// next returns the next reply.
+func (r *replies) next() (reply, error) {
+	mark, line, err := r.line()
+	if err != nil {
+		return reply{}, err
+	}
+	switch mark {
+	case '-', '!':
+		if mark == '!' {
+			line, err = r.text(nil, line)
+		}
+		return reply{what: refused, err: refusal(line)}, err
+	case '*', '>':
+		n, err := number(line)
+		if err != nil || n < 1 {
+			return reply{}, fmt.Errorf("%w: %c%.20q", errProtocol, mark, line)
+		}
+		return r.array(n)
+	}
+	return reply{}, r.skip(mark, line) // of PING
+}
+
+// array reads the n elements of a message or a confirmation.
+func (r *replies) array(n int) (rep reply, err error) {
+	if r.name, err = r.element(r.name[:0]); err != nil {
+		return rep, err
+	}
+	n--
+	switch string(r.name) {
+	case "message":
+		rep.what = message
+	case "smessage":
+		rep.what = smessage
+	case "pmessage":
+		rep.what = pmessage
+	case "subscribe", "psubscribe":
+		rep.what = confirmed
+	case "unsubscribe", "punsubscribe":
+		rep.what, rep.unsub = confirmed, true
+	case "ssubscribe":
+		rep.what = sconfirmed
+	case "sunsubscribe":
+		rep.what, rep.unsub = sconfirmed, true
+	default:
+		return rep, r.skipAll(n)
+	}
+	want := 2
+	if rep.what == pmessage {
+		want = 3
+	}
+	if n != want {
+		return rep, fmt.Errorf("%w: %d elements in %.20q", errProtocol, n, r.name)
+	}
+	if r.name, err = r.element(r.name[:0]); err != nil {
+		return rep, err
+	}
+	rep.name = r.name
+	switch rep.what {
+	case confirmed, sconfirmed:
+		return rep, r.skipAll(1)
+	case pmessage:
+		if r.channel, err = r.element(r.channel[:0]); err != nil {
+			return rep, err
+		}
+		rep.channel = r.channel
+	}
+	rep.payload, err = r.element(nil)
+	return rep, err
+}
+
+// line reads a line, and splits off its first byte. It is valid until the next
+// read.
+func (r *replies) line() (mark byte, line []byte, err error) {
+	line, err = r.r.ReadSlice('\n')
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(line) < 3 || line[len(line)-2] != '\r' {
+		return 0, nil, fmt.Errorf("%w: %.20q", errProtocol, line)
+	}
+	return line[0], line[1 : len(line)-2], nil
+}
+
+// element appends a string to dst; null is the empty one.
+func (r *replies) element(dst []byte) ([]byte, error) {
+	mark, line, err := r.line()
+	switch {
+	case err != nil:
+		return dst, err
+	case mark == '$':
+		return r.text(dst, line)
+	case mark == '+' || mark == ':':
+		return append(dst, line...), nil
+	case mark == '_':
+		return dst, nil
+	}
+	return dst, fmt.Errorf("%w: %c where a string is due", errProtocol, mark)
+}
+
+// text appends as many bytes as line says.
+func (r *replies) text(dst, line []byte) ([]byte, error) {
+	n, err := number(line)
+	if err != nil {
+		return dst, err
+	}
+	if n < 0 {
+		return dst, nil
+	}
+	have := len(dst)
+	if cap(dst)-have < n {
+		dst = append(make([]byte, 0, have+n), dst...)
+	}
+	dst = dst[:have+n]
+	if _, err := io.ReadFull(r.r, dst[have:]); err != nil {
+		return dst, err
+	}
+	_, err = r.r.Discard(2)
+	return dst, err
+}
+
+// skip passes over what began with a line.
+func (r *replies) skip(mark byte, line []byte) error {
+	switch mark {
+	case '+', '-', ':', '_', '#', ',', '(':
+		return nil
+	}
+	n, err := number(line)
+	if err != nil || n < 0 {
+		return err
+	}
+	switch mark {
+	case '$', '=', '!':
+		_, err = r.r.Discard(n + 2)
+		return err
+	case '*', '~', '>':
+		return r.skipAll(n)
+	case '%', '|':
+		return r.skipAll(2 * n)
+	}
+	return fmt.Errorf("%w: %c", errProtocol, mark)
+}
+
+func (r *replies) skipAll(n int) error {
+	for range n {
+		mark, line, err := r.line()
+		if err == nil {
+			err = r.skip(mark, line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxText is what Redis allows a string.
+const maxText = 512 << 20
+
+func number(b []byte) (int, error) {
+	n, err := strconv.Atoi(string(b))
+	if err != nil || n > maxText {
+		return 0, fmt.Errorf("%w: %.20q is no length", errProtocol, b)
+	}
+	return n, nil
+}

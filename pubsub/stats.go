@@ -1,0 +1,179 @@
+package pubsub
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// EventKind says what an [Event] is about.
+type EventKind uint8
+
+const (
+	// Connected: a connection is there, or there again; what is subscribed on it
+	// follows.
+	Connected EventKind = iota
+	// Disconnected: it was there, and broke.
+	Disconnected
+	// Reconnecting: it is about to be tried again.
+	Reconnecting
+	// ReconnectFailed: it could not be made.
+	ReconnectFailed
+)
+
+// String returns connected, disconnected, reconnecting or reconnect failed.
+func (k EventKind) String() string {
+	return [...]string{"connected", "disconnected", "reconnecting", "reconnect failed"}[k]
+}
+
+// Event is news of a connection that subscribes.
+type Event struct {
+	Kind EventKind
+	Addr string // of a server of a cluster; empty: there is one connection only
+	Try  int    // since the connection was lost; 0: the first ever
+	Err  error  // of Disconnected and ReconnectFailed
+}
+
+// event tells Config.OnEvent, and logs the loss of Redis and its return.
+func (c *Client) event(e Event) {
+	c.noise.event(e)
+	switch e.Kind {
+	case Connected:
+		c.stats.connects.Add(1)
+	case Disconnected:
+		c.stats.disconnects.Add(1)
+	}
+	if c.cfg.OnEvent != nil {
+		c.cfg.OnEvent(e)
+	}
+}
+
+// noise logs what cannot be returned, and not too often.
+type noise struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	down map[string]time.Time // since when a connection is lost, by address
+	last map[string]time.Time // when a text was logged
+	kept int                  // lines since
+}
+
+func (n *noise) event(e Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	since, down := n.down[e.Addr]
+	switch {
+	case e.Err != nil && !down:
+		if n.down == nil {
+			n.down = make(map[string]time.Time)
+		}
+		n.down[e.Addr] = time.Now()
+		n.log.Warn("pubsub: lost Redis, trying again", "addr", e.Addr, "error", e.Err)
+	case e.Kind == Connected && down:
+		delete(n.down, e.Addr)
+		n.log.Info("pubsub: found Redis again", "addr", e.Addr, "after", time.Since(since).Round(time.Millisecond))
+	}
+}
+
+// warn lets one line of each text through a minute.
+func (n *noise) warn(msg string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.last[msg]) < time.Minute {
+		n.kept++
+		return
+	}
+	if n.last == nil {
+		n.last = make(map[string]time.Time)
+	}
+	n.log.Warn(msg, append(args, "kept_back", n.kept)...)
+	n.last[msg], n.kept = time.Now(), 0
+}
+
+type clientStats struct {
+	published, refused, received atomic.Int64
+	connects, disconnects        atomic.Int64
+	cuts, probes, gaps           atomic.Int64
+	recovered, undecodable       atomic.Int64
+	failed, panics               atomic.Int64
+}
+
+// Stats is a snapshot of a [Client]. What is not said to be now counts since the
+// client was made.
+type Stats struct {
+	Connections   int // now, that subscribe
+	Channels      int // now, subscribed at Redis, patterns included
+	Subscriptions int // now, listeners included
+	Queued        int // messages that wait for their consumers now
+	QueuedBytes   int
+	Overflow      int // bytes that queues of Block now hold beyond their limits
+
+	Published int64 // messages that Redis took
+	Refused   int64 // messages whose Publish failed
+	Received  int64 // messages that Redis sent
+	Delivered int64 // to consumers; one received may be delivered to many, or none
+
+	Gaps        int64 // told to consumers
+	Recovered   int64 // messages that a history filled gaps with
+	Dropped     int64 // by DropOldest
+	Coalesced   int64 // replaced by newer ones
+	Slow        int64 // subscriptions that ended with ErrSlow
+	Undecodable int64
+	Failed      int64 // handlers that returned an error
+	Panics      int64 // in handlers
+
+	Connects    int64 // connections that were made
+	Disconnects int64 // that were lost
+	Cuts        int64 // channels that were subscribed again, having been lost
+	Probes      int64
+}
+
+func (c *counts) add(d counts) {
+	c.delivered += d.delivered
+	c.dropped += d.dropped
+	c.coalesced += d.coalesced
+	c.slow += d.slow
+}
+
+// Stats returns what the client is doing.
+func (c *Client) Stats() Stats {
+	s := Stats{
+		Overflow:  int(c.overflow.Load()),
+		Published: c.stats.published.Load(), Refused: c.stats.refused.Load(), Received: c.stats.received.Load(),
+		Recovered: c.stats.recovered.Load(), Undecodable: c.stats.undecodable.Load(),
+		Failed: c.stats.failed.Load(), Panics: c.stats.panics.Load(),
+		Connects: c.stats.connects.Load(), Disconnects: c.stats.disconnects.Load(),
+		Cuts: c.stats.cuts.Load(), Gaps: c.stats.gaps.Load(), Probes: c.stats.probes.Load(),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	total := c.past
+	for q := range c.queues {
+		q.mu.Lock()
+		s.Queued += len(q.entries) - q.head
+		s.QueuedBytes += q.bytes
+		total.add(q.counts)
+		q.mu.Unlock()
+	}
+	s.Subscriptions = len(c.queues)
+	s.Delivered, s.Dropped = total.delivered, total.dropped
+	s.Coalesced, s.Slow = total.coalesced, total.slow
+	if h := c.hub; h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, l := range h.links {
+			if l.conn != nil {
+				s.Connections++
+			}
+			for _, legs := range l.legs {
+				for _, leg := range legs {
+					if leg.state == live {
+						s.Channels++
+					}
+				}
+			}
+		}
+	}
+	return s
+}
