@@ -74,8 +74,9 @@ func (d *delivery[T]) start(ctx context.Context, l *Listener) (recovered bool, e
 		return false, err
 	}
 	if d.history != nil {
-		close(d.history.begun)
-		if len(d.history.prelude) > 0 {
+		begins := len(d.history.prelude) > 0
+		close(d.history.begun) // from here on it is the worker's
+		if begins {
 			q.push(&packet{start: true})
 		}
 	}
@@ -126,6 +127,7 @@ func (d *delivery[T]) pass(it item) error {
 	if it.gap != nil {
 		raw.Err = it.gap
 	} else {
+		raw.Err = it.err
 		raw.Channel, raw.Payload = d.channel(it), it.body
 		raw.original = raw.Payload
 	}
@@ -164,7 +166,9 @@ func (d *delivery[T]) message(it item) Message[T] {
 		return Message[T]{Err: it.gap}
 	}
 	m := Message[T]{Channel: d.channel(it), Offset: it.offset}
-	m.Value, m.Err = decode(it.p, it.body, d.from)
+	if m.Err = it.err; m.Err == nil {
+		m.Value, m.Err = decode(it.p, it.body, d.from)
+	}
 	return d.checked(m)
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,4 +219,56 @@ func TestSubscriptionsSurviveAFailover(t *testing.T) {
 	for m := next(t, sub); m.Value != 2; m = next(t, sub) {
 		require.ErrorIs(t, m.Err, pubsub.ErrGap)
 	}
+}
+
+// Subscriptions come and go while connections are cut: each that is confirmed
+// works, and in the end nothing is left.
+func TestSubscriptionsComeAndGoUnderCuts(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		p := startProxy(t, pool)
+		c := client(t, storagetest.Open(t, p.config()), pubsub.Config{Linger: time.Millisecond})
+		publisher := client(t, pool, pubsub.Config{})
+		topics := []pubsub.Source[int]{Numbers, pubsub.NewTopic[int]("a"), pubsub.NewTopic[int]("b"), pubsub.NewPattern[int]("[ab]")}
+		duration := 3 * time.Second
+		if testing.Short() {
+			duration /= 3
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), duration)
+		defer cancel()
+		var wg sync.WaitGroup
+		var rounds atomic.Int64
+		for i := range 16 {
+			wg.Go(func() {
+				for j := 0; ctx.Err() == nil; j++ {
+					from := topics[(i+j)%len(topics)]
+					sub, err := pubsub.Subscribe(t.Context(), c, from)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					to := pubsub.NewTopic[int](strings.Replace(from.String(), "[ab]", "a", 1))
+					want := i*1_000_000 + j
+					if _, err := pubsub.Publish(t.Context(), publisher, to, want); err != nil {
+						t.Error(err)
+					}
+					for m := range sub.C() {
+						if m.Value == want || m.Err != nil {
+							break
+						}
+					}
+					_ = sub.Close()
+					rounds.Add(1)
+				}
+			})
+		}
+		for ctx.Err() == nil {
+			time.Sleep(rand.N(20 * time.Millisecond))
+			p.cut()
+		}
+		wg.Wait()
+		t.Logf("%d rounds, %d connections", rounds.Load(), c.Stats().Connects)
+		eventually(t, func() bool { return c.Stats().Channels == 0 && c.Stats().Connections == 0 })
+		require.Zero(t, c.Stats().Subscriptions)
+		eventually(t, func() bool { return len(pool.Redis().PubSubChannels(t.Context(), "*").Val()) == 0 })
+	})
 }

@@ -113,6 +113,7 @@ type item struct {
 	body   []byte // the encoded value
 	offset Offset
 	gap    *GapError
+	err    error // in place of body
 }
 
 // unpack takes what [publishScript] publishes apart.
@@ -169,8 +170,9 @@ func readHead(values []any) (place, error) {
 }
 
 // since returns all messages behind from, or errTrimmed or errEpoch. A from
-// without epoch is the beginning.
-func (t *tracker) since(ctx context.Context, from place) (items []item, at place, err error) {
+// without epoch is before the first that was published; of that, what is not
+// there any more does not count for a replay.
+func (t *tracker) since(ctx context.Context, from place, replay bool) (items []item, at place, err error) {
 	stream, meta := t.c.historyKeys(t.spec)
 	size := 0
 	for at = from; ; {
@@ -188,14 +190,19 @@ func (t *tracker) since(ctx context.Context, from place) (items []item, at place
 		switch {
 		case err != nil:
 			return nil, from, err
-		case at.epoch == "" && len(entries.Val()) > 0: // the first there is
-			first, err := parseID(last.epoch, entries.Val()[0].ID)
-			if err != nil {
-				return nil, from, err
-			}
-			at = place{epoch: last.epoch, n: first.n - 1}
-		case at.epoch == "":
+		case at.epoch == "" && last.epoch == "":
 			return nil, last, nil
+		case at.epoch == "" && replay && len(entries.Val()) == 0:
+			return nil, last, nil
+		case at.epoch == "":
+			at.epoch = last.epoch
+			if replay {
+				first, err := parseID(last.epoch, entries.Val()[0].ID)
+				if err != nil {
+					return nil, from, err
+				}
+				at.n = first.n - 1
+			}
 		case at.epoch != last.epoch, at.n > last.n, at.n == last.n && at.ms != last.ms:
 			return nil, from, errEpoch
 		}
@@ -228,7 +235,7 @@ func (t *tracker) since(ctx context.Context, from place) (items []item, at place
 // begin prepares the delivery of what comes before the first live message. It is
 // called once Redis has confirmed the subscription.
 func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err error) {
-	items, at, err := t.since(ctx, from)
+	items, at, err := t.since(ctx, from, t.opts.Replay)
 	switch {
 	case err == nil:
 		t.prelude, t.at, t.known = items, at, true
@@ -265,19 +272,20 @@ func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
 	}
 	it, at, err := unpack(p)
 	switch {
-	case err != nil: // it is shown as what it is
-		it.body = p.payload
+	case err != nil:
+		it.err = err
 		hand(it)
 		return
 	case !t.opts.Policy.complete(): // of which some are left out, or moved
 		hand(it)
 		return
 	case !t.known:
-	case at.epoch != t.at.epoch, at.n <= t.at.n && at.ms > t.at.ms:
+	case t.at.epoch == "" && at.n == 1: // the first ever
+	case t.at.epoch != "" && (at.epoch != t.at.epoch || at.n <= t.at.n && at.ms > t.at.ms):
 		hand(item{gap: &GapError{Cause: errEpoch}})
 	case at.n <= t.at.n:
 		return // it was in what was recovered
-	case at.n > t.at.n+1:
+	case at.n != t.at.n+1:
 		t.fill(ctx, &GapError{Cause: errors.New("not all were received")}, hand)
 		if t.known && at.n <= t.at.n {
 			return
@@ -298,7 +306,7 @@ func (t *tracker) fill(ctx context.Context, gap *GapError, hand func(item)) {
 	ctx, cancel := context.WithTimeout(ctx, fillTime)
 	defer cancel()
 	for try := 0; t.known && gap.Dropped == 0 && ctx.Err() == nil; try++ {
-		items, at, err := t.since(ctx, t.at)
+		items, at, err := t.since(ctx, t.at, false)
 		if err == nil {
 			t.at = at
 			t.c.stats.recovered.Add(int64(len(items)))

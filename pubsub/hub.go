@@ -178,7 +178,7 @@ func (h *hub) refuse(r *route, err error) {
 	h.drop(r)
 	for _, m := range members {
 		if m.live {
-			m.q.fail(err)
+			m.q.fail(fmt.Errorf("pubsub: %s is not allowed any more: %w", r.name, err))
 		} else {
 			m.tell(err)
 		}

@@ -15,7 +15,7 @@ type Packet struct {
 	// Payload is the encoded value. It must not be modified, but may be replaced.
 	// A replaced one is decoded for each subscription by itself.
 	Payload []byte
-	// Err is the gap that is told in place of a message, when receiving.
+	// Err, when receiving, is what is told in place of a message, such as a gap.
 	Err error
 
 	item     *item  // when receiving: what it was made from

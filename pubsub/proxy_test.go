@@ -21,6 +21,7 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	mute  bool // swallow what the server sends
+	shut  bool // let nobody in
 }
 
 func startProxy(t testing.TB, pool *storage.Pool) *proxy {
@@ -59,8 +60,12 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	defer server.Close()
 	p.mu.Lock()
+	shut := p.shut
 	p.conns[client] = true
 	p.mu.Unlock()
+	if shut {
+		_ = client.Close()
+	}
 	p.tasks.Go(func() {
 		_, _ = io.Copy(server, client)
 		_ = server.Close()
@@ -101,4 +106,11 @@ func (p *proxy) swallow(mute bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mute = mute
+}
+
+// refuse closes new connections at once; or not any more.
+func (p *proxy) refuse(shut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shut = shut
 }

@@ -20,22 +20,23 @@ import (
 // slow is a topic, a subscription to it that reads nothing, and one that keeps
 // up, which tells when a message has been handed to both.
 type slow struct {
-	t    *testing.T
-	c    *pubsub.Client
-	sub  *pubsub.Subscription[int]
-	fast *pubsub.Subscription[int]
+	t     *testing.T
+	c     *pubsub.Client
+	topic pubsub.Topic[int]
+	sub   *pubsub.Subscription[int]
+	fast  *pubsub.Subscription[int]
 }
 
 func newSlow(t *testing.T, pool *storage.Pool, cfg pubsub.Config, topic pubsub.Topic[int], opts pubsub.SubscribeOptions) *slow {
 	c := client(t, pool, cfg)
-	return &slow{t, c, subscribe(t, c, topic, opts), subscribe(t, c, topic)}
+	return &slow{t, c, topic, subscribe(t, c, topic, opts), subscribe(t, c, topic)}
 }
 
 // publish publishes numbers, and waits until they are queued or refused.
 func (s *slow) publish(from, to int) {
 	s.t.Helper()
 	for i := from; i < to; i++ {
-		pubsub.PublishAsync(s.t.Context(), s.c, Numbers, i)
+		pubsub.PublishAsync(s.t.Context(), s.c, s.topic, i)
 	}
 	for i := from; i < to; i++ {
 		m := next(s.t, s.fast)

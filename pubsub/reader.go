@@ -164,7 +164,7 @@ func (l *link) refused(err error) error {
 		case leg.route.kind.homed() && h.isCluster() && elsewhere(err):
 			h.look()
 		default:
-			h.refuse(leg.route, fmt.Errorf("pubsub: subscribe to %s: %w", leg.route.name, err))
+			h.refuse(leg.route, err)
 		}
 	}
 	return nil

@@ -161,13 +161,17 @@ func (r *replies) text(dst, line []byte) ([]byte, error) {
 	if n < 0 {
 		return dst, nil
 	}
-	have := len(dst)
-	if cap(dst)-have < n {
-		dst = append(make([]byte, 0, have+n), dst...)
-	}
-	dst = dst[:have+n]
-	if _, err := io.ReadFull(r.r, dst[have:]); err != nil {
-		return dst, err
+	for n > 0 { // bit by bit: what is claimed need not come
+		have := len(dst)
+		step := min(n, max(readBuffer, have))
+		if cap(dst)-have < step {
+			dst = append(make([]byte, 0, have+step), dst...)
+		}
+		dst = dst[:have+step]
+		if _, err := io.ReadFull(r.r, dst[have:]); err != nil {
+			return dst, err
+		}
+		n -= step
 	}
 	_, err = r.r.Discard(2)
 	return dst, err
@@ -175,37 +179,51 @@ func (r *replies) text(dst, line []byte) ([]byte, error) {
 
 // skip passes over what began with a line.
 func (r *replies) skip(mark byte, line []byte) error {
+	n, err := r.pass(mark, line)
+	if err != nil {
+		return err
+	}
+	return r.skipAll(n)
+}
+
+// skipAll passes over n elements, with all that is in them.
+func (r *replies) skipAll(n int) error {
+	for ; n > 0; n-- {
+		mark, line, err := r.line()
+		if err != nil {
+			return err
+		}
+		inner, err := r.pass(mark, line)
+		if err != nil {
+			return err
+		}
+		if n += inner; n > maxText {
+			return fmt.Errorf("%w: too many elements", errProtocol)
+		}
+	}
+	return nil
+}
+
+// pass passes over an element, but for the elements in it, which it counts.
+func (r *replies) pass(mark byte, line []byte) (inner int, err error) {
 	switch mark {
 	case '+', '-', ':', '_', '#', ',', '(':
-		return nil
+		return 0, nil
 	}
 	n, err := number(line)
 	if err != nil || n < 0 {
-		return err
+		return 0, err
 	}
 	switch mark {
 	case '$', '=', '!':
 		_, err = r.r.Discard(n + 2)
-		return err
+		return 0, err
 	case '*', '~', '>':
-		return r.skipAll(n)
+		return n, nil
 	case '%', '|':
-		return r.skipAll(2 * n)
+		return 2 * n, nil
 	}
-	return fmt.Errorf("%w: %c", errProtocol, mark)
-}
-
-func (r *replies) skipAll(n int) error {
-	for range n {
-		mark, line, err := r.line()
-		if err == nil {
-			err = r.skip(mark, line)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return 0, fmt.Errorf("%w: %c", errProtocol, mark)
 }
 
 // maxText is what Redis allows a string.
