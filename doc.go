@@ -7,12 +7,13 @@
 //   - [github.com/heliograph/heliograph/storage]: the connection pool that all
 //     others are built on, codecs, and small shared objects;
 //   - [github.com/heliograph/heliograph/bus]: workers, and calls to them;
+//   - [github.com/heliograph/heliograph/pubsub]: typed publish and subscribe;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;
 //   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
 //
 // Rooms of their own for keywords (typed named values that are set, watched and
-// waited for), typed pub/sub and a WebSocket gateway are being built.
+// waited for) and a WebSocket gateway are being built.
 //
 // To see calls spread over workers, run go run ./examples/quickstart.
 package heliograph

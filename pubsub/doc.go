@@ -24,8 +24,7 @@
 //   - A lost connection is made anew, by itself, and everything subscribed
 //     again. Every subscription that may have missed something is told so, in its
 //     place: by a message whose Err is a [*GapError]. It comes when the channel
-//     is live again, so that who reads the state then misses nothing. There is
-//     none without cause, but also where by luck nothing was published.
+//     is live again, so that who reads the state then misses nothing.
 //   - With [Topic.WithHistory] the gap is filled instead, and a subscription
 //     can go on where another has stopped: SubscribeOptions.After. Whether that
 //     succeeded is always said, and it is never done in part.
@@ -70,4 +69,25 @@
 //
 // The client's own channels are prefix:pubsub:<database>:probe:…: under an ACL
 // it needs &prefix:* in all. Where it is denied its own, it sends PING instead.
+//
+// # Coming from PySpigot or Lettuce
+//
+// Each row is a subtest of TestComingFromPySpigot.
+//
+//	there                                   here
+//	basic and command client, sync          pool.Redis(): go-redis, every command
+//	command client, async                   pool.Async(): the same, read later
+//	open by host, port and password         storage.Config{URL: "redis://:pw@host:6379"}
+//	open by URI with options                storage.Config{URL: …, Redis: …}
+//	ping before use                         pool.Ping; every connection shakes hands first
+//	auto-reconnect                          always, and what was missed is told
+//	request queue limit                     storage.Config.MaxQueued: ErrQueueFull
+//	timeouts                                the context, or Config.Timeout
+//	while disconnected: accept or reject    waits for its context: long accepts, short rejects
+//	listeners, sync and async               Listen; go Listen not to wait for Redis
+//	unregister by listener and by channel   Listener.Close, Client.Unlisten
+//	publish, sync and async, with count     Publish, PublishAsync
+//	connection events                       Config.OnEvent
+//	close, sync and async                   Close; go Close
+//	close everything of one owner           a pool for each owner: pool.Close
 package pubsub
