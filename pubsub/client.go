@@ -99,6 +99,8 @@ type Client struct {
 	id     string
 	disown func()
 
+	publishing Handler // the middleware around the writer; nil: there is none
+
 	workers  workers
 	lateness lateness
 	overflow atomic.Int64 // bytes that the queues of Block have borrowed
@@ -126,6 +128,9 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 		done: make(chan struct{}), queues: make(map[*queue]*Listener),
 	}
 	c.noise.log = pool.Logger()
+	if len(cfg.Publishing) > 0 {
+		c.publishing = wrap(cfg.Publishing, pass)
+	}
 	if c.disown, err = pool.Own(c); err != nil {
 		return nil, err
 	}
@@ -157,9 +162,14 @@ func (c *Client) remember(q *queue, l *Listener) error {
 	return nil
 }
 
-// forget has a queue get nothing more.
+// forget has a queue that was closed get nothing more.
 func (c *Client) forget(q *queue) {
 	c.hub.leave(q)
+	c.remove(q)
+}
+
+// remove ends the account of a queue.
+func (c *Client) remove(q *queue) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.queues[q]; ok {

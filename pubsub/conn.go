@@ -15,6 +15,15 @@ type conn struct {
 	net net.Conn
 }
 
+// Close closes the network's side first: go-redis waits for a lock that a write
+// may hold for its timeout.
+func (c *conn) Close() error {
+	if c.net != nil {
+		_ = c.net.Close()
+	}
+	return c.PubSub.Close()
+}
+
 // dialing, in a context, is the conn that is being dialed.
 type dialing struct{}
 

@@ -147,7 +147,7 @@ type tracker struct {
 }
 
 // page is how many messages are read from a history at once.
-const page = 512
+const page = 128
 
 // head returns the place of the last message that was published; zero: none was.
 func (t *tracker) head(ctx context.Context) (place, error) {

@@ -229,8 +229,10 @@ func (h *hub) addLeg(r *route, addr string) {
 		h.links[addr] = l
 		h.tasks.Go(l.run)
 	}
-	if old := l.legs[r.kind][r.name]; old != nil { // on its way out
-		old.route, old.over, old.again = r, false, r.once
+	if old := l.legs[r.kind][r.name]; old != nil { // on its way out, and perhaps live
+		old.route, old.over = r, false
+		r.once = r.once || old.state == live
+		old.again = r.once
 		r.legs = append(r.legs, old)
 		l.mark(old)
 		return
@@ -258,7 +260,7 @@ func (h *hub) confirm(leg *leg, cause error) {
 			}
 		}
 	}
-	leg.again = true
+	leg.again, leg.alone = true, false
 	if !r.live() {
 		return
 	}

@@ -207,11 +207,13 @@ func (l *link) run() {
 		if try > 0 {
 			l.hub.c.event(Event{Kind: Reconnecting, Addr: l.addr, Try: try})
 		}
+		begin := time.Now()
 		good, err := l.connect(try)
 		l.lost(err)
 		if good {
-			try = 0
-			continue // at once
+			if try = 0; time.Since(begin) > time.Second {
+				continue // at once
+			}
 		}
 		select {
 		case <-l.ctx.Done():

@@ -18,8 +18,9 @@ type Packet struct {
 	// Err, when receiving, is what is told in place of a message, such as a gap.
 	Err error
 
-	item     *item  // when receiving: what it was made from
-	original []byte // Payload as it was
+	publish  *publish // when publishing
+	item     *item    // when receiving: what it was made from
+	original []byte   // Payload as it was
 }
 
 // Handler publishes or delivers a packet.

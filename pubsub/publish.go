@@ -65,6 +65,7 @@ type publish struct {
 	spec   spec
 	done   chan struct{} // gets a token, or is closed, once n and err are set
 	reused bool          // it gets a token
+	passed bool          // by all middleware
 	n      int
 	err    error
 }
@@ -136,30 +137,27 @@ func (p *publish) encode(v any) {
 		p.settle(0, err)
 		return
 	}
-	if len(p.c.cfg.Publishing) > 0 {
-		p.wrapped(payload)
+	if p.c.publishing == nil {
+		if err := p.write(payload); err != nil {
+			p.settle(0, err)
+		}
 		return
 	}
-	if err := p.write(payload); err != nil {
+	err = p.c.publishing(p.ctx, &Packet{Channel: p.spec.name, Codec: p.spec.codec, Payload: payload, publish: p})
+	if !p.passed { // withheld, perhaps with an error: nobody got it
 		p.settle(0, err)
 	}
 }
 
-// wrapped takes the way through the middleware.
-func (p *publish) wrapped(payload []byte) {
-	written := false
-	way := wrap(p.c.cfg.Publishing, func(_ context.Context, packet *Packet) error {
-		if written {
-			return fmt.Errorf("pubsub: %s: a message is published once", p.spec.name)
-		}
-		err := p.write(packet.Payload)
-		written = err == nil
-		return err
-	})
-	err := way(p.ctx, &Packet{Channel: p.spec.name, Codec: p.spec.codec, Payload: payload})
-	if !written { // withheld, perhaps with an error: nobody got it
-		p.settle(0, err)
+// pass is the innermost handler of Config.Publishing.
+func pass(_ context.Context, packet *Packet) error {
+	p := packet.publish
+	if p == nil || p.passed {
+		return errors.New("pubsub: a middleware must pass on the packet that it got, once")
 	}
+	err := p.write(packet.Payload)
+	p.passed = err == nil
+	return err
 }
 
 // write hands a payload to the writer, which tells the end to written, unless
@@ -177,14 +175,14 @@ func (p *publish) write(payload []byte) error {
 	if err := p.Err(); err != nil {
 		return err
 	}
-	command := "publish"
-	if p.spec.kind == shard {
-		command = "spublish"
-	}
-	w := c.pool.Writer()
+	w, sharded := c.pool.Writer(), p.spec.kind == shard
 	if p.spec.history.zero() {
-		w.Do(p, p.written, command, c.channel(p.spec), payload)
+		w.Publish(p, c.channel(p.spec), payload, sharded, p.written)
 		return nil
+	}
+	command := "publish"
+	if sharded {
+		command = "spublish"
 	}
 	stream, meta := c.historyKeys(p.spec)
 	w.Eval(p, p.written, publishScript, []string{stream, meta}, c.channel(p.spec), command, payload,

@@ -226,7 +226,7 @@ func (q *queue) end(err error) {
 	q.closing, q.err = true, err
 	q.repay()
 	q.wake()
-	go q.c.forget(q) // the caller may hold the hub's lock
+	go q.c.hub.leave(q) // the caller may hold the hub's lock
 }
 
 // fail is end without the lock.
@@ -313,6 +313,7 @@ func (q *queue) take(hand []*packet) (n int) {
 		q.mu.Unlock()
 		q.ended()
 		q.cancel()
+		q.c.remove(q)
 		q.mu.Lock()
 		close(q.done)
 	}

@@ -275,3 +275,14 @@ func TestMiddleware(t *testing.T) {
 		require.Equal(t, "<AGAIN>", <-got)
 	})
 }
+
+// What ended as too slow may never be read: it holds up nothing.
+func TestCloseDoesNotWaitForSlowConsumers(t *testing.T) {
+	pool := storagetest.New(t)
+	s := newSlow(t, pool, pubsub.Config{}, Numbers, pubsub.SubscribeOptions{MaxMessages: 10})
+	s.publish(0, 1000)
+	eventually(t, func() bool { return errors.Is(s.sub.Err(), pubsub.ErrSlow) })
+	require.NoError(t, s.c.Close())
+	ends(t, s.sub)
+	require.ErrorIs(t, s.sub.Err(), pubsub.ErrSlow)
+}

@@ -13,7 +13,6 @@ import (
 func (l *link) read(c *conn) (good bool, err error) {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	defer cancel(nil)
-	// Under a lock of the connection that a write may hold for its timeout.
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	defer c.Close()
 	l.hub.tasks.Go(func() { l.watch(ctx, cancel, c) })
@@ -80,9 +79,7 @@ func (l *link) message(rep reply) {
 		p.shared = &shared{}
 	}
 	for _, member := range members {
-		if member.live {
-			member.q.push(p)
-		}
+		member.q.push(p)
 	}
 }
 
@@ -221,5 +218,5 @@ func (l *link) sendProbe(to *conn) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, c.cfg.Probe)
 	context.AfterFunc(ctx, cancel)
-	c.pool.Writer().Do(ctx, func(int64, error) {}, "publish", l.probe, "")
+	c.pool.Writer().Publish(ctx, l.probe, nil, false, func(int64, error) {})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/pubsub"
@@ -304,5 +305,57 @@ func TestCloseEndsEverything(t *testing.T) {
 		_, err = pubsub.NewClient(own, pubsub.Config{})
 		require.ErrorIs(t, err, storage.ErrClosed)
 		require.NoError(t, c.Close())
+	})
+}
+
+// A channel that is taken up again on its way out is as good as a new one: a
+// later gap is told.
+func TestAGapAfterLingering(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		p := startProxy(t, pool)
+		c := client(t, storagetest.Open(t, p.config()), pubsub.Config{Linger: -1})
+		keep := subscribe(t, c, Positions)
+		for range 50 {
+			first := subscribe(t, c, Numbers)
+			require.NoError(t, first.Close())
+			second := subscribe(t, c, Numbers)
+			p.cut()
+			require.ErrorIs(t, next(t, second).Err, pubsub.ErrGap)
+			require.ErrorIs(t, next(t, keep).Err, pubsub.ErrGap)
+			require.NoError(t, second.Close())
+		}
+	})
+}
+
+func TestEveryKindOfPool(t *testing.T) {
+	srv := storagetest.Start(t)
+	works := func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool, pubsub.Config{Probe: 20 * time.Millisecond})
+		sub, all := subscribe(t, c, Numbers), subscribe(t, c, pubsub.NewPattern[int]("n*"))
+		eventually(t, func() bool { return c.Stats().Probes > 1 })
+		publish(t, c, Numbers, 1)
+		require.Equal(t, 1, next(t, sub).Value)
+		require.Equal(t, "numbers", next(t, all).Channel)
+		cut(t, pool)
+		require.ErrorIs(t, next(t, sub).Err, pubsub.ErrGap)
+		publish(t, c, Numbers, 2)
+		require.Equal(t, 2, next(t, sub).Value)
+	}
+	for _, protocol := range []int{2, 3} {
+		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
+			cfg := srv.Config()
+			cfg.Redis.Protocol = protocol
+			works(t, storagetest.Open(t, cfg))
+		})
+	}
+	t.Run("the host's", func(t *testing.T) {
+		host := redis.NewClient(&redis.Options{Addr: srv.Addr()})
+		defer host.Close()
+		pool, err := storage.New(host, storage.Config{})
+		require.NoError(t, err)
+		defer pool.Close()
+		works(t, pool)
+		require.NoError(t, pool.Close())
+		require.NoError(t, host.Ping(t.Context()).Err())
 	})
 }

@@ -134,6 +134,31 @@ func TestWriterBatchesOtherCommands(t *testing.T) {
 	})
 }
 
+func TestWriterPublishes(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		const n = 3000
+		ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, n)
+		w.Publish(ctx, "a", nil, false, ended.done)
+		require.Equal(t, outcome{0, nil}, <-ended, "nobody")
+		sub := pool.Redis().Subscribe(ctx, "a", "b")
+		defer sub.Close()
+		for range 2 {
+			_, err := sub.Receive(ctx)
+			require.NoError(t, err)
+		}
+		for i := range n {
+			w.Publish(ctx, []string{"a", "b"}[i%2], []byte(strconv.Itoa(i)), false, ended.done)
+		}
+		for i := range n {
+			require.Equal(t, outcome{1, nil}, <-ended)
+			m, err := sub.ReceiveMessage(ctx)
+			require.NoError(t, err)
+			require.Equal(t, strconv.Itoa(i), m.Payload, "in order")
+		}
+		require.Less(t, pool.Stats().Batches, int64(n/2))
+	})
+}
+
 func TestWriterWritesHugeAndManyElements(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, ended := t.Context(), make(outcomes, 3000)
