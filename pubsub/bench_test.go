@@ -250,3 +250,13 @@ func BenchmarkFanOut(b *testing.B) {
 		time.Sleep(20 * time.Microsecond)
 	}
 }
+
+// BenchmarkHistory publishes on a topic that keeps its last thousand messages,
+// beside one that keeps none.
+func BenchmarkHistory(b *testing.B) {
+	c := client(b, storagetest.Open(b, shareServer(b)), pubsub.Config{})
+	uid := strconv.Itoa(os.Getpid())
+	kept := ours(b, c, pubsub.NewTopic[Reading]("bench:kept:"+uid).WithHistory(pubsub.History{}))
+	plain := ours(b, c, pubsub.NewTopic[Reading]("bench:plain:"+uid))
+	compare(b, 64, []*flow{kept, plain}, "x-plain")
+}

@@ -70,6 +70,23 @@
 // The client's own channels are prefix:pubsub:<database>:probe:…: under an ACL
 // it needs &prefix:* in all. Where it is denied its own, it sends PING instead.
 //
+// # How fast it is
+//
+// Publish, of 128 bytes as msgpack, to a Listen, beside go-redis's AutoPipeline
+// and a loop of ReceiveMessage, as ratios of messages per second in one run on two
+// cores (above 1: this is faster; medians of three runs):
+//
+//	publishers                           1     8    64   256
+//	go-redis, ready bytes, not decoded  0.95  1.39  0.96  0.80
+//	go-redis, msgpack at both ends      0.99  1.47  1.15  1.21
+//
+// Over 10,000 channels that a process listens to, a message takes 1.12 times what
+// it takes over one. One message to 1,000 listeners of a process is decoded once
+// and costs 0.14 µs for each of them. Keeping a history is a script for each
+// message, and goes at 0.21 of the rate without.
+//
+//	go test -run '^$' -bench . -benchtime 400000x ./pubsub
+//
 // # Coming from PySpigot or Lettuce
 //
 // Each row is a subtest of TestComingFromPySpigot.
