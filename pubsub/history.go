@@ -132,6 +132,7 @@ func unpack(p *packet) (item, place, error) {
 var (
 	errTrimmed = errors.New("the history does not reach back so far")
 	errEpoch   = errors.New("the history was lost")
+	errTooMuch = errors.New("what is missing is more than SubscribeOptions.MaxMessages or MaxBytes")
 )
 
 // tracker follows a topic's history for one subscription.
@@ -149,14 +150,38 @@ type tracker struct {
 // page is how many messages are read from a history at once.
 const page = 128
 
-// head returns the place of the last message that was published; zero: none was.
-func (t *tracker) head(ctx context.Context) (place, error) {
-	_, meta := t.c.historyKeys(t.spec)
-	values, err := t.c.pool.Redis().HMGet(ctx, meta, "epoch", "n", "ms").Result()
-	if err != nil {
-		return place{}, storage.Normalize(ctx, err)
+// insist asks Redis until it answers, or ctx ends.
+func insist(ctx context.Context, ask func() error) error {
+	for try := 0; ; try++ {
+		err := ask()
+		var reply redis.Error
+		switch {
+		case err == nil, errors.Is(err, errTrimmed), errors.Is(err, errEpoch), errors.Is(err, errTooMuch), errors.Is(err, redis.ErrClosed):
+			return err
+		case errors.As(err, &reply) && !redis.IsLoadingError(err) && !redis.IsClusterDownError(err):
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return waited{ctx.Err(), err}
+		case <-time.After(backoff(try)):
+		}
 	}
-	return readHead(values)
+}
+
+// head returns the place of the last message that was published; zero: none was.
+func (t *tracker) head(ctx context.Context) (at place, err error) {
+	_, meta := t.c.historyKeys(t.spec)
+	err = insist(ctx, func() error {
+		values, err := t.c.pool.Redis().HMGet(ctx, meta, "epoch", "n", "ms").Result()
+		if err == nil {
+			at, err = readHead(values)
+		}
+		return storage.Normalize(ctx, err)
+	})
+	return at, err
 }
 
 func readHead(values []any) (place, error) {
@@ -221,7 +246,7 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 			size += len(body)
 		}
 		if len(items) > t.opts.MaxMessages || size > t.opts.MaxBytes {
-			return nil, from, fmt.Errorf("what is missing does not fit into SubscribeOptions.MaxMessages and MaxBytes")
+			return nil, from, errTooMuch
 		}
 		if len(entries.Val()) < page {
 			if at.n < last.n {
@@ -235,21 +260,21 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 // begin prepares the delivery of what comes before the first live message. It is
 // called once Redis has confirmed the subscription.
 func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err error) {
-	items, at, err := t.since(ctx, from, t.opts.Replay)
+	err = insist(ctx, func() error {
+		var err error
+		t.prelude, t.at, err = t.since(ctx, from, t.opts.Replay)
+		return err
+	})
 	switch {
 	case err == nil:
-		t.prelude, t.at, t.known = items, at, true
-		t.c.stats.recovered.Add(int64(len(items)))
+		t.known = true
+		t.c.stats.recovered.Add(int64(len(t.prelude)))
 		return true, nil
-	case ctx.Err() != nil:
-		return false, err
+	case errors.Is(err, errTrimmed), errors.Is(err, errEpoch), errors.Is(err, errTooMuch):
+		t.prelude = []item{{gap: &GapError{Cause: err}}}
+		return false, nil
 	}
-	var reply redis.Error
-	if errors.As(err, &reply) {
-		return false, err
-	}
-	t.prelude = []item{{gap: &GapError{Cause: err}}}
-	return false, nil
+	return false, err
 }
 
 // follow turns what came into what is to be delivered.
@@ -295,18 +320,20 @@ func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
 	hand(it)
 }
 
-// How often a history is asked to fill a gap, and how long that may take.
-const (
-	fillTries = 5
-	fillTime  = 10 * time.Second
-)
+// fillTime is how long a history may be asked to fill a gap.
+const fillTime = 10 * time.Second
 
 // fill delivers what was missed in a gap, or word of it.
 func (t *tracker) fill(ctx context.Context, gap *GapError, hand func(item)) {
-	ctx, cancel := context.WithTimeout(ctx, fillTime)
-	defer cancel()
-	for try := 0; t.known && gap.Dropped == 0 && ctx.Err() == nil; try++ {
-		items, at, err := t.since(ctx, t.at, false)
+	if t.known && gap.Dropped == 0 {
+		asking, cancel := context.WithTimeout(ctx, fillTime)
+		defer cancel()
+		var items []item
+		var at place
+		err := insist(asking, func() (err error) {
+			items, at, err = t.since(asking, t.at, false)
+			return err
+		})
 		if err == nil {
 			t.at = at
 			t.c.stats.recovered.Add(int64(len(items)))
@@ -316,13 +343,6 @@ func (t *tracker) fill(ctx context.Context, gap *GapError, hand func(item)) {
 			return
 		}
 		gap = &GapError{Cause: fmt.Errorf("%w; %w", gap.Cause, err)}
-		if errors.Is(err, errTrimmed) || errors.Is(err, errEpoch) || try == fillTries {
-			break
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff(try)):
-		}
 	}
 	t.known = false
 	hand(item{gap: gap})

@@ -271,10 +271,24 @@ func TestRedisMayComeLater(t *testing.T) {
 		}
 		subscribed <- sub
 	}()
+	history := pubsub.NewTopic[int]("kept").WithHistory(pubsub.History{})
+	kept := make(chan *pubsub.Subscription[int], 1)
+	go func() {
+		sub, err := pubsub.Subscribe(context.Background(), c, history)
+		if err != nil {
+			t.Error(err)
+		}
+		kept <- sub
+	}()
+	eventually(t, func() bool { return c.Stats().Subscriptions > 0 })
 	srv.Restart()
 	sub := <-subscribed
 	publish(t, c, Numbers, 3)
 	require.Equal(t, 3, next(t, sub).Value, "without a gap: there was nothing before")
+	require.NoError(t, sub.Close())
+	sub = <-kept
+	publish(t, c, history, 4)
+	require.Equal(t, 4, next(t, sub).Value)
 }
 
 func TestCloseEndsEverything(t *testing.T) {
