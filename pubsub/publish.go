@@ -39,23 +39,21 @@ func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers
 // PublishAsync is [Publish] without waiting for Redis. Ctx, or Config.Timeout,
 // bounds how long it may take.
 func PublishAsync[T any](ctx context.Context, c *Client, to Topic[T], v T) *Future {
-	p := newPublish(ctx, c, to.s)
-	p.done = make(chan struct{})
-	p.encode(v)
-	return (*Future)(p)
+	f := &Future{newPublish(ctx, c, to.s)}
+	f.p.done = make(chan struct{})
+	f.p.encode(v)
+	return f
 }
 
 // Future is the end of a [PublishAsync].
-type Future publish
+type Future struct{ p publish }
 
 // Done is closed when the end is known.
-func (f *Future) Done() <-chan struct{} { return f.done }
+func (f *Future) Done() <-chan struct{} { return f.p.done }
 
 // Wait waits for the end and returns it, as [Publish] does. If ctx ends first it
 // returns that.
-func (f *Future) Wait(ctx context.Context) (receivers int, err error) {
-	return (*publish)(f).wait(ctx)
-}
+func (f *Future) Wait(ctx context.Context) (receivers int, err error) { return f.p.wait(ctx) }
 
 // publish is a message on its way to Redis.
 type publish struct {
@@ -73,8 +71,8 @@ type publish struct {
 // tokens holds channels of Publish, which are empty.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-func newPublish(ctx context.Context, c *Client, s spec) *publish {
-	p := &publish{c: c, ctx: ctx, spec: s}
+func newPublish(ctx context.Context, c *Client, s spec) publish {
+	p := publish{c: c, ctx: ctx, spec: s}
 	if _, ok := ctx.Deadline(); !ok && c.cfg.Timeout > 0 {
 		p.late = c.lateness.of(c.cfg.Timeout)
 	}
