@@ -315,8 +315,12 @@ func (b *batcher) settleRun(sent []write, cmd OnceCmd) (again bool) {
 		b.w.stats.written.Add(int64(len(sent)))
 	}
 	n, _ := cmd.Val().(int64)
-	for _, wr := range sent {
-		b.w.finish(wr, n, err)
+	for i, wr := range sent {
+		length := n
+		if wr.op == opPush && err == nil {
+			length -= int64(len(sent) - 1 - i) // that were pushed behind it
+		}
+		b.w.finish(wr, length, err)
 	}
 	return false
 }

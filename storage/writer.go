@@ -66,7 +66,8 @@ func newWriter(p *Pool) *Writer {
 // it.
 type Wanted interface{ Err() error }
 
-// Push appends elem to a list (RPUSH); done gets the length of the list.
+// Push appends elem to a list (RPUSH); done gets the length of the list with it,
+// without what was written behind it: 1 if the list was made for it.
 func (w *Writer) Push(wanted Wanted, list string, elem []byte, done func(length int64, err error)) {
 	w.add(list, write{wanted: wanted, op: opPush, elem: elem, bytes: len(elem), done: done})
 }
@@ -132,7 +133,8 @@ func (w *Writer) do(key string, wr write) {
 }
 
 func (w *Writer) add(key string, wr write) {
-	if w.queued.Add(1) > w.maxQueued || w.bytes.Add(wr.size()) > w.maxBytes {
+	queued, bytes := w.queued.Add(1), w.bytes.Add(wr.size())
+	if queued > w.maxQueued || bytes > w.maxBytes {
 		w.release(wr)
 		w.stats.refused.Add(1)
 		wr.done(0, ErrQueueFull)

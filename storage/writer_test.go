@@ -285,3 +285,39 @@ func TestWriterForgetsKeys(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return storage.Lanes(pool) == 0 }, 5*time.Second, time.Millisecond)
 }
+
+// Elements that go to Redis in one command get the lengths that they met: who
+// made the list sees 1 and can give it a time to live.
+func TestWriterTellsEachElementItsOwnLength(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		const n = 2000
+		lengths := make(outcomes, n)
+		for range n {
+			pool.Writer().Push(t.Context(), "l", []byte("a"), lengths.done)
+		}
+		for i := range n {
+			require.Equal(t, outcome{int64(i + 1), nil}, <-lengths)
+		}
+		require.Less(t, pool.Stats().Batches, int64(n))
+	})
+}
+
+// What is refused because too many writes wait takes nothing off the bytes that
+// wait.
+func TestWriterCountsBytesOfWhatItRefusedOnce(t *testing.T) {
+	srv := storagetest.Start(t)
+	srv.Kill()
+	cfg := srv.Config()
+	cfg.MaxQueued = 10
+	pool := storagetest.Open(t, cfg)
+	ended := make(outcomes, 30)
+	for range cap(ended) {
+		pool.Writer().Push(t.Context(), "l", make([]byte, 100), ended.done)
+	}
+	for range 20 {
+		require.ErrorIs(t, (<-ended).err, storage.ErrQueueFull)
+	}
+	stats := pool.Stats()
+	require.EqualValues(t, 10, stats.Queued)
+	require.GreaterOrEqual(t, stats.QueuedBytes, int64(10*100))
+}
