@@ -6,7 +6,9 @@ import (
 	"sync"
 )
 
-// What a worker lets a caller's window be at most: it is memory of Redis.
+// What a window may be at most: it is memory of Redis. A worker holds itself to
+// it whatever the request says; a client that asked for more would give its
+// credits too late.
 const (
 	maxWindowItems = 10_000
 	maxWindowBytes = 64 << 20

@@ -217,7 +217,9 @@ func (c *Client) held(rep *reply) {
 	case rep.seq > w.received:
 		c.settle(w, nil, ErrStreamBroken)
 	default:
-		if first {
+		// Where something lies already, the caller is about to know as much: there
+		// is never more than one of these beside the items.
+		if first && len(w.result) == 0 {
 			w.result <- result{call: w, rep: rep}
 		}
 		c.credit(w)

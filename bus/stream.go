@@ -44,7 +44,8 @@ type StreamOptions struct {
 
 	// Window is how many items may be under way, sent and not yet consumed, and
 	// WindowBytes how many bytes of them; one item may be larger than that. The
-	// handler waits in between. 0: 64 items and 1 MiB.
+	// handler waits in between. 0: 64 items and 1 MiB. At most 10,000 items and
+	// 64 MiB: what is under way is memory of Redis.
 	Window, WindowBytes int
 }
 
@@ -54,6 +55,12 @@ func (o StreamOptions) window() (window, error) {
 	}
 	if o.WindowBytes < 0 {
 		return window{}, fmt.Errorf("StreamOptions.WindowBytes: %d is negative", o.WindowBytes)
+	}
+	if o.Window > maxWindowItems {
+		return window{}, fmt.Errorf("StreamOptions.Window: %d is more than %d", o.Window, maxWindowItems)
+	}
+	if o.WindowBytes > maxWindowBytes {
+		return window{}, fmt.Errorf("StreamOptions.WindowBytes: %d is more than %d", o.WindowBytes, maxWindowBytes)
 	}
 	return window{uint64(cmp.Or(o.Window, 64)), uint64(cmp.Or(o.WindowBytes, 1<<20))}, nil
 }
@@ -131,8 +138,7 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 	begun := c.end(ctx, now)
 	expired, stop := timer(now, begun)
 	defer stop()
-	// Two more: that it has begun, and its end.
-	results := make(chan result, req.window.items+2)
+	results := make(chan result, req.window.items+streamNews)
 	w, err := c.launchAgain(ctx, to, req, now, begun, end, results)
 	if err != nil {
 		return err
@@ -167,6 +173,10 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 	}
 }
 
+// streamNews is how many results of a stream are no items of its window: that it
+// has begun, its end, and an item too many.
+const streamNews = 3
+
 // launchAgain sends the request of a stream, again where that is allowed.
 func (c *Client) launchAgain(ctx context.Context, to Address, req *request, now, begun, end time.Time, results chan result) (*call, error) {
 	ctx, cancel := until(ctx, begun)
@@ -191,7 +201,7 @@ func (c *Client) item(rep *reply) {
 	c.mu.Unlock()
 	switch {
 	case w == nil, !w.stream, rep.seq <= w.received: // read twice, after a break
-	case rep.seq != w.received+1, len(w.result) >= cap(w.result)-2:
+	case rep.seq != w.received+1, len(w.result) > cap(w.result)-streamNews:
 		c.settle(w, nil, ErrStreamBroken)
 	default:
 		w.received = rep.seq

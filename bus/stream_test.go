@@ -107,6 +107,10 @@ func TestStreamsEndWithTheirError(t *testing.T) {
 		require.ErrorContains(t, err, "bus: stream up_to at group nobody: ")
 		_, err = read(t, c, bus.Group("calc"), 1, bus.StreamOptions{Window: -1})
 		require.ErrorContains(t, err, "StreamOptions.Window: -1 is negative")
+		_, err = read(t, c, bus.Group("calc"), 1, bus.StreamOptions{Window: 10_001})
+		require.ErrorContains(t, err, "StreamOptions.Window: 10001 is more than 10000")
+		_, err = read(t, c, bus.Group("calc"), 1, bus.StreamOptions{WindowBytes: 64<<20 + 1})
+		require.ErrorContains(t, err, "StreamOptions.WindowBytes: 67108865 is more than 67108864")
 		_, err = read(t, c, bus.Group("calc"), 1, bus.StreamOptions{}, bus.StreamOptions{})
 		require.ErrorContains(t, err, "more than one bus.StreamOptions")
 		_, err = read(t, c, bus.Group("a b"), 1)
@@ -123,9 +127,9 @@ func TestStreamsEndWithTheirError(t *testing.T) {
 			require.ErrorIs(t, err, bus.CodeBadArguments)
 		}
 
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
 		for how, want := range map[string]error{"panic": bus.CodePanic, "huge": bus.CodeBadResult, "wrong": bus.CodeBadResult, "late": context.DeadlineExceeded} {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
 			items := 0
 			for item, err := range bus.Stream(ctx, c, bus.Group("calc"), bus.NewStream[string, any]("odd"), how) {
 				if err == nil {
