@@ -29,11 +29,10 @@
 //     those of the group.
 //   - Nobody there is [ErrNoWorkers], in one round trip, and nothing is left in
 //     Redis. (A client believes for a second that a worker is alive. If the last
-//     one goes in that second, the call ends with ErrNoWorkers a second later,
-//     or with [ErrWorkerLost] if it had been taken.)
+//     one goes in that second, the call ends with ErrNoWorkers a second later.)
 //   - A worker that dies with the call in its hands is [ErrWorkerLost], within
-//     two of its leases (of 5 s): 3 to 4 seconds after it took a short call, when
-//     its lease ends for one that it has held for longer. A worker that stops,
+//     two of its leases (of 5 s): 3 to 4 seconds after it took a short call, 1 to
+//     2 seconds after its lease ends for one that it has held for longer. A worker that stops,
 //     and ends its last calls, is not lost.
 //   - A queue longer than ClientConfig.MaxQueue is [ErrQueueFull]: further calls
 //     are refused unsent for 100 ms.
@@ -101,8 +100,8 @@
 // cancel; an announcement of a call that it does not know any more it answers
 // with one. Calls that are not announced are looked for at the head of their
 // queue, once a second: what was pushed before the request there has been taken,
-// and if that is so at three looks and nobody has announced it, it is lost. Fast
-// calls pay for none of this.
+// unless it is found further behind, and if that is so at three looks and nobody
+// has announced it, it is lost. Fast calls pay for none of this.
 //
 // Frames are msgpack arrays; elements behind those named here are skipped. All
 // begin with the version, 1, and a kind. To a worker:

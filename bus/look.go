@@ -14,6 +14,7 @@ import (
 // is at its head now has been taken by somebody.
 const (
 	missedLooks = 3                      // that find a call taken and not announced: it is lost
+	deadLooks   = 2                      // that find nothing of the worker that holds it
 	skewTime    = 100 * time.Millisecond // by which two clients' clocks may differ
 	silentTime  = 4 * announceTime       // after which a worker that lives does not hold a call any more
 )
@@ -69,12 +70,33 @@ func (c *Client) lookFor(ctx context.Context, client redis.UniversalClient, held
 		return nil
 	})
 	for worker, n := range alive {
-		if n.Err() != nil || n.Val() > 0 {
+		if n.Err() != nil {
 			continue
 		}
 		for _, w := range held[worker] {
-			c.lose(w)
+			c.miss(w, worker, n.Val() == 0, deadLooks)
 		}
+	}
+}
+
+// miss notes whether a look found a call missing where it should be, with the
+// worker that was last heard of it ("": in its queue), and ends it when so many
+// did in a row. One alone proves nothing: a worker that stops may have given it
+// back or answered it, and the word of that is still on its way.
+func (c *Client) miss(w *call, worker string, missing bool, looks int) {
+	c.mu.Lock()
+	switch {
+	case w.worker != worker: // somebody has spoken since
+		missing = false
+	case missing:
+		w.missed++
+	default:
+		w.missed = 0
+	}
+	lost := missing && w.missed >= looks
+	c.mu.Unlock()
+	if lost {
+		c.lose(w)
 	}
 }
 
@@ -89,10 +111,10 @@ func (c *Client) lookAt(ctx context.Context, client redis.UniversalClient, r *ro
 			// Still in the queue: nobody took it, and now nobody will.
 			switch removed, err := client.LRem(ctx, r.queue, 1, w.frame).Result(); {
 			case err != nil:
-			case removed == 0:
-				c.lose(w)
-			default:
+			case removed > 0:
 				c.settle(w, nil, ErrNoWorkers)
+			default: // who took it may have left, and not yet ended it
+				c.miss(w, "", w.written.Load(), missedLooks)
 			}
 		}
 		return
@@ -112,16 +134,14 @@ func (c *Client) lookAt(ctx context.Context, client redis.UniversalClient, r *ro
 		if w.before == 0 && w.written.Load() {
 			w.before = now
 		}
-		taken := w.before > 0 && (empty || oldest.sent > w.before+skewTime.Milliseconds())
-		if !taken {
-			w.missed = 0
-		} else if w.worker == "" {
-			w.missed++
-		}
-		lost := w.missed >= missedLooks
+		before, first := w.before, w.missed == 0
 		c.mu.Unlock()
-		if lost {
-			c.lose(w)
+		taken := before > 0 && (empty || oldest.sent > before+skewTime.Milliseconds())
+		if taken && first && !empty {
+			// What two stopping workers gave back may lie in another order.
+			err := client.LPos(ctx, r.queue, string(w.frame), redis.LPosArgs{}).Err()
+			taken = errors.Is(err, redis.Nil)
 		}
+		c.miss(w, "", taken, missedLooks)
 	}
 }

@@ -321,6 +321,87 @@ func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
 	require.NoError(t, second.end())
 }
 
+// One look that finds nothing of a call is not believed: the last worker may have
+// left with the call in its hands, and give it back; or be found again.
+func TestOneLookLosesNoCall(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	g := newGate()
+	w := start(t, pool, bus.WorkerConfig{Concurrency: 1, Lease: 600 * time.Millisecond}, func(w *bus.Worker) {
+		bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+	})
+	c := client(t, pool, bus.ClientConfig{})
+	ends := make(chan error, 2)
+	call := func() {
+		_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
+		ends <- err
+	}
+	go call()
+	<-g.entered
+	go call()
+	const queue = "bus:{local:calc}:queue"
+	ctx := t.Context()
+	time.Sleep(1500 * time.Millisecond) // the first is announced, and the second looked for
+	for begun := time.Now(); time.Since(begun) < 900*time.Millisecond; time.Sleep(time.Millisecond) {
+		require.NoError(t, pool.Redis().Del(ctx, "bus:{local:calc}:info:"+w.ID()).Err())
+	}
+	frame, err := pool.Redis().LPop(ctx, queue).Result()
+	require.NoError(t, err)
+	w.stop()
+	time.Sleep(1500 * time.Millisecond)
+	require.NoError(t, pool.Redis().LPush(ctx, queue, frame).Err())
+	select {
+	case err := <-ends:
+		t.Fatal(err)
+	default:
+	}
+	start(t, pool, bus.WorkerConfig{}, func(w *bus.Worker) {
+		bus.Handle(w, Hang, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
+	})
+	close(g.open)
+	for range cap(ends) {
+		require.NoError(t, <-ends)
+	}
+}
+
+// Two workers that stop give back what they took in another order than that in
+// which it came: what waits behind a younger call has not been taken.
+func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		g := newGate()
+		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+		})
+		c := client(t, pool, bus.ClientConfig{})
+		ends := make(chan error, 3)
+		for i := range cap(ends) {
+			if i == 2 {
+				time.Sleep(2200 * time.Millisecond) // the second has been looked for
+			}
+			go func() {
+				_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
+				ends <- err
+			}()
+			if i == 0 {
+				<-g.entered
+			}
+		}
+		const queue = "bus:{local:calc}:queue"
+		ctx := t.Context()
+		require.Eventually(t, func() bool { return pool.Redis().LLen(ctx, queue).Val() == 2 }, patience, time.Millisecond)
+		require.NoError(t, pool.Redis().LMove(ctx, queue, queue, "right", "left").Err())
+		select {
+		case err := <-ends:
+			t.Fatal(err)
+		case <-time.After(4 * time.Second): // four looks
+		}
+		close(g.open)
+		for range cap(ends) {
+			require.NoError(t, <-ends)
+		}
+	})
+}
+
 // A caller that goes away cancels its handler.
 func TestTheEndOfACallerReachesTheHandler(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
