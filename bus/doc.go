@@ -32,8 +32,8 @@
 //     one goes in that second, the call ends with ErrNoWorkers a second later.)
 //   - A worker that dies with the call in its hands is [ErrWorkerLost], within
 //     two of its leases (of 5 s): 3 to 4 seconds after it took a short call, 1 to
-//     2 seconds after its lease ends for one that it has held for longer. A worker that stops,
-//     and ends its last calls, is not lost.
+//     2 seconds after its lease ends for one that it has held for longer. A worker
+//     that stops, and ends its last calls, is not lost.
 //   - A queue longer than ClientConfig.MaxQueue is [ErrQueueFull]: further calls
 //     are refused unsent for 100 ms.
 //   - What the other side says is an [*Error] with a [Code]; all other errors

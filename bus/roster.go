@@ -24,6 +24,7 @@ type task struct {
 	order   int64  // in which it came
 	direct  bool   // by the worker's own queue
 	slot    bool   // it has taken one
+	control bool   // by the control list
 	entered bool   // its method counts it
 	method  *method
 	ctx     callContext
@@ -273,6 +274,7 @@ func (w *Worker) returned(tasks []*task) {
 	var told sync.WaitGroup
 	for _, t := range tasks {
 		w.roster.remove(t)
+		t.ctx.end() // an announcement that is late is not sent any more
 		inbox := w.inboxOf(t.client)
 		if t.id == 0 || inbox == "" {
 			continue

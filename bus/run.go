@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -79,6 +80,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		cancel()
 	}
 	controlling(func() { w.wake(plain, w.keys.control(w.info.ID)) })
+	select {
+	case <-over(&w.asked):
+	case <-time.After(farewellTime):
+	}
 	leaving()
 	_ = w.bid(lease.end)
 	return err
@@ -238,11 +243,7 @@ func (w *Worker) halt() []*task {
 
 // drain waits for the handlers and their replies.
 func (w *Worker) drain(patience time.Duration) error {
-	done := make(chan struct{})
-	go func() {
-		w.held.Wait()
-		close(done)
-	}()
+	done := over(&w.held)
 	within := func(d time.Duration) bool {
 		select {
 		case <-done:
@@ -263,6 +264,16 @@ func (w *Worker) drain(patience time.Duration) error {
 		return nil
 	}
 	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not", w.ID(), w.slots.taken())
+}
+
+// over returns a channel that is closed when all of a group are done.
+func over(group *sync.WaitGroup) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	return done
 }
 
 // bid says something to Redis in the little time that a stopping worker has.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -51,7 +52,7 @@ func (w *Worker) control(frame string) {
 		w.heed(n)
 		return
 	}
-	t := &task{frame: frame, direct: true}
+	t := &task{frame: frame, direct: true, control: true}
 	if !w.accept(t, time.Now()) {
 		return
 	}
@@ -69,7 +70,10 @@ func (w *Worker) control(frame string) {
 func (w *Worker) accept(t *task, now time.Time) bool {
 	err := t.unpack(t.frame)
 	t.ctx.parent, t.ctx.header = w.work, t.header
-	w.held.Add(1)
+	if t.deadline != 0 {
+		t.ctx.deadline = w.clock.Local(time.UnixMilli(t.deadline))
+	}
+	w.group(t).Add(1)
 	if err != nil {
 		w.malformed(err)
 		ours := t.request
@@ -138,7 +142,15 @@ var errExpired = errors.New("expired")
 func (w *Worker) drop(t *task) {
 	w.part(t)
 	w.release(t)
-	w.held.Done()
+	w.group(t).Done()
+}
+
+// group is what waits for a request.
+func (w *Worker) group(t *task) *sync.WaitGroup {
+	if t.control {
+		return &w.asked
+	}
+	return &w.held
 }
 
 // part takes a request out of what the worker holds.
@@ -158,13 +170,10 @@ func (w *Worker) release(t *task) {
 func (w *Worker) call(t *task) (body Body, err error) {
 	ctx, m := &t.ctx, t.method
 	begun := time.Now()
-	if t.deadline != 0 {
-		ctx.deadline = w.clock.Local(time.UnixMilli(t.deadline))
-		if !begun.Before(ctx.deadline) {
-			w.stats.expired.Add(1)
-			m.stats.expired.Add(1)
-			return Body{}, errExpired
-		}
+	if t.deadline != 0 && !begun.Before(ctx.deadline) {
+		w.stats.expired.Add(1)
+		m.stats.expired.Add(1)
+		return Body{}, errExpired
 	}
 	defer ctx.end()
 	if ctx.abandoned() {
@@ -273,7 +282,7 @@ func (w *Worker) send(t *task, rep *reply) {
 		if !early {
 			w.release(t)
 		}
-		w.held.Done()
+		w.group(t).Done()
 		if err != nil {
 			w.stats.lost.Add(1)
 			if !errors.Is(err, redis.Nil) { // Nil: the client has gone

@@ -107,6 +107,35 @@ func TestStopStopsAWorkerThatAllowsIt(t *testing.T) {
 	})
 }
 
+// What the control list brought while the worker stopped is answered before Run
+// returns.
+func TestAStoppingWorkerAnswersItsLastQuestion(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		asked, answered := make(chan struct{}), make(chan error, 1)
+		var c *bus.Client
+		var w *running
+		w = start(t, pool, bus.WorkerConfig{
+			Extra: func() map[string]any {
+				close(asked)
+				time.Sleep(200 * time.Millisecond)
+				return nil
+			},
+			OnStop: func(context.Context) {
+				go func() {
+					_, err := bus.Call(t.Context(), c, bus.Direct(w.ID()), bus.Info, struct{}{})
+					answered <- err
+				}()
+				<-asked
+			},
+		})
+		c = client(t, pool, bus.ClientConfig{})
+		_, err := bus.Call(t.Context(), c, bus.Direct(w.ID()), bus.Ping, struct{}{}) // so that it is known to be alive
+		require.NoError(t, err)
+		require.NoError(t, w.end())
+		require.NoError(t, <-answered)
+	})
+}
+
 func TestNamesOfBuiltinMethodsAreTaken(t *testing.T) {
 	require.PanicsWithError(t, `bus: method: name "bus.ping": "bus." is for the methods that every worker has`, func() { bus.NewMethod[int, int]("bus.ping") })
 	require.Panics(t, func() { bus.NewStream[int, int]("bus.x") })

@@ -168,6 +168,7 @@ type Worker struct {
 	life   context.Context // of Run, drain included
 	leave  context.CancelFunc
 	held   sync.WaitGroup // calls, until their replies are written
+	asked  sync.WaitGroup // the same of the control list, which is read while held is waited for
 	unsent atomic.Int64   // replies on their way
 
 	mu      sync.Mutex
