@@ -45,7 +45,8 @@ type WorkerInfo struct {
 //	bus:{site:type}:alive        zset    worker id → end of its lease, Redis ms
 //	bus:{site:type}:info:<id>    string  WorkerInfo as JSON, as long as it is alive
 //	bus:{site:type}:leaving:<id> string  empty, while it ends its last calls
-//	bus:{site:type}:log:<id>     list    its log records
+//
+// Its log is in bus:<site>:log:<id>, a [storage.Log].
 type keys struct{ base string }
 
 func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
@@ -128,27 +129,28 @@ func (l *lease) enter(ctx context.Context) error {
 	}
 }
 
-// keep renews the lease three times a term, and when asked, until stop is
-// closed.
+// keep renews the lease three times a term, or in the time to live of the queues
+// if that is shorter, and when asked, until stop is closed.
 func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(context.Context) error) {
-	for try, pause := 0, l.term/3; ; {
+	beat := min(l.term, queueTTL) / 3
+	for try, pause := 0, beat; ; {
 		select {
 		case <-stop:
 			return
 		case <-now:
 		case <-time.After(pause):
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), l.term/3)
+		ctx, cancel := context.WithTimeout(context.Background(), beat)
 		err := renew(ctx)
 		cancel()
 		if err != nil {
 			l.link.lost(err)
-			pause = min(backoff(try), l.term/3)
+			pause = min(backoff(try), beat)
 			try++
 			continue
 		}
 		l.link.found()
-		try, pause = 0, l.term/3
+		try, pause = 0, beat
 	}
 }
 
@@ -178,6 +180,7 @@ func (l *lease) renew(ctx context.Context) error {
 		return storage.Normalize(ctx, err)
 	}
 	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		tx.ZRemRangeByScore(ctx, l.types, "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
 		tx.ZAdd(ctx, l.types, redis.Z{Score: end.Score, Member: l.info.Type})
 		tx.PExpire(ctx, l.types, max(queueTTL, 2*l.term))
 		return nil

@@ -44,7 +44,8 @@ type WorkerConfig struct {
 	Prefetch int
 
 	// Lease is how long the worker counts as alive after its last sign of life,
-	// of which it gives three in that time. 0: 5 s. At least 300 ms.
+	// of which it gives three in that time, and three a minute at least. 0: 5 s.
+	// At least 300 ms.
 	Lease time.Duration
 
 	// Drain is how long a stopping worker waits for its handlers before it

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -352,6 +353,53 @@ func TestEveryKeyHasATimeToLive(t *testing.T) {
 			require.LessOrEqual(t, pool.Redis().PTTL(ctx, key).Val(), time.Minute, key)
 		}
 		close(g.open)
+	})
+}
+
+// The queue has its time to live from its client, also if its first calls came at
+// once.
+func TestAQueueThatBeginsWithABatchHasATimeToLive(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	ctx := t.Context()
+	g := newGate()
+	start(t, pool, bus.WorkerConfig{Concurrency: 1, Lease: time.Hour}, func(w *bus.Worker) { // which it renews in 20 s
+		bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+	})
+	c := client(t, storagetest.Open(t, srv.Config()), bus.ClientConfig{})
+	require.NoError(t, bus.Send(ctx, c, bus.Group("calc"), Hang, struct{}{}))
+	<-g.entered
+	time.Sleep(200 * time.Millisecond) // it has been given a time to live
+	srv.Pause()
+	batched := storagetest.Open(t, srv.Config())
+	many := client(t, batched, bus.ClientConfig{})
+	batched.Writer().Do(ctx, func(int64, error) {}, "del", "x") // the others wait behind it
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if err := bus.Send(ctx, many, bus.Group("calc"), Hang, struct{}{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	srv.Resume()
+	wg.Wait()
+	const queue = "bus:{local:calc}:queue"
+	require.EqualValues(t, 200, pool.Redis().LLen(ctx, queue).Val())
+	require.Eventually(t, func() bool { return pool.Redis().PTTL(ctx, queue).Val() > 0 }, 2*time.Second, time.Millisecond)
+	close(g.open)
+}
+
+// Types whose workers were all killed do not stay in the registry for good.
+func TestTypesWithoutWorkersAreForgotten(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		ctx := t.Context()
+		const types = "bus:{local}:types"
+		for i := range 10 {
+			require.NoError(t, pool.Redis().ZAdd(ctx, types, redis.Z{Score: 1, Member: fmt.Sprint("dead", i)}).Err())
+		}
+		start(t, pool, bus.WorkerConfig{})
+		require.Equal(t, []string{"calc"}, pool.Redis().ZRange(ctx, types, 0, -1).Val())
 	})
 }
 
