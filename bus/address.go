@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -55,7 +56,8 @@ func (a Address) check() error {
 // Audience names who are to answer a [Gather]: all living workers that match.
 type Audience struct {
 	typ     string // "": every type
-	pattern string // of ids; "": every one
+	glob    bool   // pattern says which
+	pattern string // of ids
 	local   bool
 	labels  map[string]string
 }
@@ -69,7 +71,7 @@ func Broadcast(typ string) Audience { return Audience{typ: typ} }
 //
 //	bus.Multicast("calc:10.130.*")
 func Multicast(glob string) Audience {
-	a := Audience{pattern: glob}
+	a := Audience{glob: true, pattern: glob}
 	if typ, _, found := strings.Cut(glob, ":"); found && !strings.ContainsAny(typ, "*?") {
 		a.typ = typ
 	}
@@ -110,6 +112,9 @@ func (a Audience) String() string {
 }
 
 func (a Audience) check() error {
+	if a.glob && a.pattern == "" {
+		return errors.New("bus: Multicast: empty glob")
+	}
 	if a.typ == "" {
 		return nil
 	}
@@ -120,7 +125,7 @@ func (a Audience) check() error {
 // type.
 func (a Audience) filter() func(WorkerInfo) bool {
 	var glob *regexp.Regexp
-	if a.pattern != "" {
+	if a.glob {
 		text := regexp.QuoteMeta(a.pattern)
 		text = strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(text)
 		glob = regexp.MustCompile(`\A(?s:` + text + `)\z`)

@@ -99,8 +99,17 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 		waiting[i] = true
 	}
 	for len(waiting) > 0 {
+		var res result
 		select {
-		case res := <-results:
+		case res = <-results: // also when ctx has ended since
+		default:
+			select {
+			case res = <-results:
+			case <-ctx.Done():
+			}
+		}
+		switch {
+		case res.call != nil:
 			i, rep := res.call.index, Reply[Body]{From: members[res.call.index]}
 			delete(waiting, i)
 			err := res.err
@@ -115,7 +124,7 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 			if !take(rep, err) {
 				return nil
 			}
-		case <-ctx.Done():
+		default:
 			for i, m := range members {
 				if waiting[i] && !take(Reply[Body]{From: m}, failed("gather", req, Direct(m.ID), ctx.Err())) {
 					break

@@ -60,6 +60,7 @@ func TestGatherReachesItsAudience(t *testing.T) {
 		for _, err := range bus.Gather(t.Context(), c, bus.Broadcast("a b"), Name, "") {
 			require.ErrorContains(t, err, `bus: gather name at all a b: bus: type: name "a b"`)
 		}
+		require.ErrorContains(t, bus.Send(t.Context(), c, bus.Multicast(""), Name, ""), "bus: Multicast: empty glob")
 	})
 }
 
@@ -110,6 +111,25 @@ func TestGatherSaysWhoDidNotAnswer(t *testing.T) {
 		n, err := gatherAll(bus.GatherRaw(t.Context(), c, bus.Broadcast("calc"), "name", bus.Body{Codec: storage.JSON, Data: []byte(`""`)}))
 		require.NoError(t, err)
 		require.Equal(t, 3, n)
+	})
+}
+
+// A reply that came in time counts, however late the caller comes for it.
+func TestASlowCallerGathersWhatCameInTime(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		for range 8 {
+			start(t, pool, bus.WorkerConfig{})
+		}
+		c := client(t, pool, bus.ClientConfig{})
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		n := 0
+		for _, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Name, "") {
+			require.NoError(t, err)
+			n++
+			<-ctx.Done()
+		}
+		require.Equal(t, 8, n)
 	})
 }
 
