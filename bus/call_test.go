@@ -472,6 +472,13 @@ func TestSitesDoNotSeeEachOther(t *testing.T) {
 	})
 }
 
+func TestANilPoolIsRefused(t *testing.T) {
+	_, err := bus.NewClient(nil, bus.ClientConfig{})
+	require.ErrorContains(t, err, "nil pool")
+	_, err = bus.NewWorker(nil, bus.WorkerConfig{Type: "calc"})
+	require.ErrorContains(t, err, "nil pool")
+}
+
 func TestBadNamesAreRefusedAtTheDoor(t *testing.T) {
 	pool := storagetest.New(t)
 	c := client(t, pool, bus.ClientConfig{})

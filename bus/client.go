@@ -3,6 +3,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -110,6 +111,9 @@ type Client struct {
 // NewClient returns a client. It does not touch Redis.
 func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	cfg, err := cfg.complete()
+	if err == nil && pool == nil {
+		err = errors.New("bus: NewClient: nil pool")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -25,12 +25,13 @@ type LogRecord struct {
 // and, while the worker runs, keeps the last [WorkerConfig].KeepLog of level or
 // above in Redis, for [Client.Log] to read, also when the worker is dead. It
 // never waits for Redis: what can't be written is kept in memory, as many
-// records as in Redis, and written later.
+// records as in Redis, and written later. A record of more than
+// [WorkerConfig].MaxMessage bytes is not kept.
 func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.log == nil {
-		w.log = &logKeeper{limit: w.cfg.KeepLog, more: make(chan struct{}, 1)}
+		w.log = &logKeeper{limit: w.cfg.KeepLog, size: w.cfg.MaxMessage, more: make(chan struct{}, 1)}
 	}
 	keep := slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: level})
 	if next == nil {
@@ -88,7 +89,8 @@ func readRecord(line []byte) (LogRecord, error) {
 
 // logKeeper holds records until they are written.
 type logKeeper struct {
-	limit int
+	limit int           // records
+	size  int           // of one, in bytes
 	more  chan struct{} // there are records; holds one
 
 	mu      sync.Mutex
@@ -97,11 +99,15 @@ type logKeeper struct {
 
 // Write takes one record. When there are too many, the oldest goes.
 func (k *logKeeper) Write(line []byte) (int, error) {
+	record := bytes.TrimSuffix(line, []byte("\n"))
+	if len(record) > k.size { // it would be refused, and all others with it
+		return 0, fmt.Errorf("bus: log record of %d bytes is not kept, WorkerConfig.MaxMessage is %d", len(record), k.size)
+	}
 	k.mu.Lock()
 	if len(k.records) >= k.limit {
 		k.records = k.records[1:]
 	}
-	k.records = append(k.records, bytes.TrimSuffix(bytes.Clone(line), []byte("\n")))
+	k.records = append(k.records, bytes.Clone(record))
 	k.mu.Unlock()
 	signal(k.more)
 	return len(line), nil

@@ -51,3 +51,23 @@ func TestWorkersKeepTheirLog(t *testing.T) {
 		require.Positive(t, ttl)
 	})
 }
+
+// A record that is too large to be kept costs no other its place.
+func TestALogRecordThatIsTooLargeIsNotKept(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		var out bytes.Buffer
+		var log *slog.Logger
+		w := start(t, pool, bus.WorkerConfig{MaxMessage: 200}, func(w *bus.Worker) {
+			log = slog.New(w.LogHandler(slog.NewTextHandler(&out, nil), slog.LevelInfo))
+		})
+		log.Info("small")
+		log.Info(strings.Repeat("x", 200))
+		log.Info("small too")
+		require.NoError(t, w.end())
+		require.Equal(t, 3, strings.Count(out.String(), "\n"))
+		kept, err := client(t, pool, bus.ClientConfig{}).Log(t.Context(), w.ID(), 10)
+		require.NoError(t, err)
+		require.Len(t, kept, 2)
+		require.Equal(t, "small too", kept[1].Message)
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -317,7 +318,7 @@ func (w *Worker) inboxOf(client string) string {
 		if len(w.inboxes) >= maxInboxes {
 			clear(w.inboxes)
 		}
-		w.inboxes[client] = key
+		w.inboxes[strings.Clone(client)] = key // it is a part of the whole frame
 	}
 	return key
 }

@@ -3,6 +3,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -180,6 +181,9 @@ type Worker struct {
 // does not touch Redis.
 func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 	cfg, err := cfg.complete()
+	if err == nil && pool == nil {
+		err = errors.New("bus: NewWorker: nil pool")
+	}
 	if err != nil {
 		return nil, err
 	}
