@@ -85,7 +85,7 @@ func (c *Client) call(ctx context.Context, to Address, req *request, idempotent 
 		rep, err = c.attempts(ctx, to, req, idempotent)
 	default:
 		req.header = o.Header
-		rep, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
+		rep, err = c.through(ctx, to, req, false, func(ctx context.Context, req *request) (*reply, error) {
 			return c.attempts(ctx, to, req, idempotent)
 		})
 	}
@@ -178,7 +178,7 @@ func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, 
 	o, err := optional(opts)
 	if err == nil {
 		req.header = o.Header
-		_, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
+		_, err = c.through(ctx, to, req, false, func(ctx context.Context, req *request) (*reply, error) {
 			return &reply{}, c.send(ctx, to, req)
 		})
 	}

@@ -24,7 +24,9 @@
 //   - At most once. A request is never written twice, and a worker never takes
 //     it twice. Where Redis may or may not have got it, the call waits for the
 //     reply until its deadline. Only the call of a [Method.Idempotent] is made
-//     again, when its worker is lost, and then the first reply counts.
+//     again, when its worker is lost, and then the first reply counts. (A Redis
+//     that forgets does so without us: a failover, or a restart from an old
+//     snapshot, may bring a request back that a worker had taken.)
 //   - First in, first out, for each queue. A worker's own calls come before
 //     those of the group.
 //   - Nobody there is [ErrNoWorkers], in one round trip, and nothing is left in

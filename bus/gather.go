@@ -60,7 +60,7 @@ func (c *Client) gather(ctx context.Context, to Audience, req *request, opts []C
 		o, err := optional(opts)
 		if err == nil {
 			req.header = o.Header
-			_, err = c.through(ctx, to, req, false, func(ctx context.Context) (*reply, error) {
+			_, err = c.through(ctx, to, req, false, func(ctx context.Context, req *request) (*reply, error) {
 				return &reply{}, c.collect(ctx, to, req, func(rep Reply[Body], err error) bool {
 					left = !yield(rep, err)
 					return !left

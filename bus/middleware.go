@@ -63,14 +63,16 @@ func wrap(chain []Middleware, next Next) Next {
 	return next
 }
 
-// through runs do behind the client's middleware.
-func (c *Client) through(ctx context.Context, to Destination, req *request, stream bool, do func(context.Context) (*reply, error)) (*reply, error) {
+// through runs do behind the client's middleware, which may run it more than
+// once.
+func (c *Client) through(ctx context.Context, to Destination, req *request, stream bool, do func(context.Context, *request) (*reply, error)) (*reply, error) {
 	if len(c.cfg.Middleware) == 0 {
-		return do(ctx)
+		return do(ctx, req)
 	}
 	next := wrap(c.cfg.Middleware, func(ctx context.Context, r *Request) (*Response, error) {
-		req.header, req.body = r.Header, r.Body
-		rep, err := do(ctx)
+		out := *req
+		out.header, out.body = r.Header, r.Body
+		rep, err := do(ctx, &out)
 		if err != nil {
 			return nil, err
 		}

@@ -79,7 +79,10 @@ func (r *retrying) after(err *error) (pause time.Duration, again bool) {
 		*err = r.loss
 		fallthrough
 	case unsent && r.Attempts > 1:
-		pause = min(r.MinPause<<min(r.made-1, 20), r.MaxPause)
+		pause = r.MaxPause
+		if doubled := r.MinPause << min(r.made-1, 20); doubled>>min(r.made-1, 20) == r.MinPause {
+			pause = min(doubled, pause)
+		}
 		pause -= rand.N(pause/2 + 1)
 	default:
 		return 0, false

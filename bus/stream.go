@@ -117,7 +117,7 @@ func (c *Client) stream(ctx context.Context, to Address, req *request, opts []St
 		}
 		if err == nil {
 			req.header = o.Header
-			_, err = c.through(ctx, to, req, true, func(ctx context.Context) (*reply, error) {
+			_, err = c.through(ctx, to, req, true, func(ctx context.Context, req *request) (*reply, error) {
 				return &reply{}, c.follow(ctx, to, req, func(item Body) bool {
 					left = !yield(item, nil)
 					return !left
