@@ -140,7 +140,8 @@ func TestCluster(t *testing.T) {
 		}
 		publish(t, c, topic, -published)
 		watching.Wait()
-		require.Empty(t, w.unsignals)
+		require.Empty(t, w.wrong)
+		require.Empty(t, w.silent)
 		require.Positive(t, w.gaps)
 		t.Logf("%d published, %d missed, %d gaps told", published, w.missed, w.gaps)
 	})

@@ -211,7 +211,7 @@ func (l *link) run() {
 		good, err := l.connect(try)
 		l.lost(err)
 		if good {
-			if try = 0; time.Since(begin) > time.Second {
+			if try = 0; time.Since(begin) > brief {
 				continue // at once
 			}
 		}
@@ -221,6 +221,10 @@ func (l *link) run() {
 		}
 	}
 }
+
+// brief is a connection after whose loss the next waits a little: who is thrown
+// out again and again must not be a storm.
+const brief = 20 * time.Millisecond
 
 // connect makes a connection and reads from it until it breaks. It reports
 // whether Redis had answered.
