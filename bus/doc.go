@@ -125,7 +125,7 @@
 // # What it costs
 //
 // On two cores and loopback, each beside its peer in the same run: a stream of
-// 32 KiB items carries 0.65 to 0.75 of what a bare list transfer with the same
+// 32 KiB items carries 0.67 of what a bare list transfer with the same
 // window does, and a gather over 50 workers takes 1.0 of its slowest reply
 // (go test -run '^$' -bench 'Stream|Gather' ./bus). For calls see BenchmarkCall.
 //
