@@ -130,5 +130,6 @@
 // (go test -run '^$' -bench 'Stream|Gather' ./bus). For calls see BenchmarkCall.
 //
 // Names of methods that begin with "bus." are those that every worker has.
-// Types that begin with "kw." belong to package keywords.
+// Types that begin with "kw." belong to package keywords, whose dispatchers are
+// workers: [HandleLater] and WorkerConfig.Hidden are for the likes of them.
 package bus

@@ -100,6 +100,7 @@ type lease struct {
 	types  string // key
 	info   *WorkerInfo
 	term   time.Duration
+	hidden bool
 	link   *link
 }
 
@@ -176,7 +177,7 @@ func (l *lease) renew(ctx context.Context) error {
 		tx.PExpire(ctx, l.keys.control(l.info.ID), queueTTL)
 		return nil
 	})
-	if err != nil {
+	if err != nil || l.hidden {
 		return storage.Normalize(ctx, err)
 	}
 	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
@@ -198,7 +199,7 @@ func (l *lease) leave(ctx context.Context) error {
 		left = tx.ZCard(ctx, l.keys.alive())
 		return nil
 	})
-	if err == nil && left.Val() == 0 {
+	if err == nil && left.Val() == 0 && !l.hidden {
 		// A worker that has joined since enters the type again with its next beat.
 		err = l.client.ZRem(ctx, l.types, l.info.Type).Err()
 	}

@@ -129,8 +129,9 @@ func (w *Worker) serve(t *task) {
 		}
 	}()
 	for ; t != nil; t = lane.next() {
-		body, err := w.call(t)
-		w.answer(t, body, err)
+		if body, err := w.call(t); err != errLater {
+			w.answer(t, body, err)
+		}
 	}
 	returned = true
 }
@@ -138,6 +139,9 @@ func (w *Worker) serve(t *task) {
 // errExpired stands for the answer to a caller who does not wait any more: the
 // deadline of the request has passed.
 var errExpired = errors.New("expired")
+
+// errLater stands for the answer that comes later.
+var errLater = errors.New("later")
 
 // drop gives a request no answer.
 func (w *Worker) drop(t *task) {
@@ -176,7 +180,11 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		m.stats.expired.Add(1)
 		return Body{}, errExpired
 	}
-	defer ctx.end()
+	defer func() {
+		if err != errLater {
+			ctx.end()
+		}
+	}()
 	if ctx.abandoned() {
 		return Body{}, errExpired
 	}
@@ -196,7 +204,8 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		body, err = m.around(ctx, t)
 	}
 	switch {
-	case err == nil:
+	case err == nil, err == errLater:
+		return body, err
 	case w.work.Err() != nil:
 		err = &refusal{CodeStopped, "the worker stopped: " + err.Error()}
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == context.DeadlineExceeded:
@@ -224,6 +233,19 @@ func (w *Worker) answer(t *task, body Body, err error) {
 		w.drop(t)
 		return
 	}
+	rep := w.reply(t, body, err)
+	w.stats.calls.Add(1)
+	if rep.code != "" {
+		w.stats.errors.Add(1)
+	}
+	if t.entered {
+		t.method.stats.answered(rep.code)
+	}
+	w.send(t, &rep)
+}
+
+// reply makes the reply to a request out of what its handler returned.
+func (w *Worker) reply(t *task, body Body, err error) reply {
 	rep := reply{id: t.id, from: w.info.ID, header: t.answer}
 	if t.outlet != nil {
 		var bad *refusal
@@ -240,9 +262,7 @@ func (w *Worker) answer(t *task, body Body, err error) {
 	default:
 		rep.body = body
 	}
-	w.stats.calls.Add(1)
 	if err != nil {
-		w.stats.errors.Add(1)
 		if ours, ok := err.(*refusal); ok {
 			rep.code, rep.text = ours.code, ours.text
 		} else {
@@ -250,10 +270,7 @@ func (w *Worker) answer(t *task, body Body, err error) {
 		}
 		rep.text = cut(rep.text, w.cfg.MaxMessage)
 	}
-	if t.entered {
-		t.method.stats.answered(rep.code)
-	}
-	w.send(t, &rep)
+	return rep
 }
 
 // cut shortens the text of an error to what a message may hold.

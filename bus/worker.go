@@ -53,6 +53,11 @@ type WorkerConfig struct {
 	// cancels their contexts. 0: 10 s. Negative: not at all.
 	Drain time.Duration
 
+	// Hidden leaves the worker out of the site's types: Workers(""), and
+	// audiences of all types, do not find it. Types that begin with "kw.", which
+	// belong to package keywords, must be.
+	Hidden bool
+
 	// MaxMessage is the largest arguments and the largest result, or item of a
 	// stream, in bytes as encoded. 0: 1 MiB. Larger ones are answered with
 	// CodeBadArguments and CodeBadResult.
@@ -118,7 +123,7 @@ func (c WorkerConfig) complete() (WorkerConfig, error) {
 		return c, err
 	}
 	switch {
-	case strings.HasPrefix(c.Type, reservedPrefix):
+	case strings.HasPrefix(c.Type, reservedPrefix) && !c.Hidden:
 		return c, fmt.Errorf("bus: WorkerConfig.Type: %q: types that begin with %q belong to package keywords", c.Type, reservedPrefix)
 	case c.Concurrency < 0:
 		return c, fmt.Errorf("bus: WorkerConfig.Concurrency: %d is negative", c.Concurrency)
@@ -296,6 +301,7 @@ type method struct {
 	stats        *methodStats
 	stream       bool
 	builtin      bool
+	later        bool // answered by HandleLater's Pending
 	idempotent   bool
 	args, result reflect.Type // nil: unknown
 }
@@ -324,7 +330,7 @@ func (w *Worker) register(name string, m *method, opts []HandleOptions, call fun
 	default:
 		m.lane = &lane{limit: o.MaxInFlight}
 	}
-	if len(w.cfg.Middleware) > 0 && !m.builtin {
+	if len(w.cfg.Middleware) > 0 && !m.builtin && !m.later {
 		m.around = w.surround(m)
 	}
 	if name == anyName {
