@@ -1,0 +1,131 @@
+package keywords
+
+import (
+	"slices"
+	"strconv"
+)
+
+// factor reads a constant, a keyword, or what stands in parentheses or behind a
+// minus sign.
+func (p *exprParser) factor() (*exprNode, error) {
+	n := p.node(exprConst)
+	t := p.token
+	switch t.kind {
+	case exprTokenNumber:
+		return n, p.number(n, t.text)
+	case exprTokenString:
+		n.value = exprValue{kind: exprString, s: t.text}
+		return n, p.next()
+	case exprTokenKeyword:
+		n.op = exprKeyword
+		return n, p.keyword(n)
+	case exprTokenWord:
+		if err := p.next(); err != nil {
+			return nil, err
+		}
+		switch {
+		case t.text == "true" || t.text == "false":
+			n.value = exprBool(t.text == "true")
+		case t.text == "ascii" && p.token.operator() == "(":
+			return n, p.ascii(n)
+		default:
+			n.word, n.value = true, exprValue{kind: exprString, s: t.text}
+		}
+		return n, nil
+	}
+	switch t.operator() {
+	case "-":
+		return p.minus(n)
+	case "(":
+		if err := p.enter(); err != nil {
+			return nil, err
+		}
+		inner, err := p.parse(1)
+		if err != nil {
+			return nil, err
+		}
+		p.depth--
+		return inner, p.expect(")")
+	}
+	return nil, p.unexpected("a value")
+}
+
+// minus reads a negative constant in one, or -9223372036854775808 would not be.
+func (p *exprParser) minus(n *exprNode) (*exprNode, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	if p.token.kind == exprTokenNumber {
+		p.depth--
+		return n, p.number(n, "-"+p.token.text)
+	}
+	n.op = exprNegate
+	var err error
+	if n.left, err = p.factor(); err != nil {
+		return nil, err
+	}
+	p.depth--
+	return p.fold(n)
+}
+
+func (p *exprParser) number(n *exprNode, text string) error {
+	v, err := exprNumber(text)
+	if err != nil {
+		return exprError(p.column(), "%w", err)
+	}
+	n.value = v
+	return p.next()
+}
+
+// keyword reads the keyword that is the token, and its index.
+func (p *exprParser) keyword(n *exprNode) error {
+	n.name = p.token.name
+	if n.name.Service == "" {
+		n.name.Service = p.opts.Service
+	}
+	if n.name.Service == "" {
+		return exprError(n.column, "$%s names no service: $service.%[1]s", n.name.Keyword)
+	}
+	if !slices.Contains(p.names, n.name) {
+		p.names = append(p.names, n.name)
+	}
+	if err := p.next(); err != nil {
+		return err
+	}
+	if p.token.operator() == "[" {
+		if err := p.next(); err != nil {
+			return err
+		}
+		i, err := strconv.ParseUint(p.token.text, 10, 31)
+		if p.token.kind != exprTokenNumber || err != nil {
+			return p.unexpected("the number of an element, from 0")
+		}
+		n.op, n.index = exprElement, int(i)
+		if err := p.next(); err != nil {
+			return err
+		}
+		if err := p.expect("]"); err != nil {
+			return err
+		}
+	}
+	n.missing = exprError(n.column, "%s %w", n, errExprNoValue)
+	return nil
+}
+
+// ascii reads the keyword in parentheses behind the word.
+func (p *exprParser) ascii(n *exprNode) error {
+	if err := p.next(); err != nil {
+		return err
+	}
+	if p.token.kind != exprTokenKeyword {
+		return p.unexpected("a keyword")
+	}
+	n.op = exprASCII
+	if err := p.keyword(n); err != nil {
+		return err
+	}
+	if n.op == exprElement {
+		return exprError(n.column, "ascii is of a whole keyword")
+	}
+	return p.expect(")")
+}
