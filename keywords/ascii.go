@@ -1,0 +1,312 @@
+package keywords
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// noBits is the text of a mask that has none.
+const noBits = "none"
+
+// Parse reads a value from its text, that of [Definition.Text] or what people
+// write for it. Spaces around it don't count, save in strings.
+//
+//   - boolean: true, t, yes, y, on, 1, false, f, no, n, off, 0, the names of its
+//     enumerators, all in any case;
+//   - integers: 12, -12, +12, 0x1f, and 12.0 or 1.2e1 if exactly an integer;
+//   - floats: 1, 1.5, 15e-1, NaN, Inf, -Inf, in any case;
+//   - enumerated: a name, exactly or but for its case, or a number. A name wins
+//     over a number;
+//   - mask: names or numbers with commas or | between them; none;
+//   - bytes: base64;
+//   - arrays: elements with spaces, or one comma, between them, in one pair of
+//     brackets or none. Strings that hold any of these, or nothing, are in
+//     double quotes, with \" \\ \n \r \t.
+//
+// An [*Error] is ErrMalformed, ErrRange for a number that has too many digits
+// for the kind, or ErrEnumerator. Limits are for [Definition.Check].
+func (d Definition) Parse(text string) (any, error) {
+	r, err := d.ready()
+	if err != nil {
+		return nil, err
+	}
+	return r.parse(text)
+}
+
+// Text returns a value's text, which is what lies in Redis: true or false, the
+// fewest digits that are read back as the same number, NaN, Inf or -Inf, the
+// name of an enumerator, the names of a mask's bits with commas between or none,
+// a string as it is, bytes as base64, an array's elements with spaces between.
+// What is no value of the keyword's kind has a text that is not read back.
+func (d Definition) Text(v any) string {
+	r, err := d.ready()
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	var buf [64]byte
+	return string(r.appendText(buf[:0], v))
+}
+
+// Display returns a value for people: as Format has it, or as Text, and a
+// boolean by the name of its enumerator. Units are not in it.
+func (d Definition) Display(v any) string {
+	r, err := d.ready()
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return r.display(v)
+}
+
+func (r *rules) parse(text string) (any, error) {
+	word := text
+	if r.kind != String {
+		word = strings.TrimSpace(text)
+	}
+	switch r.kind {
+	case Boolean:
+		return r.parseBool(word)
+	case Integer:
+		return r.parseInt(word, 32)
+	case Integer64:
+		return r.parseInt(word, 64)
+	case Float:
+		return r.parseFloat(word, 32)
+	case Double:
+		return r.parseFloat(word, 64)
+	case Enumerated:
+		return r.parseEnumerated(word)
+	case Mask:
+		return r.parseMask(word)
+	case String:
+		return text, nil
+	case Bytes:
+		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(word, "="))
+		if err != nil {
+			return nil, r.errorf(ErrMalformed, "%.40q is not base64", text)
+		}
+		return data, nil
+	}
+	words, err := splitArray(word)
+	if err != nil {
+		return nil, r.errorf(ErrMalformed, "%v", err)
+	}
+	return r.parseWords(words)
+}
+
+// parseWords reads the elements of an array.
+func (r *rules) parseWords(words []string) (any, error) {
+	switch r.kind {
+	case StringArray:
+		return words, nil
+	case IntegerArray:
+		return parseEach[int64](words, func(word string) (any, error) { return r.parseInt(word, 64) })
+	default:
+		return parseEach[float64](words, func(word string) (any, error) { return r.parseFloat(word, 64) })
+	}
+}
+
+func parseEach[N any](words []string, parse func(string) (any, error)) (any, error) {
+	list := make([]N, len(words))
+	for i, word := range words {
+		v, err := parse(word)
+		var e *Error
+		if errors.As(err, &e) {
+			e.Text = fmt.Sprintf("element %d: %s", i, e.Text)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list[i] = v.(N)
+	}
+	return list, nil
+}
+
+func (r *rules) parseBool(word string) (any, error) {
+	if n, ok, err := r.number(word); ok || err != nil {
+		return n == 1, err
+	}
+	switch strings.ToLower(word) {
+	case "true", "t", "yes", "y", "on", "1":
+		return true, nil
+	case "false", "f", "no", "n", "off", "0":
+		return false, nil
+	}
+	return nil, r.errorf(ErrMalformed, "%.40q is no boolean", word)
+}
+
+func (r *rules) parseInt(word string, size int) (any, error) {
+	n, err := readInt(word, size)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return nil, r.errorf(ErrRange, "%.40s does not fit %d bits", word, size)
+	case err != nil:
+		return nil, r.errorf(ErrMalformed, "%.40q is no integer", word)
+	}
+	return n, nil
+}
+
+func readInt(word string, size int) (int64, error) {
+	n, err := strconv.ParseInt(word, 10, size)
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return n, err
+	}
+	if digits, ok := cutHex(word); ok {
+		return strconv.ParseInt(digits, 16, size)
+	}
+	f, ferr := readFloat(word, 64)
+	if errors.Is(ferr, strconv.ErrRange) {
+		return 0, ferr
+	}
+	if ferr != nil || f != math.Trunc(f) {
+		return 0, err
+	}
+	if math.Abs(f) > 1<<53 { // it may have been rounded
+		return 0, strconv.ErrRange
+	}
+	if n = int64(f); size == 32 && n != int64(int32(n)) {
+		return 0, strconv.ErrRange
+	}
+	return n, nil
+}
+
+// cutHex takes the 0x out of a number, and keeps its sign.
+func cutHex(word string) (digits string, ok bool) {
+	sign := ""
+	if word != "" && (word[0] == '-' || word[0] == '+') {
+		sign, word = word[:1], word[1:]
+	}
+	if len(word) > 2 && word[0] == '0' && word[1]|0x20 == 'x' && word[2] != '-' && word[2] != '+' {
+		return sign + word[2:], true
+	}
+	return "", false
+}
+
+func (r *rules) parseFloat(word string, size int) (any, error) {
+	f, err := readFloat(word, size)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return nil, r.errorf(ErrRange, "%.40s does not fit %d bits", word, size)
+	case err != nil:
+		return nil, r.errorf(ErrMalformed, "%.40q is no number", word)
+	}
+	return f, nil
+}
+
+// readFloat does not take the underscores of Go.
+func readFloat(word string, size int) (float64, error) {
+	if strings.IndexByte(word, '_') >= 0 {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseFloat(word, size)
+}
+
+func (r *rules) parseEnumerated(word string) (any, error) {
+	if n, ok, err := r.number(word); ok || err != nil {
+		return n, err
+	}
+	if n, err := readInt(word, 32); err == nil {
+		if _, ok := r.names[n]; ok {
+			return n, nil
+		}
+	}
+	return nil, r.errorf(ErrEnumerator, "no enumerator %.40q", word)
+}
+
+func (r *rules) parseMask(text string) (any, error) {
+	var mask int64
+	if strings.EqualFold(text, noBits) {
+		return mask, nil
+	}
+	for word := range strings.SplitSeq(strings.ReplaceAll(text, "|", ","), ",") {
+		word = strings.TrimSpace(word)
+		n, ok, err := r.number(word)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			n, err = readInt(word, 64)
+			if err != nil || n < 0 || n > math.MaxUint32 {
+				return nil, r.errorf(ErrEnumerator, "no bit %.40q", word)
+			}
+		}
+		mask |= n
+	}
+	return mask, nil
+}
+
+func (r *rules) appendText(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case bool:
+		return strconv.AppendBool(b, v)
+	case int64:
+		switch r.kind {
+		case Enumerated:
+			if name, ok := r.names[v]; ok {
+				return append(b, name...)
+			}
+		case Mask:
+			return r.appendMask(b, v)
+		}
+		return strconv.AppendInt(b, v, 10)
+	case float64:
+		if r.kind == Float {
+			return appendFloat(b, v, 32)
+		}
+		return appendFloat(b, v, 64)
+	case string:
+		return append(b, v...)
+	case []byte:
+		return base64.StdEncoding.AppendEncode(b, v)
+	case []int64:
+		return appendEach(b, v, func(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) })
+	case []float64:
+		return appendEach(b, v, func(b []byte, f float64) []byte { return appendFloat(b, f, 64) })
+	case []string:
+		return appendEach(b, v, appendQuoted)
+	}
+	return fmt.Append(b, v)
+}
+
+func appendEach[E any](b []byte, list []E, appendElement func([]byte, E) []byte) []byte {
+	for i, e := range list {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = appendElement(b, e)
+	}
+	return b
+}
+
+func appendFloat(b []byte, f float64, size int) []byte {
+	if math.IsInf(f, 1) {
+		return append(b, "Inf"...)
+	}
+	return strconv.AppendFloat(b, f, 'g', -1, size)
+}
+
+func (r *rules) appendMask(b []byte, v int64) []byte {
+	if v == 0 {
+		return append(b, noBits...)
+	}
+	start := len(b)
+	for rest := uint64(v & r.allBits); rest != 0; rest &= rest - 1 {
+		if len(b) > start {
+			b = append(b, ',')
+		}
+		b = append(b, r.bits[bits.TrailingZeros64(rest)]...)
+	}
+	if rest := uint64(v &^ r.allBits); rest != 0 {
+		if len(b) > start {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, "%#x", rest)
+	}
+	return b
+}
+
+func boolText(v bool) string { return strconv.FormatBool(v) }

@@ -1,0 +1,129 @@
+package keywords
+
+import (
+	"fmt"
+	"strings"
+)
+
+// verb is a checked Format. The zero verb is none.
+type verb struct {
+	format string
+	letter byte
+}
+
+const maxWidth = 100 // of what a Format prints, and of its digits
+
+// parseVerb checks that format has exactly one verb, and that it suits the
+// kind. Other text around it is allowed.
+func parseVerb(format string, kind Kind) (verb, error) {
+	if format == "" {
+		return verb{}, nil
+	}
+	if len(format) > maxName || !isPrintable(format) {
+		return verb{}, fmt.Errorf("%.40q is no format", format)
+	}
+	v := verb{format: format}
+	for rest := format; ; {
+		_, after, found := strings.Cut(rest, "%")
+		if !found {
+			break
+		}
+		if rest, found = strings.CutPrefix(after, "%"); found {
+			continue
+		}
+		after = strings.TrimLeft(after, "+-# 0")
+		after, width := cutNumber(after)
+		precision := 0
+		if digits, ok := strings.CutPrefix(after, "."); ok {
+			after, precision = cutNumber(digits)
+		}
+		switch {
+		case width > maxWidth || precision > maxWidth:
+			return verb{}, fmt.Errorf("%q: more than %d places", format, maxWidth)
+		case after == "":
+			return verb{}, fmt.Errorf("%q: nothing after %%", format)
+		case v.letter != 0:
+			return verb{}, fmt.Errorf("%q: more than one verb", format)
+		case !strings.Contains(verbsOf(kind), after[:1]):
+			return verb{}, fmt.Errorf("%q: %%%c is not for a keyword that is %v", format, after[0], kind)
+		}
+		v.letter, rest = after[0], after[1:]
+	}
+	if v.letter == 0 {
+		return verb{}, fmt.Errorf("%q: no verb", format)
+	}
+	return v, nil
+}
+
+func cutNumber(s string) (rest string, n int) {
+	for s != "" && s[0] >= '0' && s[0] <= '9' {
+		n = min(n*10+int(s[0]-'0'), maxWidth+1)
+		s = s[1:]
+	}
+	return s, n
+}
+
+func verbsOf(kind Kind) string {
+	switch kind {
+	case Boolean:
+		return "tvsq"
+	case Integer, Integer64, IntegerArray:
+		return "dvxXob"
+	case Float, Double, DoubleArray:
+		return "fFeEgGv"
+	case Enumerated, Mask:
+		return "svqdxXob"
+	case Bytes:
+		return "xXq"
+	}
+	return "svqxX" // String, StringArray
+}
+
+func (r *rules) display(v any) string {
+	if r.format.letter == 0 {
+		if on, ok := v.(bool); ok {
+			return r.boolName(on)
+		}
+		return string(r.appendText(nil, v))
+	}
+	switch v := v.(type) {
+	case bool:
+		if r.format.letter == 't' {
+			return r.format.of(v)
+		}
+		return r.format.of(r.boolName(v))
+	case int64:
+		if (r.kind == Enumerated || r.kind == Mask) && strings.IndexByte("svq", r.format.letter) >= 0 {
+			return r.format.of(string(r.appendText(nil, v)))
+		}
+		return r.format.of(v)
+	case []int64:
+		return displayEach(r.format, v)
+	case []float64:
+		return displayEach(r.format, v)
+	case []string:
+		return displayEach(r.format, v)
+	}
+	return r.format.of(v)
+}
+
+func displayEach[E any](f verb, list []E) string {
+	words := make([]string, len(list))
+	for i, e := range list {
+		words[i] = f.of(e)
+	}
+	return strings.Join(words, " ")
+}
+
+func (v verb) of(value any) string { return fmt.Sprintf(v.format, value) }
+
+func (r *rules) boolName(v bool) string {
+	n := int64(0)
+	if v {
+		n = 1
+	}
+	if name, ok := r.names[n]; ok {
+		return name
+	}
+	return boolText(v)
+}

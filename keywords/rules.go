@@ -1,0 +1,259 @@
+package keywords
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// rules is what a Definition says of values, made ready to judge them. It is
+// never changed.
+type rules struct {
+	service, name string
+	kind          Kind
+	ints          limits[int64]
+	floats        limits[float64]
+	elements      int // that an array has; 0: up to maxLen
+	maxLen        int
+	numbers       map[string]int64 // of enumerators; of bits, their masks
+	names         map[int64]string // of enumerators
+	bits          []string
+	allBits       int64 // that have names
+	format        verb
+	alarm         *Alarm // nil: none
+}
+
+func newRules(d *Definition) (*rules, error) {
+	r := &rules{
+		service: d.Service, name: d.Name, kind: d.Kind,
+		maxLen: d.MaxLen, elements: len(d.Elements),
+		numbers: make(map[string]int64), names: make(map[int64]string), bits: slices.Clone(d.Bits),
+	}
+	for n, name := range d.Enumerators {
+		r.numbers[name], r.names[int64(n)] = int64(n), name
+	}
+	for i, name := range d.Bits {
+		if name != "" {
+			r.numbers[name] = 1 << i
+			r.allBits |= 1 << i
+		}
+	}
+	if d.Alarm != (Alarm{}) {
+		r.alarm = new(d.Alarm.copy())
+	}
+	var err error
+	if r.format, err = parseVerb(d.Format, d.Kind); err != nil {
+		return nil, badField("Format", "%v", err)
+	}
+	return r, r.setLimits(cloneValue(d.Min), cloneValue(d.Max))
+}
+
+// ready returns the rules of d, made anew if it did not go through Complete.
+func (d *Definition) ready() (*rules, error) {
+	if d.rules != nil {
+		return d.rules, nil
+	}
+	done, err := d.Complete()
+	return done.rules, err
+}
+
+// Check says whether the keyword may have the value: it is of its kind, within
+// its limits, not too long, its enumerators exist. An [*Error] is ErrMalformed,
+// ErrRange or ErrEnumerator. NaN is beyond any limit.
+func (d Definition) Check(v any) error {
+	r, err := d.ready()
+	if err != nil {
+		return err
+	}
+	return r.check(v)
+}
+
+// Severity judges a value by the keyword's Alarm, for which it must know the
+// severity of the value before. NaN is SeverityInvalid, with an Alarm or
+// without. With hysteresis, a value that leaps from one side past the other
+// side's limit keeps its severity until it is clear of that as well.
+func (d Definition) Severity(v any, prev Severity) Severity {
+	r, err := d.ready()
+	if err != nil {
+		return SeverityInvalid
+	}
+	return r.severity(v, prev)
+}
+
+func (r *rules) errorf(code Code, format string, args ...any) error {
+	return &Error{Code: code, Service: r.service, Keyword: r.name, Text: fmt.Sprintf(format, args...)}
+}
+
+// reason is the part of an error that does not say which keyword it is about.
+func reason(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Text
+	}
+	return err.Error()
+}
+
+func (r *rules) check(v any) error {
+	switch v := v.(type) {
+	case bool:
+		if r.kind == Boolean {
+			return nil
+		}
+	case int64:
+		switch r.kind {
+		case Integer, Integer64:
+			return r.inRange(r.ints.check(0, v))
+		case Enumerated:
+			if _, ok := r.names[v]; !ok {
+				return r.errorf(ErrEnumerator, "no enumerator %d", v)
+			}
+			return nil
+		case Mask:
+			if v&^r.allBits != 0 {
+				return r.errorf(ErrEnumerator, "no bit %#x", uint64(v&^r.allBits))
+			}
+			return nil
+		}
+	case float64:
+		switch r.kind {
+		case Float:
+			if float64(float32(v)) != v && v == v {
+				return r.errorf(ErrMalformed, "%v has more digits than a float", v)
+			}
+			return r.inRange(r.floats.check(0, v))
+		case Double:
+			return r.inRange(r.floats.check(0, v))
+		}
+	case string:
+		if r.kind == String {
+			return r.checkString(v)
+		}
+	case []byte:
+		if r.kind == Bytes {
+			return r.checkLen(len(v), "bytes")
+		}
+	case []int64:
+		if r.kind == IntegerArray {
+			return checkNumbers(r, &r.ints, v)
+		}
+	case []float64:
+		if r.kind == DoubleArray {
+			return checkNumbers(r, &r.floats, v)
+		}
+	case []string:
+		if r.kind == StringArray {
+			return r.checkStrings(v)
+		}
+	}
+	return r.errorf(ErrMalformed, "a Go %T is no value of a keyword that is %v", v, r.kind)
+}
+
+func (r *rules) inRange(wrong string) error {
+	if wrong == "" {
+		return nil
+	}
+	return r.errorf(ErrRange, "%s", wrong)
+}
+
+func (r *rules) checkLen(n int, of string) error {
+	switch {
+	case n > r.maxLen:
+		return r.errorf(ErrRange, "%d %s, the limit is %d", n, of, r.maxLen)
+	case r.elements > 0 && n != r.elements:
+		return r.errorf(ErrRange, "%d %s, want %d", n, of, r.elements)
+	}
+	return nil
+}
+
+func (r *rules) checkString(s string) error {
+	if !utf8.ValidString(s) {
+		return r.errorf(ErrMalformed, "%.40q is not UTF-8", s)
+	}
+	return r.checkLen(len(s), "bytes")
+}
+
+func checkNumbers[N int64 | float64](r *rules, l *limits[N], list []N) error {
+	if err := r.checkLen(len(list), "elements"); err != nil {
+		return err
+	}
+	if l.min == nil && l.max == nil {
+		return nil
+	}
+	for i, n := range list {
+		if wrong := l.check(i, n); wrong != "" {
+			return r.errorf(ErrRange, "element %d: %s", i, wrong)
+		}
+	}
+	return nil
+}
+
+func (r *rules) checkStrings(list []string) error {
+	if err := r.checkLen(len(list), "elements"); err != nil {
+		return err
+	}
+	size := 0
+	for i, s := range list {
+		if !utf8.ValidString(s) {
+			return r.errorf(ErrMalformed, "element %d: %.40q is not UTF-8", i, s)
+		}
+		size += len(s)
+	}
+	if size > maxBytes {
+		return r.errorf(ErrRange, "%d bytes, the limit is %d", size, maxBytes)
+	}
+	return nil
+}
+
+// number returns the number of an enumerator, or the bit, of that name: one
+// spelt exactly so, or else the only one that differs in case alone.
+func (r *rules) number(name string) (int64, bool, error) {
+	if n, ok := r.numbers[name]; ok {
+		return n, true, nil
+	}
+	var found []string
+	for have := range r.numbers {
+		if strings.EqualFold(have, name) {
+			found = append(found, have)
+		}
+	}
+	if len(found) > 1 {
+		slices.Sort(found)
+		return 0, false, r.errorf(ErrEnumerator, "%.40q may be any of %q", name, found)
+	}
+	if len(found) == 1 {
+		return r.numbers[found[0]], true, nil
+	}
+	return 0, false, nil
+}
+
+func (r *rules) severity(v any, prev Severity) Severity {
+	worst := SeverityNone
+	judge := func(f float64) {
+		switch {
+		case r.alarm != nil:
+			worst = max(worst, r.alarm.severity(f, prev))
+		case math.IsNaN(f):
+			worst = SeverityInvalid
+		}
+	}
+	switch v := v.(type) {
+	case int64:
+		if r.alarm != nil {
+			judge(float64(v))
+		}
+	case float64:
+		judge(v)
+	case []int64:
+		for _, n := range v {
+			judge(float64(n))
+		}
+	case []float64:
+		for _, f := range v {
+			judge(f)
+		}
+	}
+	return worst
+}

@@ -1,0 +1,214 @@
+package keywords
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Type is what a keyword's value may be in Go. An enumerated keyword is a type
+// of its own made from int32, a mask one made from uint32:
+//
+//	type Mode int32  // Spec.Enumerators names its values
+//	type Flags uint32 // Spec.Bits names its bits
+type Type interface {
+	bool | ~int32 | int64 | int | ~uint32 | float32 | float64 |
+		string | []byte | []int64 | []float64 | []string
+}
+
+// Kind is the kind of a keyword's values, as KTL has them and three more. The
+// zero Kind is none.
+type Kind uint8
+
+// The kinds, each with the Go type of its values where they have none of their
+// own: what [Definition.Parse] returns and its other methods take. Numbers in
+// that form are int64 or float64, whatever their width.
+const (
+	Boolean      Kind = iota + 1 // bool
+	Integer                      // int64 that fits 32 bits
+	Integer64                    // int64
+	Float                        // float64 that fits 32 bits
+	Double                       // float64
+	Enumerated                   // int64, the number of an enumerator
+	Mask                         // int64, 32 bits, of which each may have a name
+	String                       // string, valid UTF-8
+	Bytes                        // []byte
+	IntegerArray                 // []int64
+	DoubleArray                  // []float64; KTL's float arrays too, unrounded
+	StringArray                  // []string, each valid UTF-8
+)
+
+var kindNames = [...]string{
+	Boolean: "boolean", Integer: "integer", Integer64: "integer64", Float: "float",
+	Double: "double", Enumerated: "enumerated", Mask: "mask", String: "string",
+	Bytes: "bytes", IntegerArray: "integer array", DoubleArray: "double array",
+	StringArray: "string array",
+}
+
+// String returns the kind's name: boolean, integer, integer64, float, double,
+// enumerated, mask, string, bytes, integer array, double array, string array.
+func (k Kind) String() string {
+	if k == 0 || int(k) >= len(kindNames) {
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+	return kindNames[k]
+}
+
+// ParseKind returns the kind of that name, in any case, and knows those that
+// KTL has besides: basic and keyword for string, float array for double array.
+func ParseKind(name string) (Kind, error) {
+	name = strings.ToLower(strings.TrimSpace(name))
+	if i := slices.Index(kindNames[:], name); i > 0 {
+		return Kind(i), nil
+	}
+	switch name {
+	case "basic", "keyword":
+		return String, nil
+	case "float array":
+		return DoubleArray, nil
+	}
+	return 0, fmt.Errorf("no kind %.40q", name)
+}
+
+// MarshalText returns the kind's name.
+func (k Kind) MarshalText() ([]byte, error) {
+	if k == 0 || int(k) >= len(kindNames) {
+		return nil, fmt.Errorf("no %v", k)
+	}
+	return []byte(k.String()), nil
+}
+
+// UnmarshalText is [ParseKind].
+func (k *Kind) UnmarshalText(text []byte) error {
+	kind, err := ParseKind(string(text))
+	if err == nil {
+		*k = kind
+	}
+	return err
+}
+
+func (k Kind) isArray() bool { return k >= IntegerArray }
+
+func (k Kind) isNumeric() bool {
+	return k >= Integer && k <= Double || k == IntegerArray || k == DoubleArray
+}
+
+// form takes values of T to the one Go type that their kind has and back. It is
+// chosen once, in Define, so that no call has to find out what T is.
+type form[T Type] struct {
+	kinds  []Kind // that T may be; the first is meant if nobody says
+	encode func(T) any
+	decode func(any) (T, bool)
+}
+
+func formOf[T Type]() form[T] {
+	var zero T
+	// same is a T that is its kind's own type.
+	same := func(kinds ...Kind) form[T] {
+		return form[T]{
+			kinds:  kinds,
+			encode: func(v T) any { return v },
+			decode: func(v any) (T, bool) { t, ok := v.(T); return t, ok },
+		}
+	}
+	switch any(zero).(type) {
+	case bool:
+		return same(Boolean)
+	case int64:
+		return same(Integer64, Integer)
+	case float64:
+		return same(Double)
+	case string:
+		return same(String)
+	case []byte:
+		return formOfSlice[T, byte](Bytes)
+	case []int64:
+		return formOfSlice[T, int64](IntegerArray)
+	case []float64:
+		return formOfSlice[T, float64](DoubleArray)
+	case []string:
+		return formOfSlice[T, string](StringArray)
+	case int:
+		return form[T]{
+			kinds:  []Kind{Integer64, Integer},
+			encode: func(v T) any { return int64(any(v).(int)) },
+			decode: func(v any) (t T, ok bool) {
+				n, ok := v.(int64)
+				if !ok || int64(int(n)) != n { // int may have 32 bits
+					return t, false
+				}
+				return any(int(n)).(T), true
+			},
+		}
+	case int32:
+		return form[T]{
+			kinds:  []Kind{Integer, Enumerated},
+			encode: func(v T) any { return int64(any(v).(int32)) },
+			decode: func(v any) (t T, ok bool) {
+				n, ok := v.(int64)
+				if !ok || int64(int32(n)) != n {
+					return t, false
+				}
+				return any(int32(n)).(T), true
+			},
+		}
+	case float32:
+		return form[T]{
+			kinds:  []Kind{Float},
+			encode: func(v T) any { return float64(any(v).(float32)) },
+			decode: func(v any) (t T, ok bool) {
+				f, ok := v.(float64)
+				if !ok {
+					return t, false
+				}
+				return any(float32(f)).(T), true
+			},
+		}
+	}
+	// A type of the user's own: the language has no conversion from a type
+	// parameter that may also be a slice. Reflection costs 5 ns here.
+	if reflect.TypeFor[T]().Kind() == reflect.Int32 {
+		return form[T]{
+			kinds:  []Kind{Enumerated},
+			encode: func(v T) any { return reflect.ValueOf(v).Int() },
+			decode: func(v any) (t T, ok bool) {
+				n, ok := v.(int64)
+				if !ok || int64(int32(n)) != n {
+					return t, false
+				}
+				reflect.ValueOf(&t).Elem().SetInt(n)
+				return t, true
+			},
+		}
+	}
+	return form[T]{
+		kinds:  []Kind{Mask},
+		encode: func(v T) any { return int64(reflect.ValueOf(v).Uint()) },
+		decode: func(v any) (t T, ok bool) {
+			n, ok := v.(int64)
+			if !ok || int64(uint32(n)) != n {
+				return t, false
+			}
+			reflect.ValueOf(&t).Elem().SetUint(uint64(n))
+			return t, true
+		},
+	}
+}
+
+// formOfSlice copies both ways: what a caller or a watcher does to its slice is
+// seen by nobody else.
+func formOfSlice[T Type, E any](kind Kind) form[T] {
+	clone := func(s []E) []E { return append(make([]E, 0, len(s)), s...) }
+	return form[T]{
+		kinds:  []Kind{kind},
+		encode: func(v T) any { return clone(any(v).([]E)) },
+		decode: func(v any) (t T, ok bool) {
+			s, ok := v.([]E)
+			if !ok {
+				return t, false
+			}
+			return any(clone(s)).(T), true
+		},
+	}
+}
