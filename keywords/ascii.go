@@ -294,13 +294,13 @@ func (r *rules) appendMask(b []byte, v int64) []byte {
 		return append(b, noBits...)
 	}
 	start := len(b)
-	for rest := uint64(v & r.allBits); rest != 0; rest &= rest - 1 {
+	for rest := uint64(v & r.named); rest != 0; rest &= rest - 1 {
 		if len(b) > start {
 			b = append(b, ',')
 		}
 		b = append(b, r.bits[bits.TrailingZeros64(rest)]...)
 	}
-	if rest := uint64(v &^ r.allBits); rest != 0 {
+	if rest := uint64(v &^ r.named); rest != 0 {
 		if len(b) > start {
 			b = append(b, ',')
 		}

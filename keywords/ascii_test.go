@@ -35,6 +35,7 @@ var (
 	enumerated = keywords.Define("s", "ENUMERATED", keywords.Spec[mode]{Enumerators: modes}).Definition()
 	filter     = keywords.Define("s", "FILTER", keywords.Spec[int32]{Enumerators: []string{"r", "R", "1", "I"}}).Definition()
 	mask       = keywords.Define("s", "MASK", keywords.Spec[flags]{Bits: bits}).Definition()
+	unnamed    = keywords.Define("s", "UNNAMED", keywords.Spec[uint32]{}).Definition()
 	text       = keywords.Define("s", "STRING", keywords.Spec[string]{}).Definition()
 	data       = keywords.Define("s", "BYTES", keywords.Spec[[]byte]{}).Definition()
 	integers   = keywords.Define("s", "INTEGERS", keywords.Spec[[]int64]{}).Definition()
@@ -42,7 +43,7 @@ var (
 	texts      = keywords.Define("s", "STRINGS", keywords.Spec[[]string]{}).Definition()
 
 	all = []keywords.Definition{boolean, labelled, integer, integer64, float, double, enumerated,
-		filter, mask, text, data, integers, doubles, texts}
+		filter, mask, unnamed, text, data, integers, doubles, texts}
 )
 
 func TestParseAndText(t *testing.T) {
@@ -93,6 +94,8 @@ func TestParseAndText(t *testing.T) {
 		{mask, "open,Too Hot", int64(17), []string{"17", "too hot | open", "open, 16", "open|0x10"}},
 		{mask, "open,lit,Too Hot,top", int64(1<<31 + 19), []string{"0x80000013"}},
 		{mask, "open,0x4", int64(5), []string{"5", "open|4"}}, // no such bit, but exact
+		{unnamed, "0x80000001", int64(1<<31 + 1), []string{"0x80000000,1", "2147483649"}},
+		{unnamed, "none", int64(0), []string{"0"}},
 		{text, "", "", nil},
 		{text, "  as it\nis, \"α\"\x00 ", "  as it\nis, \"α\"\x00 ", nil},
 		{data, "", []byte{}, []string{" "}},

@@ -63,7 +63,7 @@ type Definition struct {
 	NoBroadcast bool `json:"no_broadcast,omitempty"`
 
 	Enumerators map[int32]string `json:"enumerators,omitempty"` // names by number; of a boolean: of false (0) and true (1)
-	Bits        []string         `json:"bits,omitempty"`        // of a mask, lowest first; empty: no such bit
+	Bits        []string         `json:"bits,omitempty"`        // of a mask, lowest first; an empty name: no such bit; none: all 32, by number
 	Elements    []string         `json:"elements,omitempty"`    // of an array
 
 	Alarm    Alarm         `json:"alarm,omitzero"`
@@ -174,8 +174,8 @@ func (d *Definition) checkNamed() error {
 			return badField("Bits", "%d: name %q would be a number", i, name)
 		}
 	}
-	if d.Kind == Mask && (len(seen) == 0 || len(d.Bits) > 32) {
-		return badField("Bits", "%d, want names of 1 to 32", len(d.Bits))
+	if len(d.Bits) > 32 {
+		return badField("Bits", "%d, the limit is 32", len(d.Bits))
 	}
 	if len(d.Elements) > maxElements {
 		return badField("Elements", "%d, the limit is %d", len(d.Elements), maxElements)

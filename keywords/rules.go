@@ -21,7 +21,8 @@ type rules struct {
 	numbers       map[string]int64 // of enumerators; of bits, their masks
 	names         map[int64]string // of enumerators
 	bits          []string
-	allBits       int64 // that have names
+	named         int64 // the bits that have names
+	allowed       int64 // the same or, without names, all 32
 	format        verb
 	alarm         *Alarm // nil: none
 }
@@ -38,8 +39,11 @@ func newRules(d *Definition) (*rules, error) {
 	for i, name := range d.Bits {
 		if name != "" {
 			r.numbers[name] = 1 << i
-			r.allBits |= 1 << i
+			r.named |= 1 << i
 		}
+	}
+	if r.allowed = r.named; r.named == 0 {
+		r.allowed = math.MaxUint32
 	}
 	if d.Alarm != (Alarm{}) {
 		r.alarm = new(d.Alarm.copy())
@@ -112,8 +116,8 @@ func (r *rules) check(v any) error {
 			}
 			return nil
 		case Mask:
-			if v&^r.allBits != 0 {
-				return r.errorf(ErrEnumerator, "no bit %#x", uint64(v&^r.allBits))
+			if v&^r.allowed != 0 {
+				return r.errorf(ErrEnumerator, "no bit %#x", uint64(v&^r.allowed))
 			}
 			return nil
 		}

@@ -60,6 +60,8 @@ func TestCheck(t *testing.T) {
 		{mask, int64(0), ""},
 		{mask, int64(5), "enumerator: no bit 0x4"},
 		{mask, int64(-1), "enumerator: no bit 0xffffffff7fffffec"},
+		{unnamed, int64(math.MaxUint32), ""},
+		{unnamed, int64(1 << 32), "enumerator: no bit 0x100000000"},
 		{short, "αb", ""},
 		{short, "αβ", "range: 4 bytes, the limit is 3"},
 		{short, "\xff", `malformed: "\xff" is not UTF-8`},

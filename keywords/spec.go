@@ -8,8 +8,8 @@ import (
 )
 
 // Spec is what [Define] is told of a keyword. The zero Spec is that of a keyword
-// that may have any value of its type and be read and modified, save that an
-// enumerated one needs Enumerators and a mask Bits.
+// that may have any value of its type and be read and modified, save that a
+// type made from int32 needs Enumerators.
 type Spec[T Type] struct {
 	// Units and Help are for people: "mm/s", and a sentence or two.
 	Units, Help string
@@ -48,7 +48,7 @@ type Spec[T Type] struct {
 	Enumerators []string
 
 	// Bits are the names of a mask's bits, from the lowest; an empty name is no
-	// bit.
+	// bit. Without any, all 32 may be set, by number.
 	Bits []string
 
 	// Elements are the names of an array's elements, which then has so many.
