@@ -203,7 +203,7 @@ func (h *hub) wire(s spec) (k kind, name string, strip int) {
 	}
 	k = s.kind
 	if k == key || k == keys {
-		name = fmt.Sprintf("__keyspace@%d__:%s", h.database(), name)
+		name = fmt.Sprintf("__keyspace@%d__:%s", h.c.pool.Database(), name)
 		if !h.isCluster() { // as any other channel, then
 			k -= key - exact
 		}
@@ -277,15 +277,6 @@ var errMoved = errors.New("the channel is at another server now")
 func (h *hub) isCluster() bool {
 	_, ok := h.client.(*redis.ClusterClient)
 	return ok
-}
-
-// database returns the number of the database, which belongs into the names of
-// channels of our own: pub/sub knows no databases.
-func (h *hub) database() int {
-	if c, ok := h.client.(*redis.Client); ok {
-		return c.Options().DB
-	}
-	return 0
 }
 
 // close ends all connections and waits for the goroutines. The queues are closed

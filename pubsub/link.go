@@ -73,7 +73,7 @@ func newLink(h *hub, addr string, number int) *link {
 		l.legs[k] = make(map[string]*leg)
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.probe = h.c.probeName(h.database(), number)
+	l.probe = h.c.probeName(h.c.pool.Database(), number)
 	return l
 }
 

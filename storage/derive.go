@@ -25,6 +25,9 @@ type origin struct {
 	base   func() redis.UniversalClient
 	derive func(tuning) redis.UniversalClient
 
+	// db is the number of the database.
+	db int
+
 	// single returns the options of a client like them if there is one server,
 	// whatever becomes of it; nil in a cluster or with Sentinel.
 	single func() *redis.Options
@@ -33,6 +36,7 @@ type origin struct {
 // configured is the origin of Open.
 func configured(cfg Config) origin {
 	return origin{
+		db: cfg.Redis.DB,
 		base: func() redis.UniversalClient {
 			opts := cfg.Redis
 			return redis.NewUniversalClient(&opts)
@@ -63,6 +67,7 @@ func hosted(client redis.UniversalClient) (origin, error) {
 	switch c := client.(type) {
 	case *redis.Client:
 		if c != nil {
+			o.db = c.Options().DB
 			o.derive = func(t tuning) redis.UniversalClient {
 				opts := *c.Options()
 				opts.ClientSideCache, opts.ClientSideCacheConfig = nil, nil

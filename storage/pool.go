@@ -145,6 +145,10 @@ func (p *Pool) Ping(ctx context.Context) error {
 // providers of credentials. Of a pool made by [New], Redis is empty.
 func (p *Pool) Config() Config { return p.cfg.withheld() }
 
+// Database returns the number of the database, 0 on a cluster. Pub/sub knows no
+// databases: channels that belong to one have its number in their names.
+func (p *Pool) Database() int { return p.origin.db }
+
 // Logger returns Config.Logger as completed.
 func (p *Pool) Logger() *slog.Logger { return p.cfg.Logger }
 

@@ -1,0 +1,223 @@
+package keywords
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// ClientConfig configures a [Client]. The zero value is ready to use.
+type ClientConfig struct {
+	// Timeout bounds what is asked with a context that has no deadline. 0: 30 s.
+	// Negative: nothing does. Watch and WaitFor are not bounded by it.
+	Timeout time.Duration
+
+	// Origin says who the client is, to the dispatcher's Allow and in
+	// Value.Source. Zero: the user, host, process and program.
+	Origin Origin
+}
+
+// Client reads, sets and watches keywords. It may be used by any number of
+// goroutines, and starts nothing until it is used.
+type Client struct {
+	pool *storage.Pool
+	cfg  ClientConfig
+	bus  *bus.Client
+	ps   *pubsub.Client
+
+	mu     sync.Mutex
+	closed bool
+	feeds  map[string]*feed // by service
+}
+
+// NewClient returns a client. It does not touch Redis.
+func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
+	if cfg.Origin == (Origin{}) {
+		cfg.Origin = whoami()
+	}
+	b, err := bus.NewClient(pool, bus.ClientConfig{Timeout: cfg.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	ps, err := pubsub.NewClient(pool, pubsub.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return &Client{pool: pool, cfg: cfg, bus: b, ps: ps, feeds: make(map[string]*feed)}, nil
+}
+
+var whoami = sync.OnceValue(func() Origin {
+	o := Origin{PID: os.Getpid(), User: os.Getenv("USER")}
+	o.Host, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		o.User = u.Username
+	}
+	if path, err := os.Executable(); err == nil {
+		o.Program = filepath.Base(path)
+	}
+	return o
+})
+
+// Close ends what the client does, with [ErrClosed], and returns when nothing of
+// it runs.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	feeds := c.feeds
+	c.feeds = nil
+	c.mu.Unlock()
+	for _, f := range feeds {
+		f.close(ErrClosed)
+	}
+	return errors.Join(c.bus.Close(), c.ps.Close())
+}
+
+// bounded is ctx with the client's Timeout, if it has no deadline.
+func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok || c.cfg.Timeout < 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, c.cfg.Timeout)
+}
+
+// Services returns the names of the services that there are, or were.
+func (c *Client) Services(ctx context.Context) ([]string, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	key, err := servicesKey(c.pool)
+	if err != nil {
+		return nil, err
+	}
+	names, err := c.pool.Redis().SMembers(ctx, key).Result()
+	slices.Sort(names)
+	return names, storage.Normalize(ctx, err)
+}
+
+// Keywords returns the definitions of a service, by name. None at all is
+// [ErrUnknownService].
+func (c *Client) Keywords(ctx context.Context, service string) ([]Definition, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	s, err := newService(c.pool, service)
+	if err != nil {
+		return nil, err
+	}
+	return c.definitions(ctx, s)
+}
+
+func (c *Client) definitions(ctx context.Context, s service) ([]Definition, error) {
+	all, err := c.pool.Redis().HGetAll(ctx, s.definitions()).Result()
+	if err != nil {
+		return nil, storage.Normalize(ctx, err)
+	}
+	if len(all) == 0 {
+		return nil, &Error{Code: ErrUnknownService, Service: s.name}
+	}
+	defs := make([]Definition, 0, len(all))
+	for name, text := range all {
+		def, err := readDefinition(s.name, name, text)
+		if err != nil {
+			return nil, err
+		}
+		defs = append(defs, def)
+	}
+	slices.SortFunc(defs, func(a, b Definition) int { return strings.Compare(a.Name, b.Name) })
+	return defs, nil
+}
+
+func readDefinition(service, name, text string) (def Definition, err error) {
+	if err := storage.JSON.Unmarshal([]byte(text), &def); err != nil {
+		return Definition{}, fmt.Errorf("keywords: definition of %s.%s: %w", service, name, err)
+	}
+	return def, nil
+}
+
+// Describe returns the definition of a keyword.
+func (c *Client) Describe(ctx context.Context, service, name string) (Definition, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	s, err := newService(c.pool, service)
+	if err != nil {
+		return Definition{}, err
+	}
+	return c.describe(ctx, s, name)
+}
+
+func (c *Client) describe(ctx context.Context, s service, name string) (Definition, error) {
+	text, err := c.pool.Redis().HGet(ctx, s.definitions(), name).Result()
+	if errors.Is(err, redis.Nil) {
+		n, err := c.pool.Redis().Exists(ctx, s.definitions()).Result()
+		if err == nil && n == 0 {
+			return Definition{}, &Error{Code: ErrUnknownService, Service: s.name}
+		}
+		return Definition{}, &Error{Code: ErrUnknownKeyword, Service: s.name, Keyword: name}
+	}
+	if err != nil {
+		return Definition{}, storage.Normalize(ctx, err)
+	}
+	return readDefinition(s.name, name, text)
+}
+
+// Clear removes a service: definitions, values, history and revisions. A
+// dispatcher of it that lives is [ErrServed].
+func (c *Client) Clear(ctx context.Context, service string) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	s, err := newService(c.pool, service)
+	if err != nil {
+		return err
+	}
+	rdb := c.pool.Redis()
+	fences, err := rdb.HKeys(ctx, s.fence()).Result()
+	if err != nil {
+		return storage.Normalize(ctx, err)
+	}
+	for _, disp := range fences {
+		if n, err := rdb.Exists(ctx, s.owner(disp)).Result(); err != nil {
+			return storage.Normalize(ctx, err)
+		} else if n > 0 {
+			return fmt.Errorf("%w: dispatcher %s of %s", ErrServed, disp, service)
+		}
+	}
+	names, err := rdb.HKeys(ctx, s.definitions()).Result()
+	if err != nil {
+		return storage.Normalize(ctx, err)
+	}
+	_, err = rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		for _, name := range names {
+			tx.Del(ctx, s.value(name), s.log(name))
+		}
+		for _, disp := range fences {
+			tx.Del(ctx, s.meta(disp))
+		}
+		tx.Del(ctx, s.definitions(), s.fence())
+		return nil
+	})
+	if err == nil {
+		var key string
+		if key, err = servicesKey(c.pool); err == nil {
+			err = rdb.SRem(ctx, key, service).Err()
+		}
+	}
+	return storage.Normalize(ctx, err)
+}
+
+func isCluster(client redis.UniversalClient) bool {
+	_, ok := client.(*redis.ClusterClient)
+	return ok
+}

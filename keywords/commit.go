@@ -1,0 +1,302 @@
+package keywords
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// maxCommit is how many values one script writes, save those of a ModifyMany,
+// which go together. More would not be faster, and Redis does nothing else
+// meanwhile.
+const maxCommit = 64
+
+// stage numbers values and has them committed, together and in order. The last
+// of them takes the writer who waits along.
+func (d *Dispatcher) stage(recs []staged) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.lost != nil:
+		return d.lost
+	case len(d.staged)+len(recs) > d.cfg.MaxStaged:
+		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, d.cfg.MaxStaged)
+	}
+	for i := range recs {
+		st := &recs[i]
+		st.with = len(recs) - 1 - i
+		if st.write {
+			d.newest++
+			st.rec.rev = Revision{d.epoch, d.newest}
+			st.s.now, st.s.canonical = st.rec, st.canonical
+		}
+	}
+	d.staged = append(d.staged, recs...)
+	signal(d.more)
+	return nil
+}
+
+// next returns what is to be committed next. It stays staged until that is done.
+func (d *Dispatcher) next() []staged {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(len(d.staged), maxCommit)
+	for n > 0 && n < len(d.staged) && d.staged[n-1].with > 0 {
+		n++
+	}
+	return append([]staged(nil), d.staged[:n]...)
+}
+
+// commit writes what is staged until stop is closed and nothing is left, or
+// nothing can be written any more.
+func (d *Dispatcher) commit(stop <-chan struct{}) {
+	for try := 0; ; {
+		batch := d.next()
+		if d.isForgotten() {
+			batch = nil
+			if err := d.beginEpoch(); err != nil && !d.settle(nil, err) {
+				try = d.pause(stop, try, err)
+			}
+			continue
+		}
+		if len(batch) == 0 {
+			select {
+			case <-d.more:
+				continue
+			case <-stop:
+				return
+			case <-d.ended:
+				return
+			}
+		}
+		err := d.write(batch)
+		switch {
+		case err == nil:
+			try = 0
+			d.settle(batch, nil)
+		case epochReply(err):
+			d.forget()
+		case d.settle(batch, err):
+			return
+		default:
+			try = d.pause(stop, try, err)
+		}
+	}
+}
+
+// pause waits before the next try to reach Redis.
+func (d *Dispatcher) pause(stop <-chan struct{}, try int, err error) int {
+	if try == 0 {
+		d.log.Warn("keywords: values could not be committed, trying again", "error", err)
+	}
+	select {
+	case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+	case <-d.ended:
+	}
+	return try + 1
+}
+
+// write carries out one commit. It may be carried out again: a script that was
+// says so.
+func (d *Dispatcher) write(batch []staged) error {
+	keys := []string{d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name)}
+	var values []any
+	msg := message{Dispatcher: d.cfg.Name}
+	for i := range batch {
+		if st := &batch[i]; st.write {
+			r := &st.rec
+			if len(msg.Changes) == 0 {
+				msg.Epoch, msg.N = r.rev.Epoch, r.rev.N
+			}
+			keys = append(keys, d.service.value(r.name))
+			values = append(values, r.text, r.rev.String(), r.at, int(r.severity), r.source)
+			msg.Changes = append(msg.Changes, change{Name: r.name, Text: r.text, At: r.at, Severity: uint8(r.severity), Source: r.source})
+		}
+	}
+	count := len(msg.Changes)
+	if count == 0 {
+		return nil // replies only
+	}
+	payload, err := storage.MsgPack.Marshal(msg)
+	if err != nil {
+		return err
+	}
+	args := []any{"eval", luaCommit, 0}
+	inboxes, frames := d.replies(batch)
+	keys = append(keys, inboxes...)
+	args[2] = len(keys)
+	for _, key := range keys {
+		args = append(args, key)
+	}
+	args = append(args, d.token, msg.Epoch, strconv.FormatUint(msg.N-1, 10), strconv.FormatUint(msg.N+uint64(count)-1, 10), d.channel, payload, count)
+	args = append(args, values...)
+	for _, inbox := range inboxes {
+		args = append(args, len(frames[inbox]))
+		for _, frame := range frames[inbox] {
+			args = append(args, frame)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
+	defer cancel()
+	cmd := storage.Once(ctx, args...)
+	_ = d.client.Process(ctx, cmd)
+	return storage.Normalize(ctx, cmd.Err())
+}
+
+// replies packs the replies of a batch, by inbox, where one script can write
+// them along: in a cluster they live elsewhere.
+func (d *Dispatcher) replies(batch []staged) (inboxes []string, frames map[string][][]byte) {
+	if d.clustered {
+		return nil, nil
+	}
+	frames = make(map[string][][]byte)
+	for i := range batch {
+		st := &batch[i]
+		if st.pending == nil || !st.write {
+			continue
+		}
+		inbox, frame := st.pending.Pack(bus.Body{Codec: storage.Text, Data: []byte(st.rec.rev.String())}, nil)
+		if inbox == "" {
+			continue
+		}
+		if frames[inbox] == nil {
+			inboxes = append(inboxes, inbox)
+		}
+		frames[inbox] = append(frames[inbox], frame)
+	}
+	return inboxes, frames
+}
+
+// settle ends a commit, and reports whether an error was for good: then
+// everything that is staged ends with it.
+func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
+	if err != nil && !fencedReply(err) && !errors.Is(err, redis.ErrClosed) && !closed(d.ended) {
+		return false
+	}
+	d.mu.Lock()
+	if err != nil {
+		if d.lost == nil {
+			d.lost = ErrIndeterminate
+			if fencedReply(err) {
+				d.lost = &Error{Code: ErrFenced, Service: d.service.name, Text: "another dispatcher has taken over"}
+			}
+		}
+		batch, d.staged = d.staged, nil
+		err = d.lost
+	} else {
+		for i := range batch {
+			if st := &batch[i]; st.write {
+				st.s.committed = st.rec
+			}
+		}
+		d.staged = d.staged[len(batch):]
+		if len(d.staged) == 0 {
+			d.staged = nil
+		}
+	}
+	d.mu.Unlock()
+	for i := range batch {
+		d.tell(&batch[i], err)
+	}
+	if err != nil {
+		d.end()
+	}
+	return err != nil
+}
+
+// tell ends the wait for a value.
+func (d *Dispatcher) tell(st *staged, err error) {
+	if st.done != nil {
+		st.done <- err
+	}
+	switch {
+	case st.pending == nil:
+	case err != nil:
+		st.pending.Answer(bus.Body{}, wireError(err))
+	case st.write && !d.clustered:
+		st.pending.Packed()
+	default:
+		rev := st.rec.rev
+		if !st.write {
+			d.mu.Lock()
+			rev = st.s.committed.rev
+			d.mu.Unlock()
+		}
+		st.pending.Answer(bus.Body{Codec: storage.Text, Data: []byte(rev.String())}, nil)
+	}
+}
+
+// forget notes that Redis has lost the epoch, or gone back behind it.
+func (d *Dispatcher) forget() {
+	d.mu.Lock()
+	d.forgotten = true
+	d.mu.Unlock()
+	signal(d.more)
+}
+
+func (d *Dispatcher) isForgotten() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.forgotten
+}
+
+// beginEpoch begins an epoch, in which all current values are written again,
+// before those that are staged.
+func (d *Dispatcher) beginEpoch() error {
+	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
+	defer cancel()
+	epoch := strings.ToLower(rand.Text()[:10])
+	if err := d.publish(ctx); err != nil {
+		return err
+	}
+	cmd := storage.Once(ctx, "eval", luaEpoch, 2, d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name), d.token, epoch)
+	_ = d.client.Process(ctx, cmd)
+	if err := cmd.Err(); err != nil {
+		return storage.Normalize(ctx, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var again []staged
+	for _, s := range d.served {
+		if s.committed.at != 0 {
+			again = append(again, staged{s: s, rec: s.committed, write: true})
+		}
+	}
+	d.staged = append(again, d.staged...)
+	d.epoch, d.newest, d.forgotten = epoch, 0, false
+	for i := range d.staged {
+		if st := &d.staged[i]; st.write {
+			d.newest++
+			st.rec.rev = Revision{epoch, d.newest}
+			if st.s.now.at == st.rec.at && st.s.now.text == st.rec.text {
+				st.s.now.rev = st.rec.rev
+			}
+		}
+	}
+	return nil
+}
+
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func closed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}

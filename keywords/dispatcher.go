@@ -1,0 +1,197 @@
+package keywords
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// DefaultDispatcher is the name of a service's dispatcher, if it has one only.
+const DefaultDispatcher = defaultDispatcher
+
+var (
+	// ErrServed is the error of what can't be done while a dispatcher lives.
+	ErrServed = errors.New("a dispatcher lives")
+	// ErrQueueFull is the error of what was not done because too much waits.
+	ErrQueueFull = errors.New("queue full")
+	// ErrNoValue is the error of reading a keyword that has no value yet.
+	ErrNoValue = errors.New("no value")
+)
+
+// DispatcherConfig configures a [Dispatcher]. Service is required.
+type DispatcherConfig struct {
+	// Service and Name say what it is the dispatcher of. Empty Name:
+	// DefaultDispatcher.
+	Service string
+	Name    string
+
+	// Lease is how long the dispatcher counts as alive after its last sign of
+	// life, of which it gives three in that time. 0: 5 s. At least 300 ms.
+	Lease time.Duration
+
+	// Refuse makes Run return ErrServed where another dispatcher lives. Otherwise
+	// it waits, to take over.
+	Refuse bool
+
+	// MaxStaged is how many values may wait to be committed while Redis is away,
+	// those of modifies and of Set together. 0: 4,096. Above it Set returns
+	// ErrQueueFull.
+	MaxStaged int
+
+	// Drain is how long Run, when it ends, waits for a hook that runs. 0: 10 s.
+	Drain time.Duration
+
+	// Status and Heartbeat name keywords of the dispatcher's own, which it
+	// defines: a string that is "ready" or "stopped", and an integer that counts
+	// the seconds. Empty: none.
+	Status, Heartbeat string
+
+	// Allow is asked before a modify, and refuses it with an error. Nil: all may.
+	Allow func(ctx context.Context, by Origin, keyword string) error
+}
+
+func (c DispatcherConfig) complete() (DispatcherConfig, error) {
+	c.Name = cmp.Or(c.Name, DefaultDispatcher)
+	c.Lease = cmp.Or(c.Lease, 5*time.Second)
+	c.MaxStaged = cmp.Or(c.MaxStaged, 4096)
+	c.Drain = cmp.Or(c.Drain, 10*time.Second)
+	if err := checkServiceName(c.Service); err != nil {
+		return c, fmt.Errorf("keywords: DispatcherConfig.Service: %w", err)
+	}
+	if err := checkServiceName(c.Name); err != nil {
+		return c, fmt.Errorf("keywords: DispatcherConfig.Name: %w", err)
+	}
+	switch {
+	case c.Lease < 300*time.Millisecond:
+		return c, fmt.Errorf("keywords: DispatcherConfig.Lease: %v is less than 300ms", c.Lease)
+	case c.MaxStaged < 0:
+		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
+	}
+	return c, nil
+}
+
+// Dispatcher carries out what is asked of the keywords of a service. Give it its
+// keywords with [Serve], then Run it.
+type Dispatcher struct {
+	pool    *storage.Pool
+	cfg     DispatcherConfig
+	service service
+	channel string // with the pool's prefix
+	clock   *storage.Clock
+	worker  *bus.Worker
+	log     *slog.Logger
+	begun   atomic.Bool
+	ready   chan struct{}
+
+	served map[string]*served // by name; fixed once Run has begun
+	turn   chan struct{}      // holds a token; who has it runs hooks
+
+	client       redis.UniversalClient // of what Run writes
+	clustered    bool
+	token, fence string        // of the lease
+	more         chan struct{} // there is something to commit; holds one
+	ended        chan struct{} // closed: nothing can be written any more
+	end          func()        // closes it
+
+	mu        sync.Mutex
+	epoch     string
+	newest    uint64   // number of the newest value, staged or committed
+	staged    []staged // not committed, oldest first
+	forgotten bool     // Redis does not know the epoch
+	lost      error    // why nothing can be written any more
+}
+
+// served is a keyword that the dispatcher serves.
+type served struct {
+	def   Definition
+	hooks hooks
+
+	// By Dispatcher.mu:
+	now       record // the newest value, staged or committed; at is 0: none
+	canonical any    // of now
+	committed record
+}
+
+// staged is a value on its way to Redis, and who waits for it.
+type staged struct {
+	s         *served
+	write     bool // or else only an answer, when all before it is committed
+	rec       record
+	canonical any
+	with      int          // how many of those behind it must be committed with it
+	pending   *bus.Pending // nil: nobody
+	done      chan error   // of Set; holds one
+}
+
+// NewDispatcher returns a dispatcher without keywords, but for its own. It does
+// not touch Redis.
+func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dispatcher{
+		pool: pool, cfg: cfg, clock: storage.NewClock(nil), served: make(map[string]*served),
+		ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	d.end = sync.OnceFunc(func() { close(d.ended) })
+	d.turn <- struct{}{}
+	if d.service, err = newService(pool, cfg.Service); err != nil {
+		return nil, err
+	}
+	if d.channel, err = pool.Key(d.service.channel); err != nil {
+		return nil, err
+	}
+	d.worker, err = bus.NewWorker(pool, bus.WorkerConfig{
+		Type: d.service.workerType(cfg.Name), Hidden: true, Serial: true, Prefetch: prefetch, Lease: cfg.Lease, Drain: cfg.Drain,
+	})
+	if err != nil {
+		return nil, err
+	}
+	bus.HandleLater(d.worker, d.handle)
+	d.log = pool.Logger().With("dispatcher", cfg.Service+"."+cfg.Name)
+	for _, own := range []Definition{
+		{Name: cfg.Status, Kind: String, Help: "ready or stopped"},
+		{Name: cfg.Heartbeat, Kind: Integer64, Help: "counts the seconds that the dispatcher has run"},
+	} {
+		if own.Name == "" {
+			continue
+		}
+		own.Service, own.Dispatcher, own.ReadOnly = cfg.Service, cfg.Name, true
+		if own, err = own.Complete(); err != nil {
+			return nil, err
+		}
+		d.serve(own, hooks{})
+	}
+	return d, nil
+}
+
+// prefetch is how many modifies the dispatcher holds.
+const prefetch = 256
+
+// serve adds a keyword.
+func (d *Dispatcher) serve(def Definition, h hooks) {
+	switch {
+	case d.begun.Load():
+		panic(fmt.Sprintf("keywords: %s.%s: served after Run", def.Service, def.Name))
+	case def.Service != d.service.name || def.Dispatcher != d.cfg.Name:
+		panic(fmt.Sprintf("keywords: %s.%s of dispatcher %s is none of %s.%s", def.Service, def.Name, def.Dispatcher, d.service.name, d.cfg.Name))
+	case d.served[def.Name] != nil:
+		panic(fmt.Sprintf("keywords: %s.%s: served twice", def.Service, def.Name))
+	}
+	d.served[def.Name] = &served{def: def, hooks: h}
+}
+
+// Ready returns a channel that is closed when the dispatcher has its lease and
+// answers.
+func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }

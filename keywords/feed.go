@@ -1,0 +1,422 @@
+package keywords
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// feed is what a client knows of a service that is watched: its values, from one
+// subscription for all watchers. It lives as long as there are any.
+type feed struct {
+	c      *Client
+	s      service
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+	primed chan struct{} // closed: the first snapshot is there, or err
+	users  int           // by Client.mu
+
+	mu       sync.Mutex
+	err      error
+	keywords map[string]*known
+	heads    map[string]*head // by dispatcher
+	all      map[*watcher]func(name string) bool
+}
+
+// known is a keyword as the feed has seen it last.
+type known struct {
+	def      Definition
+	rec      record
+	ok       bool // it has a value
+	watchers map[*watcher]struct{}
+}
+
+// head is where a dispatcher is.
+type head struct {
+	newest Revision
+	alive  bool
+	behind int // looks that found Redis ahead of what was told
+}
+
+// watch has a watcher told of the keywords of a service that match, from a
+// snapshot on.
+func (c *Client) watch(ctx context.Context, svc string, w *watcher, match func(name string) bool, exact string) (leave func(), err error) {
+	s, err := newService(c.pool, svc)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
+	f := c.feeds[svc]
+	if f == nil || closed(f.done) {
+		f = &feed{
+			c: c, s: s, done: make(chan struct{}), primed: make(chan struct{}),
+			keywords: make(map[string]*known), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
+		}
+		f.ctx, f.cancel = context.WithCancel(context.Background())
+		c.feeds[svc] = f
+		go f.run()
+	}
+	f.users++
+	c.mu.Unlock()
+	leave = func() { c.leave(f, w) }
+	select {
+	case <-f.primed:
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+	if err := f.join(w, match, exact); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// leave ends a watcher's part in a feed, and the feed with the last.
+func (c *Client) leave(f *feed, w *watcher) {
+	f.mu.Lock()
+	delete(f.all, w)
+	for _, k := range f.keywords {
+		delete(k.watchers, w)
+	}
+	f.mu.Unlock()
+	c.mu.Lock()
+	f.users--
+	last := f.users == 0
+	if last && c.feeds[f.s.name] == f {
+		delete(c.feeds, f.s.name)
+	}
+	c.mu.Unlock()
+	if last {
+		f.close(ErrClosed)
+	}
+}
+
+// join enters a watcher and tells it what there is.
+func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return f.err
+	}
+	if len(f.keywords) == 0 {
+		return &Error{Code: ErrUnknownService, Service: f.s.name}
+	}
+	if exact != "" {
+		k := f.keywords[exact]
+		if k == nil {
+			return &Error{Code: ErrUnknownKeyword, Service: f.s.name, Keyword: exact}
+		}
+		k.watchers[w] = struct{}{}
+		f.tell(w, Initial, k)
+		return nil
+	}
+	f.all[w] = match
+	for name, k := range f.keywords {
+		if match(name) {
+			k.watchers[w] = struct{}{}
+			f.tell(w, Initial, k)
+		}
+	}
+	return nil
+}
+
+// tell hands a keyword to a watcher. The lock is held.
+func (f *feed) tell(w *watcher, kind EventKind, k *known) {
+	if !k.ok && kind != Gone {
+		return
+	}
+	if kind == Initial && !f.alive(k) {
+		w.push(notice{kind: kind, service: f.s.name, def: &k.def, rec: k.rec, quality: Stale})
+		return
+	}
+	n := notice{kind: kind, service: f.s.name, def: &k.def, rec: k.rec}
+	if kind == StaleEvent {
+		n.quality = Stale
+	}
+	w.push(n)
+}
+
+func (f *feed) alive(k *known) bool {
+	h := f.heads[k.def.Dispatcher]
+	return h != nil && h.alive
+}
+
+// run follows the service until the feed is closed.
+func (f *feed) run() {
+	defer close(f.done)
+	var primed bool
+	prime := func(err error) {
+		f.mu.Lock()
+		f.err = err
+		f.mu.Unlock()
+		if !primed {
+			primed = true
+			close(f.primed)
+		}
+	}
+	topic, err := pubsub.ParseTopic[message](f.s.channel)
+	if err != nil {
+		prime(err)
+		return
+	}
+	sub, err := pubsub.Subscribe(f.ctx, f.c.ps, topic)
+	if err != nil {
+		prime(err)
+		return
+	}
+	defer sub.Close()
+	if err := f.sync(Initial); err != nil {
+		prime(err)
+		return
+	}
+	prime(nil)
+	look := time.NewTicker(lookTime)
+	defer look.Stop()
+	for {
+		again := false
+		select {
+		case <-f.ctx.Done():
+			return
+		case m, ok := <-sub.C():
+			switch {
+			case !ok: // too slow for a service as a whole: begin anew
+				prime(fmt.Errorf("keywords: watch of %s: %w", f.s.name, sub.Err()))
+				f.fail()
+				return
+			case errors.Is(m.Err, pubsub.ErrGap):
+				again = true
+			case m.Err == nil:
+				again = f.take(m.Value)
+			}
+		case <-look.C:
+			again = f.look()
+		}
+		for try := 0; again && f.ctx.Err() == nil; try++ {
+			if err := f.sync(Resync); err == nil {
+				break
+			}
+			select {
+			case <-f.ctx.Done():
+			case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+			}
+		}
+	}
+}
+
+// lookTime is between two looks at who lives, and whether all that was committed
+// has been told.
+const lookTime = time.Second
+
+// take takes a message, and reports whether there is more to know than it says.
+func (f *feed) take(m message) (again bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.heads[m.Dispatcher]
+	switch {
+	case m.Defined, h == nil:
+		return true
+	case m.Ended:
+		h.alive = false
+		f.tellStale(m.Dispatcher)
+		return false
+	}
+	last := m.N + uint64(len(m.Changes)) - 1
+	switch {
+	case m.Epoch == h.newest.Epoch && last <= h.newest.N:
+		return false // known from a snapshot
+	case m.Epoch != h.newest.Epoch, m.N > h.newest.N+1:
+		return true
+	}
+	for i, ch := range m.Changes {
+		k := f.keywords[ch.Name]
+		if k == nil {
+			return true
+		}
+		f.set(k, Change, record{
+			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: Severity(ch.Severity), source: ch.Source,
+		})
+	}
+	h.newest.N, h.alive, h.behind = last, true, 0
+	return false
+}
+
+// set notes a value and tells the watchers, unless it is known. The lock is held.
+func (f *feed) set(k *known, kind EventKind, rec record) {
+	if k.ok && (k.rec == rec || k.rec.rev.Epoch == rec.rev.Epoch && rec.rev.N != 0 && rec.rev.N <= k.rec.rev.N) {
+		return
+	}
+	k.rec, k.ok = rec, true
+	for w := range k.watchers {
+		f.tell(w, kind, k)
+	}
+}
+
+// tellStale tells that a dispatcher is gone. The lock is held.
+func (f *feed) tellStale(disp string) {
+	for _, k := range f.keywords {
+		if k.def.Dispatcher == disp {
+			for w := range k.watchers {
+				f.tell(w, StaleEvent, k)
+			}
+		}
+	}
+}
+
+// sync reads all of the service, and tells what is news.
+func (f *feed) sync(kind EventKind) error {
+	ctx, cancel := context.WithTimeout(f.ctx, storage.BlockTime)
+	defer cancel()
+	defs, err := f.c.definitions(ctx, f.s)
+	var unknown *Error
+	if err != nil && !errors.As(err, &unknown) {
+		return err
+	}
+	// Heads first: what is committed meanwhile is told again, and known.
+	heads, err := f.readHeads(ctx, defs)
+	if err != nil {
+		return err
+	}
+	recs, err := f.c.read(ctx, f.s.name, defs)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heads = heads
+	there := make(map[string]bool, len(defs))
+	for i, def := range defs {
+		there[def.Name] = true
+		k := f.keywords[def.Name]
+		if k == nil {
+			k = &known{watchers: make(map[*watcher]struct{})}
+			f.keywords[def.Name] = k
+			for w, match := range f.all {
+				if match(def.Name) {
+					k.watchers[w] = struct{}{}
+				}
+			}
+		}
+		k.def = def
+		if recs[i].ok {
+			f.set(k, kind, recs[i].record)
+		}
+	}
+	for name, k := range f.keywords {
+		if !there[name] {
+			for w := range k.watchers {
+				f.tell(w, Gone, k)
+			}
+			delete(f.keywords, name)
+		}
+	}
+	return nil
+}
+
+func (f *feed) readHeads(ctx context.Context, defs []Definition) (map[string]*head, error) {
+	alive, metas := map[string]*redis.IntCmd{}, map[string]*redis.SliceCmd{}
+	_, err := f.c.pool.Redis().Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, def := range defs {
+			if disp := def.Dispatcher; metas[disp] == nil {
+				alive[disp] = pipe.Exists(ctx, f.s.owner(disp))
+				metas[disp] = pipe.HMGet(ctx, f.s.meta(disp), "e", "n")
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, storage.Normalize(ctx, err)
+	}
+	heads := make(map[string]*head, len(metas))
+	for disp, meta := range metas {
+		h := &head{alive: alive[disp].Val() > 0}
+		h.newest.Epoch, _ = meta.Val()[0].(string)
+		n, _ := meta.Val()[1].(string)
+		h.newest.N, _ = strconv.ParseUint(n, 10, 64)
+		heads[disp] = h
+	}
+	return heads, nil
+}
+
+// look notices dispatchers that have died, and messages that were lost without a
+// word. It reports whether to read all anew.
+func (f *feed) look() (again bool) {
+	ctx, cancel := context.WithTimeout(f.ctx, lookTime)
+	defer cancel()
+	f.mu.Lock()
+	var defs []Definition
+	for disp := range f.heads {
+		defs = append(defs, Definition{Dispatcher: disp})
+	}
+	f.mu.Unlock()
+	if len(defs) == 0 {
+		return true
+	}
+	heads, err := f.readHeads(ctx, defs)
+	if err != nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for disp, now := range heads {
+		h := f.heads[disp]
+		if h == nil {
+			continue
+		}
+		if h.alive && !now.alive {
+			f.tellStale(disp)
+		}
+		h.alive = now.alive
+		if now.newest == h.newest || now.newest.Epoch == h.newest.Epoch && now.newest.N < h.newest.N {
+			h.behind = 0
+		} else if h.behind++; h.behind > 1 { // messages may be on their way
+			again = true
+		}
+	}
+	return again
+}
+
+// fail ends the watchers with the feed's error.
+func (f *feed) fail() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	tell := func(w *watcher) { w.fail(f.err) }
+	for w := range f.all {
+		tell(w)
+	}
+	for _, k := range f.keywords {
+		for w := range k.watchers {
+			tell(w)
+		}
+	}
+}
+
+// close ends the feed and its watchers, and waits.
+func (f *feed) close(err error) {
+	f.mu.Lock()
+	if f.err == nil {
+		f.err = err
+	}
+	f.mu.Unlock()
+	f.cancel()
+	<-f.done
+	f.fail()
+	select {
+	case <-f.primed:
+	default:
+		close(f.primed)
+	}
+}

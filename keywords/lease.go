@@ -1,0 +1,219 @@
+package keywords
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// acquire takes the lease of the dispatcher, when nobody has it any more, however
+// long Redis is away.
+func (d *Dispatcher) acquire(ctx context.Context) error {
+	keys := []string{d.service.owner(d.cfg.Name), d.service.fence()}
+	for try := 0; ; {
+		err := d.clock.Sync(ctx, d.client)
+		var fence int64
+		if err == nil {
+			fence, err = d.eval(ctx, luaAcquire, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds()).Int64()
+		}
+		pause := min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case redis.IsAuthError(err), redis.IsPermissionError(err), errors.Is(err, storage.ErrClosed):
+			return err
+		case err != nil:
+			if try++; try == 1 {
+				d.log.Warn("keywords: no Redis, trying again", "error", err)
+			}
+		case fence > 0:
+			d.fence = strconv.FormatInt(fence, 10)
+			d.token = d.fence + ":" + d.worker.ID()
+			return nil
+		case d.cfg.Refuse:
+			return fmt.Errorf("%w: dispatcher %s of %s", ErrServed, d.cfg.Name, d.service.name)
+		default:
+			// The other one's lease, or a third of ours: it may end before.
+			pause = min(time.Duration(-fence)*time.Millisecond, d.cfg.Lease/3)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// eval runs a script at most once.
+func (d *Dispatcher) eval(ctx context.Context, script string, keys []string, args ...any) storage.OnceCmd {
+	all := append(make([]any, 0, 3+len(keys)+len(args)), "eval", script, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := storage.Once(ctx, append(all, args...)...)
+	_ = d.client.Process(ctx, cmd)
+	return cmd
+}
+
+// keep renews the lease until stop is closed, or it is lost. It notices when
+// Redis has forgotten what was written.
+func (d *Dispatcher) keep(stop <-chan struct{}) {
+	keys := []string{d.service.owner(d.cfg.Name), d.service.fence(), d.service.meta(d.cfg.Name)}
+	for {
+		select {
+		case <-stop:
+			return
+		case <-d.ended:
+			return
+		case <-time.After(d.cfg.Lease / 3):
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
+		_ = d.clock.Sync(ctx, d.client)
+		epoch, err := d.eval(ctx, luaRenew, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
+		cancel()
+		switch {
+		case fencedReply(err):
+			d.settle(nil, err)
+			return
+		case err != nil:
+			continue // the committer says so
+		}
+		d.mu.Lock()
+		known := d.epoch
+		d.mu.Unlock()
+		if epoch != known {
+			d.forget()
+		}
+	}
+}
+
+// release gives the lease back, and tells the watchers.
+func (d *Dispatcher) release(ctx context.Context) {
+	msg, err := storage.MsgPack.Marshal(message{Dispatcher: d.cfg.Name, Ended: true})
+	if err == nil {
+		err = d.eval(ctx, luaRelease, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
+	}
+	if err != nil {
+		d.log.Warn("keywords: the lease was not given back, and ends by itself", "error", err)
+	}
+}
+
+// publish writes the definitions of what is served, and removes those that this
+// dispatcher has left from an earlier run, with their values.
+func (d *Dispatcher) publish(ctx context.Context) error {
+	all, err := d.client.HGetAll(ctx, d.service.definitions()).Result()
+	if err != nil {
+		return storage.Normalize(ctx, err)
+	}
+	var gone []string
+	for name, text := range all {
+		var def Definition
+		err := storage.JSON.Unmarshal([]byte(text), &def)
+		switch s := d.served[name]; {
+		case s != nil && err == nil && def.Dispatcher != d.cfg.Name:
+			if n, err := d.client.Exists(ctx, d.service.owner(def.Dispatcher)).Result(); err == nil && n > 0 {
+				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, def.Dispatcher)
+			}
+		case s == nil && (err != nil || def.Dispatcher == d.cfg.Name):
+			gone = append(gone, name)
+		}
+	}
+	services, err := servicesKey(d.pool)
+	if err != nil {
+		return err
+	}
+	msg, err := storage.MsgPack.Marshal(message{Dispatcher: d.cfg.Name, Defined: true})
+	if err != nil {
+		return err
+	}
+	values := make([]any, 0, 2*len(d.served))
+	for name, s := range d.served {
+		text, err := storage.JSON.Marshal(s.def)
+		if err != nil {
+			return err
+		}
+		values = append(values, name, text)
+	}
+	_, err = d.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		for _, name := range gone {
+			tx.HDel(ctx, d.service.definitions(), name)
+			tx.Del(ctx, d.service.value(name), d.service.log(name))
+		}
+		if len(values) > 0 {
+			tx.HSet(ctx, d.service.definitions(), values...)
+		}
+		return nil
+	})
+	if err == nil {
+		err = d.client.SAdd(ctx, services, d.service.name).Err()
+	}
+	if err == nil {
+		err = d.client.Publish(ctx, d.channel, msg).Err()
+	}
+	return storage.Normalize(ctx, err)
+}
+
+// load reads what an earlier run has left, and goes on counting from there. What
+// does not persist begins with its initial value, or with none. It returns a
+// channel that tells when those are committed.
+func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error) {
+	meta, err := d.client.HMGet(ctx, d.service.meta(d.cfg.Name), "e", "n").Result()
+	if err != nil {
+		return nil, storage.Normalize(ctx, err)
+	}
+	epoch, _ := meta[0].(string)
+	text, _ := meta[1].(string)
+	n, bad := strconv.ParseUint(text, 10, 64)
+	d.mu.Lock()
+	d.epoch, d.newest, d.forgotten = epoch, n, epoch == "" || bad != nil
+	d.mu.Unlock()
+
+	values := make(map[*served]*redis.SliceCmd)
+	_, err = d.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for name, s := range d.served {
+			if s.def.Persist {
+				values[s] = pipe.HMGet(ctx, d.service.value(name), valueFields...)
+			} else {
+				pipe.Del(ctx, d.service.value(name))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, storage.Normalize(ctx, err)
+	}
+	var initial []staged
+	for name, s := range d.served {
+		if cmd := values[s]; cmd != nil {
+			rec, ok := readRecord(name, cmd.Val())
+			if v, err := s.def.Parse(rec.text); ok && err == nil && s.def.Check(v) == nil {
+				d.mu.Lock()
+				s.now, s.canonical, s.committed = rec, v, rec
+				d.mu.Unlock()
+				continue
+			}
+		}
+		if v := s.def.Initial; v != nil {
+			initial = append(initial, staged{s: s, canonical: v, write: true, rec: record{
+				name: name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, SeverityNone),
+			}})
+		}
+	}
+	committed = make(chan error, 1)
+	if len(initial) == 0 {
+		committed <- nil
+		return committed, nil
+	}
+	initial[len(initial)-1].done = committed
+	for _, st := range initial {
+		if err := d.stage([]staged{st}); err != nil {
+			return nil, err
+		}
+	}
+	return committed, nil
+}

@@ -1,0 +1,268 @@
+package keywords
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/heliograph/heliograph/bus"
+)
+
+// The methods of the worker that a dispatcher is.
+const (
+	methodModify  = "modify"
+	methodRefresh = "refresh"
+)
+
+// asked is what a writer asks for: all of it, or nothing.
+type asked struct {
+	Changes []askedChange `json:"c"`
+	Origin  Origin        `json:"o"`
+}
+
+type askedChange struct {
+	Name string `json:"k"`
+	Text string `json:"v"`
+	If   string `json:"r,omitempty"` // revision that the value must have
+}
+
+// Origin says who asks.
+type Origin struct {
+	User    string `json:"u,omitempty"`
+	Host    string `json:"h,omitempty"`
+	PID     int    `json:"p,omitempty"`
+	Program string `json:"x,omitempty"`
+}
+
+// String returns user@host:pid/program.
+func (o Origin) String() string {
+	if o == (Origin{}) {
+		return ""
+	}
+	return fmt.Sprintf("%s@%s:%d/%s", o.User, o.Host, o.PID, o.Program)
+}
+
+// handle takes a call. The worker is serial: there is one at a time.
+func (d *Dispatcher) handle(ctx context.Context, p *bus.Pending) {
+	var ask asked
+	if err := p.Body().Codec.Unmarshal(p.Body().Data, &ask); err != nil {
+		p.Answer(bus.Body{}, wireError(&Error{Code: ErrMalformed, Service: d.service.name, Text: err.Error()}))
+		return
+	}
+	err := d.alone(ctx, func() error {
+		switch p.Method() {
+		case methodModify:
+			return d.modify(ctx, ask, p)
+		case methodRefresh:
+			return d.refresh(ctx, ask, p)
+		}
+		return &Error{Code: ErrMalformed, Service: d.service.name, Text: fmt.Sprintf("no method %q", p.Method())}
+	})
+	if err != nil {
+		p.Answer(bus.Body{}, wireError(err))
+	}
+}
+
+// alone runs hooks while no other does, and turns a panic into an error.
+func (d *Dispatcher) alone(ctx context.Context, run func() error) (err error) {
+	select {
+	case <-d.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { d.turn <- struct{}{} }()
+	defer func() {
+		if v := recover(); v != nil {
+			d.log.Error("keywords: panic in a hook", "panic", v, "stack", string(debug.Stack()))
+			err = &Error{Code: ErrRejected, Service: d.service.name, Text: "a hook panicked"}
+		}
+	}()
+	return run()
+}
+
+// modify carries out changes, all or none, and stages them. What it has refused
+// has no effect, but for what hooks did before.
+func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) error {
+	if len(ask.Changes) == 0 {
+		return &Error{Code: ErrMalformed, Service: d.service.name, Text: "no changes"}
+	}
+	all := make([]staged, 0, len(ask.Changes))
+	for _, c := range ask.Changes {
+		st, err := d.examine(ctx, c, ask.Origin)
+		if err != nil {
+			return err
+		}
+		all = append(all, st)
+	}
+	for i := range all {
+		st := &all[i]
+		if !st.write {
+			continue
+		}
+		h := &st.s.hooks
+		if h.write != nil {
+			if err := h.write(ctx, st.canonical); err != nil {
+				return d.rejected(st.s, err)
+			}
+		}
+		st.rec.at = d.clock.Now().UnixMicro()
+	}
+	all[len(all)-1].pending = p
+	if err := d.stage(all); err != nil {
+		return err
+	}
+	for i := range all {
+		if st := &all[i]; st.write && st.s.hooks.postwrite != nil {
+			if err := st.s.hooks.postwrite(ctx, st.canonical); err != nil {
+				d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// examine finds out whether a change may be made.
+func (d *Dispatcher) examine(ctx context.Context, c askedChange, by Origin) (staged, error) {
+	s := d.served[c.Name]
+	if s == nil {
+		return staged{}, &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: c.Name}
+	}
+	refuse := func(code Code, format string, args ...any) (staged, error) {
+		return staged{}, &Error{Code: code, Service: d.service.name, Keyword: c.Name, Text: fmt.Sprintf(format, args...)}
+	}
+	if s.def.ReadOnly {
+		return refuse(ErrReadOnly, "")
+	}
+	if d.cfg.Allow != nil {
+		if err := d.cfg.Allow(ctx, by, c.Name); err != nil {
+			return refuse(ErrNotAllowed, "%v", err)
+		}
+	}
+	v, err := s.def.Parse(c.Text)
+	if err == nil {
+		err = s.def.Check(v)
+	}
+	if err != nil {
+		return staged{}, err
+	}
+	d.mu.Lock()
+	now := s.now
+	d.mu.Unlock()
+	if c.If != "" && c.If != now.rev.String() {
+		return refuse(ErrRevision, "it has %s, and not %s", now.rev, c.If)
+	}
+	st := staged{s: s, canonical: v, write: true, rec: record{
+		name: c.Name, text: s.def.Text(v), severity: s.def.Severity(v, now.severity), source: by.String(),
+	}}
+	if s.hooks.prewrite != nil {
+		switch err := s.hooks.prewrite(ctx, now, v); {
+		case errors.Is(err, ErrNoWriteNecessary):
+			st.write = false
+			return st, nil
+		case err != nil:
+			return staged{}, d.rejected(s, err)
+		}
+	}
+	if s.hooks.check != nil {
+		if err := s.hooks.check(ctx, v); err != nil {
+			return staged{}, d.rejected(s, err)
+		}
+	}
+	return st, nil
+}
+
+// rejected is the error of a hook as the writer gets it.
+func (d *Dispatcher) rejected(s *served, err error) error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	return &Error{Code: ErrRejected, Service: d.service.name, Keyword: s.def.Name, Text: err.Error()}
+}
+
+// refresh runs the read hooks of a keyword, and stages what they return if that
+// is news. Without a Read there is nothing to do.
+func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) error {
+	if len(ask.Changes) != 1 {
+		return &Error{Code: ErrMalformed, Service: d.service.name, Text: "want one keyword"}
+	}
+	name := ask.Changes[0].Name
+	s := d.served[name]
+	if s == nil {
+		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: name}
+	}
+	st, err := d.reread(ctx, s)
+	if err != nil {
+		return err
+	}
+	st.pending = p
+	return d.stage([]staged{st})
+}
+
+func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
+	h := &s.hooks
+	st := staged{s: s}
+	if h.preread != nil {
+		if err := h.preread(ctx); err != nil {
+			return st, d.rejected(s, err)
+		}
+	}
+	if h.read == nil {
+		return st, nil
+	}
+	v, err := h.read(ctx)
+	if err == nil {
+		err = s.def.Check(v)
+	}
+	if err != nil {
+		return st, d.rejected(s, err)
+	}
+	if h.postread != nil {
+		if err := h.postread(ctx, v); err != nil {
+			return st, d.rejected(s, err)
+		}
+	}
+	d.mu.Lock()
+	now, was := s.now, s.canonical
+	d.mu.Unlock()
+	if now.at != 0 && s.def.Equal(was, v) {
+		return st, nil
+	}
+	st.write, st.canonical = true, v
+	st.rec = record{name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, now.severity)}
+	return st, nil
+}
+
+// Set sets a keyword from the dispatcher's own code, read-only ones too, without
+// hooks, and returns its revision when that is committed. A value out of range is
+// an error.
+func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
+	return d.set(ctx, k.Definition().Name, k.encode(v))
+}
+
+func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
+	s := d.served[name]
+	if s == nil {
+		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: name}
+	}
+	if err := s.def.Check(v); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	severity := s.now.severity
+	d.mu.Unlock()
+	done := make(chan error, 1)
+	err := d.stage([]staged{{s: s, canonical: v, write: true, done: done, rec: record{
+		name: name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, severity),
+	}}})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

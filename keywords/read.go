@@ -1,0 +1,152 @@
+package keywords
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Read returns the value of a keyword as its dispatcher has committed it last,
+// also where none lives: then its Quality is Stale. A keyword without a value is
+// [ErrNoValue].
+func Read[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
+	def := k.Definition()
+	recs, err := c.read(ctx, def.Service, []Definition{def})
+	if err != nil {
+		return Value[T]{}, err
+	}
+	return readValue(k, recs[0])
+}
+
+func readValue[T Type](k Keyword[T], r seen) (Value[T], error) {
+	def := k.Definition()
+	switch {
+	case def.WriteOnly:
+		return Value[T]{}, &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
+	case !r.ok && !r.defined:
+		return Value[T]{}, &Error{Code: ErrUnknownKeyword, Service: def.Service, Keyword: def.Name}
+	case !r.ok:
+		return Value[T]{}, fmt.Errorf("keywords: %s.%s: %w", def.Service, def.Name, ErrNoValue)
+	}
+	v, err := typed(k, r.record)
+	v.Quality = r.quality
+	return v, err
+}
+
+// ReadText is [Read] by name, of the canonical text.
+func ReadText(ctx context.Context, c *Client, service, name string) (Value[string], error) {
+	def, err := c.Describe(ctx, service, name)
+	if err != nil {
+		return Value[string]{}, err
+	}
+	recs, err := c.read(ctx, service, []Definition{def})
+	if err != nil {
+		return Value[string]{}, err
+	}
+	if def.WriteOnly {
+		return Value[string]{}, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
+	}
+	if !recs[0].ok {
+		return Value[string]{}, fmt.Errorf("keywords: %s.%s: %w", service, name, ErrNoValue)
+	}
+	return recs[0].value(), nil
+}
+
+// Refresh has the dispatcher run the read hooks of a keyword, and returns the
+// value that is true now. A keyword without them is as with Read.
+func Refresh[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
+	def := k.Definition()
+	if _, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, asked{Changes: []askedChange{{Name: def.Name}}, Origin: c.cfg.Origin}); err != nil {
+		return Value[T]{}, err
+	}
+	return Read(ctx, c, k)
+}
+
+// ReadMany returns the values of several keywords of one service at one moment,
+// by name, as canonical text. One without a value is left out.
+func ReadMany(ctx context.Context, c *Client, service string, names ...string) (map[string]Value[string], error) {
+	s, err := newService(c.pool, service)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	known, err := c.definitions(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var defs []Definition
+	for _, name := range names {
+		i := -1
+		for j := range known {
+			if known[j].Name == name {
+				i = j
+			}
+		}
+		if i < 0 {
+			return nil, &Error{Code: ErrUnknownKeyword, Service: service, Keyword: name}
+		}
+		defs = append(defs, known[i])
+	}
+	recs, err := c.read(ctx, service, defs)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string]Value[string], len(recs))
+	for _, r := range recs {
+		if r.ok {
+			values[r.name] = r.value()
+		}
+	}
+	return values, nil
+}
+
+// seen is what was read of a keyword.
+type seen struct {
+	record
+	ok      bool // it has a value
+	defined bool
+	quality Quality
+}
+
+func (r seen) value() Value[string] {
+	return Value[string]{V: r.text, Rev: r.rev, Time: r.time(), Quality: r.quality, Severity: r.severity, Source: r.source}
+}
+
+// read reads keywords of a service in one transaction.
+func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]seen, error) {
+	s, err := newService(c.pool, svc)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	values := make([]*redis.SliceCmd, len(defs))
+	defined := make([]*redis.BoolCmd, len(defs))
+	alive := map[string]*redis.IntCmd{}
+	fill := func(pipe redis.Pipeliner) error {
+		for i, def := range defs {
+			values[i] = pipe.HMGet(ctx, s.value(def.Name), valueFields...)
+			defined[i] = pipe.HExists(ctx, s.definitions(), def.Name)
+			if alive[def.Dispatcher] == nil {
+				alive[def.Dispatcher] = pipe.Exists(ctx, s.owner(def.Dispatcher))
+			}
+		}
+		return nil
+	}
+	if _, err := c.pool.Redis().TxPipelined(ctx, fill); err != nil {
+		return nil, fmt.Errorf("keywords: %s: %w", svc, storage.Normalize(ctx, err))
+	}
+	recs := make([]seen, len(defs))
+	for i, def := range defs {
+		recs[i].record, recs[i].ok = readRecord(def.Name, values[i].Val())
+		recs[i].name, recs[i].defined = def.Name, defined[i].Val()
+		if alive[def.Dispatcher].Val() == 0 {
+			recs[i].quality = Stale
+		}
+	}
+	return recs, nil
+}

@@ -1,0 +1,77 @@
+package keywords
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Revision numbers the values that a dispatcher has committed. Inside an epoch N
+// rises by one with each, over all keywords of the dispatcher. A new epoch
+// begins when Redis has forgotten what the dispatcher wrote: revisions of two
+// epochs have no order.
+type Revision struct {
+	Epoch string
+	N     uint64
+}
+
+// String returns epoch:n, "" for the zero Revision.
+func (r Revision) String() string {
+	if r == (Revision{}) {
+		return ""
+	}
+	return r.Epoch + ":" + strconv.FormatUint(r.N, 10)
+}
+
+// ParseRevision reads what String has returned.
+func ParseRevision(s string) (Revision, error) {
+	if s == "" {
+		return Revision{}, nil
+	}
+	epoch, n, ok := strings.Cut(s, ":")
+	if ok && epoch != "" {
+		if n, err := strconv.ParseUint(n, 10, 64); err == nil {
+			return Revision{epoch, n}, nil
+		}
+	}
+	return Revision{}, fmt.Errorf("keywords: revision %.64q: want epoch:n", s)
+}
+
+// Value is a value of a keyword and what there is to know of it.
+type Value[T any] struct {
+	V        T
+	Rev      Revision
+	Time     time.Time // when the dispatcher had it, in the time of Redis
+	Quality  Quality
+	Severity Severity
+	Source   string // who set it: user@host:pid/program, or "" for the dispatcher itself
+}
+
+// Quality says whether a value is kept up to date.
+type Quality uint8
+
+const (
+	Good  Quality = iota
+	Stale         // no dispatcher lives: it is the last that one has left
+)
+
+// String returns good or stale.
+func (q Quality) String() string {
+	if q == Stale {
+		return "stale"
+	}
+	return "good"
+}
+
+// record is a value as it lies in Redis.
+type record struct {
+	name     string
+	text     string // the canonical form
+	rev      Revision
+	at       int64 // µs of the Unix epoch
+	severity Severity
+	source   string
+}
+
+func (r *record) time() time.Time { return time.UnixMicro(r.at) }

@@ -1,0 +1,176 @@
+package keywords
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Run serves until ctx ends or the pool is closed, and returns nil. It waits
+// until no other dispatcher of that name lives, unless DispatcherConfig.Refuse
+// is set: then it returns [ErrServed]. One that loses its lease, since it was
+// cut off or stopped for too long, returns [ErrFenced]. A dispatcher runs once.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	if !d.begun.CompareAndSwap(false, true) {
+		return fmt.Errorf("keywords: dispatcher %s of %s was run before", d.cfg.Name, d.service.name)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	disown, err := d.pool.Own(closer(func() { cancel(); <-over }))
+	if err != nil {
+		return err
+	}
+	defer disown()
+	d.client = d.pool.Dedicated()
+	defer d.client.Close()
+	d.clustered = isCluster(d.client)
+
+	if err := d.acquire(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+		defer cancel()
+		d.release(ctx)
+	}()
+	committed, err := d.load(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	if err := d.publish(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	stopKeeping := background(d.keep)
+	defer stopKeeping()
+	stopCommitting := background(d.commit)
+	defer stopCommitting()
+	select {
+	case <-committed: // an error has ended it
+	case <-ctx.Done():
+		return nil
+	}
+	defer d.sign("stopped")
+	d.sign("ready")
+
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	ran := make(chan error, 1)
+	go func() { ran <- d.worker.Run(serving) }()
+	stopTicking := background(d.tick)
+	select {
+	case <-d.worker.Ready():
+		close(d.ready)
+		select {
+		case <-ctx.Done():
+		case <-d.ended:
+		}
+	case <-ctx.Done():
+	case <-d.ended:
+	case err = <-ran:
+		ran <- err
+	}
+	stopTicking()
+	stopServing()
+	err = <-ran
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost != nil && ctx.Err() == nil {
+		return d.lost
+	}
+	return err
+}
+
+// farewellTime is what a dispatcher that ends has for its last words.
+const farewellTime = 2 * time.Second
+
+// ended hides an error behind the end of ctx, which is no error of Run.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// sign sets the status keyword.
+func (d *Dispatcher) sign(status string) {
+	if d.cfg.Status == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	if err := d.set(ctx, d.cfg.Status, status); err != nil {
+		d.log.Warn("keywords: the status keyword was not set", "error", err)
+	}
+}
+
+// tick counts the heartbeat and refreshes what has a period.
+func (d *Dispatcher) tick(stop chan struct{}) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var all sync.WaitGroup
+	every := func(period time.Duration, do func()) {
+		all.Go(func() {
+			ticker := time.NewTicker(period)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ticker.C:
+					do()
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	if name := d.cfg.Heartbeat; name != "" {
+		beat := int64(0)
+		every(time.Second, func() {
+			beat++
+			_ = d.set(ctx, name, beat)
+		})
+	}
+	for _, s := range d.served {
+		if s.hooks.period > 0 {
+			every(s.hooks.period, func() { d.poll(ctx, s) })
+		}
+	}
+	<-stop
+	cancel()
+	all.Wait()
+}
+
+// poll refreshes a keyword.
+func (d *Dispatcher) poll(ctx context.Context, s *served) {
+	err := d.alone(ctx, func() error {
+		st, err := d.reread(ctx, s)
+		if err != nil || !st.write {
+			return err
+		}
+		return d.stage([]staged{st})
+	})
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("keywords: a refresh failed", "keyword", s.def.Name, "error", err)
+	}
+}
+
+// background runs a task until the function that it returns is called, which
+// waits for its end.
+func background[C chan struct{} | <-chan struct{}](task func(C)) (end func()) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		task(C(stop))
+	}()
+	return func() {
+		close(stop)
+		<-ended
+	}
+}
+
+// closer is an io.Closer.
+type closer func()
+
+func (c closer) Close() error { c(); return nil }

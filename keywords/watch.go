@@ -1,0 +1,284 @@
+package keywords
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"path"
+	"sync"
+	"time"
+)
+
+// EventKind says what an [Event] is about.
+type EventKind uint8
+
+const (
+	Initial    EventKind = iota // the value that is there when watching begins
+	Change                      // a value was set
+	Resync                      // as Change, found by reading anew: values between may be missing
+	StaleEvent                  // the dispatcher is gone; the value is the last that it left
+	Gone                        // the keyword is no longer defined
+)
+
+var eventNames = [...]string{"initial", "change", "resync", "stale", "gone"}
+
+// String returns initial, change, resync, stale or gone.
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return fmt.Sprintf("event(%d)", uint8(k))
+}
+
+// Event is what a watcher sees.
+type Event[T any] struct {
+	Kind    EventKind
+	Service string
+	Keyword string
+	Value   Value[T]
+	Prev    *Value[T] // the one that this watcher saw before; nil: none
+}
+
+// WatchOptions are the options of [Watch] and [WatchText].
+type WatchOptions struct {
+	// MinInterval is between two events of a keyword at least; the newest value is
+	// yielded in the end. 0: none.
+	MinInterval time.Duration
+
+	// DeadBand is how much a number must differ from the one that was yielded
+	// last. 0: whatever is set is yielded, the same value again too.
+	DeadBand float64
+}
+
+func (o WatchOptions) check() error {
+	switch {
+	case o.MinInterval < 0:
+		return fmt.Errorf("keywords: WatchOptions.MinInterval: %v is negative", o.MinInterval)
+	case o.DeadBand < 0 || math.IsNaN(o.DeadBand):
+		return fmt.Errorf("keywords: WatchOptions.DeadBand: %v", o.DeadBand)
+	}
+	return nil
+}
+
+// Watch yields the value of a keyword and then its changes, until ctx ends, which
+// is the last and only error. A watcher who is slow gets the newest value next,
+// and not those between. While Redis is away nothing is yielded; afterwards what
+// has changed is, as Resync.
+func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOptions) iter.Seq2[Event[T], error] {
+	return func(yield func(Event[T], error) bool) {
+		def := k.Definition()
+		for n, err := range c.events(ctx, opts, target{service: def.Service, name: def.Name}) {
+			var ev Event[T]
+			if err == nil {
+				ev, err = eventOf(n, func(r record) (Value[T], error) { return typed(k, r) })
+			}
+			if !yield(ev, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// WatchText is [Watch] of every keyword of a service whose name matches a glob
+// (see [path.Match]; "*" is all), as canonical text.
+func WatchText(ctx context.Context, c *Client, service, glob string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
+	return func(yield func(Event[string], error) bool) {
+		if _, err := path.Match(glob, ""); err != nil {
+			yield(Event[string]{}, fmt.Errorf("keywords: glob %q: %w", glob, err))
+			return
+		}
+		for n, err := range c.events(ctx, opts, target{service: service, glob: glob}) {
+			var ev Event[string]
+			if err == nil {
+				ev, err = eventOf(n, func(r record) (Value[string], error) {
+					return seen{record: r}.value(), nil
+				})
+			}
+			if !yield(ev, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func eventOf[T any](n notice, value func(record) (Value[T], error)) (ev Event[T], err error) {
+	ev = Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name}
+	if ev.Value, err = value(n.rec); err != nil {
+		return Event[T]{}, err
+	}
+	ev.Value.Quality = n.quality
+	if n.prev != nil {
+		prev, err := value(*n.prev)
+		if err != nil {
+			return Event[T]{}, err
+		}
+		ev.Prev = &prev
+	}
+	return ev, nil
+}
+
+// target is what is watched of a service.
+type target struct{ service, name, glob string }
+
+// events yields what happens to some keywords.
+func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...target) iter.Seq2[notice, error] {
+	return func(yield func(notice, error) bool) {
+		o, err := optional(opts)
+		if err == nil {
+			err = o.check()
+		}
+		if err != nil {
+			yield(notice{}, err)
+			return
+		}
+		w := &watcher{opts: o, last: make(map[string]*record), due: make(map[string]time.Time), waiting: make(map[string]*notice), more: make(chan struct{}, 1)}
+		for _, t := range targets {
+			match := func(name string) bool { ok, _ := path.Match(t.glob, name); return ok }
+			leave, err := c.watch(ctx, t.service, w, match, t.name)
+			if err != nil {
+				yield(notice{}, err)
+				return
+			}
+			defer leave()
+		}
+		for {
+			n, err := w.next(ctx)
+			if !yield(n, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// notice is an event on its way to a watcher.
+type notice struct {
+	kind    EventKind
+	service string
+	def     *Definition
+	rec     record
+	prev    *record
+	quality Quality
+}
+
+// watcher holds the newest notice of each keyword until it is asked for: that is
+// all a slow one costs.
+type watcher struct {
+	opts WatchOptions
+	more chan struct{} // there is something; holds one
+
+	mu      sync.Mutex
+	waiting map[string]*notice // by service.NAME
+	order   []string           // of waiting, oldest first
+	err     error
+
+	// Of the one who iterates:
+	last map[string]*record   // what was yielded
+	due  map[string]time.Time // when the next may be
+}
+
+// push adds a notice, or puts it in the place of one that was not yet taken.
+func (w *watcher) push(n notice) {
+	key := n.service + "." + n.rec.name
+	w.mu.Lock()
+	if old := w.waiting[key]; old != nil {
+		if old.kind == Initial && n.kind == Change {
+			n.kind = Initial
+		}
+		*old = n
+	} else {
+		w.waiting[key] = &n
+		w.order = append(w.order, key)
+	}
+	w.mu.Unlock()
+	signal(w.more)
+}
+
+func (w *watcher) fail(err error) {
+	w.mu.Lock()
+	w.err = err
+	w.mu.Unlock()
+	signal(w.more)
+}
+
+// next waits for a notice that is due.
+func (w *watcher) next(ctx context.Context) (notice, error) {
+	for {
+		n, wait, err := w.take(time.Now())
+		if n != nil || err != nil {
+			if err != nil {
+				return notice{}, err
+			}
+			return *n, nil
+		}
+		var later <-chan time.Time
+		if wait > 0 {
+			later = time.After(wait)
+		}
+		select {
+		case <-w.more:
+		case <-later:
+		case <-ctx.Done():
+			return notice{}, ctx.Err()
+		}
+	}
+}
+
+// take returns the oldest notice that is due, or how long until one is.
+func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return nil, 0, w.err
+	}
+	for i := 0; i < len(w.order); i++ {
+		key := w.order[i]
+		if left := w.due[key].Sub(now); left > 0 {
+			if wait == 0 || left < wait {
+				wait = left
+			}
+			continue
+		}
+		n := w.waiting[key]
+		delete(w.waiting, key)
+		w.order = append(w.order[:i:i], w.order[i+1:]...)
+		i--
+		if w.small(key, n) {
+			continue
+		}
+		n.prev = w.last[key]
+		rec := n.rec
+		w.last[key] = &rec
+		if w.opts.MinInterval > 0 {
+			w.due[key] = now.Add(w.opts.MinInterval)
+		}
+		return n, 0, nil
+	}
+	return nil, wait, nil
+}
+
+// small reports whether a change is within the dead band.
+func (w *watcher) small(key string, n *notice) bool {
+	last := w.last[key]
+	if w.opts.DeadBand == 0 || last == nil || n.kind != Change && n.kind != Resync || last.severity != n.rec.severity {
+		return false
+	}
+	a, errA := n.def.Parse(last.text)
+	b, errB := n.def.Parse(n.rec.text)
+	if errA != nil || errB != nil {
+		return false
+	}
+	x, okX := number(a)
+	y, okY := number(b)
+	return okX && okY && math.Abs(x-y) < w.opts.DeadBand
+}
+
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, true
+	}
+	return 0, false
+}

@@ -1,0 +1,170 @@
+package keywords
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// service is where a service is in Redis, all of it in one slot of a cluster:
+//
+//	kw:{service}:def         hash    name → Definition as JSON
+//	kw:{service}:v:<NAME>    hash    a value: v text, r revision, t time in µs,
+//	                                 s severity, w who set it
+//	kw:{service}:log:<NAME>  list    values before it, newest first, as JSON
+//	kw:{service}:own:<disp>  string  fence:owner, as long as a dispatcher lives
+//	kw:{service}:fence       hash    dispatcher → how often it was taken over
+//	kw:{service}:meta:<disp> hash    e epoch, n revision of the newest value
+//
+// The channel kw:<service>:<database>:changes brings each batch of changes as a
+// [message]. The set kw:services names all services.
+type service struct {
+	name    string
+	base    string
+	channel string // without the pool's prefix
+}
+
+func newService(pool *storage.Pool, name string) (service, error) {
+	if err := checkServiceName(name); err != nil {
+		return service{}, err
+	}
+	base, err := pool.Key("kw", storage.HashTag(name))
+	return service{
+		name: name, base: base,
+		channel: fmt.Sprintf("kw:%s:%d:changes", name, pool.Database()),
+	}, err
+}
+
+func (s service) definitions() string           { return s.base + ":def" }
+func (s service) value(name string) string      { return s.base + ":v:" + name }
+func (s service) log(name string) string        { return s.base + ":log:" + name }
+func (s service) owner(disp string) string      { return s.base + ":own:" + disp }
+func (s service) fence() string                 { return s.base + ":fence" }
+func (s service) meta(disp string) string       { return s.base + ":meta:" + disp }
+func (s service) workerType(disp string) string { return "kw." + s.name + "." + disp }
+
+func servicesKey(pool *storage.Pool) (string, error) { return pool.Key("kw", "services") }
+
+// message is what the channel of a service brings: changes that were committed
+// together, in order. The first has revision Epoch:N, the next N+1 and so on. One
+// without changes says that the dispatcher has begun, or ended.
+type message struct {
+	Dispatcher string   `json:"d"`
+	Epoch      string   `json:"e"`
+	N          uint64   `json:"n"`
+	Changes    []change `json:"c,omitempty"`
+	Ended      bool     `json:"x,omitempty"`
+	Defined    bool     `json:"f,omitempty"` // the definitions may be others
+}
+
+// change is one value of a [message].
+type change struct {
+	Name     string `json:"k"`
+	Text     string `json:"v"`
+	At       int64  `json:"t"`
+	Severity uint8  `json:"s,omitempty"`
+	Source   string `json:"w,omitempty"`
+}
+
+// fields of a value.
+var valueFields = []string{"v", "r", "t", "s", "w"}
+
+// readRecord reads the fields of a value, as HMGET returns them; ok is false if
+// there is none. What somebody else has set may lack all but v.
+func readRecord(name string, fields []any) (r record, ok bool) {
+	text := func(i int) string {
+		s, _ := fields[i].(string)
+		return s
+	}
+	if len(fields) != len(valueFields) || fields[0] == nil {
+		return record{}, false
+	}
+	r = record{name: name, text: text(0), source: text(4)}
+	r.rev, _ = ParseRevision(text(1))
+	r.at, _ = strconv.ParseInt(text(2), 10, 64)
+	severity, _ := strconv.ParseUint(text(3), 10, 8)
+	r.severity = Severity(severity)
+	return r, true
+}
+
+// fenced reports whether a script has refused to write for somebody who is not,
+// or not any more, the owner.
+func fencedReply(err error) bool { return err != nil && strings.Contains(err.Error(), "FENCED") }
+
+// epochReply reports whether a script has refused to count on from what it did
+// not find.
+func epochReply(err error) bool { return err != nil && strings.Contains(err.Error(), "EPOCH") }
+
+// Every script that writes for a dispatcher begins with this. KEYS[1] is the
+// owner's key, ARGV[1] what must be in it.
+const luaFence = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
+`
+
+// luaCommit writes changes, replies to their writers, and a message.
+//
+//	KEYS  owner, meta, a value for each change, an inbox for each of replies
+//	ARGV  token, epoch, n before, n after, channel, message, how many changes,
+//	      v r t s w of each, then for each inbox how many frames and the frames
+//
+// Where it was carried out already, it says so and does nothing.
+const luaCommit = luaFence + `
+local m = redis.call('HMGET', KEYS[2], 'e', 'n')
+if m[1] ~= ARGV[2] then return redis.error_reply('EPOCH') end
+if m[2] == ARGV[4] then return 0 end
+if m[2] ~= ARGV[3] then return redis.error_reply('EPOCH') end
+local count = tonumber(ARGV[7])
+local a = 8
+for i = 1, count do
+  redis.call('HSET', KEYS[2 + i], 'v', ARGV[a], 'r', ARGV[a+1], 't', ARGV[a+2], 's', ARGV[a+3], 'w', ARGV[a+4])
+  a = a + 5
+end
+redis.call('HSET', KEYS[2], 'n', ARGV[4])
+for i = 3 + count, #KEYS do
+  local frames = {}
+  for j = 1, tonumber(ARGV[a]) do
+    frames[2*j-1] = '` + storage.StreamField + `'
+    frames[2*j] = ARGV[a+j]
+  end
+  redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', unpack(frames))
+  a = a + 1 + #frames / 2
+end
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return 1`
+
+// luaEpoch begins an epoch: KEYS owner, meta; ARGV token, epoch.
+const luaEpoch = luaFence + `
+redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
+return 1`
+
+// luaAcquire takes the lease, unless somebody has it, of whom it returns the
+// rest of the lease in ms as a negative number: KEYS owner, fence; ARGV
+// dispatcher, id of the owner, lease in ms. It returns the new fence.
+const luaAcquire = `
+local left = redis.call('PTTL', KEYS[1])
+if left > 0 then return -left end
+local fence = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+redis.call('SET', KEYS[1], fence .. ':' .. ARGV[2], 'PX', ARGV[3])
+return fence`
+
+// luaRenew renews the lease, also one that has ended if nobody has had it since:
+// KEYS owner, fence, meta; ARGV token, dispatcher, fence, lease in ms. It
+// returns the epoch, "" if Redis knows none.
+const luaRenew = `
+local now = redis.call('GET', KEYS[1])
+if now and now ~= ARGV[1] then return redis.error_reply('FENCED') end
+local fence = redis.call('HGET', KEYS[2], ARGV[2])
+if fence and fence ~= ARGV[3] then return redis.error_reply('FENCED') end
+if not fence then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+return redis.call('HGET', KEYS[3], 'e') or ''`
+
+// luaRelease gives the lease back and says so: KEYS owner; ARGV token, channel,
+// message.
+const luaRelease = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+return 1`
