@@ -109,7 +109,8 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try int, err error) int {
 // says so.
 func (d *Dispatcher) write(batch []staged) error {
 	keys := []string{d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name)}
-	var values []any
+	var values, past []any
+	var logs []string
 	msg := message{Dispatcher: d.cfg.Name}
 	for i := range batch {
 		if st := &batch[i]; st.write {
@@ -119,7 +120,18 @@ func (d *Dispatcher) write(batch []staged) error {
 			}
 			keys = append(keys, d.service.value(r.name))
 			values = append(values, r.text, r.rev.String(), r.at, int(r.severity), r.source)
-			msg.Changes = append(msg.Changes, change{Name: r.name, Text: r.text, At: r.at, Severity: uint8(r.severity), Source: r.source})
+			ch := change{Name: r.name, Text: r.text, At: r.at, Severity: uint8(r.severity), Source: r.source}
+			if st.s.def.NoBroadcast {
+				ch = change{Name: r.name, At: r.at, Silent: true}
+			}
+			msg.Changes = append(msg.Changes, ch)
+			if n := st.s.def.History; n > 0 {
+				line, err := storage.JSON.Marshal([]any{r.text, r.rev.String(), r.at, r.severity, r.source})
+				if err != nil {
+					return err
+				}
+				logs, past = append(logs, d.service.log(r.name)), append(past, n, line)
+			}
 		}
 	}
 	count := len(msg.Changes)
@@ -132,13 +144,15 @@ func (d *Dispatcher) write(batch []staged) error {
 	}
 	args := []any{"eval", luaCommit, 0}
 	inboxes, frames := d.replies(batch)
+	keys = append(keys, logs...)
 	keys = append(keys, inboxes...)
 	args[2] = len(keys)
 	for _, key := range keys {
 		args = append(args, key)
 	}
-	args = append(args, d.token, msg.Epoch, strconv.FormatUint(msg.N-1, 10), strconv.FormatUint(msg.N+uint64(count)-1, 10), d.channel, payload, count)
+	args = append(args, d.token, msg.Epoch, strconv.FormatUint(msg.N-1, 10), strconv.FormatUint(msg.N+uint64(count)-1, 10), d.channel, payload, count, len(logs))
 	args = append(args, values...)
+	args = append(args, past...)
 	for _, inbox := range inboxes {
 		args = append(args, len(frames[inbox]))
 		for _, frame := range frames[inbox] {
@@ -147,9 +161,38 @@ func (d *Dispatcher) write(batch []staged) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
 	defer cancel()
+	d.expect(batch)
 	cmd := storage.Once(ctx, args...)
 	_ = d.client.Process(ctx, cmd)
-	return storage.Normalize(ctx, cmd.Err())
+	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
+		d.expectNone(batch)
+		return storage.Normalize(ctx, err)
+	}
+	return nil
+}
+
+// expect counts the events that a batch will cause, so that they are not taken
+// for somebody else's.
+func (d *Dispatcher) expect(batch []staged) {
+	if d.cfg.Foreign == Ignore {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range batch {
+		if st := &batch[i]; st.write {
+			st.s.expected++
+		}
+	}
+}
+
+// expectNone has the next events looked at, whoever caused them.
+func (d *Dispatcher) expectNone(batch []staged) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range batch {
+		batch[i].s.expected = 0
+	}
 }
 
 // replies packs the replies of a batch, by inbox, where one script can write
@@ -182,6 +225,7 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 	if err != nil && !fencedReply(err) && !errors.Is(err, redis.ErrClosed) && !closed(d.ended) {
 		return false
 	}
+	var suspects []*served
 	d.mu.Lock()
 	if err != nil {
 		if d.lost == nil {
@@ -196,6 +240,9 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 		for i := range batch {
 			if st := &batch[i]; st.write {
 				st.s.committed = st.rec
+				if st.s.suspect && st.s.now == st.rec {
+					suspects = append(suspects, st.s)
+				}
 			}
 		}
 		d.staged = d.staged[len(batch):]
@@ -206,6 +253,9 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 	d.mu.Unlock()
 	for i := range batch {
 		d.tell(&batch[i], err)
+	}
+	for _, s := range suspects {
+		d.compare(context.Background(), s)
 	}
 	if err != nil {
 		d.end()

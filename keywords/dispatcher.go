@@ -56,6 +56,10 @@ type DispatcherConfig struct {
 	// the seconds. Empty: none.
 	Status, Heartbeat string
 
+	// Foreign is what happens to values that others write into Redis. Accept and
+	// Revert turn keyspace notifications on, in addition to those that are.
+	Foreign Foreign
+
 	// Allow is asked before a modify, and refuses it with an error. Nil: all may.
 	Allow func(ctx context.Context, by Origin, keyword string) error
 }
@@ -74,6 +78,8 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	switch {
 	case c.Lease < 300*time.Millisecond:
 		return c, fmt.Errorf("keywords: DispatcherConfig.Lease: %v is less than 300ms", c.Lease)
+	case c.Foreign > Revert:
+		return c, fmt.Errorf("keywords: DispatcherConfig.Foreign: no %d", c.Foreign)
 	case c.MaxStaged < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
 	}
@@ -101,6 +107,7 @@ type Dispatcher struct {
 	token, fence string        // of the lease
 	more         chan struct{} // there is something to commit; holds one
 	ended        chan struct{} // closed: nothing can be written any more
+	stopped      chan struct{} // closed: Run ends
 	end          func()        // closes it
 
 	mu        sync.Mutex
@@ -109,6 +116,7 @@ type Dispatcher struct {
 	staged    []staged // not committed, oldest first
 	forgotten bool     // Redis does not know the epoch
 	lost      error    // why nothing can be written any more
+	deaf      error    // why Redis does not tell what others write
 }
 
 // served is a keyword that the dispatcher serves.
@@ -120,6 +128,8 @@ type served struct {
 	now       record // the newest value, staged or committed; at is 0: none
 	canonical any    // of now
 	committed record
+	expected  int  // events of our own writes that are still to come
+	suspect   bool // somebody else may have written while we did
 }
 
 // staged is a value on its way to Redis, and who waits for it.
@@ -143,6 +153,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	d := &Dispatcher{
 		pool: pool, cfg: cfg, clock: storage.NewClock(nil), served: make(map[string]*served),
 		ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{}, 1), ended: make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	d.end = sync.OnceFunc(func() { close(d.ended) })
 	d.turn <- struct{}{}

@@ -38,6 +38,7 @@ type known struct {
 	rec      record
 	ok       bool // it has a value
 	watchers map[*watcher]struct{}
+	polled   time.Time // when it was read last, if it is not broadcast
 }
 
 // head is where a dispatcher is.
@@ -246,6 +247,9 @@ func (f *feed) take(m message) (again bool) {
 		if k == nil {
 			return true
 		}
+		if ch.Silent {
+			continue // polled
+		}
 		f.set(k, Change, record{
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: Severity(ch.Severity), source: ch.Source,
 		})
@@ -256,12 +260,23 @@ func (f *feed) take(m message) (again bool) {
 
 // set notes a value and tells the watchers, unless it is known. The lock is held.
 func (f *feed) set(k *known, kind EventKind, rec record) {
-	if k.ok && (k.rec == rec || k.rec.rev.Epoch == rec.rev.Epoch && rec.rev.N != 0 && rec.rev.N <= k.rec.rev.N) {
-		return
+	same := k.rec.rev.Epoch == rec.rev.Epoch
+	switch {
+	case !k.ok:
+	case k.rec == rec, same && rec.rev.N < k.rec.rev.N, same && rec.rev.N == k.rec.rev.N && f.alive(k):
+		return // of the same revision with another text: by somebody who is no dispatcher
 	}
 	k.rec, k.ok = rec, true
 	for w := range k.watchers {
 		f.tell(w, kind, k)
+	}
+}
+
+// found notes a value that was read. What somebody else has written may be none
+// of the keyword's: then its dispatcher will say what it is. The lock is held.
+func (f *feed) found(k *known, kind EventKind, r seen) {
+	if _, err := k.def.Parse(r.text); r.ok && err == nil {
+		f.set(k, kind, r.record)
 	}
 }
 
@@ -311,9 +326,7 @@ func (f *feed) sync(kind EventKind) error {
 			}
 		}
 		k.def = def
-		if recs[i].ok {
-			f.set(k, kind, recs[i].record)
-		}
+		f.found(k, kind, recs[i])
 	}
 	for name, k := range f.keywords {
 		if !there[name] {
@@ -369,6 +382,7 @@ func (f *feed) look() (again bool) {
 	if err != nil {
 		return false
 	}
+	f.poll(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for disp, now := range heads {
@@ -387,6 +401,36 @@ func (f *feed) look() (again bool) {
 		}
 	}
 	return again
+}
+
+// poll reads what nobody tells of: keywords that are not broadcast, and those
+// without a dispatcher, which anybody may have changed.
+func (f *feed) poll(ctx context.Context) {
+	now := time.Now()
+	f.mu.Lock()
+	var defs []Definition
+	for _, k := range f.keywords {
+		due := !f.alive(k) || k.def.NoBroadcast && now.Sub(k.polled) >= k.def.Period
+		if due && len(k.watchers) > 0 {
+			k.polled = now
+			defs = append(defs, k.def)
+		}
+	}
+	f.mu.Unlock()
+	if len(defs) == 0 {
+		return
+	}
+	recs, err := f.c.read(ctx, f.s.name, defs)
+	if err != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range recs {
+		if k := f.keywords[r.name]; k != nil {
+			f.found(k, Change, r)
+		}
+	}
 }
 
 // fail ends the watchers with the feed's error.

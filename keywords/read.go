@@ -3,6 +3,7 @@ package keywords
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -26,6 +27,8 @@ func readValue[T Type](k Keyword[T], r seen) (Value[T], error) {
 	switch {
 	case def.WriteOnly:
 		return Value[T]{}, &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
+	case r.err != nil:
+		return Value[T]{}, fmt.Errorf("keywords: %s: %w", def, r.err)
 	case !r.ok && !r.defined:
 		return Value[T]{}, &Error{Code: ErrUnknownKeyword, Service: def.Service, Keyword: def.Name}
 	case !r.ok:
@@ -48,6 +51,9 @@ func ReadText(ctx context.Context, c *Client, service, name string) (Value[strin
 	}
 	if def.WriteOnly {
 		return Value[string]{}, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
+	}
+	if recs[0].err != nil {
+		return Value[string]{}, fmt.Errorf("keywords: %s.%s: %w", service, name, recs[0].err)
 	}
 	if !recs[0].ok {
 		return Value[string]{}, fmt.Errorf("keywords: %s.%s: %w", service, name, ErrNoValue)
@@ -110,6 +116,7 @@ type seen struct {
 	ok      bool // it has a value
 	defined bool
 	quality Quality
+	err     error
 }
 
 func (r seen) value() Value[string] {
@@ -137,11 +144,14 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 		}
 		return nil
 	}
-	if _, err := c.pool.Redis().TxPipelined(ctx, fill); err != nil {
+	if _, err := c.pool.Redis().TxPipelined(ctx, fill); err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
 		return nil, fmt.Errorf("keywords: %s: %w", svc, storage.Normalize(ctx, err))
 	}
 	recs := make([]seen, len(defs))
 	for i, def := range defs {
+		if values[i].Err() != nil { // somebody else's
+			recs[i].err = &storage.WrongTypeError{Key: s.value(def.Name), Want: "hash"}
+		}
 		recs[i].record, recs[i].ok = readRecord(def.Name, values[i].Val())
 		recs[i].name, recs[i].defined = def.Name, defined[i].Val()
 		if alive[def.Dispatcher].Val() == 0 {

@@ -45,6 +45,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	stopKeeping := background(d.keep)
 	defer stopKeeping()
+	stopListening := d.listen(ctx)
+	defer stopListening()
 	stopCommitting := background(d.commit)
 	defer stopCommitting()
 	select {
@@ -72,6 +74,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	case err = <-ran:
 		ran <- err
 	}
+	close(d.stopped)
 	stopTicking()
 	stopServing()
 	err = <-ran

@@ -13,7 +13,8 @@ import (
 //	kw:{service}:def         hash    name → Definition as JSON
 //	kw:{service}:v:<NAME>    hash    a value: v text, r revision, t time in µs,
 //	                                 s severity, w who set it
-//	kw:{service}:log:<NAME>  list    values before it, newest first, as JSON
+//	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
+//	                                 revision, time in µs, severity, who set it
 //	kw:{service}:own:<disp>  string  fence:owner, as long as a dispatcher lives
 //	kw:{service}:fence       hash    dispatcher → how often it was taken over
 //	kw:{service}:meta:<disp> hash    e epoch, n revision of the newest value
@@ -66,6 +67,7 @@ type change struct {
 	At       int64  `json:"t"`
 	Severity uint8  `json:"s,omitempty"`
 	Source   string `json:"w,omitempty"`
+	Silent   bool   `json:"q,omitempty"` // without Text: it is not broadcast, and must be read
 }
 
 // fields of a value.
@@ -105,9 +107,11 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED')
 
 // luaCommit writes changes, replies to their writers, and a message.
 //
-//	KEYS  owner, meta, a value for each change, an inbox for each of replies
-//	ARGV  token, epoch, n before, n after, channel, message, how many changes,
-//	      v r t s w of each, then for each inbox how many frames and the frames
+//	KEYS  owner, meta, a value for each change, a log for each that has one, an
+//	      inbox for each of replies
+//	ARGV  token, epoch, n before, n after, channel, message, how many changes, how
+//	      many logs, v r t s w of each change, how long and what of each log, then
+//	      for each inbox how many frames and the frames
 //
 // Where it was carried out already, it says so and does nothing.
 const luaCommit = luaFence + `
@@ -115,14 +119,19 @@ local m = redis.call('HMGET', KEYS[2], 'e', 'n')
 if m[1] ~= ARGV[2] then return redis.error_reply('EPOCH') end
 if m[2] == ARGV[4] then return 0 end
 if m[2] ~= ARGV[3] then return redis.error_reply('EPOCH') end
-local count = tonumber(ARGV[7])
-local a = 8
+local count, logs = tonumber(ARGV[7]), tonumber(ARGV[8])
+local a = 9
 for i = 1, count do
   redis.call('HSET', KEYS[2 + i], 'v', ARGV[a], 'r', ARGV[a+1], 't', ARGV[a+2], 's', ARGV[a+3], 'w', ARGV[a+4])
   a = a + 5
 end
 redis.call('HSET', KEYS[2], 'n', ARGV[4])
-for i = 3 + count, #KEYS do
+for i = 3 + count, 2 + count + logs do
+  redis.call('LPUSH', KEYS[i], ARGV[a+1])
+  redis.call('LTRIM', KEYS[i], 0, ARGV[a] - 1)
+  a = a + 2
+end
+for i = 3 + count + logs, #KEYS do
   local frames = {}
   for j = 1, tonumber(ARGV[a]) do
     frames[2*j-1] = '` + storage.StreamField + `'

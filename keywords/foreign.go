@@ -1,0 +1,199 @@
+package keywords
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Foreign says what a dispatcher does about values that somebody else writes into
+// Redis, or deletes: redis-cli, or a program that knows no dispatchers.
+type Foreign uint8
+
+const (
+	// Ignore does nothing: what was written is read, and told to nobody, until
+	// the keyword is set again. Redis need not tell of it.
+	Ignore Foreign = iota
+	// Accept sets the keyword to what was written, without hooks, if that is a
+	// value of it, and reverts it otherwise.
+	Accept
+	// Revert writes the value of the keyword again.
+	Revert
+)
+
+// notifyFlags are the classes of keyspace events that tell of all that can happen
+// to a value: hashes, generic commands, expiry, eviction, and a SET over it.
+const notifyFlags = "Khgxe$"
+
+// canaryTime is how long Redis may take to tell of what was just written.
+const canaryTime = time.Second
+
+// Notifications returns nil if Redis tells the dispatcher what others write, or
+// nobody has asked for that, or [ErrNotificationsUnavailable] with what an admin
+// must do. It knows once Ready is closed.
+func (d *Dispatcher) Notifications() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.deaf
+}
+
+// listen has Redis tell what others write, until the function that it returns is
+// called.
+func (d *Dispatcher) listen(ctx context.Context) (end func()) {
+	if d.cfg.Foreign == Ignore {
+		return func() {}
+	}
+	note := func(err error) {
+		d.log.Warn("keywords: what others write goes unseen", "error", err)
+		d.mu.Lock()
+		d.deaf = err
+		d.mu.Unlock()
+	}
+	ps, err := pubsub.NewClient(d.pool, pubsub.Config{})
+	if err != nil {
+		note(err)
+		return func() {}
+	}
+	end = func() { _ = ps.Close() }
+	refused := d.enable(ctx)
+	canary := make(chan struct{}, 1)
+	own := strings.TrimPrefix(d.service.value(""), prefixOf(d.pool))
+	_, err = pubsub.Listen(ctx, ps, pubsub.NewKeyEvents(own+"*"), func(ctx context.Context, m pubsub.Message[string]) error {
+		name, ours := strings.CutPrefix(m.Channel, own)
+		switch {
+		case errors.Is(m.Err, pubsub.ErrGap):
+			for _, s := range d.served {
+				d.compare(ctx, s)
+			}
+		case m.Err != nil || !ours:
+		case strings.HasPrefix(name, "-"):
+			signal(canary)
+		default:
+			d.noticed(ctx, name)
+		}
+		return nil
+	})
+	if err != nil {
+		note(err)
+		return end
+	}
+	// Whether it is told can't be asked where CONFIG is refused. It can be tried.
+	key := d.service.value("-" + rand.Text()[:8])
+	if err := d.client.HSet(ctx, key, "v", "").Err(); err != nil {
+		note(storage.Normalize(ctx, err))
+		return end
+	}
+	_ = d.client.Del(ctx, key).Err()
+	select {
+	case <-canary:
+	case <-time.After(canaryTime):
+		note(fmt.Errorf("%w: an admin must add %s to notify-keyspace-events, as by CONFIG SET notify-keyspace-events KEA (%v)", ErrNotificationsUnavailable, notifyFlags, refused))
+	case <-ctx.Done():
+	}
+	return end
+}
+
+func prefixOf(pool *storage.Pool) string {
+	if prefix := pool.Config().Prefix; prefix != "" {
+		return prefix + ":"
+	}
+	return ""
+}
+
+// enable adds the flags that are missing on each server, and takes none away.
+func (d *Dispatcher) enable(ctx context.Context) error {
+	one := func(ctx context.Context, node *redis.Client) error {
+		now, err := node.ConfigGet(ctx, "notify-keyspace-events").Result()
+		if err != nil {
+			return err
+		}
+		flags := now["notify-keyspace-events"]
+		want := flags
+		for _, flag := range notifyFlags {
+			all := flag != 'K' && strings.Contains(flags, "A") // of these classes
+			if !all && !strings.ContainsRune(flags, flag) {
+				want += string(flag)
+			}
+		}
+		if want == flags {
+			return nil
+		}
+		return node.ConfigSet(ctx, "notify-keyspace-events", want).Err()
+	}
+	switch c := d.client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, one)
+	case *redis.Client:
+		return one(ctx, c)
+	}
+	return nil
+}
+
+// noticed takes word that a value was written. What this dispatcher has written
+// itself is told too: that many are let pass.
+func (d *Dispatcher) noticed(ctx context.Context, name string) {
+	s := d.served[name]
+	if s == nil {
+		return
+	}
+	d.mu.Lock()
+	own := s.expected > 0
+	if own {
+		s.expected--
+	}
+	d.mu.Unlock()
+	if !own {
+		d.compare(ctx, s)
+	}
+}
+
+// compare reads a value, and deals with one that this dispatcher has not written.
+func (d *Dispatcher) compare(ctx context.Context, s *served) {
+	fields, err := d.pool.Redis().HMGet(ctx, d.service.value(s.def.Name), valueFields...).Result()
+	var reply redis.Error
+	if err != nil && !errors.As(err, &reply) { // another type of key is somebody else's too
+		return
+	}
+	there, ok := readRecord(s.def.Name, fields)
+	d.mu.Lock()
+	now, committed := s.now, s.committed
+	s.suspect = now != committed
+	d.mu.Unlock()
+	switch {
+	case now != committed: // a commit is under way, and looks again
+		return
+	case ok && there.text == committed.text && there.rev == committed.rev:
+		return
+	case !ok && committed.at == 0:
+		return
+	}
+	if err != nil { // or HSET would be refused
+		_ = d.pool.Redis().Del(ctx, d.service.value(s.def.Name)).Err()
+	}
+	again := staged{s: s, write: true, rec: committed}
+	again.canonical, _ = s.def.Parse(committed.text)
+	if ok && d.cfg.Foreign == Accept {
+		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
+			again.canonical = v
+			again.rec = record{
+				name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(),
+				severity: s.def.Severity(v, committed.severity), source: "redis",
+			}
+		}
+	}
+	if again.rec.at == 0 { // nothing to go back to
+		_ = d.pool.Redis().Del(ctx, d.service.value(s.def.Name)).Err()
+		return
+	}
+	if err := d.stage([]staged{again}); err != nil {
+		d.log.Warn("keywords: a foreign value was not dealt with", "keyword", s.def.Name, "error", err)
+	}
+}

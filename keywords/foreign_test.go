@@ -1,0 +1,127 @@
+package keywords_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// What redis-cli would do to a value reaches every watcher, or is undone.
+func TestForeignWrites(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	ctx, rdb := t.Context(), pool.Redis()
+	require.NoError(t, rdb.ConfigSet(ctx, "notify-keyspace-events", "El").Err())
+	k := client(t, pool)
+	key := "kw:{stage}:v:SPEED"
+	becomes := func(want string) {
+		t.Helper()
+		require.NoError(t, keywords.WaitForExpr(ctx, k, "$stage.SPEED == "+want))
+		require.Eventually(t, func() bool { return rdb.HGet(ctx, key, "v").Val() == want }, patience, 1e6)
+	}
+	for _, policy := range []keywords.Foreign{keywords.Accept, keywords.Revert} {
+		d := run(t, pool, keywords.DispatcherConfig{Foreign: policy}, nil).wait()
+		require.NoError(t, d.Notifications())
+		flags, err := rdb.ConfigGet(ctx, "notify-keyspace-events").Result()
+		require.NoError(t, err)
+		for _, flag := range "ElKhgxe$" {
+			require.Contains(t, flags["notify-keyspace-events"], string(flag))
+		}
+		rev, err := keywords.Modify(ctx, k, Speed, 2)
+		require.NoError(t, err)
+		require.NoError(t, rdb.HSet(ctx, key, "v", "7").Err())
+		if policy == keywords.Accept {
+			becomes("7")
+			require.Eventually(t, func() bool {
+				v, err := keywords.Read(ctx, k, Speed)
+				return err == nil && v.Rev.N > rev.N && v.Source == "redis"
+			}, patience, 1e6)
+			require.NoError(t, rdb.HSet(ctx, key, "v", "far too fast").Err())
+			becomes("7")
+		} else {
+			becomes("2")
+		}
+		_, err = keywords.Modify(ctx, k, Speed, 3)
+		require.NoError(t, err)
+		require.NoError(t, rdb.Del(ctx, key).Err())
+		becomes("3")
+		require.NoError(t, rdb.Set(ctx, key, "9", 0).Err())
+		becomes("3")
+		require.NoError(t, rdb.PExpire(ctx, key, 1e6).Err())
+		require.Eventually(t, func() bool { return rdb.PTTL(ctx, key).Val() == -1 }, patience, 1e6)
+		becomes("3")
+		for i := range 100 { // its own writes are not taken for others'
+			_, err = keywords.Modify(ctx, k, Speed, float64(i%20))
+			require.NoError(t, err)
+		}
+		v, err := keywords.Read(ctx, k, Speed)
+		require.NoError(t, err)
+		require.Equal(t, 19.0, v.V)
+		d.stop()
+		require.NoError(t, <-d.ended)
+	}
+	// Without a dispatcher watchers see it all the same.
+	require.NoError(t, rdb.HSet(ctx, key, "v", "11").Err())
+	require.NoError(t, keywords.WaitForExpr(ctx, k, "$stage.SPEED == 11"))
+}
+
+func TestNotificationsUnavailable(t *testing.T) {
+	for name, pool := range map[string]func() *storage.Pool{
+		"embedded": func() *storage.Pool { return storagetest.New(t) },
+		"denied": func() *storage.Pool {
+			return storagetest.Open(t, storagetest.Start(t, "--rename-command", "CONFIG", "").Config())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := pool()
+			d := run(t, p, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+			require.ErrorIs(t, d.Notifications(), keywords.ErrNotificationsUnavailable)
+			require.ErrorContains(t, d.Notifications(), "CONFIG SET notify-keyspace-events")
+			_, err := keywords.Modify(t.Context(), client(t, p), Speed, 2)
+			require.NoError(t, err)
+			require.NoError(t, func() error { d.stop(); return <-d.ended }())
+		})
+	}
+}
+
+func TestHistoryKeepsTheLastValues(t *testing.T) {
+	past := keywords.Define("stage", "PAST", keywords.Spec[int]{History: 3})
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, past, keywords.Hooks[int]{}) }).wait()
+		k := client(t, pool)
+		for i := range 10 {
+			_, err := keywords.ModifyAsync(t.Context(), k, past, i).Wait(t.Context())
+			require.NoError(t, err)
+		}
+		values, err := keywords.History(t.Context(), k, "stage", "PAST", 10)
+		require.NoError(t, err)
+		require.Len(t, values, 3)
+		for i, want := range []string{"9", "8", "7"} {
+			require.Equal(t, want, values[i].V)
+			require.False(t, values[i].Time.IsZero())
+		}
+		require.Greater(t, values[0].Rev.N, values[1].Rev.N)
+	})
+}
+
+func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
+	quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true})
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
+		k := client(t, pool)
+		_, err := keywords.Modify(t.Context(), k, quiet, 1)
+		require.NoError(t, err)
+		for ev, err := range keywords.Watch(t.Context(), k, quiet) {
+			require.NoError(t, err)
+			if ev.Value.V == 2 {
+				break
+			}
+			_, err = keywords.Modify(t.Context(), k, quiet, 2)
+			require.NoError(t, err)
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package keywords
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// History returns the newest n values of a keyword that keeps some (see
+// [Spec].History), the newest first, as canonical text.
+func History(ctx context.Context, c *Client, service, name string, n int) ([]Value[string], error) {
+	if n < 1 {
+		return nil, fmt.Errorf("keywords: history of %s.%s: %d values", service, name, n)
+	}
+	def, err := c.Describe(ctx, service, name)
+	if err != nil {
+		return nil, err
+	}
+	if def.WriteOnly {
+		return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
+	}
+	s, err := newService(c.pool, service)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	lines, err := c.pool.Redis().LRange(ctx, s.log(name), 0, int64(n)-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, storage.Normalize(ctx, err))
+	}
+	values := make([]Value[string], len(lines))
+	for i, line := range lines {
+		var rev string
+		r := record{name: name}
+		var fields []json.RawMessage
+		if err = storage.JSON.Unmarshal([]byte(line), &fields); err == nil && len(fields) != 5 {
+			err = fmt.Errorf("%d fields", len(fields))
+		}
+		for j, into := range []any{&r.text, &rev, &r.at, &r.severity, &r.source} {
+			if err == nil {
+				err = storage.JSON.Unmarshal(fields[j], into)
+			}
+		}
+		if err == nil {
+			r.rev, err = ParseRevision(rev)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, err)
+		}
+		values[i] = seen{record: r}.value()
+	}
+	return values, nil
+}

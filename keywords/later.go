@@ -1,0 +1,61 @@
+package keywords
+
+import (
+	"context"
+	"time"
+)
+
+// Future is a modify under way; see [ModifyAsync].
+type Future struct {
+	done chan struct{}
+	rev  Revision
+	err  error
+}
+
+// ModifyAsync is [Modify] without waiting: the Future tells its end. Ctx, or
+// ClientConfig.Timeout, bounds how long it may take. Two that are under way at the
+// same time may be carried out in either order.
+func ModifyAsync[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...ModifyOptions) *Future {
+	f := &Future{done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		f.rev, f.err = Modify(ctx, c, k, v, opts...)
+	}()
+	return f
+}
+
+// Done is closed when the modify is complete, or has failed.
+func (f *Future) Done() <-chan struct{} { return f.done }
+
+// Wait waits for the end and returns it, as [Modify] does. If ctx ends first it
+// returns that, and the modify goes on.
+func (f *Future) Wait(ctx context.Context) (Revision, error) {
+	select {
+	case <-f.done:
+		return f.rev, f.err
+	case <-ctx.Done():
+		return Revision{}, ctx.Err()
+	}
+}
+
+// Schedule has a dispatcher refresh a keyword once, at a time of its own clock,
+// if it runs then.
+func Schedule[T Type](d *Dispatcher, k Keyword[T], at time.Time) error {
+	s := d.served[k.Name()]
+	if s == nil {
+		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: k.Name()}
+	}
+	time.AfterFunc(time.Until(at), func() {
+		select {
+		case <-d.ready:
+		default:
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Drain)
+		defer cancel()
+		if !closed(d.ended) && !closed(d.stopped) {
+			d.poll(ctx, s)
+		}
+	})
+	return nil
+}
