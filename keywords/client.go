@@ -42,6 +42,8 @@ type Client struct {
 	mu     sync.Mutex
 	closed bool
 	feeds  map[string]*feed // by service
+
+	listening map[string]*listeners // by service.NAME
 }
 
 // NewClient returns a client. It does not touch Redis.
@@ -58,7 +60,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{pool: pool, cfg: cfg, bus: b, ps: ps, feeds: make(map[string]*feed)}, nil
+	return &Client{pool: pool, cfg: cfg, bus: b, ps: ps, feeds: make(map[string]*feed), listening: make(map[string]*listeners)}, nil
 }
 
 var whoami = sync.OnceValue(func() Origin {
@@ -78,9 +80,13 @@ var whoami = sync.OnceValue(func() Origin {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	feeds := c.feeds
-	c.feeds = nil
+	feeds, listening := c.feeds, c.listening
+	c.feeds, c.listening = nil, nil
 	c.mu.Unlock()
+	for _, g := range listening {
+		g.cancel()
+		<-g.done
+	}
 	for _, f := range feeds {
 		f.close(ErrClosed)
 	}

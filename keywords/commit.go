@@ -60,14 +60,15 @@ func (d *Dispatcher) next() []staged {
 // nothing can be written any more.
 func (d *Dispatcher) commit(stop <-chan struct{}) {
 	for try := 0; ; {
-		batch := d.next()
 		if d.isForgotten() {
-			batch = nil
-			if err := d.beginEpoch(); err != nil && !d.settle(nil, err) {
-				try = d.pause(stop, try, err)
+			if err := d.beginEpoch(); err == nil {
+				try = 0
+			} else if d.settle(nil, err) || !d.pause(stop, &try, err) {
+				return
 			}
 			continue
 		}
+		batch := d.next()
 		if len(batch) == 0 {
 			select {
 			case <-d.more:
@@ -85,25 +86,34 @@ func (d *Dispatcher) commit(stop <-chan struct{}) {
 			d.settle(batch, nil)
 		case epochReply(err):
 			d.forget()
-		case d.settle(batch, err):
+		case d.settle(batch, err) || !d.pause(stop, &try, err):
 			return
-		default:
-			try = d.pause(stop, try, err)
 		}
 	}
 }
 
-// pause waits before the next try to reach Redis.
-func (d *Dispatcher) pause(stop <-chan struct{}, try int, err error) int {
-	if try == 0 {
+// pause waits before the next try to reach Redis. A dispatcher that stops gives
+// up soon: pause reports false, and what was staged may have been committed.
+func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
+	if *try == 0 {
 		d.log.Warn("keywords: values could not be committed, trying again", "error", err)
 	}
+	if closed(stop) && *try > farewellTries {
+		d.end()
+		d.settle(nil, err)
+		return false
+	}
 	select {
-	case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+	case <-time.After(min(20*time.Millisecond<<min(*try, 10), 500*time.Millisecond)):
 	case <-d.ended:
 	}
-	return try + 1
+	*try++
+	return true
 }
+
+// farewellTries is how often a dispatcher that stops tries to commit what is
+// staged, if Redis is away: for about two seconds.
+const farewellTries = 8
 
 // write carries out one commit. It may be carried out again: a script that was
 // says so.

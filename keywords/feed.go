@@ -180,7 +180,7 @@ func (f *feed) run() {
 		return
 	}
 	defer sub.Close()
-	if err := f.sync(Initial); err != nil {
+	if err := f.again(Initial); err != nil {
 		prime(err)
 		return
 	}
@@ -206,14 +206,25 @@ func (f *feed) run() {
 		case <-look.C:
 			again = f.look()
 		}
-		for try := 0; again && f.ctx.Err() == nil; try++ {
-			if err := f.sync(Resync); err == nil {
-				break
-			}
-			select {
-			case <-f.ctx.Done():
-			case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
-			}
+		if again {
+			_ = f.again(Resync) // what Redis refuses now, it may give at the next look
+		}
+	}
+}
+
+// again reads all of the service, however long Redis is away. It returns what
+// Redis says against it.
+func (f *feed) again(kind EventKind) error {
+	for try := 0; ; try++ {
+		err := f.sync(kind)
+		var reply redis.Error
+		if err == nil || errors.As(err, &reply) && !redis.IsLoadingError(err) {
+			return err
+		}
+		select {
+		case <-f.ctx.Done():
+			return ErrClosed
+		case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
 		}
 	}
 }

@@ -20,7 +20,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 		err := d.clock.Sync(ctx, d.client)
 		var fence int64
 		if err == nil {
-			fence, err = d.eval(ctx, luaAcquire, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds()).Int64()
+			fence, err = eval(ctx, d.client, luaAcquire, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds()).Int64()
 		}
 		pause := min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
 		switch {
@@ -50,19 +50,22 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 }
 
 // eval runs a script at most once.
-func (d *Dispatcher) eval(ctx context.Context, script string, keys []string, args ...any) storage.OnceCmd {
+func eval(ctx context.Context, client redis.UniversalClient, script string, keys []string, args ...any) storage.OnceCmd {
 	all := append(make([]any, 0, 3+len(keys)+len(args)), "eval", script, len(keys))
 	for _, key := range keys {
 		all = append(all, key)
 	}
 	cmd := storage.Once(ctx, append(all, args...)...)
-	_ = d.client.Process(ctx, cmd)
+	_ = client.Process(ctx, cmd)
 	return cmd
 }
 
-// keep renews the lease until stop is closed, or it is lost. It notices when
-// Redis has forgotten what was written.
+// keep renews the lease until stop is closed, or it is lost, over a connection of
+// its own: no commit may starve it. It notices when Redis has forgotten what was
+// written.
 func (d *Dispatcher) keep(stop <-chan struct{}) {
+	client := d.pool.Dedicated()
+	defer client.Close()
 	keys := []string{d.service.owner(d.cfg.Name), d.service.fence(), d.service.meta(d.cfg.Name)}
 	for {
 		select {
@@ -73,8 +76,8 @@ func (d *Dispatcher) keep(stop <-chan struct{}) {
 		case <-time.After(d.cfg.Lease / 3):
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
-		_ = d.clock.Sync(ctx, d.client)
-		epoch, err := d.eval(ctx, luaRenew, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
+		_ = d.clock.Sync(ctx, client)
+		epoch, err := eval(ctx, client, luaRenew, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
 		cancel()
 		switch {
 		case fencedReply(err):
@@ -96,7 +99,7 @@ func (d *Dispatcher) keep(stop <-chan struct{}) {
 func (d *Dispatcher) release(ctx context.Context) {
 	msg, err := storage.MsgPack.Marshal(message{Dispatcher: d.cfg.Name, Ended: true})
 	if err == nil {
-		err = d.eval(ctx, luaRelease, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
+		err = eval(ctx, d.client, luaRelease, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
 	}
 	if err != nil {
 		d.log.Warn("keywords: the lease was not given back, and ends by itself", "error", err)

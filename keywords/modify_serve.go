@@ -64,14 +64,19 @@ func (d *Dispatcher) handle(ctx context.Context, p *bus.Pending) {
 	}
 }
 
-// alone runs hooks while no other does, and turns a panic into an error.
-func (d *Dispatcher) alone(ctx context.Context, run func() error) (err error) {
+// alone runs hooks while no other does.
+func (d *Dispatcher) alone(ctx context.Context, run func() error) error {
 	select {
 	case <-d.turn:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { d.turn <- struct{}{} }()
+	return d.guard(run)
+}
+
+// guard turns a panic of a hook into an error.
+func (d *Dispatcher) guard(run func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.log.Error("keywords: panic in a hook", "panic", v, "stack", string(debug.Stack()))
@@ -112,11 +117,14 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 	if err := d.stage(all); err != nil {
 		return err
 	}
+	// The writer is answered when that is committed, whatever comes now.
 	for i := range all {
-		if st := &all[i]; st.write && st.s.hooks.postwrite != nil {
-			if err := st.s.hooks.postwrite(ctx, st.canonical); err != nil {
-				d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
-			}
+		st := &all[i]
+		if !st.write || st.s.hooks.postwrite == nil {
+			continue
+		}
+		if err := d.guard(func() error { return st.s.hooks.postwrite(ctx, st.canonical) }); err != nil {
+			d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
 		}
 	}
 	return nil

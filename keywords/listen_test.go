@@ -1,0 +1,59 @@
+package keywords_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestListenersAreCalledInTurn(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		k := client(t, pool)
+		var mu sync.Mutex
+		var calls []string
+		add := func(name string, opts ...keywords.ListenOptions) *keywords.Listener {
+			l, err := keywords.Listen(t.Context(), k, Speed, func(ev keywords.Event[float64]) {
+				mu.Lock()
+				defer mu.Unlock()
+				if ev.Value.V == 5 {
+					calls = append(calls, name)
+				}
+				if name == "bad" {
+					panic(name)
+				}
+			}, opts...)
+			require.NoError(t, err)
+			return l
+		}
+		add("first")
+		add("bad")
+		gone := add("gone")
+		add("preferred", keywords.ListenOptions{Preferred: true})
+		add("preferred too", keywords.ListenOptions{Preferred: true})
+		require.NoError(t, gone.Close())
+		_, err := keywords.Modify(t.Context(), k, Speed, 5)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(calls) == 4
+		}, patience, 1e6)
+		require.Equal(t, []string{"preferred", "preferred too", "first", "bad"}, calls)
+
+		// One that comes later is told the newest value.
+		told := make(chan float64, 10)
+		l, err := keywords.Listen(t.Context(), k, Speed, func(ev keywords.Event[float64]) { told <- ev.Value.V })
+		require.NoError(t, err)
+		require.Equal(t, 5.0, <-told)
+		require.NoError(t, l.Close())
+		color := keywords.Define("stage", "COLOR", keywords.Spec[string]{})
+		_, err = keywords.Listen(t.Context(), k, color, func(keywords.Event[string]) {})
+		require.ErrorIs(t, err, keywords.ErrUnknownKeyword)
+	})
+}
