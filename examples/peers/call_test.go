@@ -22,14 +22,16 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// natsProcess, as an environment variable, makes the test binary a NATS server.
+// natsProcess, as an environment variable, makes the test binary a NATS server
+// that keeps what it must in the directory it names.
 const natsProcess = "HELIOGRAPH_PEERS_NATS"
 
 func init() {
-	if os.Getenv(natsProcess) == "" {
+	dir := os.Getenv(natsProcess)
+	if dir == "" {
 		return
 	}
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT})
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir})
 	if err == nil {
 		go s.Start()
 		if !s.ReadyForConnections(10 * time.Second) {
@@ -48,7 +50,7 @@ func init() {
 // startNATS runs a NATS server and returns its URL.
 func startNATS(b *testing.B) string {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), natsProcess+"=1")
+	cmd.Env = append(os.Environ(), natsProcess+"="+b.TempDir())
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(b, err)
