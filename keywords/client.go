@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,10 +31,11 @@ type ClientConfig struct {
 // Client reads, sets and watches keywords. It may be used by any number of
 // goroutines, and starts nothing until it is used.
 type Client struct {
-	pool *storage.Pool
-	cfg  ClientConfig
-	bus  *bus.Client
-	ps   *pubsub.Client
+	pool   *storage.Pool
+	cfg    ClientConfig
+	origin string // cfg.Origin
+	bus    *bus.Client
+	ps     *pubsub.Client
 
 	mu     sync.Mutex
 	closed bool
@@ -52,6 +50,9 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	if cfg.Origin == (Origin{}) {
 		cfg.Origin = whoami()
 	}
+	if err := cfg.Origin.check(); err != nil {
+		return nil, err
+	}
 	b, err := bus.NewClient(pool, bus.ClientConfig{Timeout: cfg.Timeout})
 	if err != nil {
 		return nil, err
@@ -60,20 +61,8 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{pool: pool, cfg: cfg, bus: b, ps: ps, feeds: make(map[string]*feed), listening: make(map[string]*listeners)}, nil
+	return &Client{pool: pool, cfg: cfg, origin: cfg.Origin.String(), bus: b, ps: ps, feeds: make(map[string]*feed), listening: make(map[string]*listeners)}, nil
 }
-
-var whoami = sync.OnceValue(func() Origin {
-	o := Origin{PID: os.Getpid(), User: os.Getenv("USER")}
-	o.Host, _ = os.Hostname()
-	if u, err := user.Current(); err == nil {
-		o.User = u.Username
-	}
-	if path, err := os.Executable(); err == nil {
-		o.Program = filepath.Base(path)
-	}
-	return o
-})
 
 // Close ends what the client does, with [ErrClosed], and returns when nothing of
 // it runs.

@@ -152,7 +152,7 @@ func (d *Dispatcher) write(batch []staged) error {
 	if err != nil {
 		return err
 	}
-	args := []any{"eval", luaCommit, 0}
+	args := append(make([]any, 0, 16+6*count), "evalsha", shaCommit, 0)
 	inboxes, frames := d.replies(batch)
 	keys = append(keys, logs...)
 	keys = append(keys, inboxes...)
@@ -172,8 +172,7 @@ func (d *Dispatcher) write(batch []staged) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
 	defer cancel()
 	d.expect(batch)
-	cmd := storage.Once(ctx, args...)
-	_ = d.client.Process(ctx, cmd)
+	cmd := d.evalSHA(ctx, luaCommit, args)
 	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
 		d.expectNone(batch)
 		return storage.Normalize(ctx, err)
@@ -203,6 +202,20 @@ func (d *Dispatcher) expectNone(batch []staged) {
 	for i := range batch {
 		batch[i].s.expected = 0
 	}
+}
+
+// evalSHA runs a script by its hash, or by its text where Redis does not know it
+// yet: to send and hash the text would take longer than a commit of one value.
+func (d *Dispatcher) evalSHA(ctx context.Context, script string, args []any) storage.OnceCmd {
+	cmd := storage.Once(ctx, args...)
+	_ = d.client.Process(ctx, cmd)
+	if !redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+		return cmd
+	}
+	args[0], args[1] = "eval", script
+	cmd = storage.Once(ctx, args...)
+	_ = d.client.Process(ctx, cmd)
+	return cmd
 }
 
 // replies packs the replies of a batch, by inbox, where one script can write

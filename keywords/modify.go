@@ -29,7 +29,7 @@ func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...M
 	if err != nil {
 		return Revision{}, err
 	}
-	def := k.Definition()
+	def := k.def
 	return c.modify(ctx, def.Service, def.Dispatcher, askedChange{Name: def.Name, Text: def.Text(k.encode(v)), If: o.IfRevision.String()})
 }
 
@@ -83,7 +83,7 @@ func ModifyMany(ctx context.Context, c *Client, all ...Setting) (Revision, error
 
 // modify asks a dispatcher to carry out changes.
 func (c *Client) modify(ctx context.Context, svc, disp string, changes ...askedChange) (Revision, error) {
-	return c.ask(ctx, svc, disp, methodModify, asked{Changes: changes, Origin: c.cfg.Origin})
+	return c.ask(ctx, svc, disp, methodModify, asked{Changes: changes, Origin: c.origin})
 }
 
 func (c *Client) ask(ctx context.Context, svc, disp, method string, what asked) (Revision, error) {

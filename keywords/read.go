@@ -65,7 +65,7 @@ func ReadText(ctx context.Context, c *Client, service, name string) (Value[strin
 // value that is true now. A keyword without them is as with Read.
 func Refresh[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
 	def := k.Definition()
-	if _, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, asked{Changes: []askedChange{{Name: def.Name}}, Origin: c.cfg.Origin}); err != nil {
+	if _, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, asked{Changes: []askedChange{{Name: def.Name}}, Origin: c.origin}); err != nil {
 		return Value[T]{}, err
 	}
 	return Read(ctx, c, k)

@@ -1,6 +1,8 @@
 package keywords
 
 import (
+	"crypto/sha1"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -52,6 +54,7 @@ func servicesKey(pool *storage.Pool) (string, error) { return pool.Key("kw", "se
 // together, in order. The first has revision Epoch:N, the next N+1 and so on. One
 // without changes says that the dispatcher has begun, or ended.
 type message struct {
+	_msgpack   struct{} `msgpack:",as_array"`
 	Dispatcher string   `json:"d"`
 	Epoch      string   `json:"e"`
 	N          uint64   `json:"n"`
@@ -62,6 +65,8 @@ type message struct {
 
 // change is one value of a [message].
 type change struct {
+	_msgpack struct{} `msgpack:",as_array"`
+
 	Name     string `json:"k"`
 	Text     string `json:"v"`
 	At       int64  `json:"t"`
@@ -69,6 +74,9 @@ type change struct {
 	Source   string `json:"w,omitempty"`
 	Silent   bool   `json:"q,omitempty"` // without Text: it is not broadcast, and must be read
 }
+
+// By these fields msgpack knows that a struct is an array. Nobody else uses them.
+var _ = []struct{}{asked{}._msgpack, askedChange{}._msgpack, message{}._msgpack, change{}._msgpack}
 
 // fields of a value.
 var valueFields = []string{"v", "r", "t", "s", "w"}
@@ -142,6 +150,11 @@ for i = 3 + count + logs, #KEYS do
 end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1`
+
+var shaCommit = func() string {
+	sum := sha1.Sum([]byte(luaCommit))
+	return hex.EncodeToString(sum[:])
+}()
 
 // luaEpoch begins an epoch: KEYS owner, meta; ARGV token, epoch.
 const luaEpoch = luaFence + `

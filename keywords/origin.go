@@ -1,0 +1,66 @@
+package keywords
+
+import (
+	"errors"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Origin says who asks. User and Host hold no '/', and Host no '@'.
+type Origin struct {
+	User    string
+	Host    string
+	PID     int
+	Program string
+}
+
+// String returns user@host:pid/program, "" for the zero Origin.
+func (o Origin) String() string {
+	if o == (Origin{}) {
+		return ""
+	}
+	return o.User + "@" + o.Host + ":" + strconv.Itoa(o.PID) + "/" + o.Program
+}
+
+// check finds out whether parseOrigin will read what String returns.
+func (o Origin) check() error {
+	switch {
+	case strings.Contains(o.User, "/"):
+		return errors.New("keywords: ClientConfig.Origin.User: a '/' in it")
+	case strings.ContainsAny(o.Host, "/@"):
+		return errors.New("keywords: ClientConfig.Origin.Host: a '/' or '@' in it")
+	}
+	return nil
+}
+
+// parseOrigin reads what String has returned. Of anything else it returns what
+// it can make out.
+func parseOrigin(s string) (o Origin) {
+	s, o.Program, _ = strings.Cut(s, "/")
+	if i := strings.LastIndexByte(s, ':'); i >= 0 {
+		o.PID, _ = strconv.Atoi(s[i+1:])
+		s = s[:i]
+	}
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		o.User, s = s[:i], s[i+1:]
+	}
+	o.Host = s
+	return o
+}
+
+// whoami is the Origin of this process.
+var whoami = sync.OnceValue(func() Origin {
+	o := Origin{PID: os.Getpid(), User: os.Getenv("USER")}
+	o.Host, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		o.User = u.Username
+	}
+	if path, err := os.Executable(); err == nil {
+		o.Program = filepath.Base(path)
+	}
+	return o
+})

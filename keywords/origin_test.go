@@ -1,0 +1,44 @@
+package keywords_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestAllowIsToldWhoAsks(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		var by keywords.Origin
+		run(t, pool, keywords.DispatcherConfig{Allow: func(_ context.Context, o keywords.Origin, keyword string) error {
+			if by = o; keyword == "MODE" {
+				return errors.New("not you")
+			}
+			return nil
+		}}, nil).wait()
+		for _, o := range []keywords.Origin{
+			{User: "ann", Host: "ws1", PID: 12, Program: "gui"},
+			{User: `OBS\ann@site`, Host: "::1", Program: "bin/gui@2:1"},
+			{PID: 7},
+		} {
+			k, err := keywords.NewClient(pool, keywords.ClientConfig{Origin: o})
+			require.NoError(t, err)
+			_, err = keywords.Modify(t.Context(), k, Speed, 2)
+			require.NoError(t, err)
+			require.Equal(t, o, by)
+			v, err := keywords.Read(t.Context(), k, Speed)
+			require.NoError(t, err)
+			require.Equal(t, o.String(), v.Source)
+			_, err = keywords.Modify(t.Context(), k, ModeOf, Slew)
+			require.ErrorIs(t, err, keywords.ErrNotAllowed)
+			require.NoError(t, k.Close())
+		}
+		_, err := keywords.NewClient(pool, keywords.ClientConfig{Origin: keywords.Origin{Host: "a/b"}})
+		require.ErrorContains(t, err, "Origin.Host")
+	})
+}
