@@ -1,0 +1,96 @@
+package main
+
+import (
+	"time"
+
+	"github.com/heliograph/heliograph/keywords"
+)
+
+// State is what a stage does.
+type State int32
+
+const (
+	Idle State = iota
+	Moving
+)
+
+// Shutter is that of the dome.
+type Shutter int32
+
+const (
+	Closed Shutter = iota
+	Open
+)
+
+// Lamps are the lamps of the dome, each a bit.
+type Lamps uint32
+
+const (
+	Flat Lamps = 1 << iota
+	Arc
+	Work
+)
+
+// travelled is the stage's way on which TEMP rises by a degree, in mm.
+const travelled = 20
+
+// The keywords of the stage. What is read-only, the stage alone says.
+var (
+	StageTarget = keywords.Define("stage", "TARGET", keywords.Spec[float64]{
+		Help: "where the stage is to be; a modify returns when it is there", Units: "mm", Format: "%.2f", Min: new(0.0), Max: new(100.0),
+	})
+	StagePosition = keywords.Define("stage", "POSITION", keywords.Spec[float64]{
+		Help: "where the stage is", Units: "mm", Format: "%.2f", ReadOnly: true, Initial: new(0.0),
+	})
+	StageSpeed = keywords.Define("stage", "SPEED", keywords.Spec[float64]{
+		Help: "how fast it goes there", Units: "mm/s", Min: new(1.0), Max: new(500.0), Initial: new(50.0),
+		Alarm: keywords.Alarm{HighMinor: new(200.0)},
+	})
+	StageState = keywords.Define("stage", "STATE", keywords.Spec[State]{
+		Help: "what it does", Enumerators: []string{Idle: "idle", Moving: "moving"}, ReadOnly: true, Initial: new(Idle),
+	})
+	StageEnabled = keywords.Define("stage", "ENABLED", keywords.Spec[bool]{
+		Help: "whether the motor has current", Enumerators: []string{"off", "on"}, Initial: new(true),
+	})
+	StageTemp = keywords.Define("stage", "TEMP", keywords.Spec[float32]{
+		Help: "temperature of the motor", Units: "°C", Format: "%.1f", ReadOnly: true,
+		Alarm: keywords.Alarm{HighMinor: new(12.5), HighMajor: new(50.0), Hysteresis: 0.5},
+	})
+	StageMoves = keywords.Define("stage", "MOVES", keywords.Spec[int32]{
+		Help: "moves that were made", ReadOnly: true, Initial: new(int32(0)),
+	})
+	StageEncoder = keywords.Define("stage", "ENCODER", keywords.Spec[[]int64]{
+		Help: "turns of the motor, and 1/4096 of a turn", Elements: []string{"turns", "steps"}, ReadOnly: true, Initial: new([]int64{0, 0}),
+	})
+	StageOffset = keywords.Define("stage", "OFFSET", keywords.Spec[[]float64]{
+		Help: "what the alignment says", Units: "µm", Elements: []string{"x", "y", "z"}, Min: new([]float64{-500}), Max: new([]float64{500}), Persist: true,
+	})
+	StageCalib = keywords.Define("stage", "CALIB", keywords.Spec[[]byte]{
+		Help: "the calibration, as the maker has it", MaxLen: 64, Persist: true,
+	})
+)
+
+// The keywords of the dome.
+var (
+	DomeTarget = keywords.Define("dome", "TARGET", keywords.Spec[float64]{
+		Help: "where the slit is to be; the dome turns the shorter way", Units: "°", Format: "%.1f", Min: new(0.0), Max: new(360.0),
+	})
+	DomeAzimuth = keywords.Define("dome", "AZ", keywords.Spec[float64]{
+		Help: "where the slit is", Units: "°", Format: "%.1f", ReadOnly: true, Initial: new(350.0),
+	})
+	DomeShutter = keywords.Define("dome", "SHUTTER", keywords.Spec[Shutter]{
+		Help: "a modify returns when it is open, or closed", Enumerators: []string{Closed: "closed", Open: "open"}, Initial: new(Closed),
+	})
+	DomeLamps = keywords.Define("dome", "LAMPS", keywords.Spec[Lamps]{
+		Help: "the lamps that burn", Bits: []string{"flat", "arc", "work"}, Initial: new(Work),
+	})
+	DomeNote = keywords.Define("dome", "NOTE", keywords.Spec[string]{
+		Help: "what the night is for", MaxLen: 80, Persist: true,
+	})
+	DomeCrew = keywords.Define("dome", "CREW", keywords.Spec[[]string]{
+		Help: "who is there", Persist: true,
+	})
+)
+
+// period is between two looks at what changes by itself.
+const period = 200 * time.Millisecond

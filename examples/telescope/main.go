@@ -1,0 +1,146 @@
+// Telescope is a simulated stage and dome whose keywords are kept in Redis, and an
+// observer who moves, watches and waits for them:
+//
+//	go run ./examples/telescope           # both, on a Redis inside the process; ends
+//
+//	export REDIS_URL=redis://localhost:6379/0
+//	go run ./examples/telescope           # the stage and the dome, until Ctrl-C
+//	go run ./examples/telescope observe   # in another terminal: the observer; ends
+//
+// keywords.go says what there is. Read stage.go for the side of those who serve
+// keywords, and observe.go for the side of those who use them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/embedded"
+)
+
+func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: telescope [observe]\nServes the keywords of a stage and a dome on the Redis of REDIS_URL, or observes with them. Without REDIS_URL it does both, on a Redis inside the process.")
+	}
+	flag.Parse()
+	if flag.NArg() > 1 || flag.NArg() == 1 && flag.Arg(0) != "observe" {
+		flag.Usage()
+		os.Exit(2)
+	}
+	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdout, os.Getenv("REDIS_URL"), flag.NArg() == 1)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "telescope:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program: serve, observe or, without a URL, both.
+func run(ctx context.Context, out io.Writer, url string, observing bool) error {
+	if url == "" {
+		cfg, stop, err := embedded.Start()
+		if err != nil {
+			return err
+		}
+		defer stop()
+		return with(ctx, cfg, func(pool *storage.Pool) error { return both(ctx, pool, out) })
+	}
+	return with(ctx, storage.Config{URL: url}, func(pool *storage.Pool) error {
+		if observing {
+			return interrupted(ctx, observe(ctx, pool, out))
+		}
+		return serve(ctx, pool, func() { fmt.Fprintln(out, "the stage and the dome are ready") })
+	})
+}
+
+// with opens a pool on a Redis that answers.
+func with(ctx context.Context, cfg storage.Config, do func(*storage.Pool) error) error {
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	ping, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := pool.Ping(ping); err != nil {
+		return interrupted(ctx, fmt.Errorf("REDIS_URL: %w", err))
+	}
+	return do(pool)
+}
+
+// both observes while it serves, and then ends.
+func both(ctx context.Context, pool *storage.Pool, out io.Writer) error {
+	serving, stop := context.WithCancel(ctx)
+	ready, served := make(chan struct{}), make(chan error, 1)
+	go func() { served <- serve(serving, pool, func() { close(ready) }) }()
+	var err error
+	select {
+	case <-ready:
+		err = interrupted(ctx, observe(ctx, pool, out))
+	case <-ctx.Done():
+		err = interrupted(ctx, ctx.Err())
+	case err = <-served:
+		served <- nil
+	}
+	stop()
+	return errors.Join(err, <-served)
+}
+
+// serve runs both dispatchers until ctx ends, or one of them does.
+func serve(ctx context.Context, pool *storage.Pool, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all []*keywords.Dispatcher
+	for _, make := range []func(*storage.Pool) (*keywords.Dispatcher, error){newStage, newDome} {
+		d, err := make(pool)
+		if err != nil {
+			return err
+		}
+		all = append(all, d)
+	}
+	ended := make(chan error)
+	for _, d := range all {
+		go func() {
+			err := d.Run(ctx)
+			cancel()
+			ended <- err
+		}()
+	}
+	up := true
+	for _, d := range all {
+		select {
+		case <-d.Ready():
+		case <-ctx.Done():
+			up = false
+		}
+	}
+	if up {
+		ready()
+	}
+	var errs []error
+	for range all {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// interrupted is what to say of an error after Ctrl-C.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}

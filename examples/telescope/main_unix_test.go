@@ -1,0 +1,197 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { storagetest.Main(m) }
+
+// patience bounds what must happen soon.
+const patience = 20 * time.Second
+
+// page is what was printed so far.
+type page struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (p *page) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+func (p *page) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+func (p *page) awaits(t *testing.T, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Contains(p.String(), text) }, patience, time.Millisecond, text)
+}
+
+// seen checks what the observer has printed.
+func seen(t *testing.T, out string) {
+	t.Helper()
+	at := 0
+	for _, line := range []string{ // in this order
+		"stage.TARGET     double         where the stage is to be; a modify returns when it is there\n",
+		"dome.LAMPS       mask           the lamps that burn\n",
+		"prepare\n", "  change  dome.SHUTTER = open\n", "point\n", "  change  stage.STATE = moving\n",
+		"the stage is past 30 mm: 3", "on target\n", "  change  stage.TEMP = 13.0 °C (minor)\n",
+		"refused: keywords: stage.TARGET: range: 250 is above 100\n",
+		"refused: keywords: stage.TARGET: rejected: the motor is off\n",
+		"refused: keywords: stage.POSITION: read_only\n",
+		"refused: keywords: dome.TARGET: malformed: \"north\" is no number\n",
+		"refused: keywords: dome.SHUTTER: enumerator: no enumerator \"ajar\"\n",
+		"refused: keywords: stage.SPEED: revision: it has ",
+		"the motor has 13.0 °C (minor)\n", "at 60 mm, encoder 30 0, moves 1\n",
+	} {
+		i := strings.Index(out[at:], line)
+		if line == "  change  stage.TEMP = 13.0 °C (minor)\n" { // whenever its period ends
+			require.Contains(t, out, line)
+			continue
+		}
+		require.GreaterOrEqual(t, i, 0, "%q in\n%s", line, out[at:])
+		at += i
+	}
+	positions := strings.Count(out, "change  stage.POSITION")
+	require.Greater(t, positions, 2, "it is seen to move")
+}
+
+func TestBothInOneProcess(t *testing.T) {
+	var out page
+	require.NoError(t, run(t.Context(), &out, "", false))
+	seen(t, out.String())
+}
+
+// build returns the program.
+func build(t *testing.T) string {
+	bin := t.TempDir() + "/telescope"
+	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return bin
+}
+
+// start runs it.
+func start(t *testing.T, bin, url string, args ...string) (cmd *exec.Cmd, out *page, ended chan int) {
+	cmd, out, ended = exec.Command(bin, args...), new(page), make(chan int, 1)
+	cmd.Env = append(os.Environ(), "REDIS_URL="+url)
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	waited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		ended <- cmd.ProcessState.ExitCode()
+		close(waited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-waited
+	})
+	return cmd, out, ended
+}
+
+func exits(t *testing.T, ended chan int, want int, out *page) {
+	t.Helper()
+	select {
+	case code := <-ended:
+		require.Equal(t, want, code, out)
+	case <-time.After(patience):
+		t.Fatal("it goes on:\n", out)
+	}
+}
+
+func TestTwoPrograms(t *testing.T) {
+	bin, srv := build(t), storagetest.Start(t)
+	url := "redis://" + srv.Addr() + "/3"
+
+	// Nobody serves, or ever did.
+	_, out, ended := start(t, bin, url, "observe")
+	exits(t, ended, 1, out)
+	require.Equal(t, "telescope: keywords: stage: unknown_service\n", out.String())
+
+	telescope, serving, stopped := start(t, bin, url)
+	serving.awaits(t, "the stage and the dome are ready\n")
+	_, out, ended = start(t, bin, url, "observe")
+	exits(t, ended, 0, out)
+	seen(t, out.String())
+
+	// Ctrl-C ends at once who moves and who waits: this move would take 100 s.
+	pool := storagetest.Open(t, storage.Config{URL: url})
+	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
+	require.NoError(t, err)
+	_, err = keywords.Modify(t.Context(), k, StageSpeed, 1)
+	require.NoError(t, err)
+	moved := make(chan error, 1)
+	go func() {
+		_, err := keywords.Modify(context.Background(), k, StageTarget, 0)
+		moved <- err
+	}()
+	_, err = keywords.WaitFor(t.Context(), k, StageState, func(s State) bool { return s == Moving })
+	require.NoError(t, err)
+	observer, out, ended := start(t, bin, url, "observe")
+	out.awaits(t, "prepare\n") // the stage does one thing at a time
+	require.NoError(t, observer.Process.Signal(os.Interrupt))
+	exits(t, ended, 1, out)
+	require.True(t, strings.HasSuffix(out.String(), "telescope: interrupted\n"), out)
+
+	require.NoError(t, telescope.Process.Signal(syscall.SIGTERM))
+	exits(t, stopped, 0, serving)
+	require.Error(t, <-moved)
+	state, err := keywords.Read(t.Context(), k, StageState)
+	require.NoError(t, err)
+	require.Equal(t, Idle, state.V, "it has stopped, and said so")
+	require.Equal(t, keywords.Stale, state.Quality)
+}
+
+func TestBadUsage(t *testing.T) {
+	bin := build(t)
+	for _, args := range [][]string{{"stare"}, {"observe", "twice"}, {"-x"}} {
+		var errs bytes.Buffer
+		cmd := exec.Command(bin, args...)
+		cmd.Stderr = &errs
+		require.Error(t, cmd.Run())
+		require.Equal(t, 2, cmd.ProcessState.ExitCode())
+		require.Contains(t, errs.String(), "usage: telescope [observe]\n")
+	}
+	require.ErrorContains(t, run(t.Context(), io.Discard, "redis://127.0.0.1:1", true), "REDIS_URL: ")
+	require.ErrorContains(t, run(t.Context(), io.Discard, "http://h", false), `unknown scheme "http"`)
+}
+
+func TestTheDomeTurnsTheShorterWay(t *testing.T) {
+	a := axis{at: 350, speed: 10_000, circle: 360}
+	for _, to := range []float64{10, 355, 90, 0} {
+		from := a.at
+		require.NoError(t, a.move(t.Context(), to, func(at float64) error {
+			require.True(t, at >= 0 && at < 360)
+			return nil
+		}))
+		require.Equal(t, to, a.at, "from %v", from)
+	}
+	a = axis{at: 350, speed: 100, circle: 360}
+	var told []float64
+	require.NoError(t, a.move(t.Context(), 5, func(at float64) error { told = append(told, at); return nil }))
+	for _, at := range told {
+		require.True(t, at >= 350 || at <= 5, "%v", told)
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// stage is a linear stage. Its hooks are run one after another: it needs no lock.
+type stage struct {
+	d       *keywords.Dispatcher
+	motor   axis
+	enabled bool
+	moves   int32
+	way     float64 // that it went in all, in mm
+}
+
+// newStage returns the dispatcher of the stage.
+func newStage(pool *storage.Pool) (*keywords.Dispatcher, error) {
+	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{
+		Service: "stage", Status: "STATUS", Heartbeat: "CLK",
+		Drain: time.Millisecond, // a move ends when the program does
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{d: d, motor: axis{speed: 50}, enabled: true}
+	keywords.Serve(d, StageTarget, keywords.Hooks[float64]{Check: s.mayMove, Write: s.move})
+	keywords.Serve(d, StagePosition, keywords.Hooks[float64]{})
+	keywords.Serve(d, StageEncoder, keywords.Hooks[[]int64]{})
+	keywords.Serve(d, StageState, keywords.Hooks[State]{})
+	keywords.Serve(d, StageMoves, keywords.Hooks[int32]{})
+	keywords.Serve(d, StageSpeed, keywords.Hooks[float64]{Write: func(_ context.Context, v float64) error {
+		s.motor.speed = v
+		return nil
+	}})
+	keywords.Serve(d, StageEnabled, keywords.Hooks[bool]{Write: func(_ context.Context, on bool) error {
+		s.enabled = on
+		return nil
+	}})
+	keywords.Serve(d, StageTemp, keywords.Hooks[float32]{Read: s.temperature, Period: period})
+	keywords.Serve(d, StageOffset, keywords.Hooks[[]float64]{}) // orphans: only kept
+	keywords.Serve(d, StageCalib, keywords.Hooks[[]byte]{})
+	return d, nil
+}
+
+// mayMove is the Check of TARGET: its error is the writer's.
+func (s *stage) mayMove(context.Context, float64) error {
+	if !s.enabled {
+		return errors.New("the motor is off")
+	}
+	return nil
+}
+
+// move is the Write of TARGET, and takes as long as the move.
+func (s *stage) move(ctx context.Context, to float64) error {
+	if err := keywords.Set(ctx, s.d, StageState, Moving); err != nil {
+		return err
+	}
+	from := s.motor.at
+	err := s.motor.move(ctx, to, func(at float64) error { return s.tell(ctx, at) })
+	s.way += math.Abs(s.motor.at - from)
+	s.moves++
+	return errors.Join(err,
+		keywords.Set(ctx, s.d, StageMoves, s.moves),
+		keywords.Set(ctx, s.d, StageState, Idle))
+}
+
+// tell sets what follows from where the stage is.
+func (s *stage) tell(ctx context.Context, at float64) error {
+	const perTurn, steps = 2, 4096 // mm a turn of the screw
+	n := int64(math.Round(at / perTurn * steps))
+	return errors.Join(
+		keywords.Set(ctx, s.d, StagePosition, at),
+		keywords.Set(ctx, s.d, StageEncoder, []int64{n / steps, n % steps}))
+}
+
+// temperature is the Read of TEMP, which nobody sets.
+func (s *stage) temperature(context.Context) (float32, error) {
+	return float32(10 + s.way/travelled), nil
+}
