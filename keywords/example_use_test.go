@@ -1,0 +1,470 @@
+package keywords_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/heliograph/heliograph/keywords"
+)
+
+// These examples share keywords that the program defines once:
+//
+//	var Speed  = keywords.Define("stage", "SPEED", keywords.Spec[float64]{Units: "mm/s", Min: new(0.0), Max: new(20.0), Initial: new(1.0)})
+//	var ModeOf = keywords.Define("stage", "MODE", keywords.Spec[Mode]{Enumerators: []string{Idle: "idle", Track: "track", Slew: "slew"}})
+//	var Count  = keywords.Define("stage", "COUNT", keywords.Spec[int]{ReadOnly: true})
+//	var Note   = keywords.Define("stage", "NOTE", keywords.Spec[string]{Persist: true})
+
+func Example() {
+	pool := examplePool() // storage.Open(storage.Config{URL: "redis://localhost:6379/0"})
+	defer pool.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	// The process that owns the stage.
+	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	keywords.Serve(d, Speed, keywords.Hooks[float64]{Write: func(_ context.Context, v float64) error {
+		fmt.Println("the motor is told", v)
+		return nil
+	}})
+	stopped := make(chan error)
+	go func() { stopped <- d.Run(ctx) }()
+	<-d.Ready()
+
+	// Everybody else.
+	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer k.Close()
+	rev, err := keywords.Modify(ctx, k, Speed, 3.5)
+	if err != nil {
+		log.Fatal(err)
+	}
+	v, err := keywords.Read(ctx, k, Speed)
+	fmt.Println(v.V, v.Rev == rev, err)
+
+	cancel()
+	fmt.Println(<-stopped)
+	// Output:
+	// the motor is told 3.5
+	// 3.5 true <nil>
+	// <nil>
+}
+
+// A hook has its say between the writer and the value.
+func ExampleServe() {
+	locked := false
+	_, k := exampleStage(func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Speed, keywords.Hooks[float64]{
+			Prewrite: func(_ context.Context, old keywords.Value[float64], v float64) error {
+				if old.V == v {
+					return keywords.ErrNoWriteNecessary // complete, with the revision that there is
+				}
+				return nil
+			},
+			Check: func(context.Context, float64) error {
+				if locked {
+					return errors.New("the stage is locked")
+				}
+				return nil
+			},
+			Write: func(_ context.Context, v float64) error {
+				fmt.Println("the motor is told", v)
+				return nil
+			},
+		})
+	})
+	defer stopExample()
+	ctx := context.Background()
+
+	first, _ := keywords.Modify(ctx, k, Speed, 3)
+	again, _ := keywords.Modify(ctx, k, Speed, 3)
+	fmt.Println(first == again)
+	locked = true
+	_, err := keywords.Modify(ctx, k, Speed, 4)
+	fmt.Println(errors.Is(err, keywords.ErrRejected), err)
+	// Output:
+	// the motor is told 3
+	// true
+	// true keywords: stage.SPEED: rejected: the stage is locked
+}
+
+// One dispatcher of a service lives; another waits to take over, or is refused.
+func ExampleDispatcher_Run() {
+	pool := examplePool()
+	defer stopExample()
+	ctx, cancel := context.WithCancel(context.Background())
+	cfg := keywords.DispatcherConfig{Service: "stage", Refuse: true}
+	d, err := keywords.NewDispatcher(pool, cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- d.Run(ctx) }()
+	<-d.Ready()
+
+	second, _ := keywords.NewDispatcher(pool, cfg)
+	fmt.Println(errors.Is(second.Run(ctx), keywords.ErrServed))
+	cancel()
+	fmt.Println(<-ended)
+	// Output:
+	// true
+	// <nil>
+}
+
+// Who may write is asked of the dispatcher, by the origin of the writer.
+func ExampleDispatcherConfig_allow() {
+	pool := examplePool()
+	defer stopExample()
+	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{
+		Service: "stage",
+		Allow: func(_ context.Context, by keywords.Origin, keyword string) error {
+			if by.User != "ada" {
+				return fmt.Errorf("%s is for ada", keyword)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	serveAll(d)
+	go func() { _ = d.Run(context.Background()) }()
+	<-d.Ready()
+
+	for _, user := range []string{"ada", "eve"} {
+		k, _ := keywords.NewClient(pool, keywords.ClientConfig{Origin: keywords.Origin{User: user, Program: "tool"}})
+		_, err := keywords.Modify(context.Background(), k, Speed, 3)
+		fmt.Println(user, err)
+	}
+	// Output:
+	// ada <nil>
+	// eve keywords: stage.SPEED: not_allowed: SPEED is for ada
+}
+
+// The dispatcher's own code sets what is read-only for all others.
+func ExampleSet() {
+	d, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	fmt.Println(keywords.Set(ctx, d, Count, 7))
+	v, err := keywords.Read(ctx, k, Count)
+	fmt.Printf("%d %q %v\n", v.V, v.Source, err) // no source: nobody has asked for it
+	_, err = keywords.Modify(ctx, k, Count, 8)
+	fmt.Println(errors.Is(err, keywords.ErrReadOnly))
+	// Output:
+	// <nil>
+	// 7 "" <nil>
+	// true
+}
+
+func ExampleModify() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	rev, err := keywords.Modify(ctx, k, Speed, 3.5)
+	fmt.Println(rev.N > 0, err)
+	_, err = keywords.Modify(ctx, k, Speed, 25)
+	fmt.Println(errors.Is(err, keywords.ErrRange), err)
+	// Output:
+	// true <nil>
+	// true keywords: stage.SPEED: range: 25 is above 20
+}
+
+func ExampleModify_nobody() {
+	pool := examplePool()
+	defer stopExample()
+	k, _ := keywords.NewClient(pool, keywords.ClientConfig{})
+
+	_, err := keywords.Modify(context.Background(), k, Speed, 3.5)
+	fmt.Println(errors.Is(err, keywords.ErrNoDispatcher), err)
+	// Output: true keywords: stage.SPEED: no dispatcher
+}
+
+// Compare and set: what somebody else has set meanwhile is not overwritten.
+func ExampleModifyOptions() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	v, _ := keywords.Read(ctx, k, Speed)
+	_, _ = keywords.Modify(ctx, k, Speed, 9) // somebody else
+	_, err := keywords.Modify(ctx, k, Speed, v.V+1, keywords.ModifyOptions{IfRevision: v.Rev})
+	fmt.Println(errors.Is(err, keywords.ErrRevision))
+
+	v, _ = keywords.Read(ctx, k, Speed) // once more
+	_, err = keywords.Modify(ctx, k, Speed, v.V+1, keywords.ModifyOptions{IfRevision: v.Rev})
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
+}
+
+// All are set in one step, or none is.
+func ExampleModifyMany() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	_, err := keywords.ModifyMany(ctx, k, Speed.To(5), ModeOf.To(Track))
+	fmt.Println(err)
+	_, err = keywords.ModifyMany(ctx, k, Speed.To(6), ModeOf.To(99))
+	fmt.Println(errors.Is(err, keywords.ErrEnumerator))
+	all, err := keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
+	fmt.Println(all["SPEED"].V, all["MODE"].V, err)
+	// Output:
+	// <nil>
+	// true
+	// 5 track <nil>
+}
+
+func ExampleKeyword_To() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	settings := []keywords.Setting{Speed.To(2)}
+	if mode, err := keywords.Read(ctx, k, ModeOf); errors.Is(err, keywords.ErrNoValue) || mode.V == Idle {
+		settings = append(settings, ModeOf.To(Slew))
+	}
+	_, err := keywords.ModifyMany(ctx, k, settings...)
+	fmt.Println(len(settings), err)
+	// Output: 2 <nil>
+}
+
+// Tools know names and text only.
+func ExampleModifyText() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for _, text := range []string{"TRACK", "2", "fast"} {
+		if _, err := keywords.ModifyText(ctx, k, "stage", "MODE", text); err != nil {
+			fmt.Println(err)
+			continue
+		}
+		v, err := keywords.ReadText(ctx, k, "stage", "MODE")
+		fmt.Println(v.V, err)
+	}
+	// Output:
+	// track <nil>
+	// slew <nil>
+	// keywords: stage.MODE: enumerator: no enumerator "fast"
+}
+
+func ExampleRead() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	v, err := keywords.Read(ctx, k, Speed)
+	fmt.Println(v.V, v.Quality, v.Severity, err)
+	_, err = keywords.Read(ctx, k, Note)
+	fmt.Println(errors.Is(err, keywords.ErrNoValue))
+	// Output:
+	// 1 good none <nil>
+	// true
+}
+
+func ExampleReadText() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	v, err := keywords.ReadText(context.Background(), k, "stage", "SPEED")
+	fmt.Println(v.V, err)
+	// Output: 1 <nil>
+}
+
+// The values of ReadMany were there at one moment.
+func ExampleReadMany() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	all, err := keywords.ReadMany(context.Background(), k, "stage", "SPEED", "NOTE")
+	_, ok := all["NOTE"] // it has no value
+	fmt.Println(all["SPEED"].V, ok, err)
+	// Output: 1 false <nil>
+}
+
+// Refresh reaches the hardware, where Read has what lies in Redis.
+func ExampleRefresh() {
+	steps := 0
+	_, k := exampleStage(func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) {
+			steps++
+			return steps, nil
+		}})
+	})
+	defer stopExample()
+	ctx := context.Background()
+
+	for range 2 {
+		v, err := keywords.Refresh(ctx, k, Count)
+		fmt.Println(v.V, err)
+	}
+	v, err := keywords.Read(ctx, k, Count)
+	fmt.Println(v.V, err)
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 2 <nil>
+}
+
+// The value that is there comes first. A watcher that leaves the loop watches no
+// longer.
+func ExampleWatch() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.Watch(ctx, k, Speed) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Value.V)
+		if ev.Prev != nil {
+			fmt.Println("it was", ev.Prev.V)
+			break
+		}
+		if _, err := keywords.Modify(ctx, k, Speed, 2); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// initial 1
+	// change 2
+	// it was 1
+}
+
+// Small changes are not told, nor more of them than one can look at.
+func ExampleWatchOptions() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.Watch(ctx, k, Speed, keywords.WatchOptions{DeadBand: 0.5}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Value.V)
+		if ev.Kind == keywords.Change {
+			break
+		}
+		for _, v := range []float64{1.1, 1.4, 3} {
+			_, _ = keywords.Modify(ctx, k, Speed, v)
+		}
+	}
+	// Output:
+	// initial 1
+	// change 3
+}
+
+// A whole service is watched by a glob.
+func ExampleWatchText() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.WatchText(ctx, k, "stage", "*") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Keyword, ev.Value.V)
+		if ev.Keyword == "NOTE" {
+			break
+		}
+		if _, err := keywords.ModifyText(ctx, k, "stage", "NOTE", "all is well"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// initial SPEED 1
+	// change NOTE all is well
+}
+
+func ExampleWaitFor() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background() // one with a deadline, as a rule
+
+	go func() {
+		for v := range 10 {
+			_, _ = keywords.Modify(ctx, k, Speed, float64(v))
+		}
+	}()
+	v, err := keywords.WaitFor(ctx, k, Speed, func(v float64) bool { return v > 3 })
+	fmt.Println(v.V > 3, err)
+	// Output: true <nil>
+}
+
+func ExampleWaitForExpr() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	go func() { _, _ = keywords.ModifyMany(ctx, k, Speed.To(5), ModeOf.To(Track)) }()
+	err := keywords.WaitForExpr(ctx, k, "$SPEED > 3 and $MODE == 'track'", keywords.WaitOptions{Service: "stage"})
+	fmt.Println(err)
+	err = keywords.WaitForExpr(ctx, k, "$stage.COLOR == red")
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// keywords: stage.COLOR: unknown_keyword
+}
+
+func ExampleClient_Services() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	services, err := k.Services(context.Background())
+	fmt.Println(services, err)
+	// Output: [stage] <nil>
+}
+
+// What there is can be found out without a Go type of it.
+func ExampleClient_Keywords() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	defs, err := k.Keywords(context.Background(), "stage")
+	for _, d := range defs {
+		fmt.Println(d.Name, d.Kind)
+	}
+	fmt.Println(err)
+	// Output:
+	// COUNT integer64
+	// MODE enumerated
+	// NOTE string
+	// SPEED double
+	// <nil>
+}
+
+func ExampleClient_Describe() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	d, err := k.Describe(context.Background(), "stage", "SPEED")
+	fmt.Println(d, d.Kind, d.Min, d.Max, d.Units, err)
+	speed, err := keywords.Bind[float64](d)
+	fmt.Println(speed, err)
+	// Output:
+	// stage.SPEED double 0 20 mm/s <nil>
+	// stage.SPEED <nil>
+}
+
+// What an earlier run has left can be removed when nobody serves it.
+func ExampleClient_Clear() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	err := k.Clear(context.Background(), "stage")
+	fmt.Println(errors.Is(err, keywords.ErrServed), err)
+	// Output: true a dispatcher lives: dispatcher main of stage
+}
