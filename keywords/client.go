@@ -186,7 +186,7 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 		if n, err := rdb.Exists(ctx, s.owner(disp)).Result(); err != nil {
 			return storage.Normalize(ctx, err)
 		} else if n > 0 {
-			return fmt.Errorf("%w: dispatcher %s of %s", ErrServed, disp, service)
+			return fmt.Errorf("keywords: %s: %w: %s", service, ErrServed, disp)
 		}
 	}
 	names, err := rdb.HKeys(ctx, s.definitions()).Result()

@@ -466,5 +466,5 @@ func ExampleClient_Clear() {
 
 	err := k.Clear(context.Background(), "stage")
 	fmt.Println(errors.Is(err, keywords.ErrServed), err)
-	// Output: true a dispatcher lives: dispatcher main of stage
+	// Output: true keywords: stage: a dispatcher lives: main
 }

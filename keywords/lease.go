@@ -37,7 +37,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			d.token = d.fence + ":" + d.worker.ID()
 			return nil
 		case d.cfg.Refuse:
-			return fmt.Errorf("%w: dispatcher %s of %s", ErrServed, d.cfg.Name, d.service.name)
+			return fmt.Errorf("keywords: %s: %w: %s", d.service.name, ErrServed, d.cfg.Name)
 		default:
 			// The other one's lease, or a third of ours: it may end before.
 			pause = min(time.Duration(-fence)*time.Millisecond, d.cfg.Lease/3)

@@ -43,7 +43,7 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 	if err != nil {
 		return err
 	}
-	e, err := parseExpr(text, exprOptions{IgnoreCase: o.IgnoreCase, Service: o.Service})
+	e, err := parseExpr(text, exprOptions(o))
 	if err != nil {
 		return err
 	}
