@@ -52,4 +52,50 @@
 //   - Its hooks run strictly one after another, and need no locks.
 //   - What others change in Redis behind its back (redis-cli, an old program) it
 //     is told, and accepts or reverts, as its configuration says.
+//
+// # Who may do what
+//
+// A dispatcher refuses writers by DispatcherConfig.Allow, which is told the user,
+// host, process and program that a client says it is. Where that is not to be
+// trusted, Redis keeps them apart. These are all that a dispatcher and a client
+// need, on Redis 7 (TestACLOfDispatcherAndClient runs them):
+//
+//	ACL SETUSER dispatcher on >secret ~kw:* ~bus:* resetchannels &kw:* &pubsub:* +@all -@dangerous
+//	ACL SETUSER client on >secret %R~kw:* ~bus:* resetchannels &kw:* &pubsub:* +@all -@dangerous
+//
+// Such a client changes a keyword by asking its dispatcher, and in no other way;
+// [Client.Clear] is not for it. With a Prefix in storage.Config that stands before
+// each: ~obs:kw:*, &obs:kw:* and so on. ~kw:{stage}:* instead of ~kw:* is one
+// service, and then needs ~kw:services as well. Redis 6.2 has no %R~, and takes ~kw:*.
+//
+// # Coming from KTL or Cauldron
+//
+// A keyword has the same kinds, text and hooks here, by other names:
+//
+//	there                                        here
+//	ktl.read, binary and ascii                   Read; ReadText
+//	read through the dispatcher's read           Refresh
+//	ktl.write, wait=True                         Modify: returns when it is complete, or why not
+//	write, wait=False, and wait on the sequence  go Modify; what is only accepted is never reported as done
+//	several writes in a row                      ModifyMany: all in one step, or none
+//	monitor, subscribe, callback                 for ev, err := range Watch(…); WatchText, a service by glob
+//	waitFor, wait on an expression               WaitFor, WaitForExpr, with the same $service.KEYWORD
+//	timeout                                      the deadline of ctx, or ClientConfig.Timeout
+//	ktl.cache, services, keywords                NewClient; Client.Services, Client.Keywords, Client.Describe
+//	the keyword's XML file                       LoadXML; or Define in Go, LoadDefinitions from JSON
+//	boolean, integer, float, double, enumerated  bool; int32, int64, int; float32; float64; a type made from int32
+//	mask, string, arrays                         a type made from uint32; string; []int64, []float64, []string
+//	prewrite, check, write, postwrite            Hooks, in that order
+//	DispatcherNoWriteNecessary                   ErrNoWriteNecessary: the modify is complete
+//	preread, read, postread, period              Hooks
+//	Keyword.set, from the dispatcher's own code  Set
+//	orphan keywords                              Serve with no hooks: Hooks[T]{}
+//	ValueError in the dispatcher's log           an *Error at the writer: ErrMalformed, ErrRange, ErrEnumerator, …
+//	a dispatcher that is gone: waits for ever    ErrNoDispatcher in one round trip; Stale values, Stale events
+//	two dispatchers by mistake                   the second waits, or ErrServed; a fence in every script
+//	dispatcher status and heartbeat keywords     DispatcherConfig.Status, Heartbeat
+//	persistent values, initial values            Spec.Persist, Spec.Initial
+//	one Redis pattern for each watched keyword   one subscription for each watched service
+//
+// go run ./examples/telescope shows most of them.
 package keywords

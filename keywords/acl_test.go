@@ -1,0 +1,128 @@
+package keywords_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// aclLines returns those of doc.go, in words.
+func aclLines(t *testing.T) (lines [][]any) {
+	doc, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(doc)) {
+		if line, ok := strings.CutPrefix(line, "//\tACL SETUSER "); ok {
+			words := []any{"acl", "setuser"}
+			for _, word := range strings.Fields(line) {
+				words = append(words, word)
+			}
+			lines = append(lines, words)
+		}
+	}
+	require.Len(t, lines, 2)
+	return lines
+}
+
+// The lines of doc.go are enough for everything, and for no more than they say.
+func TestACLOfDispatcherAndClient(t *testing.T) {
+	for name, c := range map[string]struct {
+		prefix string
+		edit   *strings.Replacer // of each word
+	}{
+		"as they are":   {"", strings.NewReplacer()},
+		"with a prefix": {"obs", strings.NewReplacer("~", "~obs:", "&", "&obs:")},
+		"one service":   {"", strings.NewReplacer("~kw:*", "~kw:{stage}:*", "&kw:*", "&kw:stage:*")},
+	} {
+		t.Run(name, func(t *testing.T) { testACL(t, c.prefix, c.edit) })
+	}
+}
+
+func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config())
+	for _, line := range aclLines(t) {
+		for i := range line {
+			line[i] = edit.Replace(line[i].(string))
+		}
+		require.NoError(t, admin.Redis().Do(t.Context(), line...).Err(), "%v", line)
+		if strings.Contains(line[5].(string), "{") {
+			services := strings.Replace(line[5].(string), "{stage}:*", "services", 1)
+			require.NoError(t, admin.Redis().Do(t.Context(), "acl", "setuser", line[2], services).Err())
+		}
+	}
+	as := func(user string) *storage.Pool {
+		cfg := srv.Config()
+		cfg.Prefix = prefix
+		cfg.Redis.Username, cfg.Redis.Password = user, "secret"
+		return storagetest.Open(t, cfg)
+	}
+	ctx := t.Context()
+	d := run(t, as("dispatcher"), keywords.DispatcherConfig{Status: "STATUS", Heartbeat: "CLK"}, nil).wait()
+	clients := as("client")
+	k := client(t, clients)
+
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	changed := make(chan float64, 10)
+	go func() {
+		for ev, err := range keywords.Watch(watching, k, Speed) {
+			if err != nil {
+				close(changed)
+				return
+			}
+			changed <- ev.Value.V
+		}
+	}()
+	require.Equal(t, 1.0, <-changed)
+	_, err := keywords.Modify(ctx, k, Speed, 3)
+	require.NoError(t, err)
+	require.Equal(t, 3.0, <-changed)
+	_, err = keywords.ModifyMany(ctx, k, Speed.To(4), ModeOf.To(Track))
+	require.NoError(t, err)
+	_, err = keywords.ModifyText(ctx, k, "stage", "SPEED", "5")
+	require.NoError(t, err)
+	require.NoError(t, keywords.Set(ctx, d.Dispatcher, Count, 7))
+	v, err := keywords.Refresh(ctx, k, Count)
+	require.NoError(t, err)
+	require.Equal(t, 7, v.V)
+	_, err = keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
+	require.NoError(t, err)
+	_, err = keywords.WaitFor(ctx, k, Speed, func(v float64) bool { return v == 5 })
+	require.NoError(t, err)
+	require.NoError(t, keywords.WaitForExpr(ctx, k, "$stage.STATUS == ready and $stage.MODE == track"))
+	services, err := k.Services(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{"stage"}, services)
+	_, err = k.Keywords(ctx, "stage")
+	require.NoError(t, err)
+	stop()
+	for range changed {
+	}
+
+	refusals, err := admin.Redis().ACLLog(ctx, 10).Result()
+	require.NoError(t, err)
+	require.Empty(t, refusals, "nothing was done without in silence")
+
+	// No way around the dispatcher, and none to what is not ours.
+	value, err := clients.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+	require.NoError(t, err)
+	require.NoError(t, clients.Redis().HGetAll(ctx, value).Err())
+	for _, refused := range [][]any{
+		{"hset", value, "v", "19"}, {"del", value}, {"get", "other"},
+		{"publish", "other", "x"}, {"flushall"}, {"config", "get", "*"},
+	} {
+		require.ErrorContains(t, clients.Redis().Do(ctx, refused...).Err(), "NOPERM", "%v", refused)
+	}
+	require.ErrorContains(t, k.Clear(ctx, "stage"), keywords.ErrServed.Error())
+	d.stop()
+	require.NoError(t, <-d.ended)
+	require.Error(t, k.Clear(ctx, "stage"), "it deletes")
+	require.NoError(t, client(t, as("dispatcher")).Clear(ctx, "stage"))
+}
