@@ -51,7 +51,23 @@
 //     two leases of a crash. One that has lost its lease can write nothing.
 //   - Its hooks run strictly one after another, and need no locks.
 //   - What others change in Redis behind its back (redis-cli, an old program) it
-//     is told, and accepts or reverts, as its configuration says.
+//     is told, and accepts or reverts, as DispatcherConfig.Foreign says. That takes
+//     keyspace notifications: the flags that are missing are added, and none is
+//     taken away. Where Redis refuses, [Dispatcher.Notifications] says what an
+//     admin must do, and everything else works.
+//
+// # On the wire
+//
+// Everything of a service lies under kw:{service}, in one slot of a cluster: a
+// hash for each value (v text, r revision, t time in µs, s severity, w who set
+// it), one for the definitions as JSON, and what a dispatcher needs. A modify is a
+// call to the worker kw.<service>.<dispatcher> of package bus, and Redis is written
+// by one script for up to 64 of them: it checks the fence and that nothing is
+// missing before the first revision, sets values, log and revision, answers the
+// writers and publishes what has changed on kw:<service>:<database>:changes, as
+// msgpack. A watcher who finds a gap in the numbers reads everything anew, and once
+// a second it compares them with Redis. (On a cluster the writers are answered
+// behind the script: their inboxes are elsewhere.)
 //
 // # Who may do what
 //
@@ -76,9 +92,11 @@
 //	ktl.read, binary and ascii                   Read; ReadText
 //	read through the dispatcher's read           Refresh
 //	ktl.write, wait=True                         Modify: returns when it is complete, or why not
-//	write, wait=False, and wait on the sequence  go Modify; what is only accepted is never reported as done
+//	write, wait=False, and wait on the sequence  ModifyAsync: a Future; what is only accepted is never reported as done
 //	several writes in a row                      ModifyMany: all in one step, or none
-//	monitor, subscribe, callback                 for ev, err := range Watch(…); WatchText, a service by glob
+//	monitor, subscribe                           for ev, err := range Watch(…); WatchText, a service by glob
+//	callback, preferred first                    Listen; ListenOptions.Preferred
+//	gshow, the values before                     Spec.History; History
 //	waitFor, wait on an expression               WaitFor, WaitForExpr, with the same $service.KEYWORD
 //	timeout                                      the deadline of ctx, or ClientConfig.Timeout
 //	ktl.cache, services, keywords                NewClient; Client.Services, Client.Keywords, Client.Describe
@@ -88,6 +106,8 @@
 //	prewrite, check, write, postwrite            Hooks, in that order
 //	DispatcherNoWriteNecessary                   ErrNoWriteNecessary: the modify is complete
 //	preread, read, postread, period              Hooks
+//	schedule                                     Schedule
+//	keywords that do not broadcast               Spec.NoBroadcast: watchers poll
 //	Keyword.set, from the dispatcher's own code  Set
 //	orphan keywords                              Serve with no hooks: Hooks[T]{}
 //	ValueError in the dispatcher's log           an *Error at the writer: ErrMalformed, ErrRange, ErrEnumerator, …
