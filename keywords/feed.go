@@ -34,7 +34,7 @@ type feed struct {
 
 // known is a keyword as the feed has seen it last.
 type known struct {
-	def      Definition
+	def      *Definition // replaced, and never changed: watchers have it too
 	rec      record
 	ok       bool // it has a value
 	watchers map[*watcher]struct{}
@@ -141,10 +141,10 @@ func (f *feed) tell(w *watcher, kind EventKind, k *known) {
 		return
 	}
 	if kind == Initial && !f.alive(k) {
-		w.push(notice{kind: kind, service: f.s.name, def: &k.def, rec: k.rec, quality: Stale})
+		w.push(notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec, quality: Stale})
 		return
 	}
-	n := notice{kind: kind, service: f.s.name, def: &k.def, rec: k.rec}
+	n := notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec}
 	if kind == StaleEvent {
 		n.quality = Stale
 	}
@@ -336,7 +336,7 @@ func (f *feed) sync(kind EventKind) error {
 				}
 			}
 		}
-		k.def = def
+		k.def = &def
 		f.found(k, kind, recs[i])
 	}
 	for name, k := range f.keywords {
@@ -424,7 +424,7 @@ func (f *feed) poll(ctx context.Context) {
 		due := !f.alive(k) || k.def.NoBroadcast && now.Sub(k.polled) >= k.def.Period
 		if due && len(k.watchers) > 0 {
 			k.polled = now
-			defs = append(defs, k.def)
+			defs = append(defs, *k.def)
 		}
 	}
 	f.mu.Unlock()
