@@ -61,7 +61,11 @@ func (d *Dispatcher) next() []staged {
 func (d *Dispatcher) commit(stop <-chan struct{}) {
 	for try := 0; ; {
 		if d.isForgotten() {
-			if err := d.beginEpoch(); err == nil {
+			err := d.beginEpoch()
+			if unownedReply(err) {
+				err = d.renew(d.client)
+			}
+			if err == nil {
 				try = 0
 			} else if d.settle(nil, err) || !d.pause(stop, &try, err) {
 				return
@@ -80,6 +84,11 @@ func (d *Dispatcher) commit(stop <-chan struct{}) {
 			}
 		}
 		err := d.write(batch)
+		if unownedReply(err) {
+			if err = d.renew(d.client); err == nil {
+				continue
+			}
+		}
 		switch {
 		case err == nil:
 			try = 0

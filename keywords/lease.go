@@ -66,7 +66,6 @@ func eval(ctx context.Context, client redis.UniversalClient, script string, keys
 func (d *Dispatcher) keep(stop <-chan struct{}) {
 	client := d.pool.Dedicated()
 	defer client.Close()
-	keys := []string{d.service.owner(d.cfg.Name), d.service.fence(), d.service.meta(d.cfg.Name)}
 	for {
 		select {
 		case <-stop:
@@ -77,22 +76,34 @@ func (d *Dispatcher) keep(stop <-chan struct{}) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
 		_ = d.clock.Sync(ctx, client)
-		epoch, err := eval(ctx, client, luaRenew, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
 		cancel()
-		switch {
-		case fencedReply(err):
+		if err := d.renew(client); fencedReply(err) {
 			d.settle(nil, err)
 			return
-		case err != nil:
-			continue // the committer says so
-		}
-		d.mu.Lock()
-		known := d.epoch
-		d.mu.Unlock()
-		if epoch != known {
-			d.forget()
-		}
+		} // of any other the committer tells
 	}
+}
+
+// renew renews the lease, also one that has ended, or that Redis has forgotten,
+// if nobody has had it since.
+func (d *Dispatcher) renew(client redis.UniversalClient) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
+	defer cancel()
+	keys := []string{d.service.owner(d.cfg.Name), d.service.fence(), d.service.meta(d.cfg.Name)}
+	d.mu.Lock()
+	known := d.epoch
+	d.mu.Unlock()
+	epoch, err := eval(ctx, client, luaRenew, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
+	if err != nil {
+		return storage.Normalize(ctx, err)
+	}
+	d.mu.Lock()
+	same := known == d.epoch // or else another has begun meanwhile
+	d.mu.Unlock()
+	if same && epoch != known {
+		d.forget()
+	}
+	return nil
 }
 
 // release gives the lease back, and tells the watchers.

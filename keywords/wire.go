@@ -107,10 +107,16 @@ func fencedReply(err error) bool { return err != nil && strings.Contains(err.Err
 // not find.
 func epochReply(err error) bool { return err != nil && strings.Contains(err.Error(), "EPOCH") }
 
+// unownedReply reports whether a script has refused to write because nobody has
+// the lease: it has ended, or Redis has forgotten it.
+func unownedReply(err error) bool { return err != nil && strings.Contains(err.Error(), "UNOWNED") }
+
 // Every script that writes for a dispatcher begins with this. KEYS[1] is the
 // owner's key, ARGV[1] what must be in it.
 const luaFence = `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
+local owner = redis.call('GET', KEYS[1])
+if not owner then return redis.error_reply('UNOWNED') end
+if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
 `
 
 // luaCommit writes changes, replies to their writers, and a message.
