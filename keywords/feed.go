@@ -37,6 +37,7 @@ type known struct {
 	def      *Definition // replaced, and never changed: watchers have it too
 	rec      record
 	ok       bool // it has a value
+	gone     bool // it is not defined now; its watchers wait until it is again
 	watchers map[*watcher]struct{}
 	polled   time.Time // when it was read last, if it is not broadcast
 }
@@ -113,12 +114,12 @@ func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
 	if f.err != nil {
 		return f.err
 	}
-	if len(f.keywords) == 0 {
+	if len(f.heads) == 0 {
 		return &Error{Code: ErrUnknownService, Service: f.s.name}
 	}
 	if exact != "" {
 		k := f.keywords[exact]
-		if k == nil {
+		if k == nil || k.gone {
 			return &Error{Code: ErrUnknownKeyword, Service: f.s.name, Keyword: exact}
 		}
 		k.watchers[w] = struct{}{}
@@ -255,7 +256,7 @@ func (f *feed) take(m message) (again bool) {
 	}
 	for i, ch := range m.Changes {
 		k := f.keywords[ch.Name]
-		if k == nil {
+		if k == nil || k.gone {
 			return true
 		}
 		if ch.Silent {
@@ -336,15 +337,19 @@ func (f *feed) sync(kind EventKind) error {
 				}
 			}
 		}
-		k.def = &def
+		k.def, k.gone = &def, false
 		f.found(k, kind, recs[i])
 	}
 	for name, k := range f.keywords {
-		if !there[name] {
+		switch {
+		case there[name]:
+		case len(k.watchers) == 0:
+			delete(f.keywords, name)
+		case !k.gone:
+			k.gone, k.ok = true, false
 			for w := range k.watchers {
 				f.tell(w, Gone, k)
 			}
-			delete(f.keywords, name)
 		}
 	}
 	return nil
@@ -422,7 +427,7 @@ func (f *feed) poll(ctx context.Context) {
 	var defs []Definition
 	for _, k := range f.keywords {
 		due := !f.alive(k) || k.def.NoBroadcast && now.Sub(k.polled) >= k.def.Period
-		if due && len(k.watchers) > 0 {
+		if due && !k.gone && len(k.watchers) > 0 {
 			k.polled = now
 			defs = append(defs, *k.def)
 		}
