@@ -109,6 +109,7 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 		return err
 	}
 	// The writer is answered when that is committed, whatever comes now.
+	ctx = context.WithoutCancel(ctx)
 	for i := range all {
 		st := &all[i]
 		if !st.write || st.s.hooks.postwrite == nil {
