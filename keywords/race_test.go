@@ -223,6 +223,7 @@ func newest(t *testing.T, k *keywords.Client) *newestSpeed {
 	n := &newestSpeed{t, make(chan float64, 10_000)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done, begun := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() { close(begun) })
 	go func() {
 		defer close(done)
 		var last keywords.Value[float64]
@@ -233,13 +234,14 @@ func newest(t *testing.T, k *keywords.Client) *newestSpeed {
 				}
 				return
 			}
-			if ev.Value.Rev.Epoch == last.Rev.Epoch && ev.Value.Rev.N <= last.Rev.N && ev.Kind != keywords.StaleEvent {
+			if ev.Kind == keywords.StaleEvent || ev.Kind == keywords.Gone {
+				continue // of the value that was told before
+			}
+			if ev.Value.Rev.Epoch == last.Rev.Epoch && ev.Value.Rev.N <= last.Rev.N {
 				t.Errorf("%v %v after %v", ev.Kind, ev.Value, last)
 			}
-			if last = ev.Value; begun != nil {
-				close(begun)
-				begun = nil
-			}
+			last = ev.Value
+			first()
 			n.seen <- ev.Value.V
 		}
 	}()
