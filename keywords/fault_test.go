@@ -179,8 +179,8 @@ func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
 		require.Eventually(t, func() bool { ev := f.last.Load(); return ev != nil && ev.Value.Rev == want.Rev && ev.Value.V == "last" },
 			patience, 10*time.Millisecond, "%v", want)
 	}
-	t.Logf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+10 }, patience, 10*time.Millisecond)
+	t.Logf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
 	v, err := keywords.Read(soon(t), writer, Speed)
 	require.NoError(t, err)
 	require.Equal(t, 1.0, v.V, "what nobody sets is written again too")
