@@ -70,6 +70,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		name, ours := strings.CutPrefix(m.Channel, own)
 		switch {
 		case errors.Is(m.Err, pubsub.ErrGap):
+			_ = d.enable(ctx) // a server that was restarted has forgotten it
 			for _, s := range d.served {
 				d.compare(ctx, s)
 			}
