@@ -1,0 +1,99 @@
+package keywords_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/heliograph/heliograph/keywords"
+)
+
+// soon bounds a test of what must not hang.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// newestSpeed is what a watcher of SPEED was told.
+type newestSpeed struct {
+	t    *testing.T
+	seen chan float64
+}
+
+// newest watches SPEED until the test ends, whose revisions must rise.
+func newest(t *testing.T, k *keywords.Client) *newestSpeed {
+	n := &newestSpeed{t, make(chan float64, 10_000)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done, begun := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() { close(begun) })
+	go func() {
+		defer close(done)
+		var last keywords.Value[float64]
+		for ev, err := range keywords.Watch(ctx, k, Speed) {
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+			if ev.Kind == keywords.StaleEvent || ev.Kind == keywords.Gone {
+				continue // of the value that was told before
+			}
+			if ev.Value.Rev.Epoch == last.Rev.Epoch && ev.Value.Rev.N <= last.Rev.N {
+				t.Errorf("%v %v after %v", ev.Kind, ev.Value, last)
+			}
+			last = ev.Value
+			first()
+			n.seen <- ev.Value.V
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	select {
+	case <-begun:
+	case <-done:
+		t.FailNow()
+	}
+	return n
+}
+
+// await waits until the watcher has been told a value.
+func (n *newestSpeed) await(want float64) {
+	n.t.Helper()
+	for timeout := time.After(patience); ; {
+		select {
+		case v := <-n.seen:
+			if v == want {
+				return
+			}
+		case <-timeout:
+			n.t.Fatal("the watcher was never told ", want)
+		}
+	}
+}
+
+// until yields what a channel brings until ctx ends.
+func until[T any](ctx context.Context, ch <-chan T) func(func(T) bool) {
+	return func(yield func(T) bool) {
+		for {
+			select {
+			case v := <-ch:
+				if !yield(v) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
