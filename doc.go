@@ -8,12 +8,14 @@
 //     others are built on, codecs, and small shared objects;
 //   - [github.com/heliograph/heliograph/bus]: workers, and calls to them;
 //   - [github.com/heliograph/heliograph/pubsub]: typed publish and subscribe;
+//   - [github.com/heliograph/heliograph/keywords]: named, typed values that one
+//     process serves and all set, watch and wait for;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;
 //   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
 //
-// Rooms of their own for keywords (typed named values that are set, watched and
-// waited for) and a WebSocket gateway are being built.
+// A room of its own for a WebSocket gateway is being built.
 //
-// To see calls spread over workers, run go run ./examples/quickstart.
+// To see calls spread over workers, run go run ./examples/quickstart, and to see
+// keywords set, watched and waited for, go run ./examples/telescope.
 package heliograph
