@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/heliograph/heliograph/keywords"
 )
@@ -467,4 +468,89 @@ func ExampleClient_Clear() {
 	err := k.Clear(context.Background(), "stage")
 	fmt.Println(errors.Is(err, keywords.ErrServed), err)
 	// Output: true keywords: stage: a dispatcher lives: main
+}
+
+// A modify that takes long need not be waited for. That it is accepted is not
+// reported: only its end is.
+func ExampleModifyAsync() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	move := keywords.ModifyAsync(ctx, k, Speed, 5)
+	// … something else …
+	rev, err := move.Wait(ctx)
+	v, _ := keywords.Read(ctx, k, Speed)
+	fmt.Println(v.V, v.Rev == rev, err)
+	// Output: 5 true <nil>
+}
+
+func ExampleFuture_Done() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	move := keywords.ModifyAsync(ctx, k, Speed, 25)
+	<-move.Done() // as one case of a select
+	_, err := move.Wait(ctx)
+	fmt.Println(err)
+	// Output: keywords: stage.SPEED: range: 25 is above 20
+}
+
+// A keyword that keeps some of its values: Spec.History says how many.
+var Seeing = keywords.Define("stage", "SEEING", keywords.Spec[float64]{Units: "arcsec", History: 100})
+
+func ExampleHistory() {
+	_, k := exampleStage(func(d *keywords.Dispatcher) { keywords.Serve(d, Seeing, keywords.Hooks[float64]{}) })
+	defer stopExample()
+	ctx := context.Background()
+
+	for _, v := range []float64{0.8, 1.1, 0.9} {
+		_, _ = keywords.Modify(ctx, k, Seeing, v)
+	}
+	values, err := keywords.History(ctx, k, "stage", "SEEING", 2)
+	for _, v := range values { // the newest first
+		fmt.Println(v.V, !v.Time.IsZero())
+	}
+	fmt.Println(err)
+	// Output:
+	// 0.9 true
+	// 1.1 true
+	// <nil>
+}
+
+// The dispatcher reads a keyword once, when its time has come.
+func ExampleSchedule() {
+	d, k := exampleStage(func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) { return 42, nil }})
+	})
+	defer stopExample()
+
+	fmt.Println(keywords.Schedule(d, Count, time.Now().Add(10*time.Millisecond)))
+	v, err := keywords.WaitFor(context.Background(), k, Count, func(n int) bool { return n > 0 })
+	fmt.Println(v.V, err)
+	// Output:
+	// <nil>
+	// 42 <nil>
+}
+
+// A Redis that does not tell what others write can be used all the same.
+func ExampleDispatcher_Notifications() {
+	pool := examplePool() // the embedded one has no CONFIG, and tells of nothing
+	defer stopExample()
+	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage", Foreign: keywords.Revert})
+	if err != nil {
+		log.Fatal(err)
+	}
+	serveAll(d)
+	go func() { _ = d.Run(context.Background()) }()
+	<-d.Ready()
+
+	fmt.Println(errors.Is(d.Notifications(), keywords.ErrNotificationsUnavailable))
+	k, _ := keywords.NewClient(pool, keywords.ClientConfig{})
+	_, err = keywords.Modify(context.Background(), k, Speed, 3)
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
 }
