@@ -82,8 +82,8 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		}
 		return nil
 	})
-	if err != nil {
-		note(err)
+	if err != nil { // an ACL that does not let us, as a rule: see the package's doc
+		note(fmt.Errorf("%w: %w", ErrNotificationsUnavailable, err))
 		return end
 	}
 	// Whether it is told can't be asked where CONFIG is refused. It can be tried.
