@@ -126,3 +126,38 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 	require.Error(t, k.Clear(ctx, "stage"), "it deletes")
 	require.NoError(t, client(t, as("dispatcher")).Clear(ctx, "stage"))
 }
+
+// What doc.go says that DispatcherConfig.Foreign needs besides.
+func TestACLOfNotifications(t *testing.T) {
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config())
+	ctx := t.Context()
+	allow := func(words ...any) {
+		require.NoError(t, admin.Redis().Do(ctx, append([]any{"acl", "setuser", "dispatcher"}, words...)...).Err())
+	}
+	allow(aclLines(t)[0][3:]...)
+	cfg := srv.Config()
+	cfg.Redis.Username, cfg.Redis.Password = "dispatcher", "secret"
+	begin := func() *running {
+		return run(t, storagetest.Open(t, cfg), keywords.DispatcherConfig{Foreign: keywords.Revert}, nil).wait()
+	}
+	for _, more := range [][]any{{}, {"&__keyspace@0__:kw:{stage}:v:*"}} {
+		allow(more...)
+		d := begin()
+		require.ErrorIs(t, d.Notifications(), keywords.ErrNotificationsUnavailable)
+		require.ErrorContains(t, d.Notifications(), "NOPERM")
+		k := client(t, admin)
+		_, err := keywords.Modify(ctx, k, Speed, 3)
+		require.NoError(t, err, "all else works")
+		d.stop()
+		require.NoError(t, <-d.ended)
+	}
+	allow("+config|get", "+config|set")
+	d := begin()
+	require.NoError(t, d.Notifications())
+	d.stop()
+	require.NoError(t, <-d.ended)
+	allow("-config|get", "-config|set") // once an admin has set it, it need not be allowed
+	d = begin()
+	require.NoError(t, d.Notifications())
+}

@@ -84,6 +84,11 @@
 // each: ~obs:kw:*, &obs:kw:* and so on. ~kw:{stage}:* instead of ~kw:* is one
 // service, and then needs ~kw:services as well. Redis 6.2 has no %R~, and takes ~kw:*.
 //
+// DispatcherConfig.Foreign takes &__keyspace@0__:kw:{stage}:v:* for each service,
+// spelt out, behind the @ the number of the database; and +config|get +config|set,
+// unless notify-keyspace-events is set already. Where that is refused,
+// [Dispatcher.Notifications] says so, and all else works.
+//
 // # Coming from KTL or Cauldron
 //
 // A keyword has the same kinds, text and hooks here, by other names:
@@ -114,6 +119,7 @@
 //	a dispatcher that is gone: waits for ever    ErrNoDispatcher in one round trip; Stale values, Stale events
 //	two dispatchers by mistake                   the second waits, or ErrServed; a fence in every script
 //	dispatcher status and heartbeat keywords     DispatcherConfig.Status, Heartbeat
+//	history of a keyword                         Spec.History, History
 //	persistent values, initial values            Spec.Persist, Spec.Initial
 //	one Redis pattern for each watched keyword   one subscription for each watched service
 //
