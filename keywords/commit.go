@@ -31,6 +31,12 @@ func (d *Dispatcher) stage(recs []staged) error {
 	case len(d.staged)+len(recs) > d.cfg.MaxStaged:
 		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, d.cfg.MaxStaged)
 	}
+	d.enter(recs)
+	return nil
+}
+
+// enter stages values without a limit. The lock is held.
+func (d *Dispatcher) enter(recs []staged) {
 	for i := range recs {
 		st := &recs[i]
 		st.with = len(recs) - 1 - i
@@ -42,7 +48,6 @@ func (d *Dispatcher) stage(recs []staged) error {
 	}
 	d.staged = append(d.staged, recs...)
 	signal(d.more)
-	return nil
 }
 
 // next returns what is to be committed next. It stays staged until that is done.

@@ -3,6 +3,7 @@ package keywords_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -317,5 +318,24 @@ func TestDispatchersKeywordsOfItsOwn(t *testing.T) {
 		v, err := keywords.ReadText(t.Context(), k, "stage", "STATUS")
 		require.NoError(t, err)
 		require.Equal(t, "stopped", v.V)
+	})
+}
+
+func TestAServiceMayHaveMoreKeywordsThanMayBeStaged(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		const size = 5
+		var all []keywords.Keyword[int]
+		run(t, pool, keywords.DispatcherConfig{MaxStaged: 2}, func(d *keywords.Dispatcher) {
+			for i := range size {
+				all = append(all, keywords.Define("stage", fmt.Sprint("AXIS", i), keywords.Spec[int]{Initial: new(i)}))
+				keywords.Serve(d, all[i], keywords.Hooks[int]{})
+			}
+		}).wait()
+		k := client(t, pool)
+		for i := range size {
+			v, err := keywords.Read(t.Context(), k, all[i])
+			require.NoError(t, err)
+			require.Equal(t, i, v.V)
+		}
 	})
 }

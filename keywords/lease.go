@@ -224,10 +224,10 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 		return committed, nil
 	}
 	initial[len(initial)-1].done = committed
-	for _, st := range initial {
-		if err := d.stage([]staged{st}); err != nil {
-			return nil, err
-		}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, st := range initial { // as many as there are keywords, whatever MaxStaged is
+		d.enter([]staged{st})
 	}
 	return committed, nil
 }
