@@ -109,17 +109,22 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 		return err
 	}
 	// The writer is answered when that is committed, whatever comes now.
-	ctx = context.WithoutCancel(ctx)
 	for i := range all {
-		st := &all[i]
-		if !st.write || st.s.hooks.postwrite == nil {
-			continue
-		}
-		if err := d.guard(func() error { return st.s.hooks.postwrite(ctx, st.canonical) }); err != nil {
-			d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
+		if st := &all[i]; st.write && st.s.hooks.postwrite != nil {
+			d.postwrite(ctx, st)
 		}
 	}
 	return nil
+}
+
+// postwrite runs the last hook of a modify. Ctx ends with the answer to the
+// writer, who may have it by now: the hook has a time of its own.
+func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Drain)
+	defer cancel()
+	if err := d.guard(func() error { return st.s.hooks.postwrite(ctx, st.canonical) }); err != nil {
+		d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
+	}
 }
 
 // examine finds out whether a change may be made.
