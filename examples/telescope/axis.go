@@ -29,7 +29,7 @@ func (a *axis) move(ctx context.Context, to float64, told func(at float64) error
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		gone := time.Since(begin).Seconds() * a.speed
 		if there = gone >= math.Abs(way); there {

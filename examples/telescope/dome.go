@@ -12,7 +12,7 @@ import (
 const shutterTime = 500 * time.Millisecond
 
 // newDome returns the dispatcher of the dome.
-func newDome(pool *storage.Pool) (*keywords.Dispatcher, error) {
+func newDome(pool *storage.Pool) ([]*keywords.Dispatcher, error) {
 	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{
 		Service: "dome", Status: "STATUS", Heartbeat: "CLK", Drain: time.Millisecond,
 	})
@@ -35,7 +35,7 @@ func newDome(pool *storage.Pool) (*keywords.Dispatcher, error) {
 	keywords.Serve(d, DomeLamps, keywords.Hooks[Lamps]{})
 	keywords.Serve(d, DomeNote, keywords.Hooks[string]{})
 	keywords.Serve(d, DomeCrew, keywords.Hooks[[]string]{})
-	return d, nil
+	return []*keywords.Dispatcher{d}, nil
 }
 
 // isThere is a Prewrite: what is open need not be opened.

@@ -39,6 +39,9 @@ var (
 	StageTarget = keywords.Define("stage", "TARGET", keywords.Spec[float64]{
 		Help: "where the stage is to be; a modify returns when it is there", Units: "mm", Format: "%.2f", Min: new(0.0), Max: new(100.0),
 	})
+	StageStop = keywords.Define("stage", "STOP", keywords.Spec[bool]{
+		Help: "a modify with true ends the move that is under way", Dispatcher: "brake", Initial: new(false),
+	})
 	StagePosition = keywords.Define("stage", "POSITION", keywords.Spec[float64]{
 		Help: "where the stage is", Units: "mm", Format: "%.2f", ReadOnly: true, Initial: new(0.0),
 	})

@@ -99,17 +99,17 @@ func both(ctx context.Context, pool *storage.Pool, out io.Writer) error {
 	return errors.Join(err, <-served)
 }
 
-// serve runs both dispatchers until ctx ends, or one of them does.
+// serve runs all dispatchers until ctx ends, or one of them does.
 func serve(ctx context.Context, pool *storage.Pool, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all []*keywords.Dispatcher
-	for _, make := range []func(*storage.Pool) (*keywords.Dispatcher, error){newStage, newDome} {
-		d, err := make(pool)
+	for _, make := range []func(*storage.Pool) ([]*keywords.Dispatcher, error){newStage, newDome} {
+		some, err := make(pool)
 		if err != nil {
 			return err
 		}
-		all = append(all, d)
+		all = append(all, some...)
 	}
 	ended := make(chan error)
 	for _, d := range all {

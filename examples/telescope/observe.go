@@ -38,7 +38,7 @@ func observe(ctx context.Context, pool *storage.Pool, out io.Writer) error {
 		}
 	}
 	return o.watching(ctx, func() error {
-		for _, step := range []func(context.Context) error{o.prepare, o.point, o.mistakes, o.finish} {
+		for _, step := range []func(context.Context) error{o.prepare, o.point, o.stop, o.mistakes, o.finish} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -146,6 +146,29 @@ func (o *observer) point(ctx context.Context) error {
 	moves.Wait()
 	o.say("on target")
 	return errors.Join(errs...)
+}
+
+// stop ends a move that is under way, and makes up for it.
+func (o *observer) stop(ctx context.Context) error {
+	o.say("stop")
+	move := keywords.ModifyAsync(ctx, o.k, StageTarget, 0)
+	if _, err := keywords.WaitFor(ctx, o.k, StagePosition, func(at float64) bool { return at < 45 }); err != nil {
+		return err
+	}
+	if _, err := keywords.Modify(ctx, o.k, StageStop, true); err != nil {
+		return err
+	}
+	if _, err := move.Wait(ctx); !errors.Is(err, keywords.ErrRejected) {
+		return fmt.Errorf("the move was not stopped: %v", err)
+	} else {
+		o.say("refused: %v", err)
+	}
+	target, err := keywords.Read(ctx, o.k, StageTarget)
+	if err != nil {
+		return err
+	}
+	_, err = keywords.Modify(ctx, o.k, StageTarget, target.V) // still 60: the move to 0 is not complete
+	return err
 }
 
 // mistakes are answered at once, each with its code, and change nothing.

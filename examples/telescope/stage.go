@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/heliograph/heliograph/keywords"
@@ -11,16 +12,20 @@ import (
 )
 
 // stage is a linear stage. Its hooks are run one after another: it needs no lock.
+// The brake is another dispatcher, since this one is busy while the stage moves.
 type stage struct {
 	d       *keywords.Dispatcher
 	motor   axis
 	enabled bool
 	moves   int32
-	way     float64 // that it went in all, in mm
+	way     float64                                 // that it went in all, in mm
+	halt    atomic.Pointer[context.CancelCauseFunc] // the move; nil: there is none
 }
 
-// newStage returns the dispatcher of the stage.
-func newStage(pool *storage.Pool) (*keywords.Dispatcher, error) {
+var errStopped = errors.New("stopped")
+
+// newStage returns the dispatchers of the stage.
+func newStage(pool *storage.Pool) ([]*keywords.Dispatcher, error) {
 	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{
 		Service: "stage", Status: "STATUS", Heartbeat: "CLK",
 		Drain: time.Millisecond, // a move ends when the program does
@@ -45,7 +50,26 @@ func newStage(pool *storage.Pool) (*keywords.Dispatcher, error) {
 	keywords.Serve(d, StageTemp, keywords.Hooks[float32]{Read: s.temperature, Period: period})
 	keywords.Serve(d, StageOffset, keywords.Hooks[[]float64]{}) // orphans: only kept
 	keywords.Serve(d, StageCalib, keywords.Hooks[[]byte]{})
-	return d, nil
+
+	brake, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage", Name: "brake"})
+	if err != nil {
+		return nil, err
+	}
+	keywords.Serve(brake, StageStop, keywords.Hooks[bool]{
+		Write: s.stop,
+		Postwrite: func(ctx context.Context, _ bool) error { // ready for the next time
+			return keywords.Set(ctx, brake, StageStop, false)
+		},
+	})
+	return []*keywords.Dispatcher{d, brake}, nil
+}
+
+// stop is the Write of STOP.
+func (s *stage) stop(_ context.Context, on bool) error {
+	if halt := s.halt.Load(); on && halt != nil {
+		(*halt)(errStopped)
+	}
+	return nil
 }
 
 // mayMove is the Check of TARGET: its error is the writer's.
@@ -61,8 +85,12 @@ func (s *stage) move(ctx context.Context, to float64) error {
 	if err := keywords.Set(ctx, s.d, StageState, Moving); err != nil {
 		return err
 	}
+	moving, halt := context.WithCancelCause(ctx)
+	defer halt(nil)
+	s.halt.Store(&halt)
+	defer s.halt.Store(nil)
 	from := s.motor.at
-	err := s.motor.move(ctx, to, func(at float64) error { return s.tell(ctx, at) })
+	err := s.motor.move(moving, to, func(at float64) error { return s.tell(ctx, at) })
 	s.way += math.Abs(s.motor.at - from)
 	s.moves++
 	return errors.Join(err,
