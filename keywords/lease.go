@@ -13,14 +13,21 @@ import (
 )
 
 // acquire takes the lease of the dispatcher, when nobody has it any more, however
-// long Redis is away.
+// long Redis is away. Where Redis has forgotten one that was seen to live, that
+// one, which knows the values, has the time of its lease to come back.
 func (d *Dispatcher) acquire(ctx context.Context) error {
 	keys := []string{d.service.owner(d.cfg.Name), d.service.fence()}
+	var theirs time.Duration // lease of the other one, as far as it was seen
+	var since time.Time      // when it was found forgotten
 	for try := 0; ; {
 		err := d.clock.Sync(ctx, d.client)
 		var fence int64
 		if err == nil {
-			fence, err = eval(ctx, d.client, luaAcquire, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds()).Int64()
+			wait := 0
+			if theirs > 0 && (since.IsZero() || time.Since(since) < theirs) {
+				wait = 1
+			}
+			fence, err = eval(ctx, d.client, luaAcquire, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
 		}
 		pause := min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
 		switch {
@@ -38,9 +45,16 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			return nil
 		case d.cfg.Refuse:
 			return fmt.Errorf("keywords: %s: %w: %s", d.service.name, ErrServed, d.cfg.Name)
+		case fence == 0:
+			if since.IsZero() {
+				since = time.Now()
+			}
+			pause = d.cfg.Lease / 3
 		default:
 			// The other one's lease, or a third of ours: it may end before.
-			pause = min(time.Duration(-fence)*time.Millisecond, d.cfg.Lease/3)
+			left := time.Duration(-fence) * time.Millisecond
+			theirs, since = max(theirs, left), time.Time{}
+			pause = min(left, d.cfg.Lease/3)
 		}
 		select {
 		case <-time.After(pause):

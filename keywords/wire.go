@@ -169,10 +169,12 @@ return 1`
 
 // luaAcquire takes the lease, unless somebody has it, of whom it returns the
 // rest of the lease in ms as a negative number: KEYS owner, fence; ARGV
-// dispatcher, id of the owner, lease in ms. It returns the new fence.
+// dispatcher, id of the owner, lease in ms, 1 to return 0 and not take it where
+// Redis has forgotten that anybody ever had it. It returns the new fence.
 const luaAcquire = `
 local left = redis.call('PTTL', KEYS[1])
 if left > 0 then return -left end
+if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 local fence = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 redis.call('SET', KEYS[1], fence .. ':' .. ARGV[2], 'PX', ARGV[3])
 return fence`
