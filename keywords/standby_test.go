@@ -53,9 +53,9 @@ func TestADispatcherEndsWithoutRedis(t *testing.T) {
 	}).wait()
 	k := client(t, pool)
 	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
 		_, err := keywords.Modify(ctx, k, Speed, 7)
 		ended <- err
 	}()
@@ -69,5 +69,6 @@ func TestADispatcherEndsWithoutRedis(t *testing.T) {
 	case <-time.After(2 * patience):
 		t.Fatal("it does not end")
 	}
+	cancel()
 	require.Error(t, <-ended)
 }
