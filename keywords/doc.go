@@ -124,4 +124,22 @@
 //	one Redis pattern for each watched keyword   one subscription for each watched service
 //
 // go run ./examples/telescope shows most of them.
+//
+// # What it costs
+//
+// Beside NATS KV in memory, whose Put asks nobody, in one run on two cores that
+// dispatcher, clients and Redis share; medians of turns, over several runs:
+//
+//	Modify, 64 writers    0.74–0.79 of the rate of Put, 60,000 to 90,000 a second
+//	Modify, 1 writer      2.4–2.7 times the p50 of Put: it goes to Redis twice
+//	Watch, 64 writers     1.1–1.3 times the p50 from Put to a KV watcher
+//	Watch, 1 writer       1.95–2.0 times
+//
+// (cd examples/peers && go test -run '^$' -bench 'Modify|Watch' -benchtime 60000x)
+//
+// With 10,000 keywords and 1,000 watchers of different ones in one process a
+// modify takes 1.0 to 1.05 times as long as with one keyword and one watcher; of
+// 64 writers, who then wake 64 watchers instead of one, 1.1 to 1.5 times.
+//
+// (go test -run '^$' -bench LargeService -benchtime 20000x ./keywords)
 package keywords
