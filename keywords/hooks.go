@@ -17,7 +17,9 @@ var ErrNoWriteNecessary = errors.New("keywords: no write necessary")
 // A modify runs Prewrite, Check, Write and Postwrite, in this order; the first
 // that fails ends it, and its error goes to the writer, as [ErrRejected] unless
 // it is an [*Error]. Between Write and Postwrite the value is set. A refresh runs
-// Preread, Read and Postread. All hooks of a dispatcher run one after another.
+// Preread, Read and Postread. All hooks of a dispatcher run one after another:
+// one that calls Modify of a keyword of its own dispatcher waits for itself, until
+// its context ends. [Set] is for that.
 type Hooks[T any] struct {
 	// Prewrite may answer ErrNoWriteNecessary.
 	Prewrite func(ctx context.Context, old Value[T], v T) error

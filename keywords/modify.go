@@ -18,7 +18,8 @@ type ModifyOptions struct {
 }
 
 // Modify has the dispatcher set a keyword, and returns the new revision when that
-// is complete: its hooks have run, and the value is committed. Its errors are
+// is complete: its hooks have run, Postwrite perhaps excepted, and the value is
+// committed. Its errors are
 //
 //   - an [*Error] for what the dispatcher refused: nothing has changed;
 //   - [ErrNoDispatcher]: it was not carried out;
