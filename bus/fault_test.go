@@ -163,8 +163,9 @@ func TestWorkersSurviveRestartsOfRedis(t *testing.T) {
 			}, patience, 10*time.Millisecond)
 		}
 	}
-	t.Logf("%d calls, errors %v", l.good.Load(), l.errors)
-	for text := range l.end() {
+	errors := l.end()
+	t.Logf("%d calls, errors %v", l.good.Load(), errors)
+	for text := range errors {
 		require.True(t, strings.HasSuffix(text, "context deadline exceeded"), "the request or the reply went with Redis: %s", text)
 	}
 	require.Zero(t, l.wrong.Load())

@@ -200,6 +200,9 @@ func (d *Dispatcher) serve(def Definition, h hooks) {
 	case d.served[def.Name] != nil:
 		panic(fmt.Sprintf("keywords: %s.%s: served twice", def.Service, def.Name))
 	}
+	if h.period == 0 && h.read != nil {
+		h.period = def.Period
+	}
 	d.served[def.Name] = &served{def: def, hooks: h}
 }
 

@@ -36,7 +36,8 @@ type Hooks[T any] struct {
 	Read     func(ctx context.Context) (T, error)
 	Postread func(ctx context.Context, v T) error
 
-	// Period has the keyword refreshed so often. 0: only when somebody asks.
+	// Period has the keyword refreshed so often. 0: as Spec.Period says, and
+	// without that only when somebody asks.
 	Period time.Duration
 }
 

@@ -231,7 +231,7 @@ func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
 	d.mu.Lock()
 	now, was := s.now, s.canonical
 	d.mu.Unlock()
-	if now.at != 0 && s.def.Equal(was, v) {
+	if now.at != 0 && near(was, v, s.def.DeadBand) {
 		return st, nil
 	}
 	st.write, st.canonical = true, v
@@ -255,8 +255,12 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 		return err
 	}
 	d.mu.Lock()
-	severity := s.now.severity
+	now, was := s.now, s.canonical
 	d.mu.Unlock()
+	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {
+		return nil
+	}
+	severity := now.severity
 	done := make(chan error, 1)
 	err := d.stage([]staged{{s: s, canonical: v, write: true, done: done, rec: record{
 		name: name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, severity),

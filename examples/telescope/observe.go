@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
@@ -21,8 +22,13 @@ type observer struct {
 	out io.Writer
 }
 
+// observeTime is enough for all that is observed, unless the telescope has died.
+const observeTime = time.Minute
+
 // observe moves, watches and waits.
 func observe(ctx context.Context, pool *storage.Pool, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, observeTime)
+	defer cancel()
 	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
 	if err != nil {
 		return err
