@@ -1,0 +1,175 @@
+package keywords
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// again reads all of the service, however long Redis is away. It returns what
+// Redis says against it.
+func (f *feed) again(kind EventKind) error {
+	for try := 0; ; try++ {
+		err := f.sync(kind)
+		var reply redis.Error
+		if err == nil || errors.As(err, &reply) && !redis.IsLoadingError(err) {
+			return err
+		}
+		select {
+		case <-f.ctx.Done():
+			return ErrClosed
+		case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+		}
+	}
+}
+
+// sync reads all of the service, and tells what is news.
+func (f *feed) sync(kind EventKind) error {
+	ctx, cancel := context.WithTimeout(f.ctx, storage.BlockTime)
+	defer cancel()
+	defs, err := f.c.definitions(ctx, f.s)
+	var unknown *Error
+	if err != nil && !errors.As(err, &unknown) {
+		return err
+	}
+	// Heads first: what is committed meanwhile is told again, and known.
+	heads, err := f.readHeads(ctx, defs)
+	if err != nil {
+		return err
+	}
+	recs, err := f.c.read(ctx, f.s.name, defs)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heads = heads
+	there := make(map[string]bool, len(defs))
+	for i, def := range defs {
+		there[def.Name] = true
+		k := f.keywords[def.Name]
+		if k == nil {
+			k = &known{watchers: make(map[*watcher]struct{})}
+			f.keywords[def.Name] = k
+			for w, match := range f.all {
+				if match(def.Name) {
+					k.watchers[w] = struct{}{}
+				}
+			}
+		}
+		k.def, k.gone = &def, false
+		f.found(k, kind, recs[i])
+	}
+	for name, k := range f.keywords {
+		switch {
+		case there[name]:
+		case len(k.watchers) == 0:
+			delete(f.keywords, name)
+		case !k.gone:
+			k.gone, k.ok = true, false
+			for w := range k.watchers {
+				f.tell(w, Gone, k)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *feed) readHeads(ctx context.Context, defs []Definition) (map[string]*head, error) {
+	alive, metas := map[string]*redis.IntCmd{}, map[string]*redis.SliceCmd{}
+	_, err := f.c.pool.Redis().Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, def := range defs {
+			if disp := def.Dispatcher; metas[disp] == nil {
+				alive[disp] = pipe.Exists(ctx, f.s.owner(disp))
+				metas[disp] = pipe.HMGet(ctx, f.s.meta(disp), "e", "n")
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, storage.Normalize(ctx, err)
+	}
+	heads := make(map[string]*head, len(metas))
+	for disp, meta := range metas {
+		h := &head{alive: alive[disp].Val() > 0}
+		h.newest.Epoch, _ = meta.Val()[0].(string)
+		n, _ := meta.Val()[1].(string)
+		h.newest.N, _ = strconv.ParseUint(n, 10, 64)
+		heads[disp] = h
+	}
+	return heads, nil
+}
+
+// look notices dispatchers that have died, and messages that were lost without a
+// word. It reports whether to read all anew.
+func (f *feed) look() (again bool) {
+	ctx, cancel := context.WithTimeout(f.ctx, lookTime)
+	defer cancel()
+	f.mu.Lock()
+	var defs []Definition
+	for disp := range f.heads {
+		defs = append(defs, Definition{Dispatcher: disp})
+	}
+	f.mu.Unlock()
+	if len(defs) == 0 {
+		return true
+	}
+	heads, err := f.readHeads(ctx, defs)
+	if err != nil {
+		return false
+	}
+	f.poll(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for disp, now := range heads {
+		h := f.heads[disp]
+		if h == nil {
+			continue
+		}
+		if h.alive && !now.alive {
+			f.tellStale(disp)
+		}
+		h.alive = now.alive
+		if now.newest == h.newest || now.newest.Epoch == h.newest.Epoch && now.newest.N < h.newest.N {
+			h.behind = 0
+		} else if h.behind++; h.behind > 1 { // messages may be on their way
+			again = true
+		}
+	}
+	return again
+}
+
+// poll reads what nobody tells of: keywords that are not broadcast, and those
+// without a dispatcher, which anybody may have changed.
+func (f *feed) poll(ctx context.Context) {
+	now := time.Now()
+	f.mu.Lock()
+	var defs []Definition
+	for _, k := range f.keywords {
+		due := !f.alive(k) || k.def.NoBroadcast && now.Sub(k.polled) >= k.def.Period
+		if due && !k.gone && len(k.watchers) > 0 {
+			k.polled = now
+			defs = append(defs, *k.def)
+		}
+	}
+	f.mu.Unlock()
+	if len(defs) == 0 {
+		return
+	}
+	recs, err := f.c.read(ctx, f.s.name, defs)
+	if err != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range recs {
+		if k := f.keywords[r.name]; k != nil {
+			f.found(k, Change, r)
+		}
+	}
+}
