@@ -173,7 +173,7 @@ func (c *Client) ready(ctx context.Context) error {
 	if closed(c.closed) {
 		return ErrClosed
 	}
-	disown, err := c.pool.Own(closer(func() { _ = c.Close() }))
+	disown, err := c.pool.Own(c.Close)
 	if err != nil {
 		return local(err)
 	}

@@ -22,14 +22,10 @@ func examplePool() *storage.Pool {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, _ = pool.Own(after(stop)) // closed last
+	_, _ = pool.Own(func() error { stop(); return nil }) // closed last
 	stopExample = func() { _ = pool.Close() }
 	return pool
 }
-
-type after func()
-
-func (f after) Close() error { f(); return nil }
 
 // exampleWorker runs a worker of type example and returns a client.
 func exampleWorker(register func(*bus.Worker)) *bus.Client {

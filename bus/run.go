@@ -33,7 +33,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer cancel()
 	ended := make(chan struct{})
 	defer close(ended)
-	disown, err := w.pool.Own(closer(func() { cancel(); <-ended }))
+	disown, err := w.pool.Own(func() error { cancel(); <-ended; return nil })
 	if err != nil {
 		return err
 	}
@@ -293,8 +293,3 @@ func signal(ch chan<- struct{}) {
 	default:
 	}
 }
-
-// closer is an io.Closer.
-type closer func()
-
-func (c closer) Close() error { c(); return nil }

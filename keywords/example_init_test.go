@@ -22,14 +22,10 @@ func examplePool() *storage.Pool {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, _ = pool.Own(after(stop)) // closed last
+	_, _ = pool.Own(func() error { stop(); return nil }) // closed last
 	stopExample = func() { _ = pool.Close() }
 	return pool
 }
-
-type after func()
-
-func (f after) Close() error { f(); return nil }
 
 // exampleStage runs a dispatcher of service stage, with SPEED, MODE, COUNT and
 // NOTE unless serve is given, and returns it and a client.

@@ -19,7 +19,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer cancel()
 	over := make(chan struct{})
 	defer close(over)
-	disown, err := d.pool.Own(closer(func() { cancel(); <-over }))
+	disown, err := d.pool.Own(func() error { cancel(); <-over; return nil })
 	if err != nil {
 		return err
 	}
@@ -172,8 +172,3 @@ func background[C chan struct{} | <-chan struct{}](task func(C)) (end func()) {
 		<-ended
 	}
 }
-
-// closer is an io.Closer.
-type closer func()
-
-func (c closer) Close() error { c(); return nil }

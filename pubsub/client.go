@@ -131,7 +131,7 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 	if len(cfg.Publishing) > 0 {
 		c.publishing = wrap(cfg.Publishing, pass)
 	}
-	if c.disown, err = pool.Own(c); err != nil {
+	if c.disown, err = pool.Own(c.Close); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -33,11 +33,11 @@ func (p *Pool) Blocking(ctx context.Context, read func(ctx context.Context, clie
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan struct{})
-	disown, err := p.Own(closerFunc(func() error {
+	disown, err := p.Own(func() error {
 		cancel(ErrClosed)
 		<-ended
 		return nil
-	}))
+	})
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,3 @@ func (p *Pool) Blocking(ctx context.Context, read func(ctx context.Context, clie
 	}
 	return Normalize(ctx, err)
 }
-
-type closerFunc func() error
-
-func (f closerFunc) Close() error { return f() }

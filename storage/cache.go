@@ -117,7 +117,7 @@ func NewCache[T any](pool *Pool, name string, opts ...CacheOptions) (*Cache[T], 
 	if o.MaxLocal > 0 {
 		c.local = newLocalLayer(pool, o)
 	}
-	if c.disown, err = pool.Own(c); err != nil {
+	if c.disown, err = pool.Own(c.Close); err != nil {
 		return nil, err
 	}
 	return c, nil

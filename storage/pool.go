@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -26,7 +25,7 @@ type Pool struct {
 	asyncOn redis.UniversalClient // what async runs on
 	writer  *Writer               // nil until used
 	object  redis.UniversalClient // of the objects; nil until used
-	owned   []io.Closer           // built on the pool, oldest first
+	owned   []*func() error       // that close what is built on the pool, oldest first
 	closing bool
 	closed  chan struct{} // Close has ended
 	err     error         // what Close returned
@@ -182,28 +181,25 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Own makes c part of the pool: Close closes it, before what was owned earlier.
-// What was closed by itself calls disown. On a pool that is closed Own returns
-// [ErrClosed], and c is the caller's to close.
-func (p *Pool) Own(c io.Closer) (disown func(), err error) {
+// Own makes something part of the pool: Close calls end, before the ends of
+// what was owned earlier. What was closed by itself calls disown. On a
+// pool that is closed Own returns [ErrClosed], and closing is left to the caller.
+func (p *Pool) Own(end func() error) (disown func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closing {
 		return nil, ErrClosed
 	}
-	o := &owned{c}
+	o := &end // functions can't be compared
 	p.owned = append(p.owned, o)
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if i := slices.Index(p.owned, io.Closer(o)); i >= 0 {
+		if i := slices.Index(p.owned, o); i >= 0 {
 			p.owned = slices.Delete(p.owned, i, i+1)
 		}
 	}, nil
 }
-
-// owned gives a closer an identity, comparable whatever its type.
-type owned struct{ io.Closer }
 
 // Close closes what was built on the pool, newest first, then our connections,
 // and returns when nothing of ours runs. The host's client stays open. Further
@@ -220,8 +216,8 @@ func (p *Pool) Close() error {
 	p.mu.Unlock()
 
 	var errs []error
-	for _, c := range slices.Backward(built) {
-		errs = append(errs, c.Close())
+	for _, end := range slices.Backward(built) {
+		errs = append(errs, (*end)())
 	}
 	// What is made from here on is closed as it is made.
 	p.mu.Lock()

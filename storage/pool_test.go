@@ -126,7 +126,7 @@ func TestCloseReportsWhatDidNotClose(t *testing.T) {
 	defer stop()
 	pool, err := storage.Open(cfg)
 	require.NoError(t, err)
-	_, err = pool.Own(failing{})
+	_, err = pool.Own(func() error { return errStuck })
 	require.NoError(t, err)
 	require.ErrorIs(t, pool.Close(), errStuck)
 	require.ErrorIs(t, pool.Close(), errStuck)
@@ -134,13 +134,8 @@ func TestCloseReportsWhatDidNotClose(t *testing.T) {
 
 var errStuck = errors.New("stuck")
 
-type failing struct{}
-
-func (failing) Close() error { return errStuck }
-
-type note func()
-
-func (n note) Close() error { n(); return nil }
+// note is an end that only notes it.
+func note(n func()) func() error { return func() error { n(); return nil } }
 
 func TestNewLeavesTheHostsClientAlone(t *testing.T) {
 	srv := storagetest.Start(t, "--requirepass", "s3cr3t")

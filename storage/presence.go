@@ -96,7 +96,7 @@ func NewPresence[T any](pool *Pool, name string, opts ...PresenceOptions) (*Pres
 		return nil, err
 	}
 	p.own = p.of(o.Owner)
-	if p.disown, err = pool.Own(p); err != nil {
+	if p.disown, err = pool.Own(p.Close); err != nil {
 		return nil, err
 	}
 	p.turn <- struct{}{}

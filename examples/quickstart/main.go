@@ -127,13 +127,9 @@ func open(ctx context.Context) (*storage.Pool, error) {
 		stop()
 		return nil, err
 	}
-	_, err = pool.Own(closer(stop)) // owned first, closed last
+	_, err = pool.Own(func() error { stop(); return nil }) // owned first, closed last
 	return pool, err
 }
-
-type closer func()
-
-func (c closer) Close() error { c(); return nil }
 
 // hashAll calls the group for each file, a few at a time, and prints the sums in
 // the order of files.

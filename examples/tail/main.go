@@ -138,11 +138,7 @@ func open() (*storage.Pool, error) {
 	}
 	pool, err := storage.Open(cfg)
 	if err == nil {
-		_, err = pool.Own(closer(stop))
+		_, err = pool.Own(func() error { stop(); return nil })
 	}
 	return pool, err
 }
-
-type closer func()
-
-func (c closer) Close() error { c(); return nil }
