@@ -142,6 +142,9 @@ func (d *delivery[T]) receive(ctx context.Context, raw *Packet) error {
 	m := Message[T]{Channel: raw.Channel, Err: raw.Err}
 	if raw.item != nil {
 		m.Offset = raw.item.offset
+		if raw.item.p != nil {
+			m.Seq = raw.item.p.seq
+		}
 	}
 	if m.Err == nil {
 		m.Err = d.from.read(raw.Payload, &m.Value)
@@ -165,7 +168,7 @@ func (d *delivery[T]) message(it item) Message[T] {
 		d.c.stats.gaps.Add(1)
 		return Message[T]{Err: it.gap}
 	}
-	m := Message[T]{Channel: d.channel(it), Offset: it.offset}
+	m := Message[T]{Channel: d.channel(it), Offset: it.offset, Seq: it.p.seq}
 	if m.Err = it.err; m.Err == nil {
 		m.Value, m.Err = decode(it.p, it.body, d.from)
 	}

@@ -202,6 +202,32 @@ func ExampleTopic_WithHistory() {
 	// two three
 }
 
+// What somebody else has missed: all of it, or word that it can't be had.
+func ExampleRecall() {
+	ps, stop := exampleClient(pubsub.Config{})
+	defer stop()
+	ctx := context.Background()
+	lines := pubsub.NewTopic[string]("lines").WithHistory(pubsub.History{Size: 100})
+
+	_, was, err := pubsub.Recall(ctx, ps, lines, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, line := range []string{"one", "two"} {
+		_, _ = pubsub.Publish(ctx, ps, lines, line)
+	}
+	missed, now, err := pubsub.Recall(ctx, ps, lines, was)
+	if errors.Is(err, pubsub.ErrGap) {
+		log.Fatal("it is gone: read the state again, and go on from ", now)
+	}
+	for _, m := range missed {
+		fmt.Println(m.Value, m.Offset.Before(now))
+	}
+	// Output:
+	// one true
+	// two false
+}
+
 // Of each sensor, only the newest sample waits for a consumer that is slow.
 func ExampleTopic_WithKey() {
 	ps, stop := exampleClient(pubsub.Config{})

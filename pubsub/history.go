@@ -54,7 +54,7 @@ type place struct {
 func parseOffset(o Offset) (place, error) {
 	epoch, id, ok := strings.Cut(string(o), ":")
 	p, err := parseID(epoch, id)
-	if !ok || epoch == "" || err != nil {
+	if !ok || epoch == "" && p != (place{}) || err != nil {
 		return place{}, fmt.Errorf("%.60q is not an offset", string(o))
 	}
 	return p, nil

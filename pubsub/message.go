@@ -24,6 +24,11 @@ type Message[T any] struct {
 	// topics without one.
 	Offset Offset
 
+	// Seq is the number of the message among all that the client received, on
+	// whatever channel, in the order in which Redis sent them. 0: it was read from
+	// a history.
+	Seq int64
+
 	// Err is nil for a value. A [*GapError] says that between the message before
 	// and the one behind others may be missing. Any other error belongs to a
 	// message that could not be decoded. Value is zero then.
@@ -64,6 +69,7 @@ func (e *GapError) Unwrap() error { return e.Cause }
 type packet struct {
 	channel string    // behind what the pool and Redis put before it
 	payload []byte    // is not changed by anybody
+	seq     int64     // its number in the client; 0: it was not received
 	gap     *GapError // in place of a message
 	start   bool      // in place of a message: a subscription with a history begins
 	shared  *shared   // nil: it is in one queue only

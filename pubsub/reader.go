@@ -68,8 +68,7 @@ func (l *link) message(rep reply) {
 	}
 	r, members := leg.route, leg.route.members
 	h.mu.Unlock()
-	h.c.stats.received.Add(1)
-	p := &packet{payload: rep.payload}
+	p := &packet{payload: rep.payload, seq: h.c.stats.received.Add(1)}
 	if rep.what == pmessage {
 		p.channel = string(rep.channel[r.strip:])
 	} else {
