@@ -68,3 +68,11 @@ func (o Offset) Before(p Offset) bool {
 	b, err2 := parseOffset(p)
 	return err == nil && err2 == nil && a.epoch == b.epoch && a.n < b.n
 }
+
+// ParseOffset returns the offset that s is, for one that comes from outside.
+func ParseOffset(s string) (Offset, error) {
+	if _, err := parseOffset(Offset(s)); err != nil {
+		return "", fmt.Errorf("pubsub: %w", err)
+	}
+	return Offset(s), nil
+}

@@ -29,6 +29,11 @@ func TestRecallIsAllOrNothing(t *testing.T) {
 			require.Zero(t, m.Seq)
 		}
 		require.Equal(t, missed[49].Offset, head)
+		parsed, err := pubsub.ParseOffset(string(head))
+		require.NoError(t, err)
+		require.Equal(t, head, parsed)
+		_, err = pubsub.ParseOffset("1-2")
+		require.Error(t, err)
 		require.True(t, missed[3].Offset.Before(missed[4].Offset))
 		require.True(t, missed[9].Offset.Before(missed[10].Offset), "as numbers")
 		require.False(t, missed[4].Offset.Before(missed[4].Offset))

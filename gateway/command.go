@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Command is what a client can ask for.
+type Command struct {
+	// Run carries it out. What it sends goes through [Conn.Reply], an *Error that it
+	// returns to the client, and any other to the log. The commands of one
+	// connection run one after the other; ctx ends with Limits.Command and with the
+	// connection.
+	Run func(ctx context.Context, c *Conn, r Request) error
+
+	// Usage names the arguments, for HELP: "key [ref] [client_ref]".
+	Usage string
+
+	// Min and Max are how many arguments it takes. Max -1: any number.
+	Min, Max int
+
+	// Options are the names that may come as name=value.
+	Options []string
+
+	// Cost is what it counts for in Limits.Commands. 0: 1.
+	Cost float64
+}
+
+// builtin returns the commands that there are without any of the host's.
+func (h *Handler) builtin() map[string]Command {
+	all := map[string]Command{
+		"GET":  {Run: get, Usage: "key [ref] [client_ref]", Min: 1, Max: 3},
+		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "ack"}},
+		"DEL":  {Run: del, Usage: "channel", Min: 1, Max: 1},
+		"PING": {Run: ping, Max: -1},
+		"HELP": {Run: help},
+	}
+	if h.cfg.ClientPublish {
+		all["PUB"] = Command{Run: publish, Usage: "channel json", Min: 2, Max: 2}
+	}
+	if slices.ContainsFunc(h.cfg.Channels, func(ch Channel) bool { return ch.Presence }) {
+		all["WHO"] = Command{Run: who, Usage: "channel", Min: 1, Max: 1}
+	}
+	if h.cfg.Refresh != nil {
+		all["AUTH"] = Command{Run: auth, Usage: "credentials", Min: 1, Max: 1}
+	}
+	for name, command := range h.cfg.Commands {
+		if all[name] = command; command.Run == nil {
+			delete(all, name)
+		}
+	}
+	return all
+}
+
+// flag returns an option that is 1 or 0.
+func (r Request) flag(name string) (bool, error) {
+	switch value, ok := r.Options[name]; {
+	case !ok, value == "0":
+		return false, nil
+	case value == "1":
+		return true, nil
+	}
+	return false, Errorf(CodeBadCommand, "%s must be 0 or 1", name)
+}
+
+// check refuses what a command does not take.
+func (h *Handler) check(r Request, command Command) error {
+	if n := len(r.Args) + len(r.Options); n > h.cfg.Limits.Args {
+		return Errorf(CodeBadCommand, "%d arguments; %d are allowed", n, h.cfg.Limits.Args)
+	}
+	if len(r.Args) < command.Min || command.Max >= 0 && len(r.Args) > command.Max {
+		return Errorf(CodeBadCommand, "usage: %s", strings.TrimSpace(r.Command+" "+command.Usage))
+	}
+	for name := range r.Options {
+		if !slices.Contains(command.Options, name) {
+			return Errorf(CodeBadCommand, "no option %s; usage: %s", quoteName(name), strings.TrimSpace(r.Command+" "+command.Usage))
+		}
+	}
+	return nil
+}
+
+// handle carries out what a client has sent.
+func (c *Conn) handle(message []byte) {
+	message, ok := c.hooked("message", message, func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Message })
+	if !ok || message == nil {
+		return
+	}
+	var r Request
+	var err error
+	if !c.guard("protocol", func() { r, err = c.v.protocol.Parse(message) }) {
+		return
+	}
+	if err == nil && r.Command == "" {
+		return
+	}
+	c.h.count.commands.Add(1)
+	if err == nil {
+		err = c.run(r)
+	}
+	if err == nil {
+		_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
+		return
+	}
+	c.fail(r, err)
+}
+
+// run carries out a command.
+func (c *Conn) run(r Request) (err error) {
+	command, ok := c.h.commands[r.Command]
+	if !ok {
+		c.Charge(1)
+		return Errorf(CodeBadCommand, "no command %s; HELP tells those there are", quoteName(r.Command))
+	}
+	if command.Cost == 0 {
+		command.Cost = 1
+	}
+	if !c.Charge(command.Cost) {
+		return Errorf(CodeTooFast, "%v commands a second are allowed", c.h.cfg.Limits.Commands)
+	}
+	if err := c.h.check(r, command); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
+	defer cancel()
+	c.mu.Lock()
+	c.cancel = cancel
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.cancel = nil
+		c.mu.Unlock()
+	}()
+	c.guard("command "+r.Command, func() { err = command.Run(ctx, c, r) })
+	return err
+}
+
+// fail tells the client why a request was not carried out.
+func (c *Conn) fail(r Request, err error) {
+	if errors.Is(err, ErrClosed) {
+		return
+	}
+	told := c.explain(r, err)
+	c.h.count.errors.Add(1)
+	if c.h.cfg.NoErrors {
+		return
+	}
+	_ = c.answer(&Frame{
+		Kind: KindError, Code: told.Code, Message: told.Message, Command: quoteName(r.Command), Ref: r.Ref, Time: time.Now(),
+	})
+}
+
+// explain returns what a client is told of an error. The rest is for the log.
+func (c *Conn) explain(r Request, err error) *Error {
+	var told *Error
+	switch {
+	case errors.As(err, &told):
+		return told
+	case away(err):
+		c.h.count.unavailable.Add(1)
+		c.h.warn("gateway: Redis does not answer", "command", r.Command, "error", err)
+		return &Error{CodeUnavailable, "not available now; try again"}
+	}
+	c.log().Error("gateway: a command failed", "command", r.Command, "error", err)
+	return &Error{CodeInternal, "internal error"}
+}
+
+// away reports whether an error says that Redis is not there, or not now.
+func away(err error) bool {
+	var network net.Error
+	for _, is := range []error{
+		io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrClosed, redis.ErrPoolTimeout,
+		storage.ErrQueueFull, storage.ErrIndeterminate, storage.ErrClosed, pubsub.ErrClosed, pubsub.ErrTooMany,
+	} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return errors.As(err, &network) || redis.IsLoadingError(err) || redis.IsClusterDownError(err) ||
+		redis.IsMasterDownError(err) || redis.IsMaxClientsError(err) || redis.IsTryAgainError(err) || redis.IsReadOnlyError(err)
+}
+
+// ping is the command PING.
+func ping(_ context.Context, c *Conn, r Request) error { return c.Reply(r, "websocket", "PONG") }
+
+// help is the command HELP.
+func help(_ context.Context, c *Conn, r Request) error {
+	usage := make(map[string]string)
+	for name := range maps.Keys(c.h.commands) {
+		usage[name] = strings.TrimSpace(name + " " + c.h.commands[name].Usage)
+	}
+	return c.Reply(r, "websocket", map[string]any{"commands": usage})
+}
+
+// auth is the command AUTH.
+func auth(ctx context.Context, c *Conn, r Request) error {
+	p, err := c.h.cfg.Refresh(ctx, c, r.Args[0])
+	if err != nil {
+		c.log().Info("gateway: AUTH was refused", "error", err)
+		return Errorf(CodeForbidden, "the credentials are not accepted")
+	}
+	c.SetPrincipal(ctx, p)
+	return c.Reply(r, "websocket", map[string]any{"status": "authenticated"})
+}
+
+// bucket is the tokens that a client has left for commands.
+type bucket struct {
+	tokens float64
+	filled int64 // when; 0: never
+	empty  int64 // since when it has been found empty; 0: it was not
+}
+
+// Charge takes the cost of a command from what the client may ask for, and reports
+// whether there was as much. A command whose cost shows while it runs charges the
+// rest with it. Only commands may call it.
+func (c *Conn) Charge(cost float64) bool {
+	l, b, now := &c.h.cfg.Limits, &c.rate, time.Now().UnixNano()
+	if b.filled == 0 {
+		b.tokens = l.CommandBurst
+	} else {
+		b.tokens = min(l.CommandBurst, b.tokens+float64(now-b.filled)/float64(time.Second)*l.Commands)
+	}
+	b.filled = now
+	if b.tokens >= min(cost, l.CommandBurst) {
+		b.tokens -= cost
+		b.empty = 0
+		return true
+	}
+	c.h.count.tooFast.Add(1)
+	if b.empty == 0 {
+		b.empty = now
+	}
+	if now-b.empty > int64(l.CommandExcess) {
+		c.Close(CloseTooFast, fmt.Sprintf("more than %v commands a second", l.Commands))
+	}
+	return false
+}

@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// readScript returns a hash, or of one that is too large the number of its fields
+// or bytes. With a channel it publishes a mark there: what Redis sends behind it
+// happened after the hash was read.
+//
+// KEYS: hash. ARGV: fields, bytes, field ("" for all), channel ("" for none), token.
+const readScript = `
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then return {'type'} end
+local all
+if ARGV[3] ~= '' then
+  if redis.call('HSTRLEN', KEYS[1], ARGV[3]) > tonumber(ARGV[2]) then return {'bytes'} end
+  all = {'values', redis.call('HGET', KEYS[1], ARGV[3])}
+else
+  if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return {'fields'} end
+  local bytes = 0
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    bytes = bytes + redis.call('HSTRLEN', KEYS[1], field)
+    if bytes > tonumber(ARGV[2]) then return {'bytes'} end
+  end
+  all = redis.call('HVALS', KEYS[1])
+  table.insert(all, 1, 'values')
+end
+if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+return all`
+
+var read = redis.NewScript(readScript)
+
+// key returns a hash as Redis knows it.
+func (h *Handler) key(name string) string {
+	name = h.cfg.KeyPrefix + name
+	if prefix := h.pool.Config().Prefix; prefix != "" {
+		return prefix + ":" + name
+	}
+	return name
+}
+
+// hash reads the values of a hash, or with a field the one value that there is.
+func (h *Handler) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
+	l := &h.cfg.Limits
+	reply, err := read.Run(ctx, h.pool.Redis(), []string{h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
+	switch {
+	case err != nil:
+		return nil, storage.Normalize(ctx, err)
+	case reply[0] == "type":
+		return nil, Errorf(CodeNotAHash, "%s is not a hash", quoteName(name))
+	case reply[0] == "fields":
+		return nil, Errorf(CodeTooLarge, "%s has more than %d fields", quoteName(name), l.Fields)
+	case reply[0] == "bytes":
+		return nil, Errorf(CodeTooLarge, "%s has more than %d bytes", quoteName(name), l.Bytes)
+	}
+	var values []string
+	for _, v := range reply[1:] {
+		if s, ok := v.(string); ok {
+			values = append(values, s)
+		}
+	}
+	return values, nil
+}
+
+// get is the command GET. What answers it is at least one frame.
+func get(ctx context.Context, c *Conn, r Request) error {
+	name, source, field := r.Args[0], r.Args[0], ""
+	if len(r.Args) > 1 {
+		if field = r.Args[1]; field == "" {
+			return Errorf(CodeBadCommand, "an empty ref")
+		}
+		source += " " + field
+	}
+	if len(r.Args) > 2 {
+		r.Ref = appendString(nil, r.Args[2])
+	}
+	if err := c.admit(ctx, OpGet, name); err != nil {
+		return err
+	}
+	values, err := c.h.hash(ctx, name, field, "", "")
+	if err != nil {
+		return err
+	}
+	sent, err := c.sendValues(ctx, r, source, values)
+	if err == nil && sent == 0 {
+		err = c.Reply(r, source, nil)
+	}
+	return err
+}
+
+// sendValues sends what the filters leave of values, and returns how many that
+// are. What is large costs more than one command.
+func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string) (sent int, err error) {
+	c.Charge(float64(len(values)) / valuesPerCost)
+	for _, v := range values {
+		ok, err := c.ReplyMessage(r, newMessage(source, []byte(v)))
+		if err != nil {
+			return sent, err
+		}
+		if ok {
+			sent++
+		}
+	}
+	return sent, ctx.Err()
+}
+
+// valuesPerCost is how many values cost as much as a command.
+const valuesPerCost = 100
+
+// snapshot reads a hash, and returns the number of the last message that Redis
+// sent before it was read; 0: the source does not know.
+func (h *Handler) snapshot(ctx context.Context, name string) (values []string, seq int64, err error) {
+	source, ok := h.source.(*redisSource)
+	if !ok {
+		values, err = h.hash(ctx, name, "", "", "")
+		return values, 0, err
+	}
+	channel, token, seen, err := source.mark(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer source.unmark(token)
+	if values, err = h.hash(ctx, name, "", channel, token); err != nil {
+		return nil, 0, err
+	}
+	select {
+	case seq = <-seen:
+		return values, seq, nil
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+}
+
+// mark returns a token to be published on a channel, and where its place among the
+// messages that the client receives will be told.
+func (s *redisSource) mark(ctx context.Context) (channel, token string, seen <-chan int64, err error) {
+	if err := s.listenForMarks(ctx); err != nil {
+		return "", "", nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marked++
+	token = strconv.Itoa(s.marked)
+	ch := make(chan int64, 1)
+	s.marks[token] = ch
+	return s.markChannel, token, ch, nil
+}
+
+// listenForMarks listens to a channel of our own, from the first mark on.
+func (s *redisSource) listenForMarks(ctx context.Context) error {
+	s.listening.Lock()
+	defer s.listening.Unlock()
+	if s.marking != nil && s.marking.Err() == nil {
+		return nil
+	}
+	parts := []string{"gateway", strconv.Itoa(s.h.pool.Database()), "mark", s.h.id}
+	channel, err := s.h.pool.Key(parts...)
+	if err != nil {
+		return err
+	}
+	topic := pubsub.NewTopic[[]byte](strings.Join(parts, ":")).WithCodec(storage.Raw)
+	listener, err := pubsub.Listen(ctx, s.client, topic, s.seen)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marking, s.markChannel = listener, channel
+	return nil
+}
+
+func (s *redisSource) unmark(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.marks, token)
+}
+
+func (s *redisSource) seen(_ context.Context, m pubsub.Message[[]byte]) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ch := s.marks[string(m.Value)]; ch != nil && m.Err == nil {
+		ch <- m.Seq
+		delete(s.marks, string(m.Value))
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Handler is an http.Handler for WebSockets. It starts nothing before its first
+// connection.
+type Handler struct {
+	pool     *storage.Pool
+	cfg      Config
+	log      *slog.Logger
+	id       string // of this handler among all processes
+	source   Source
+	hub      hub
+	commands map[string]Command
+	count    counters
+	disown   func()
+
+	ctx    context.Context // ends when the last connection must
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // all goroutines
+	clock  atomic.Int64   // of the sweeper, in ns
+	warned atomic.Int64   // when, for warn
+
+	open atomic.Int64 // connections
+	next atomic.Uint64
+
+	mu        sync.Mutex
+	conns     map[*Conn]struct{}
+	addresses map[string]int
+	accepts   rate
+	sweeping  bool
+	draining  bool
+	closed    chan struct{} // Close has ended; nil: it has not begun
+}
+
+// New returns a handler that reads and subscribes with the pool. It does not touch
+// Redis. [storage.Pool.Close] closes it, if nobody did.
+func New(pool *storage.Pool, cfg Config) (*Handler, error) {
+	cfg, err := cfg.complete(pool)
+	if err != nil {
+		return nil, gatewayError(err)
+	}
+	h := &Handler{
+		pool: pool, cfg: cfg, log: pool.Logger(), id: rand.Text()[:16], source: cfg.Source,
+		conns: make(map[*Conn]struct{}), addresses: make(map[string]int),
+	}
+	h.hub = hub{h: h, channels: make(map[string]*channel)}
+	h.commands = h.builtin()
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	if h.source == nil {
+		source, err := newRedisSource(h)
+		if err != nil {
+			return nil, gatewayError(err)
+		}
+		h.source = source
+	}
+	if h.disown, err = pool.Own(h.Close); err != nil {
+		return nil, gatewayError(err)
+	}
+	return h, nil
+}
+
+// Broadcast sends data to all connections, as [Conn.Send] does.
+func (h *Handler) Broadcast(data []byte) {
+	f := &Frame{Kind: KindBroadcast, Content: data}
+	compiled := make(map[variant][]byte)
+	for _, c := range h.all() {
+		if _, ok := compiled[c.v]; !ok {
+			compiled[c.v] = compile(c.v, f)
+		}
+		c.push(entry{data: compiled[c.v]})
+	}
+}
+
+// Disconnect closes all connections of a principal, and returns how many they
+// were. Their clients are told not to come back: who may not must also be refused
+// by Config.Authenticate.
+func (h *Handler) Disconnect(principal string) (n int) {
+	for _, c := range h.all() {
+		if c.Principal().Name == principal {
+			c.Close(CloseDisconnected, "disconnected")
+			n++
+		}
+	}
+	return n
+}
+
+// all returns the connections.
+func (h *Handler) all() []*Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*Conn, 0, len(h.conns))
+	for c := range h.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Shutdown takes no more connections, and says goodbye to those there are, with
+// close code 1012: one after the other over the time until ctx's deadline, or at
+// once without one, so that they don't all come back to another server in the same
+// moment. Each is told before how long it should wait. It returns when all are gone
+// and nothing of the handler runs; at the end of ctx the rest is cut off, and its
+// error returned.
+//
+// http.Server.Shutdown does not know of these connections: call this as well.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	h.draining = true
+	h.mu.Unlock()
+	conns := h.all()
+	var pause time.Duration
+	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
+		pause = time.Until(deadline) * 3 / 4 / time.Duration(len(conns)) // the rest is for the last
+	}
+	h.farewells(ctx, conns, pause)
+	err := h.wait(ctx)
+	_ = h.Close()
+	return err
+}
+
+// reconnect is within how many milliseconds a client should come back, at least.
+const reconnect = 2000
+
+// farewells closes connections, with pauses between them.
+func (h *Handler) farewells(ctx context.Context, conns []*Conn, pause time.Duration) {
+	const tick = 10 * time.Millisecond // below, several go at once
+	ticker := time.NewTicker(max(pause, tick))
+	defer ticker.Stop()
+	each := len(conns)
+	if pause > 0 {
+		each = max(1, int(tick/pause))
+	}
+	for i, c := range conns {
+		if i%each == 0 && i > 0 {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		c.status(map[string]any{"status": "closing", "reconnect_ms": reconnect/2 + int(c.id*7919%reconnect)}, nil)
+		c.Close(CloseRestart, "restart")
+	}
+}
+
+// wait returns when all connections have ended.
+func (h *Handler) wait(ctx context.Context) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for h.open.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+// Close cuts off all connections, and returns when nothing of the handler runs. A
+// hook or command that called it would wait for itself. Further calls wait for the
+// first.
+func (h *Handler) Close() error {
+	h.mu.Lock()
+	first := h.closed == nil
+	if first {
+		h.closed, h.draining = make(chan struct{}), true
+	}
+	closed := h.closed
+	h.mu.Unlock()
+	if !first {
+		<-closed
+		return nil
+	}
+	for _, c := range h.all() {
+		c.abort(CloseReason{Code: CloseGoingAway, Text: "closed"})
+	}
+	h.cancel()
+	_ = h.wait(context.Background())
+	h.hub.mu.Lock()
+	h.hub.closed = true
+	h.hub.mu.Unlock()
+	if source, ok := h.source.(*redisSource); ok {
+		source.close()
+	}
+	h.tasks.Wait()
+	h.disown()
+	close(closed)
+	return nil
+}
+
+// guard runs what is the host's and about no connection.
+func (h *Handler) guard(what string, run func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.count.panics.Add(1)
+			h.log.Error("gateway: panic", "in", what, "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	run()
+}
+
+// warn logs what may come ten thousand times at once, once a second.
+func (h *Handler) warn(message string, args ...any) {
+	now := time.Now().UnixNano()
+	if last := h.warned.Load(); now-last > int64(time.Second) && h.warned.CompareAndSwap(last, now) {
+		h.log.Warn(message, args...)
+	}
+}

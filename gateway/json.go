@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+// JSON is the protocol heliograph.json.v1: one object a message, in both
+// directions, with ids.
+var JSON Protocol = jsonProtocol{}
+
+// Plain is the protocol of clients who only talk to each other: what they send is
+// for the hooks, and they get the bare contents of messages and broadcasts, and
+// nothing about the connection. As the only one of Config.Protocols it is what
+// clients of filtered_websocket speak.
+var Plain Protocol = plain{}
+
+type jsonProtocol struct{}
+
+func (jsonProtocol) Name() string { return "heliograph.json.v1" }
+
+func (jsonProtocol) Parse(message []byte) (Request, error) {
+	var in struct {
+		ID      json.RawMessage            `json:"id"`
+		Command string                     `json:"command"`
+		Args    []json.RawMessage          `json:"args"`
+		Options map[string]json.RawMessage `json:"options"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(message))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&in); err != nil {
+		return Request{Ref: in.ID}, Errorf(CodeBadCommand, "not a command: %s", jsonProblem(err))
+	}
+	r := Request{Command: in.Command, Ref: in.ID}
+	switch {
+	case dec.More():
+		return r, Errorf(CodeBadCommand, "not a command: something comes behind it")
+	case len(in.ID) > 0 && (in.ID[0] == '{' || in.ID[0] == '['):
+		return Request{}, Errorf(CodeBadCommand, "the id must be a string or a number")
+	case r.Command == "":
+		return r, Errorf(CodeBadCommand, `no "command"`)
+	}
+	for _, raw := range in.Args {
+		word, err := jsonWord(raw)
+		if err != nil {
+			return r, err
+		}
+		r.Args = append(r.Args, word)
+	}
+	for name, raw := range in.Options {
+		word, err := jsonWord(raw)
+		if err != nil {
+			return r, err
+		}
+		if r.Options == nil {
+			r.Options = make(map[string]string)
+		}
+		r.Options[name] = word
+	}
+	return r, nil
+}
+
+// jsonProblem says what is wrong with JSON, without the words of encoding/json for
+// Go types.
+func jsonProblem(err error) string {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return wrong.Field + " must not be a " + wrong.Value
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// jsonWord returns an argument: a string as it is, a number, true or false as it
+// is written, an object or array as JSON.
+func jsonWord(raw json.RawMessage) (string, error) {
+	if len(raw) > 0 && raw[0] == '"' {
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return "", Errorf(CodeBadCommand, "not a string: %s", jsonProblem(err))
+		}
+		return s, nil
+	}
+	switch s := string(raw); s {
+	case "null":
+		return "", Errorf(CodeBadCommand, "null is no argument")
+	case "true":
+		return "1", nil
+	case "false":
+		return "0", nil
+	default:
+		return s, nil
+	}
+}
+
+func (jsonProtocol) Append(dst []byte, f *Frame) []byte {
+	id := func() {
+		if f.Ref != nil {
+			dst = append(append(dst, `,"id":`...), f.Ref...)
+		}
+	}
+	switch f.Kind {
+	case KindBroadcast:
+		return append(dst, f.Content...)
+	case KindPublication:
+		dst = appendString(append(dst, `{"type":"message","channel":`...), f.Source)
+		dst = appendJSON(append(dst, `,"content":`...), f.Content)
+		dst = appendTime(append(dst, `,"time":`...), f.Time)
+		if f.Offset != "" {
+			dst = appendString(append(dst, `,"offset":`...), f.Offset)
+		}
+	case KindValue:
+		dst = append(dst, `{"type":"value"`...)
+		id()
+		dst = appendString(append(dst, `,"source":`...), f.Source)
+		dst = appendJSON(append(dst, `,"content":`...), f.Content)
+	case KindDone:
+		dst = append(dst, `{"type":"done"`...)
+		id()
+	case KindError:
+		dst = append(dst, `{"type":"error"`...)
+		id()
+		dst = appendString(append(dst, `,"code":`...), string(f.Code))
+		dst = appendString(append(dst, `,"message":`...), f.Message)
+	case KindStatus:
+		dst = append(dst, `{"type":"status"`...)
+		id()
+		if rest := bytes.TrimPrefix(bytes.TrimSpace(f.Content), []byte{'{'}); len(rest) > 1 {
+			return append(append(dst, ','), rest...)
+		}
+	}
+	return append(dst, '}')
+}
+
+type plain struct{}
+
+func (plain) Name() string                  { return "" }
+func (plain) Parse([]byte) (Request, error) { return Request{}, nil }
+
+func (plain) Append(dst []byte, f *Frame) []byte {
+	if f.Kind == KindPublication || f.Kind == KindBroadcast {
+		return append(dst, f.Content...)
+	}
+	return dst
+}

@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// Message is what was published on a channel, or read from a hash, on its way to
+// clients. One goroutine at a time has it.
+type Message struct {
+	// Source is the channel, or the key.
+	Source string
+	// Content is valid JSON in valid UTF-8, and must not be modified: see With.
+	Content json.RawMessage
+	// Offset is its place in the channel's history. Empty: there is none.
+	Offset string
+	// Time is when it came here.
+	Time time.Time
+
+	kind Kind            // KindPublication, KindValue or, of a gap, KindStatus
+	ref  json.RawMessage // of a Value
+	seq  int64           // Publication.Seq
+
+	memos  []memo
+	frames []frame
+}
+
+type memo struct{ key, value any }
+
+// frame is a message compiled for one variant.
+type frame struct {
+	v    variant
+	data []byte
+}
+
+// variant is what two connections have in common that get the same bytes of the
+// same message.
+type variant struct {
+	protocol Protocol
+	deflate  bool
+}
+
+// newMessage makes a message of what came from Redis. What is not JSON becomes a
+// string.
+func newMessage(source string, data []byte) *Message {
+	return &Message{Source: source, Content: content(data), Time: time.Now()}
+}
+
+func content(data []byte) json.RawMessage {
+	if json.Valid(data) {
+		if !utf8.Valid(data) {
+			data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
+		}
+		return data
+	}
+	return appendString(nil, string(data))
+}
+
+// With returns a copy of another content, which must be valid JSON. Nothing that
+// Memo remembers goes with it.
+func (m *Message) With(content json.RawMessage) *Message {
+	return &Message{Source: m.Source, Content: content, Offset: m.Offset, Time: m.Time, kind: m.kind, ref: m.ref, seq: m.seq}
+}
+
+// Memo returns what make returned when it was first called for key and this
+// message. Filters of many connections share with it what is the same for all of
+// them: a message parsed, or in another form.
+func (m *Message) Memo(key any, make func() any) any {
+	for _, known := range m.memos {
+		if known.key == key {
+			return known.value
+		}
+	}
+	value := make()
+	m.memos = append(m.memos, memo{key, value})
+	return value
+}
+
+// compiled returns the WebSocket frame of a message for a variant. Empty: the
+// protocol has none.
+func (m *Message) compiled(v variant) []byte {
+	for _, f := range m.frames {
+		if f.v == v {
+			return f.data
+		}
+	}
+	data := compile(v, &Frame{Kind: m.kind, Source: m.Source, Content: m.Content, Ref: m.ref, Time: m.Time, Offset: m.Offset})
+	m.frames = append(m.frames, frame{v, data})
+	return data
+}
+
+// compile returns the WebSocket frame of f.
+func compile(v variant, f *Frame) []byte {
+	const room = 10 // for the header: its length is known at the end
+	payload := v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f)
+	if len(payload) == room {
+		return nil
+	}
+	h := ws.Header{Fin: true, OpCode: ws.OpText}
+	if f.Kind == KindBroadcast && !utf8.Valid(payload[room:]) {
+		h.OpCode = ws.OpBinary
+	}
+	if v.deflate {
+		if packed := deflated(payload[room:]); packed != nil {
+			h.Rsv = ws.Rsv(true, false, false)
+			payload = append(payload[:room], packed...)
+		}
+	}
+	h.Length = int64(len(payload) - room)
+	at := room - ws.HeaderSize(h)
+	var w headerWriter = payload[at:at]
+	_ = ws.WriteHeader(&w, h) // it can't fail
+	return payload[at:]
+}
+
+// headerWriter puts a header in its place.
+type headerWriter []byte
+
+func (w *headerWriter) Write(p []byte) (int, error) {
+	*w = append(*w, p...)
+	return len(p), nil
+}

@@ -1,0 +1,273 @@
+package gateway
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/gobwas/ws"
+)
+
+// entry is what waits for a client: compiled frames.
+type entry struct {
+	data []byte
+	n    int     // messages of channels in data; 0: none
+	of   *member // whose they are, where they may be dropped; nil: they may not
+	key  string  // of Conflate
+	kept bool    // no limit is for it: it is small, and there are few
+}
+
+// push adds entries to the queue, for whoever may not wait. Where the queue is
+// full it is for the first who has dropped what may be, or for the connection.
+func (c *Conn) push(entries ...entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pushAll(entries)
+}
+
+// pushAll is push with the lock.
+func (c *Conn) pushAll(entries []entry) {
+	for _, e := range entries {
+		if c.state != open || len(e.data) == 0 {
+			continue
+		}
+		if e.of != nil && e.of.ch.rule.Slow == Conflate && c.conflate(e) {
+			continue
+		}
+		for !e.kept && c.full(e) {
+			if !c.drop() {
+				c.tooSlow()
+				return
+			}
+		}
+		c.add(e)
+	}
+	c.wake()
+}
+
+func (c *Conn) full(e entry) bool {
+	l := &c.h.cfg.Limits
+	return c.bytes > 0 && c.bytes+len(e.data) > l.QueueBytes || e.n > 0 && c.count > 0 && c.count+e.n > l.QueueMessages
+}
+
+// add appends to the queue. The lock is held.
+func (c *Conn) add(e entry) {
+	if c.head > 32 && c.head > len(c.queue)/2 {
+		n := copy(c.queue, c.queue[c.head:])
+		clear(c.queue[n:])
+		c.queue, c.head = c.queue[:n], 0
+	}
+	c.queue = append(c.queue, e)
+	c.bytes += len(e.data)
+	c.count += e.n
+}
+
+// conflate puts e in the place of what waits about the same. The lock is held.
+func (c *Conn) conflate(e entry) bool {
+	for i := c.head; i < len(c.queue); i++ {
+		if old := &c.queue[i]; old.of == e.of && old.key == e.key && old.n > 0 {
+			c.bytes += len(e.data) - len(old.data)
+			old.data = e.data
+			c.h.count.conflated.Add(1)
+			return true
+		}
+	}
+	return false
+}
+
+// drop makes room by what may be dropped. The lock is held.
+func (c *Conn) drop() bool {
+	for i := c.head; i < len(c.queue); i++ {
+		e := c.queue[i]
+		if e.of == nil || e.n == 0 {
+			continue
+		}
+		c.bytes -= len(e.data)
+		c.count -= e.n
+		e.of.lost += e.n
+		c.h.count.dropped.Add(int64(e.n))
+		if e.of.told { // and it is said further ahead
+			copy(c.queue[c.head+1:i+1], c.queue[c.head:i])
+			c.queue[c.head] = entry{}
+			c.head++
+		} else {
+			c.queue[i] = entry{of: e.of}
+			e.of.told = true
+		}
+		return true
+	}
+	return false
+}
+
+// tooSlow ends the connection of a client who does not read. The lock is held.
+func (c *Conn) tooSlow() {
+	c.h.count.slow.Add(1)
+	c.goodbye(CloseReason{Code: CloseSlow, Text: "too slow"}, false)
+}
+
+// reply adds what answers a command, having waited for room. Only the goroutine
+// that reads calls it, so that who does not take his answers asks for no more.
+func (c *Conn) reply(e entry) error {
+	for {
+		c.mu.Lock()
+		switch {
+		case c.state != open:
+			c.mu.Unlock()
+			return ErrClosed
+		case c.bytes == 0 || c.bytes+len(e.data) <= c.h.cfg.Limits.QueueBytes:
+			if len(e.data) > 0 {
+				c.add(e)
+				c.wake()
+			}
+			c.mu.Unlock()
+			return nil
+		}
+		if c.drained == nil {
+			c.drained = make(chan struct{})
+		}
+		drained := c.drained
+		c.mu.Unlock()
+		<-drained // a write that gets nowhere ends the connection
+	}
+}
+
+// wake has the queue written. The lock is held.
+func (c *Conn) wake() {
+	if !c.writing && c.head < len(c.queue) {
+		c.writing = true
+		c.h.tasks.Go(c.write)
+	}
+}
+
+// chunk is how much is written at once.
+const chunk = 64 << 10
+
+var chunks = sync.Pool{New: func() any { return new(make([]byte, 0, chunk)) }}
+
+// write writes until the queue is empty: all that waits together, as a write costs
+// as much as fifteen more messages in it.
+func (c *Conn) write() {
+	for {
+		c.mu.Lock()
+		data, scratch := c.next()
+		if data == nil {
+			c.writing, c.since = false, 0
+			said, bye := c.state == closing, c.bye
+			c.mu.Unlock()
+			if said {
+				c.hangUp(bye)
+			}
+			return
+		}
+		c.since = c.h.now()
+		c.mu.Unlock()
+		_, err := c.net.Write(data)
+		if scratch != nil {
+			*scratch = (*scratch)[:0]
+			chunks.Put(scratch)
+		}
+		if err != nil {
+			c.abort(CloseReason{Code: CloseAbnormal, Text: "write: " + err.Error()})
+		}
+	}
+}
+
+// next takes what is to be written next. The lock is held. Nil: nothing.
+func (c *Conn) next() (data []byte, scratch *[]byte) {
+	for c.head < len(c.queue) {
+		e := c.queue[c.head]
+		if e.n == 0 && e.of != nil {
+			e.data = e.of.sayLost(c)
+		}
+		switch {
+		case data == nil:
+			data = e.data
+		case len(data)+len(e.data) > chunk:
+			return data, scratch
+		default:
+			if scratch == nil {
+				scratch = chunks.Get().(*[]byte)
+				*scratch = append((*scratch)[:0], data...)
+			}
+			*scratch = append(*scratch, e.data...)
+			data = *scratch
+		}
+		c.bytes -= len(c.queue[c.head].data)
+		c.count -= e.n
+		c.queue[c.head] = entry{}
+		c.head++
+	}
+	if c.queue, c.head = c.queue[:0], 0; cap(c.queue) > 64 {
+		c.queue = nil
+	}
+	if c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+	return data, scratch
+}
+
+// close is goodbye without the lock.
+func (c *Conn) close(reason CloseReason, behind bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goodbye(reason, behind)
+}
+
+// farewell notes that the client has said goodbye. He gets one as well, and then
+// the socket is closed.
+func (c *Conn) farewell(reason CloseReason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bye = true
+	c.goodbye(reason, true)
+	if !c.writing {
+		_ = c.net.Close()
+	}
+}
+
+// goodbye begins to close, once: the last frame is queued, behind the others or in
+// their place. The lock is held.
+func (c *Conn) goodbye(reason CloseReason, behind bool) {
+	if c.state != open {
+		return
+	}
+	c.state, c.reason, c.closed = closing, reason, c.h.now()
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if !behind {
+		c.queue, c.head, c.bytes, c.count = nil, 0, 0, 0
+	}
+	text := strings.ToValidUTF8(reason.Text[:min(len(reason.Text), ws.MaxControlFramePayloadSize-2)], "")
+	c.add(entry{data: ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(reason.Code), text)))})
+	c.wake()
+}
+
+// hangUp ends the socket, of which only our half is closed where the client has not
+// said goodbye: a reset would take ours from him.
+func (c *Conn) hangUp(bye bool) {
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok && !bye {
+		_ = half.CloseWrite()
+		return
+	}
+	_ = c.net.Close()
+}
+
+// abort closes the socket without a goodbye.
+func (c *Conn) abort(reason CloseReason) {
+	c.mu.Lock()
+	if c.state == open {
+		c.reason, c.closed = reason, c.h.now()
+		if c.cancel != nil {
+			c.cancel()
+		}
+	}
+	c.state = ended
+	c.queue, c.head, c.bytes, c.count = nil, 0, 0, 0
+	if c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+	c.mu.Unlock()
+	_ = c.net.Close()
+}

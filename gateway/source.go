@@ -1,0 +1,158 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// Source is where publications come from: a host that has them already brings its
+// own.
+type Source interface {
+	// Follow calls deliver with what is published on a channel from its return on,
+	// one after the other and in order, until stop is called. Deliver does not
+	// wait. A client sees an error as unavailable, unless it is an [*Error].
+	Follow(ctx context.Context, channel string, deliver func(Publication)) (stop func(), err error)
+}
+
+// Publication is a message of a [Source].
+type Publication struct {
+	Data   []byte // JSON, or else it becomes a string. It must not be modified afterwards
+	Offset string // its place in a history; empty: there is none
+	Gap    bool   // in place of a message: some may be missing
+
+	seq   int64 // pubsub.Message.Seq
+	ended error // nothing more comes, by this
+}
+
+// redisSource is what Redis publishes.
+type redisSource struct {
+	h      *Handler
+	client *pubsub.Client
+	own    bool // the client ends with us
+
+	listening sync.Mutex       // one at a time makes marking
+	marking   *pubsub.Listener // of markChannel; nil: there was no mark yet
+
+	mu          sync.Mutex
+	follows     map[*pubsub.Listener]func(Publication)
+	markChannel string                // as Redis has it
+	marks       map[string]chan int64 // that are awaited: token → Seq
+	marked      int                   // tokens so far
+}
+
+func newRedisSource(h *Handler) (*redisSource, error) {
+	s := &redisSource{h: h, client: h.cfg.PubSub, follows: make(map[*pubsub.Listener]func(Publication)), marks: make(map[string]chan int64)}
+	if s.client == nil {
+		s.own = true
+		var err error
+		if s.client, err = pubsub.NewClient(h.pool, pubsub.Config{}); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *redisSource) topic(channel string) (pubsub.Topic[[]byte], error) {
+	topic, err := pubsub.ParseTopic[[]byte](s.h.cfg.ChannelPrefix + channel)
+	if err != nil {
+		return topic, Errorf(CodeBadName, "%s", strings.TrimPrefix(err.Error(), "pubsub: topic: "))
+	}
+	topic = topic.WithCodec(storage.Raw)
+	if rule := s.h.rule(channel); rule != nil && rule.History != nil {
+		topic = topic.WithHistory(*rule.History)
+	}
+	return topic, nil
+}
+
+func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(Publication)) (stop func(), err error) {
+	topic, err := s.topic(channel)
+	if err != nil {
+		return nil, err
+	}
+	policy := pubsub.DropOldest
+	if rule := s.h.rule(channel); rule != nil && rule.History != nil {
+		policy = pubsub.End // it fills gaps
+	}
+	listener, err := pubsub.Listen(ctx, s.client, topic, func(_ context.Context, m pubsub.Message[[]byte]) error {
+		deliver(Publication{Data: m.Value, Offset: string(m.Offset), Gap: m.Err != nil, seq: m.Seq})
+		return nil
+	}, pubsub.SubscribeOptions{Policy: policy})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.follows[listener] = deliver
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		delete(s.follows, listener)
+		s.mu.Unlock()
+		_ = listener.Close()
+	}, nil
+}
+
+// sweep notes which channels Redis does not let us follow any more.
+func (s *redisSource) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for listener, deliver := range s.follows {
+		if err := listener.Err(); err != nil {
+			delete(s.follows, listener)
+			deliver(Publication{ended: err})
+		}
+	}
+}
+
+// recall returns what was published behind an offset, and the offset of the last.
+// Where that can't be had in whole, ok is false.
+func (s *redisSource) recall(ctx context.Context, channel, since string) (missed []Publication, head string, ok bool, err error) {
+	topic, err := s.topic(channel)
+	if err != nil {
+		return nil, "", false, err
+	}
+	messages, last, err := pubsub.Recall(ctx, s.client, topic, pubsub.Offset(since), pubsub.SubscribeOptions{
+		MaxMessages: s.h.cfg.Limits.QueueMessages, MaxBytes: s.h.cfg.Limits.QueueBytes,
+	})
+	switch {
+	case errors.Is(err, pubsub.ErrGap):
+		return nil, string(last), false, nil
+	case err != nil:
+		return nil, "", false, err
+	}
+	for _, m := range messages {
+		missed = append(missed, Publication{Data: m.Value, Offset: string(m.Offset)})
+	}
+	return missed, string(last), true, nil
+}
+
+// covers reports whether a message at offset had been published when head was the
+// last.
+func covers(head, offset string) bool {
+	return offset == head || pubsub.Offset(offset).Before(pubsub.Offset(head))
+}
+
+func (s *redisSource) publish(ctx context.Context, channel string, data []byte) (int, error) {
+	topic, err := s.topic(channel)
+	if err != nil {
+		return 0, err
+	}
+	return pubsub.Publish(ctx, s.client, topic, data)
+}
+
+// close ends the client if it is ours, and what we have subscribed if it is not.
+func (s *redisSource) close() {
+	if s.own {
+		_ = s.client.Close()
+		return
+	}
+	s.listening.Lock()
+	defer s.listening.Unlock()
+	if s.marking != nil {
+		_ = s.marking.Close()
+	}
+}

@@ -1,0 +1,296 @@
+package gateway
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/heliograph/heliograph/pubsub"
+)
+
+// Subscribe has the client follow a channel, whether or not he may: a hook decides
+// for him. It returns when what is published from now on will come.
+func (c *Conn) Subscribe(ctx context.Context, channel string) error {
+	if err := c.h.checkName(channel); err != nil {
+		return err
+	}
+	if c.member(channel) != nil {
+		return nil
+	}
+	m, err := c.join(ctx, channel)
+	if err != nil {
+		return err
+	}
+	return c.release(m, 0, "")
+}
+
+// Unsubscribe ends that, and reports whether he did.
+func (c *Conn) Unsubscribe(channel string) bool {
+	m := c.member(channel)
+	return m != nil && c.leave(m)
+}
+
+func (c *Conn) member(channel string) *member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.members[channel]
+}
+
+// leave ends a membership, once.
+func (c *Conn) leave(m *member) bool {
+	c.mu.Lock()
+	if c.members[m.ch.name] != m {
+		c.mu.Unlock()
+		return false
+	}
+	delete(c.members, m.ch.name)
+	c.mu.Unlock()
+	m.ch.depart(c)
+	m.ch.remove(m)
+	c.h.count.subscriptions.Add(-1)
+	return true
+}
+
+// join makes the connection a member of a channel, whose messages are held.
+func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
+	c.mu.Lock()
+	n := len(c.members)
+	c.mu.Unlock()
+	if n >= c.h.cfg.Limits.Channels {
+		return nil, Errorf(CodeTooMany, "%d channels are followed already", n)
+	}
+	ch, err := c.h.hub.follow(ctx, channel)
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.attend(ctx, c); err != nil {
+		c.h.hub.release(ch)
+		return nil, err
+	}
+	m := ch.add(c)
+	c.mu.Lock()
+	if c.state != open || c.members[channel] != nil {
+		again := c.members[channel] != nil // a hook was faster
+		c.mu.Unlock()
+		if !again {
+			ch.depart(c)
+		}
+		ch.remove(m)
+		if again {
+			return nil, Errorf(CodeBadCommand, "%s is being followed", quoteName(channel))
+		}
+		return nil, ErrClosed
+	}
+	if c.members == nil {
+		c.members = make(map[string]*member)
+	}
+	c.members[channel] = m
+	c.mu.Unlock()
+	c.h.count.subscriptions.Add(1)
+	return m, nil
+}
+
+// release sends what was held for a member, but not what the client has got
+// already: what Redis sent up to seq, or published up to head. From then on the
+// member is live.
+func (c *Conn) release(m *member, seq int64, head string) error {
+	for {
+		c.mu.Lock()
+		held := m.held
+		m.held, m.bytes = nil, 0
+		switch {
+		case m.left:
+			c.mu.Unlock()
+			return ErrClosed
+		case m.over:
+			c.mu.Unlock()
+			c.leave(m)
+			return Errorf(CodeUnavailable, "more was published meanwhile than the queue holds")
+		case len(held) == 0:
+			m.live.Store(true)
+			c.mu.Unlock()
+			return nil
+		}
+		c.mu.Unlock()
+		held = deleteCovered(held, seq, head)
+		if n := m.offer(m.entries(nil, held)); n > 0 {
+			c.h.count.delivered.Add(int64(n))
+		}
+	}
+}
+
+// deleteCovered leaves out what a client has: in a snapshot that was taken at seq,
+// or by its offset.
+func deleteCovered(held []*Message, seq int64, head string) (rest []*Message) {
+	for _, m := range held {
+		if m.kind != KindStatus && (m.seq != 0 && m.seq <= seq || head != "" && covers(head, m.Offset)) {
+			continue
+		}
+		rest = append(rest, m)
+	}
+	return rest
+}
+
+// sub is the command SUB.
+func sub(ctx context.Context, c *Conn, r Request) error {
+	name := r.Args[0]
+	snapshot, err := r.flag("snapshot")
+	if err != nil {
+		return err
+	}
+	ack, err := r.flag("ack")
+	if err != nil {
+		return err
+	}
+	since, resume := r.Options["since"]
+	if snapshot && resume {
+		return Errorf(CodeBadCommand, "snapshot and since exclude each other")
+	}
+	if resume {
+		if _, err := pubsub.ParseOffset(since); err != nil {
+			return Errorf(CodeBadCommand, "since: %s is not an offset", quoteName(since))
+		}
+	}
+	if err := c.admit(ctx, OpSubscribe, name); err != nil {
+		return err
+	}
+	if snapshot {
+		if err := c.admit(ctx, OpGet, name); err != nil {
+			return err
+		}
+	}
+	if m := c.member(name); m != nil {
+		if !snapshot && !resume {
+			if ack {
+				c.subscribed(r, name, subscription{})
+			}
+			return nil
+		}
+		c.leave(m) // and begin anew
+	}
+	m, err := c.join(ctx, name)
+	if err != nil {
+		return err
+	}
+	s, err := c.catchUp(ctx, r, m, snapshot, since, resume)
+	if err != nil {
+		c.leave(m)
+		return err
+	}
+	if ack || snapshot || resume || m.ch.rule.History != nil {
+		c.subscribed(r, name, s)
+	}
+	for _, missed := range s.missed {
+		if missed = c.filter(missed); missed == nil {
+			continue
+		}
+		if err := c.reply(entry{data: missed.compiled(c.v)}); err != nil {
+			return err
+		}
+	}
+	return c.release(m, s.seq, s.offset)
+}
+
+// subscription is where a SUB begins.
+type subscription struct {
+	offset    string     // of the last message that the client has, or is about to get
+	seq       int64      // of Redis's message after which a snapshot was taken
+	missed    []*Message // to be sent first
+	recovered *bool      // nil: nobody asked
+	values    *int       // in the snapshot; nil: there is none
+}
+
+// subscribed tells the client that he is.
+func (c *Conn) subscribed(r Request, name string, s subscription) {
+	raw := appendString([]byte(`{"status": "subscribed", "channel": `), name)
+	if s.offset != "" {
+		raw = appendString(append(raw, `, "offset": `...), s.offset)
+	}
+	if s.recovered != nil {
+		raw = strconv.AppendBool(append(raw, `, "recovered": `...), *s.recovered)
+	}
+	if s.values != nil {
+		raw = strconv.AppendInt(append(raw, `, "snapshot": `...), int64(*s.values), 10)
+	}
+	c.push(entry{data: c.compiledStatus(append(raw, '}'), r.Ref), kept: true})
+}
+
+// catchUp brings a member to where the live messages go on, and sends a snapshot.
+func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool, since string, resume bool) (s subscription, err error) {
+	source, ok := c.h.source.(*redisSource)
+	name := m.ch.name
+	keeps := ok && m.ch.rule.History != nil
+	if resume {
+		s.recovered = new(false)
+	}
+	if keeps {
+		var missed []Publication
+		missed, s.offset, ok, err = source.recall(ctx, name, since)
+		if err != nil {
+			return s, err
+		}
+		if resume {
+			*s.recovered = ok
+		}
+		for _, p := range missed {
+			if msg := m.ch.message(p); msg != nil {
+				s.missed = append(s.missed, msg)
+			}
+		}
+	}
+	if snapshot {
+		var fields []string
+		if fields, s.seq, err = c.h.snapshot(ctx, name); err != nil {
+			return s, err
+		}
+		n, err := c.sendValues(ctx, r, name, fields)
+		if err != nil {
+			return s, err
+		}
+		s.values = &n
+		if keeps {
+			s.offset = c.offsetAt(m, s)
+		}
+	}
+	return s, nil
+}
+
+// offsetAt returns the offset of the last message before a snapshot: the last that
+// was held until then, or that of the history when the channel was joined.
+func (c *Conn) offsetAt(m *member, s subscription) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	offset := s.offset
+	for _, held := range m.held {
+		if held.seq != 0 && held.seq <= s.seq && held.Offset != "" {
+			offset = held.Offset
+		}
+	}
+	return offset
+}
+
+// del is the command DEL.
+func del(_ context.Context, c *Conn, r Request) error {
+	if err := c.h.checkName(r.Args[0]); err != nil {
+		return err
+	}
+	c.Unsubscribe(r.Args[0])
+	return nil
+}
+
+// publish is the command PUB.
+func publish(ctx context.Context, c *Conn, r Request) error {
+	name, data := r.Args[0], r.Args[1]
+	if err := c.admit(ctx, OpPublish, name); err != nil {
+		return err
+	}
+	source, ok := c.h.source.(*redisSource)
+	if !ok {
+		return Errorf(CodeBadCommand, "there is nowhere to publish")
+	}
+	n, err := source.publish(ctx, name, content([]byte(data)))
+	if err != nil {
+		return err
+	}
+	c.status(map[string]any{"status": "published", "channel": name, "receivers": n}, r.Ref)
+	return nil
+}

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// sweep looks at all connections again and again: one goroutine in place of timers
+// for each.
+func (h *Handler) sweep() {
+	every := h.sweepEvery()
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now().UnixNano()
+		h.clock.Store(now)
+		for _, c := range h.all() {
+			c.look(now)
+		}
+		if source, ok := h.source.(*redisSource); ok {
+			source.sweep()
+		}
+	}
+}
+
+// sweepEvery returns how often: four times in the shortest time that is watched,
+// and at most every second.
+func (h *Handler) sweepEvery() time.Duration {
+	l, every := &h.cfg.Limits, 4*time.Second
+	for _, d := range []time.Duration{l.Write, l.Ping, l.Pong, l.Idle, l.Lifetime} {
+		if d > 0 {
+			every = min(every, d)
+		}
+	}
+	return max(every/4, time.Millisecond)
+}
+
+// now is the time of the last sweep: exact enough, and cheap.
+func (h *Handler) now() int64 { return h.clock.Load() }
+
+// jittered returns a time between pings, so that ten thousand clients who came at
+// once are not pinged at once.
+func (h *Handler) jittered() int64 {
+	every := int64(h.cfg.Limits.Ping)
+	if every < 0 {
+		return 0
+	}
+	return every - every/5 + rand.Int64N(2*every/5+1)
+}
+
+var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
+
+// look does what is due for a connection.
+func (c *Conn) look(now int64) {
+	l := &c.h.cfg.Limits
+	c.mu.Lock()
+	state, since, closed := c.state, c.since, c.closed
+	c.mu.Unlock()
+	switch {
+	case state == ended:
+		return
+	case since != 0 && now-since > int64(l.Write):
+		if state == open {
+			c.h.count.slow.Add(1)
+		}
+		c.abort(CloseReason{Code: CloseSlow, Text: "a write got nowhere"})
+		return
+	case state == closing:
+		if now-closed > int64(l.Write) {
+			c.abort(CloseReason{}) // the reason is known
+		}
+		return
+	}
+	expires := c.Principal().Expires
+	switch pinged := c.pinged.Load(); {
+	case !expires.IsZero() && now > expires.UnixNano():
+		c.Close(CloseExpired, "expired")
+	case l.Lifetime > 0 && now-c.began > int64(l.Lifetime):
+		c.Close(CloseLifetime, "the lifetime of the connection is over")
+	case l.Idle > 0 && now-c.talked.Load() > int64(l.Idle):
+		c.Close(CloseIdle, "idle")
+	case pinged != 0 && now-pinged > int64(l.Pong):
+		c.h.count.dropouts.Add(1)
+		c.abort(CloseReason{Code: CloseAbnormal, Text: "no answer to a ping"})
+	case l.Ping > 0 && pinged == 0 && now > c.nextly:
+		c.nextly = now + c.h.jittered()
+		c.pinged.Store(now)
+		c.push(entry{data: pingFrame, kept: true})
+	}
+}

@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Text is the protocol of words and envelopes, that of redis_websocket_api. It is
+// for clients that name no subprotocol.
+var Text Protocol = text{}
+
+type text struct{}
+
+func (text) Name() string { return "" }
+
+// Parse takes the words of a message apart.
+func (text) Parse(message []byte) (Request, error) {
+	var r Request
+	rest := string(message)
+	for {
+		rest = strings.TrimLeft(rest, spaces)
+		if rest == "" {
+			break
+		}
+		var word string
+		var quoted bool
+		var err error
+		if rest[0] == '"' {
+			quoted = true
+			word, rest, err = unquote(rest)
+		} else {
+			word, rest = cutWord(rest)
+		}
+		name, value, option := strings.Cut(word, "=")
+		if !quoted && option && strings.HasPrefix(value, `"`) { // name="a value": a space may have cut it
+			value, rest, err = unquote(value + rest)
+		}
+		switch {
+		case err != nil:
+			return r, err
+		case r.Command == "":
+			r.Command = word
+		case quoted || !option:
+			r.Args = append(r.Args, word)
+		case r.Options == nil:
+			r.Options = map[string]string{name: value}
+		default:
+			r.Options[name] = value
+		}
+	}
+	if r.Command == "" {
+		return r, Errorf(CodeBadCommand, "an empty message; HELP tells the commands")
+	}
+	return r, nil
+}
+
+const spaces = " \t\r\n\v\f"
+
+func cutWord(s string) (word, rest string) {
+	if i := strings.IndexAny(s, spaces); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
+
+// unquote takes a word in quotes from the beginning of s.
+func unquote(s string) (word, rest string, err error) {
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), s[i+1:], nil
+		case '\\':
+			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return "", "", Errorf(CodeBadCommand, `behind \ must come " or \`)
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", Errorf(CodeBadCommand, `a quote is not closed`)
+}
+
+// Append writes the envelope.
+func (text) Append(dst []byte, f *Frame) []byte {
+	source := f.Source
+	switch f.Kind {
+	case KindDone:
+		return dst
+	case KindBroadcast:
+		return append(dst, f.Content...)
+	case KindStatus:
+		source = "websocket"
+	case KindError:
+		source = "error"
+	}
+	dst = appendString(append(dst, `{"source": `...), source)
+	dst = append(dst, `, "content": `...)
+	switch {
+	case f.Kind == KindError:
+		dst = appendString(append(dst, `{"code": `...), string(f.Code))
+		dst = appendString(append(dst, `, "message": `...), f.Message)
+		dst = appendString(append(dst, `, "command": `...), f.Command)
+		dst = append(dst, '}')
+	default:
+		dst = appendJSON(dst, f.Content)
+	}
+	dst = appendTime(append(dst, `, "timestamp": `...), f.Time)
+	dst = appendJSON(append(dst, `, "client_reference": `...), f.Ref)
+	if f.Offset != "" {
+		dst = appendString(append(dst, `, "offset": `...), f.Offset)
+	}
+	return append(dst, '}')
+}
+
+// appendTime writes milliseconds since 1970 as JavaScript has them, with the
+// microseconds behind the point.
+func appendTime(dst []byte, t time.Time) []byte {
+	us := t.UnixMicro()
+	dst = append(strconv.AppendInt(dst, us/1000, 10), '.')
+	us %= 1000
+	return append(dst, byte('0'+us/100), byte('0'+us/10%10), byte('0'+us%10))
+}
+
+func appendJSON(dst []byte, content json.RawMessage) []byte {
+	if content == nil {
+		return append(dst, "null"...)
+	}
+	return append(dst, content...)
+}
+
+// appendString writes a JSON string. What is not UTF-8 is replaced.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < ' ':
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		case c < utf8.RuneSelf:
+			dst = append(dst, c)
+		default:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			dst = utf8.AppendRune(dst, r)
+			i += size
+			continue
+		}
+		i++
+	}
+	return append(dst, '"')
+}
+
+const hex = "0123456789abcdef"

@@ -1,0 +1,298 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gobwas/httphead"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
+)
+
+func gatewayError(err error) error { return fmt.Errorf("gateway: %w", err) }
+
+// ServeHTTP decides on a request and makes it a connection, which lives on when it
+// returns.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") }) {
+		h.count.request.Add(1)
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		http.Error(w, "this is a WebSocket endpoint", http.StatusUpgradeRequired)
+		return
+	}
+	if !h.originAllowed(r) {
+		h.count.origin.Add(1)
+		http.Error(w, "pages of this origin may not connect", http.StatusForbidden)
+		return
+	}
+	address := h.address(r)
+	if status := h.enter(address); status != http.StatusOK {
+		h.count.busy.Add(1)
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "too many connections", status)
+		return
+	}
+	entered := true
+	defer func() {
+		if entered {
+			h.leave(address)
+		}
+	}()
+	var principal Principal
+	if h.cfg.Authenticate != nil {
+		var err error
+		if principal, err = h.cfg.Authenticate(r); err != nil {
+			h.count.auth.Add(1)
+			h.log.Info("gateway: a client was refused", "remote", r.RemoteAddr, "error", err)
+			status := http.StatusUnauthorized
+			if errors.Is(err, ErrForbidden) {
+				status = http.StatusForbidden
+			}
+			http.Error(w, http.StatusText(status), status)
+			return
+		}
+	}
+	c, in, err := h.upgrade(w, r)
+	if err != nil {
+		h.count.request.Add(1)
+		h.log.Debug("gateway: not a WebSocket handshake", "remote", r.RemoteAddr, "error", err)
+		return
+	}
+	c.address = address
+	c.principal.Store(&principal)
+	if !h.register(c) {
+		_ = c.net.Close()
+		return
+	}
+	entered = false // it leaves with the connection
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
+	defer cancel()
+	h.greet(ctx, c, r)
+	h.tasks.Go(func() {
+		defer h.unregister(c)
+		c.read(in)
+		c.abort(CloseReason{Code: CloseAbnormal, Text: "the socket was closed"})
+	})
+}
+
+// greet tells a new connection, and the hooks of it. Where one of them refuses, the
+// goodbye is on its way.
+func (h *Handler) greet(ctx context.Context, c *Conn, r *http.Request) {
+	c.status(map[string]any{"status": "open"}, nil)
+	for i := range h.cfg.Hooks {
+		connect := h.cfg.Hooks[i].Connect
+		if connect == nil {
+			continue
+		}
+		var err error
+		if !c.guard("hook connect", func() { err = connect(ctx, c, r) }) {
+			return
+		}
+		if err != nil {
+			c.log().Info("gateway: a hook refuses", "hook", "connect", "error", err)
+			c.Close(CloseRefused, "refused")
+			return
+		}
+	}
+}
+
+// upgrade shakes hands. In is what reads from the client.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in io.Reader, err error) {
+	var deflate wsflate.Extension
+	upgrader := ws.HTTPUpgrader{Timeout: h.cfg.Limits.Handshake}
+	var protocol Protocol
+	upgrader.Protocol = func(name string) bool {
+		i := slices.IndexFunc(h.cfg.Protocols, func(p Protocol) bool { return p.Name() == name && name != "" })
+		if i >= 0 {
+			protocol = h.cfg.Protocols[i]
+		}
+		return i >= 0
+	}
+	if h.cfg.Compression {
+		deflate.Parameters = wsflate.DefaultParameters
+		upgrader.Negotiate = func(o httphead.Option) (httphead.Option, error) { return deflate.Negotiate(o) }
+	}
+	if _, ok := w.(http.Hijacker); !ok && r.ProtoMajor > 1 {
+		http.Error(w, "WebSocket over HTTP/2 is not supported; use HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		return nil, nil, errors.New("HTTP/2")
+	}
+	conn, rw, _, err := upgrader.Upgrade(r, w)
+	if err != nil {
+		if conn != nil {
+			_ = conn.Close()
+		}
+		return nil, nil, err
+	}
+	if protocol == nil {
+		protocol = h.cfg.Protocols[0]
+	}
+	_, deflated := deflate.Accepted()
+	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, v: variant{protocol, deflated}}
+	return c, rest(rw.Reader, conn), nil
+}
+
+// rest returns what reads on where the server of HTTP has stopped. It does not keep
+// that one's buffers, of four kilobytes each.
+func rest(r *bufio.Reader, conn net.Conn) io.Reader {
+	n := r.Buffered()
+	if n == 0 {
+		return conn
+	}
+	first, _ := r.Peek(n)
+	return io.MultiReader(strings.NewReader(string(first)), conn)
+}
+
+// enter counts a connection to be, or says by which status it is refused.
+func (h *Handler) enter(address string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := &h.cfg.Limits
+	switch {
+	case h.draining, int(h.open.Load()) >= l.Connections:
+		return http.StatusServiceUnavailable
+	case l.PerAddress > 0 && h.addresses[address] >= l.PerAddress:
+		return http.StatusTooManyRequests
+	case l.AcceptRate > 0 && !h.accepts.take(l.AcceptRate, l.AcceptBurst):
+		return http.StatusServiceUnavailable
+	}
+	h.open.Add(1)
+	if l.PerAddress > 0 {
+		h.addresses[address]++
+	}
+	return http.StatusOK
+}
+
+// leave takes that back.
+func (h *Handler) leave(address string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open.Add(-1)
+	if h.cfg.Limits.PerAddress > 0 {
+		if h.addresses[address]--; h.addresses[address] <= 0 {
+			delete(h.addresses, address)
+		}
+	}
+}
+
+// rate is tokens that come back with time.
+type rate struct {
+	tokens float64
+	filled time.Time
+}
+
+func (r *rate) take(perSecond float64, most int) bool {
+	now := time.Now()
+	if r.filled.IsZero() {
+		r.tokens = float64(most)
+	} else {
+		r.tokens = min(float64(most), r.tokens+now.Sub(r.filled).Seconds()*perSecond)
+	}
+	r.filled = now
+	if r.tokens < 1 {
+		return false
+	}
+	r.tokens--
+	return true
+}
+
+// register adds a connection, and begins to sweep with the first.
+func (h *Handler) register(c *Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed != nil {
+		return false
+	}
+	if !h.sweeping {
+		h.sweeping = true
+		h.clock.Store(time.Now().UnixNano())
+		h.tasks.Go(h.sweep)
+	}
+	c.began = h.now()
+	c.heard.Store(c.began)
+	c.talked.Store(c.began)
+	c.nextly = c.began + h.jittered()
+	h.conns[c] = struct{}{}
+	h.count.accepted.Add(1)
+	return true
+}
+
+// unregister removes a connection that has ended.
+func (h *Handler) unregister(c *Conn) {
+	h.hub.leaveAll(c)
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	for i := range h.cfg.Hooks {
+		if hook := h.cfg.Hooks[i].Disconnect; hook != nil {
+			c.guard("hook disconnect", func() { hook(c, reason) })
+		}
+	}
+	h.mu.Lock()
+	delete(h.conns, c)
+	h.mu.Unlock()
+	h.leave(c.address)
+}
+
+// address returns whom a request is counted for.
+func (h *Handler) address(r *http.Request) string {
+	if h.cfg.Address != nil {
+		return h.cfg.Address(r)
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// originAllowed reports whether the page that asks may connect.
+func (h *Handler) originAllowed(r *http.Request) bool {
+	values := r.Header.Values("Origin")
+	if len(values) == 0 || h.cfg.InsecureAnyOrigin {
+		return true
+	}
+	u, err := url.Parse(values[0])
+	if len(values) > 1 || err != nil || u.Host == "" {
+		return false
+	}
+	if len(h.cfg.Origins) == 0 {
+		return strings.EqualFold(u.Host, r.Host)
+	}
+	return slices.ContainsFunc(h.cfg.Origins, func(allowed string) bool { return originMatches(allowed, u) })
+}
+
+// originMatches reports whether an origin is the allowed one, of which the first
+// label may be *.
+func originMatches(allowed string, origin *url.URL) bool {
+	scheme, host, _ := strings.Cut(allowed, "://")
+	if !strings.EqualFold(scheme, origin.Scheme) {
+		return false
+	}
+	got := withPort(origin.Scheme, origin.Host)
+	want := withPort(scheme, host)
+	if parent, ok := strings.CutPrefix(want, "*."); ok {
+		label, rest, _ := strings.Cut(got, ".")
+		return label != "" && strings.EqualFold(rest, parent)
+	}
+	return strings.EqualFold(got, want)
+}
+
+var ports = map[string]int{"http": 80, "https": 443}
+
+func withPort(scheme, host string) string {
+	if _, _, err := net.SplitHostPort(host); err != nil && ports[strings.ToLower(scheme)] > 0 {
+		return host + ":" + strconv.Itoa(ports[strings.ToLower(scheme)])
+	}
+	return host
+}
