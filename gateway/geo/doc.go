@@ -1,0 +1,2 @@
+// Package geo projects GeoJSON for browsers.
+package geo

@@ -1,0 +1,100 @@
+package geo
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// EPSG is the number of a coordinate reference system in the EPSG registry.
+type EPSG int
+
+// WGS84 is what GeoJSON is in: degrees of longitude and latitude.
+const WGS84 EPSG = 4326
+
+// ErrUnknownEPSG is wrapped by the error for a code without a [Projector].
+var ErrUnknownEPSG = errors.New("no projection of that code")
+
+// String returns the code as it is written to a gateway: epsg:3857.
+func (c EPSG) String() string { return "epsg:" + strconv.Itoa(int(c)) }
+
+// ParseEPSG reads a code as it is written to a gateway, epsg:3857, in letters of
+// either case. That there is such a projection is for [Lookup] to say.
+func ParseEPSG(s string) (EPSG, error) {
+	const prefix = "epsg:"
+	digits, ok := s, len(s) > len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+	if ok {
+		digits = s[len(prefix):]
+		ok = digits[0] >= '1' && digits[0] <= '9'
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("geo: projection %.40q: want epsg: and a number", s)
+	}
+	return EPSG(n), nil
+}
+
+// projectors are those in use: built-in ones are made at first use, and kept,
+// for a Projector is compared.
+var projectors = struct {
+	sync.RWMutex
+	of map[EPSG]entry
+}{of: make(map[EPSG]entry)}
+
+type entry struct {
+	Projector
+	northFirst bool
+}
+
+// Lookup returns the projection of a code, x east and y north, or an error that
+// wraps [ErrUnknownEPSG].
+func Lookup(code EPSG) (Projector, error) {
+	e, err := lookup(code)
+	return e.Projector, err
+}
+
+// LookupStrict is [Lookup] with the axes in the order of the authority: for
+// most national grids, and for degrees, the northern first.
+func LookupStrict(code EPSG) (Projector, error) {
+	e, err := lookup(code)
+	if err == nil && e.northFirst {
+		return swapped{e.Projector}, nil
+	}
+	return e.Projector, err
+}
+
+func lookup(code EPSG) (entry, error) {
+	projectors.RLock()
+	e, ok := projectors.of[code]
+	projectors.RUnlock()
+	if ok {
+		return e, nil
+	}
+	p, northFirst := define(code)
+	if p == nil {
+		return entry{}, fmt.Errorf("geo: %v: %w", code, ErrUnknownEPSG)
+	}
+	projectors.Lock()
+	defer projectors.Unlock()
+	if e, ok := projectors.of[code]; ok {
+		return e, nil
+	}
+	e = entry{p, northFirst}
+	projectors.of[code] = e
+	return e, nil
+}
+
+// Register makes p the projection of a code, in place of the built-in one if
+// there is one. It is for the start of a program: who has looked the code up
+// already keeps what he found. [LookupStrict] returns p as well, whose axes are
+// its own affair. A code below one, WGS84 itself and a nil p panic.
+func Register(code EPSG, p Projector) {
+	if code < 1 || code == WGS84 || p == nil {
+		panic(fmt.Sprintf("geo: Register(%v, %T): not a code and a Projector for it", code, p))
+	}
+	projectors.Lock()
+	defer projectors.Unlock()
+	projectors.of[code] = entry{Projector: p}
+}
