@@ -1,0 +1,92 @@
+package geo
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// Box is a part of a map, in the units of its projection.
+type Box struct {
+	Left, Bottom, Right, Top float64
+	BoxOptions
+}
+
+// BoxOptions say what a [Box] lets pass. The zero value is the original's rule.
+type BoxOptions struct {
+	// Intersects lets pass what has any point in common with the box, its edge
+	// included: a line that crosses it, an area that it lies in. Otherwise a
+	// vertex has to be inside, and not on the edge.
+	Intersects bool
+
+	// Antimeridian lets Left be greater than Right: the box then goes from Left
+	// to the east, over the date line, to Right. Otherwise that is an error.
+	Antimeridian bool
+}
+
+// ParseBox reads the arguments of BBOX, left bottom right top. They must be four
+// finite numbers, left not above right and bottom not above top.
+func ParseBox(args []string, opts ...BoxOptions) (Box, error) {
+	var b Box
+	for _, o := range opts {
+		b.BoxOptions = o
+	}
+	names := [...]string{"left", "bottom", "right", "top"}
+	if len(args) != len(names) {
+		return Box{}, fmt.Errorf("geo: box: want left, bottom, right and top, not %d arguments", len(args))
+	}
+	for i, to := range []*float64{&b.Left, &b.Bottom, &b.Right, &b.Top} {
+		v, err := strconv.ParseFloat(args[i], 64)
+		if err != nil || !finite(v, v) {
+			return Box{}, fmt.Errorf("geo: box: %s is %.40q: want a finite number", names[i], args[i])
+		}
+		*to = v
+	}
+	switch {
+	case b.Left > b.Right && !b.Antimeridian:
+		return Box{}, fmt.Errorf("geo: box: left, %v, is above right, %v", b.Left, b.Right)
+	case b.Bottom > b.Top:
+		return Box{}, fmt.Errorf("geo: box: bottom, %v, is above top, %v", b.Bottom, b.Top)
+	}
+	return b, nil
+}
+
+// Passes reports whether any feature of a message is in the box: then all of it
+// passes. A feature whose geometry is null is nowhere, and passes: it may be how
+// somebody says that it is gone. So does what isn't GeoJSON. A geometry without
+// positions does not, nor does a FeatureCollection without features.
+func (b Box) Passes(d *Doc) bool {
+	for i := range d.features {
+		if b.holds(d, &d.features[i]) {
+			return true
+		}
+	}
+	return len(d.features) == 0 && !d.collection
+}
+
+func (b Box) holds(d *Doc, f *feature) bool {
+	if f.state != located {
+		return true
+	}
+	if b.Left > b.Right && b.Antimeridian {
+		east, west := b, b
+		east.Right, west.Left = math.Inf(1), math.Inf(-1)
+		return east.holds(d, f) || west.holds(d, f)
+	}
+	if b.Intersects {
+		return b.meets(d, f)
+	}
+	g := &f.bounds
+	if g.right <= b.Left || g.left >= b.Right || g.top <= b.Bottom || g.bottom >= b.Top {
+		return false
+	}
+	points := d.positions(f)
+	for len(points) >= 2 {
+		x, y := points[0], points[1]
+		if x > b.Left && x < b.Right && y > b.Bottom && y < b.Top {
+			return true
+		}
+		points = points[2:]
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package geo
+
+import "cmp"
+
+// Exits is the memory of one client: which features it has been sent, so that it
+// can be told of those that leave its box. Nothing else would take them off its
+// map. The zero value is ready; only one goroutine may use it at a time.
+type Exits struct {
+	// Limit is how many features are remembered at most. Zero means 10,000, less
+	// than two means two. Of the last Limit/2 that were sent none is forgotten;
+	// one that is forgotten leaves unannounced, and is counted.
+	Limit int
+
+	// Two generations: when the younger is half of all, the elder is forgotten.
+	// A feature is its hash, 64 bits of a secret function of its id: ids of any
+	// length take the same room.
+	young, old map[uint64]struct{}
+	forgotten  uint64
+}
+
+// Passes is [Box.Passes], and remembers. Where a message does not pass, it also
+// returns a message for each feature in it that the client knows:
+//
+//	{"type":"Feature","id":7,"geometry":null}
+//
+// It says that the feature has left the box, and is said once. What has no id
+// neither enters nor leaves.
+func (e *Exits) Passes(b Box, d *Doc) (passes bool, gone [][]byte) {
+	passes = b.Passes(d)
+	for i := range d.features {
+		f := &d.features[i]
+		switch {
+		case f.id == nil || f.state == foreign:
+		case passes && f.state == located:
+			e.enter(f.hash)
+		case e.leave(f.hash) && !passes:
+			gone = append(gone, exit(f.id))
+		}
+	}
+	return passes, gone
+}
+
+func exit(id []byte) []byte {
+	const head, tail = `{"type":"Feature","id":`, `,"geometry":null}`
+	b := make([]byte, 0, len(head)+len(id)+len(tail))
+	return append(append(append(b, head...), id...), tail...)
+}
+
+func (e *Exits) enter(id uint64) {
+	if _, known := e.young[id]; known {
+		return
+	}
+	delete(e.old, id)
+	if len(e.young) >= max(cmp.Or(e.Limit, 10000)/2, 1) {
+		e.forgotten += uint64(len(e.old))
+		e.young, e.old = nil, e.young
+	}
+	if e.young == nil {
+		e.young = make(map[uint64]struct{})
+	}
+	e.young[id] = struct{}{}
+}
+
+// leave forgets a feature, and reports whether it was remembered.
+func (e *Exits) leave(id uint64) bool {
+	_, young := e.young[id]
+	_, old := e.old[id]
+	delete(e.young, id)
+	delete(e.old, id)
+	return young || old
+}
+
+// Remembered returns how many features are remembered now, and how many have
+// been forgotten for want of room.
+func (e *Exits) Remembered() (now int, forgotten uint64) {
+	return len(e.young) + len(e.old), e.forgotten
+}

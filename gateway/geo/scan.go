@@ -1,0 +1,277 @@
+package geo
+
+import "hash/maphash"
+
+// scan reads GeoJSON in one pass. "coordinates" may come before the "type" that
+// makes it that: what may turn out to be of use is read as such, and what was not
+// is dropped at the end of its object. Of members of one name the last counts, as
+// for JSON.parse.
+type scan struct {
+	cursor
+	idProperty string
+	shape
+	features []feature
+}
+
+// role is what an object may be where it stands.
+type role uint8
+
+const (
+	message  role = iota // anything
+	element              // a Feature, in a FeatureCollection
+	geometry             // a geometry
+)
+
+// kind is the type that an object says to be.
+type kind uint8
+
+const (
+	other kind = iota
+	point
+	multiPoint
+	lineString
+	multiLineString
+	polygon
+	multiPolygon
+	geometryCollection
+	oneFeature
+	featureCollection
+)
+
+func kindOf(name []byte) kind {
+	switch string(name) {
+	case "Point":
+		return point
+	case "MultiPoint":
+		return multiPoint
+	case "LineString":
+		return lineString
+	case "MultiLineString":
+		return multiLineString
+	case "Polygon":
+		return polygon
+	case "MultiPolygon":
+		return multiPolygon
+	case "GeometryCollection":
+		return geometryCollection
+	case "Feature":
+		return oneFeature
+	case "FeatureCollection":
+		return featureCollection
+	}
+	return other
+}
+
+// geometries of coordinates, by kind: how many arrays stand around a number, and
+// what the innermost lists of positions are.
+var geometries = [...]struct {
+	levels int
+	kind   partKind
+}{
+	point: {1, scattered}, multiPoint: {2, scattered},
+	lineString: {2, line}, multiLineString: {3, line},
+	polygon: {3, ring}, multiPolygon: {4, ring},
+}
+
+// object is what is known of one that is being read.
+type object struct {
+	role
+	kind
+	coordinates, members, geometry, features member
+	id, property                             []byte
+}
+
+// member is one that holds positions, or objects that do.
+type member struct {
+	from, to mark
+	found    found
+	levels   int // of coordinates
+}
+
+type found uint8
+
+const (
+	missing found = iota
+	null
+	right
+	wrong
+)
+
+// object reads an object. What it returns is foreign, and holds no positions,
+// unless the object is GeoJSON that may stand here.
+func (s *scan) object(r role) (f feature, k kind, ok bool) {
+	o := object{role: r}
+	base := s.mark()
+	f.start = uint32(s.i)
+	empty, ok := s.open('}')
+	for more := !empty; ok && more; more, ok = s.next('}') {
+		if !s.member(&o) {
+			return f, other, false
+		}
+	}
+	f.end = uint32(s.i)
+	f.state = located
+	var m member
+	switch {
+	case o.kind >= point && o.kind <= multiPolygon && r != element:
+		m = o.coordinates
+		if m.found == right && !fits(m.levels, geometries[o.kind].levels) {
+			m.found = wrong
+		}
+		if m.found == right {
+			for i := m.from.parts; i < m.to.parts; i++ {
+				s.parts[i].kind = geometries[o.kind].kind
+			}
+		}
+	case o.kind == geometryCollection && r != element:
+		m = o.members
+	case o.kind == oneFeature && r != geometry:
+		m = o.geometry
+		if m.found == null {
+			m.found, f.state = right, unlocated
+		}
+		f.id = o.id
+		if f.id == nil {
+			f.id = o.property
+		}
+		if f.id != nil {
+			f.hash = maphash.Bytes(seed, f.id)
+		}
+	case o.kind == featureCollection && r == message:
+		m = o.features
+	}
+	if m.found != right {
+		f.state = foreign
+		m.from, m.to = base, base
+	}
+	s.keep(base, m.from, m.to)
+	f.positions = span{base.positions, len(s.tokens)}
+	f.parts = span{base.parts, len(s.parts)}
+	return f, o.kind, ok
+}
+
+// seed makes the hashes of ids, which last as long as the process.
+var seed = maphash.MakeSeed()
+
+// member reads a member of an object.
+func (s *scan) member(o *object) bool {
+	key, ok := s.key()
+	if !ok {
+		return false
+	}
+	next := s.space()
+	switch string(key.value()) {
+	case "type":
+		if o.kind = other; next == '"' {
+			t, ok := s.text()
+			if ok {
+				o.kind = kindOf(t.value())
+			}
+			return ok
+		}
+	case "coordinates":
+		if o.role != element {
+			return s.positions(&o.coordinates)
+		}
+	case "geometries":
+		if o.role != element {
+			return s.list(&o.members, geometry)
+		}
+	case "geometry":
+		if o.role != geometry {
+			return s.geometry(&o.geometry)
+		}
+	case "features":
+		if o.role == message {
+			return s.list(&o.features, element)
+		}
+	case "id":
+		if o.role != geometry {
+			return s.id(&o.id)
+		}
+	case "properties":
+		if o.role != geometry && s.idProperty != "" {
+			return s.property(&o.property)
+		}
+	}
+	return s.value()
+}
+
+// geometry reads the member of that name.
+func (s *scan) geometry(m *member) bool {
+	*m = member{from: s.mark(), found: wrong}
+	if next := s.space(); next != '{' {
+		if next == 'n' {
+			m.found = null
+		}
+		m.to = m.from
+		return s.value()
+	}
+	f, _, ok := s.object(geometry)
+	if f.state == located {
+		m.found = right
+	}
+	m.to = s.mark()
+	return ok
+}
+
+// list reads an array of objects of a role.
+func (s *scan) list(m *member, r role) bool {
+	*m = member{from: s.mark(), to: s.mark(), found: wrong}
+	if s.space() != '[' {
+		return s.value()
+	}
+	m.found = right
+	empty, ok := s.open(']')
+	for more := !empty; ok && more; more, ok = s.next(']') {
+		f := feature{start: uint32(s.i), state: foreign}
+		if s.space() == '{' {
+			f, _, ok = s.object(r)
+		} else {
+			ok = s.value()
+		}
+		if !ok {
+			return false
+		}
+		if f.end = uint32(s.i); r == element {
+			s.features = append(s.features, f)
+		} else if f.state == foreign {
+			m.found = wrong
+		}
+	}
+	m.to = s.mark()
+	return ok
+}
+
+// id reads what a feature is known by: a string or a number, as it is written.
+func (s *scan) id(to *[]byte) bool {
+	next, start := s.space(), s.i
+	ok := s.value()
+	if *to = nil; next == '"' || next == '-' || digit(next) {
+		*to = s.b[start:s.i:s.i]
+	}
+	return ok
+}
+
+// property reads the properties of a feature for the one that is its id.
+func (s *scan) property(to *[]byte) bool {
+	if *to = nil; s.space() != '{' {
+		return s.value()
+	}
+	empty, ok := s.open('}')
+	for more := !empty; ok && more; more, ok = s.next('}') {
+		key, is := s.key()
+		if !is {
+			return false
+		}
+		if string(key.value()) == s.idProperty {
+			is = s.id(to)
+		} else {
+			is = s.value()
+		}
+		if !is {
+			return false
+		}
+	}
+	return ok
+}
