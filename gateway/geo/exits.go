@@ -18,14 +18,16 @@ type Exits struct {
 	forgotten  uint64
 }
 
-// Passes is [Box.Passes], and remembers. Where a message does not pass, it also
-// returns a message for each feature in it that the client knows:
+// Passes is [Box.Passes], and remembers. Where a message does not pass, gone is
+// what to send in its place of the features in it that the client knows, if any:
+// of a Feature
 //
 //	{"type":"Feature","id":7,"geometry":null}
 //
-// It says that the feature has left the box, and is said once. What has no id
-// neither enters nor leaves.
-func (e *Exits) Passes(b Box, d *Doc) (passes bool, gone [][]byte) {
+// and of a FeatureCollection one with a Feature like this for each. It says that
+// they have left the box, and is said once. What has no id neither enters nor
+// leaves.
+func (e *Exits) Passes(b Box, d *Doc) (passes bool, gone []byte) {
 	passes = b.Passes(d)
 	for i := range d.features {
 		f := &d.features[i]
@@ -34,16 +36,21 @@ func (e *Exits) Passes(b Box, d *Doc) (passes bool, gone [][]byte) {
 		case passes && f.state == located:
 			e.enter(f.hash)
 		case e.leave(f.hash) && !passes:
-			gone = append(gone, exit(f.id))
+			switch {
+			case gone != nil:
+				gone = append(gone, ',')
+			case d.collection:
+				gone = append(gone, `{"type":"FeatureCollection","features":[`...)
+			}
+			gone = append(gone, `{"type":"Feature","id":`...)
+			gone = append(gone, f.id...)
+			gone = append(gone, `,"geometry":null}`...)
 		}
 	}
+	if gone != nil && d.collection {
+		gone = append(gone, `]}`...)
+	}
 	return passes, gone
-}
-
-func exit(id []byte) []byte {
-	const head, tail = `{"type":"Feature","id":`, `,"geometry":null}`
-	b := make([]byte, 0, len(head)+len(id)+len(tail))
-	return append(append(append(b, head...), id...), tail...)
 }
 
 func (e *Exits) enter(id uint64) {
