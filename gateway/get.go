@@ -70,8 +70,13 @@ func (h *Handler) hash(ctx context.Context, name, field, channel, token string) 
 	return values, nil
 }
 
-// get is the command GET. What answers it is at least one frame.
-func get(ctx context.Context, c *Conn, r Request) error {
+// get is the command GET.
+func get(ctx context.Context, c *Conn, r Request) error { return Get(ctx, c, r, nil) }
+
+// Get carries out the command GET, for commands that are one in other respects:
+// change, unless nil, gets every value before the filters of the connection do,
+// and what it returns goes on. What answers it is at least one frame.
+func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message) error {
 	name, source, field := r.Args[0], r.Args[0], ""
 	if len(r.Args) > 1 {
 		if field = r.Args[1]; field == "" {
@@ -89,7 +94,7 @@ func get(ctx context.Context, c *Conn, r Request) error {
 	if err != nil {
 		return err
 	}
-	sent, err := c.sendValues(ctx, r, source, values)
+	sent, err := c.sendValues(ctx, r, source, values, change)
 	if err == nil && sent == 0 {
 		err = c.Reply(r, source, nil)
 	}
@@ -98,10 +103,16 @@ func get(ctx context.Context, c *Conn, r Request) error {
 
 // sendValues sends what the filters leave of values, and returns how many that
 // are. What is large costs more than one command.
-func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string) (sent int, err error) {
+func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string, change func(*Message) *Message) (sent int, err error) {
 	c.Charge(float64(len(values)) / valuesPerCost)
 	for _, v := range values {
-		ok, err := c.ReplyMessage(r, newMessage(source, []byte(v)))
+		m := newMessage(source, []byte(v))
+		if change != nil {
+			if m = change(m); m == nil {
+				continue
+			}
+		}
+		ok, err := c.ReplyMessage(r, m)
 		if err != nil {
 			return sent, err
 		}

@@ -242,7 +242,7 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 		if fields, s.seq, err = c.h.snapshot(ctx, name); err != nil {
 			return s, err
 		}
-		n, err := c.sendValues(ctx, r, name, fields)
+		n, err := c.sendValues(ctx, r, name, fields, nil)
 		if err != nil {
 			return s, err
 		}
