@@ -1,0 +1,123 @@
+package geo
+
+import (
+	"context"
+	"strings"
+
+	"github.com/heliograph/heliograph/gateway"
+)
+
+// Commands returns the commands, for gateway.Config.Commands.
+func (g *Geo) Commands() map[string]gateway.Command {
+	return map[string]gateway.Command{
+		"BBOX": {
+			Run: g.bbox, Usage: "[left bottom right top] [intersects=1] [exit=1] [antimeridian=1]", Max: 4,
+			Options: []string{"intersects", "exit", "antimeridian"},
+		},
+		"PROJECTION": {Run: g.projection, Usage: "epsg:code", Min: 1, Max: 1},
+		"PGET": {
+			Run: g.pget, Usage: "key [ref] [client_ref] [projection=epsg:code]", Min: 1, Max: 4,
+			Options: []string{"projection"},
+		},
+	}
+}
+
+// bbox is the command BBOX.
+func (g *Geo) bbox(_ context.Context, c *gateway.Conn, r gateway.Request) error {
+	var o BoxOptions
+	var exit bool
+	for name, to := range map[string]*bool{"intersects": &o.Intersects, "antimeridian": &o.Antimeridian, "exit": &exit} {
+		switch value := r.Options[name]; value {
+		case "", "0":
+		case "1":
+			*to = true
+		default:
+			return gateway.Errorf(gateway.CodeBadCommand, "%s must be 0 or 1", name)
+		}
+	}
+	if len(r.Args) == 0 && len(r.Options) == 0 {
+		c.SetFilter("BBOX", nil)
+		c.SetValue(exitsKey{}, nil)
+		return nil
+	}
+	box, err := ParseBox(r.Args, o)
+	if err != nil {
+		return told(err)
+	}
+	if !exit {
+		c.SetFilter("BBOX", g.boxed(box))
+		c.SetValue(exitsKey{}, nil)
+		return nil
+	}
+	// Another box goes on with what is on the client's map already.
+	e, known := c.Value(exitsKey{}).(*Exits)
+	if !known {
+		e = &Exits{Limit: g.cfg.MaxExits}
+		c.SetValue(exitsKey{}, e)
+	}
+	c.SetFilter("BBOX", g.boxedWithExits(box, e))
+	return nil
+}
+
+// exitsKey is what a connection keeps its Exits by.
+type exitsKey struct{}
+
+// projection is the command PROJECTION.
+func (g *Geo) projection(_ context.Context, c *gateway.Conn, r gateway.Request) error {
+	p, err := g.lookup(r.Args[0])
+	switch {
+	case err != nil:
+		return err
+	case p == nil:
+		c.SetFilter("PROJECTION", nil)
+	default:
+		c.SetFilter("PROJECTION", g.projected(p))
+	}
+	return nil
+}
+
+// pget is the command PGET: GET, in a projection for this once. The filters of
+// the connection decide as ever, and in their own projection.
+func (g *Geo) pget(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
+	code, given := r.Options["projection"]
+	if len(r.Args) == 4 {
+		if given {
+			return gateway.Errorf(gateway.CodeBadCommand, "two projections")
+		}
+		code, given = r.Args[3], true
+		r.Args = r.Args[:3]
+	}
+	if !given {
+		return gateway.Get(ctx, c, r, nil)
+	}
+	p, err := g.lookup(code)
+	if err != nil {
+		return err
+	}
+	return gateway.Get(ctx, c, r, func(m *gateway.Message) *gateway.Message { return g.fixed(m, p) })
+}
+
+// lookup returns the projection of a code; nil: that of what is published.
+func (g *Geo) lookup(code string) (Projector, error) {
+	n, err := ParseEPSG(code)
+	if err != nil {
+		return nil, told(err)
+	}
+	if n == WGS84 {
+		return nil, nil
+	}
+	find := Lookup
+	if g.cfg.StrictAxes {
+		find = LookupStrict
+	}
+	p, err := find(n)
+	if err != nil {
+		return nil, told(err)
+	}
+	return p, nil
+}
+
+// told makes an error of ours one for the client.
+func told(err error) error {
+	return gateway.Errorf(gateway.CodeBadCommand, "%s", strings.TrimPrefix(err.Error(), "geo: "))
+}
