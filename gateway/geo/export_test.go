@@ -1,5 +1,7 @@
 package geo
 
+import "github.com/heliograph/heliograph/gateway"
+
 // Valid reports whether the scanner takes a value for JSON.
 func Valid(raw []byte) bool {
 	c := cursor{b: raw}
@@ -24,3 +26,7 @@ func (d *Doc) IDs() (ids []string) {
 	}
 	return ids
 }
+
+// Projected and Boxed are the filters of PROJECTION and BBOX.
+func (g *Geo) Projected(p Projector) gateway.Filter { return g.projected(p) }
+func (g *Geo) Boxed(b Box) gateway.Filter           { return g.boxed(b) }

@@ -16,7 +16,7 @@ type Config struct {
 	StrictAxes bool
 
 	// MaxExits is how many features are remembered for each connection that sent
-	// BBOX with exit=1. Zero means 10,000, some 600 KB when it is reached.
+	// BBOX with exit=1. Zero means 10,000, some 300 KB when it is reached.
 	MaxExits int
 }
 
