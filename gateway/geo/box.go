@@ -20,7 +20,8 @@ type BoxOptions struct {
 	Intersects bool
 
 	// Antimeridian lets Left be greater than Right: the box then goes from Left
-	// to the east, over the date line, to Right. Otherwise that is an error.
+	// to the east, over the date line, to Right. Otherwise that is an error. It is
+	// for boxes in degrees: maps in metres end there.
 	Antimeridian bool
 }
 
