@@ -26,13 +26,16 @@ func (g *Geo) Commands() map[string]gateway.Command {
 func (g *Geo) bbox(_ context.Context, c *gateway.Conn, r gateway.Request) error {
 	var o BoxOptions
 	var exit bool
-	for name, to := range map[string]*bool{"intersects": &o.Intersects, "antimeridian": &o.Antimeridian, "exit": &exit} {
-		switch value := r.Options[name]; value {
-		case "", "0":
-		case "1":
-			*to = true
+	for _, flag := range []struct {
+		name string
+		to   *bool
+	}{{"intersects", &o.Intersects}, {"antimeridian", &o.Antimeridian}, {"exit", &exit}} {
+		switch value, ok := r.Options[flag.name]; {
+		case !ok, value == "0":
+		case value == "1":
+			*flag.to = true
 		default:
-			return gateway.Errorf(gateway.CodeBadCommand, "%s must be 0 or 1", name)
+			return gateway.Errorf(gateway.CodeBadCommand, "%s must be 0 or 1", flag.name)
 		}
 	}
 	if len(r.Args) == 0 && len(r.Options) == 0 {

@@ -230,6 +230,7 @@ func TestABadCommandKeepsWhatWasSet(t *testing.T) {
 		"BBOX 1 5 3 4":                    "bottom, 5, is above top, 4",
 		"BBOX 1 2 3 4 exit=yes":           "exit must be 0 or 1",
 		"BBOX exit=1":                     "not 0 arguments",
+		"BBOX 1 2 3 4 antimeridian=":      "antimeridian must be 0 or 1",
 		"BBOX 1 2 3 4 intersect=1":        "no option",
 		"BBOX 170 -10 -170 10 exit=1":     "left, 170, is above right, -170",
 		"PROJECTION epsg:4326 strict=1":   "no option",
