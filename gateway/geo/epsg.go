@@ -3,6 +3,7 @@ package geo
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,9 +90,10 @@ func lookup(code EPSG) (entry, error) {
 // Register makes p the projection of a code, in place of the built-in one if
 // there is one. It is for the start of a program: who has looked the code up
 // already keeps what he found. [LookupStrict] returns p as well, whose axes are
-// its own affair. A code below one, WGS84 itself and a nil p panic.
+// its own affair. A code below one, WGS84 itself, and a p that is nil or can't be
+// compared panic.
 func Register(code EPSG, p Projector) {
-	if code < 1 || code == WGS84 || p == nil {
+	if code < 1 || code == WGS84 || p == nil || !reflect.ValueOf(p).Comparable() {
 		panic(fmt.Sprintf("geo: Register(%v, %T): not a code and a Projector for it", code, p))
 	}
 	projectors.Lock()

@@ -178,6 +178,11 @@ type doubled struct{}
 func (doubled) Forward(lon, lat float64) (x, y float64) { return 2 * lon, 2 * lat }
 func (doubled) Inverse(x, y float64) (lon, lat float64) { return x / 2, y / 2 }
 
+type incomparable struct {
+	doubled
+	_ []int
+}
+
 func TestRegister(t *testing.T) {
 	_, err := geo.Lookup(990000)
 	require.ErrorIs(t, err, geo.ErrUnknownEPSG)
@@ -205,6 +210,7 @@ func TestRegister(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, utm == same)
 	require.Panics(t, func() { geo.Register(code, nil) })
+	require.Panics(t, func() { geo.Register(code, incomparable{}) })
 	require.Panics(t, func() { geo.Register(0, doubled{}) })
 	require.Panics(t, func() { geo.Register(geo.WGS84, doubled{}) })
 }
