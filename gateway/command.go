@@ -93,6 +93,7 @@ func (h *Handler) check(r Request, command Command) error {
 
 // handle carries out what a client has sent.
 func (c *Conn) handle(message []byte) {
+	defer c.flush()
 	message, ok := c.hooked("message", message, func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Message })
 	if !ok || message == nil {
 		return

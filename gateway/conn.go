@@ -28,6 +28,7 @@ type Conn struct {
 	remote  string
 	address string // Limits.PerAddress counts it by
 	net     net.Conn
+	direct  *direct // nil: the socket can't be asked how much it takes
 	v       variant
 	began   int64 // the time of connecting; all times are of the sweeper's clock, in ns
 

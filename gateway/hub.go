@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -44,6 +45,7 @@ type member struct {
 	ch    *channel
 	index int         // in members
 	live  atomic.Bool // until then, what comes is held
+	floor atomic.Pointer[floor]
 
 	// Guarded by c.mu.
 	left  bool
@@ -52,6 +54,40 @@ type member struct {
 	over  bool // more came than may be held
 	lost  int  // dropped and not said
 	told  bool // an entry that will say it is in the queue
+}
+
+// floor is up to where a member has got the messages otherwise: all that Redis sent
+// up to seq, or published up to head. It stands until a message lies above.
+type floor struct {
+	seq  int64
+	head string // an offset
+}
+
+// above returns the messages above the floor, and whether there are any.
+func (f *floor) above(messages []*Message) (rest []*Message, past bool) {
+	for i, m := range messages {
+		switch {
+		case m.kind == KindStatus:
+			rest = append(rest, m)
+		case m.seq != 0 && m.seq <= f.seq, f.head != "" && m.Offset != "" && covers(f.head, m.Offset):
+		default:
+			return append(rest, messages[i:]...), true
+		}
+	}
+	return rest, false
+}
+
+// fresh returns what of the messages the member does not have yet.
+func (m *member) fresh(messages []*Message) []*Message {
+	f := m.floor.Load()
+	if f == nil {
+		return messages
+	}
+	messages, past := f.above(messages)
+	if past {
+		m.floor.Store(nil)
+	}
+	return messages
 }
 
 // follow returns the channel of a name, followed.
@@ -214,6 +250,7 @@ func (ch *channel) run() {
 // message makes a message of a publication; nil: a hook has taken it.
 func (ch *channel) message(p Publication) *Message {
 	if p.Gap {
+		ch.hub.h.count.gaps.Add(1)
 		raw := append(appendString([]byte(`{"status": "gap", "channel": `), ch.name), '}')
 		return &Message{Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
 	}
@@ -247,14 +284,39 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 		if !m.live.Load() && m.hold(messages) {
 			continue
 		}
-		if ch.rule.Slow == Disconnect && m.c.filters.Load() == nil {
+		if m.floor.Load() == nil && ch.rule.Slow == Disconnect && m.c.filters.Load() == nil {
 			entries = append(entries[:0], joined(&together, messages, m.c.v))
 		} else {
-			entries = m.entries(entries[:0], messages)
+			entries = m.entries(entries[:0], m.fresh(messages))
 		}
 		delivered += m.offer(entries)
 	}
 	h.count.delivered.Add(int64(delivered))
+	flush(members)
+}
+
+// share is how many members one goroutine flushes.
+const share = 1024
+
+// flush has what was queued written, by as many goroutines as there are processors
+// for large channels.
+func flush(members []*member) {
+	n := min(runtime.GOMAXPROCS(0), (len(members)+share-1)/share)
+	if n <= 1 {
+		for _, m := range members {
+			m.c.flush()
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	for part := range slices.Chunk(members, (len(members)+n-1)/n) {
+		wg.Go(func() {
+			for _, m := range part {
+				m.c.flush()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // expel ends all memberships of a channel that can't be followed any more.
@@ -324,7 +386,7 @@ func (m *member) offer(entries []entry) (n int) {
 	if m.left {
 		return 0
 	}
-	m.c.pushAll(entries)
+	m.c.enqueue(entries)
 	for _, e := range entries {
 		n += e.n
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,16 +17,17 @@ type entry struct {
 	kept bool    // no limit is for it: it is small, and there are few
 }
 
-// push adds entries to the queue, for whoever may not wait. Where the queue is
-// full it is for the first who has dropped what may be, or for the connection.
+// push adds entries to the queue, for whoever may not wait, and has them written.
 func (c *Conn) push(entries ...entry) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pushAll(entries)
+	c.enqueue(entries)
+	c.mu.Unlock()
+	c.flush()
 }
 
-// pushAll is push with the lock.
-func (c *Conn) pushAll(entries []entry) {
+// enqueue adds entries to the queue. Where that is full, what may be dropped makes
+// room; if there is nothing, the connection is over. The lock is held.
+func (c *Conn) enqueue(entries []entry) {
 	for _, e := range entries {
 		if c.state != open || len(e.data) == 0 {
 			continue
@@ -41,7 +43,6 @@ func (c *Conn) pushAll(entries []entry) {
 		}
 		c.add(e)
 	}
-	c.wake()
 }
 
 func (c *Conn) full(e entry) bool {
@@ -105,7 +106,8 @@ func (c *Conn) tooSlow() {
 }
 
 // reply adds what answers a command, having waited for room. Only the goroutine
-// that reads calls it, so that who does not take his answers asks for no more.
+// that reads calls it, so that who does not take his answers asks for no more. It is
+// written when the command is done, or there is no more room.
 func (c *Conn) reply(e entry) error {
 	for {
 		c.mu.Lock()
@@ -116,7 +118,6 @@ func (c *Conn) reply(e entry) error {
 		case c.bytes == 0 || c.bytes+len(e.data) <= c.h.cfg.Limits.QueueBytes:
 			if len(e.data) > 0 {
 				c.add(e)
-				c.wake()
 			}
 			c.mu.Unlock()
 			return nil
@@ -126,11 +127,32 @@ func (c *Conn) reply(e entry) error {
 		}
 		drained := c.drained
 		c.mu.Unlock()
+		c.flush()
 		<-drained // a write that gets nowhere ends the connection
 	}
 }
 
-// wake has the queue written. The lock is held.
+// flush has the queue written: at once as far as the socket takes it, which saves a
+// goroutine and its way to a processor, and the rest by a goroutine.
+func (c *Conn) flush() {
+	c.mu.Lock()
+	for c.direct != nil && c.state == open && !c.writing && c.head < len(c.queue) {
+		data, scratch := c.next()
+		n, err := c.direct.write(data)
+		if n < len(data) {
+			rest := entry{data: slices.Clone(data[n:])}
+			c.queue, c.bytes = slices.Insert(c.queue, c.head, rest), c.bytes+len(rest.data)
+		}
+		release(scratch)
+		if n < len(data) || err != nil { // the goroutine will see the error again
+			break
+		}
+	}
+	c.wake()
+	c.mu.Unlock()
+}
+
+// wake has a goroutine write the queue. The lock is held.
 func (c *Conn) wake() {
 	if !c.writing && c.head < len(c.queue) {
 		c.writing = true
@@ -142,6 +164,12 @@ func (c *Conn) wake() {
 const chunk = 64 << 10
 
 var chunks = sync.Pool{New: func() any { return new(make([]byte, 0, chunk)) }}
+
+func release(scratch *[]byte) {
+	if scratch != nil {
+		chunks.Put(scratch)
+	}
+}
 
 // write writes until the queue is empty: all that waits together, as a write costs
 // as much as fifteen more messages in it.
@@ -161,10 +189,7 @@ func (c *Conn) write() {
 		c.since = c.h.now()
 		c.mu.Unlock()
 		_, err := c.net.Write(data)
-		if scratch != nil {
-			*scratch = (*scratch)[:0]
-			chunks.Put(scratch)
-		}
+		release(scratch)
 		if err != nil {
 			c.abort(CloseReason{Code: CloseAbnormal, Text: "write: " + err.Error()})
 		}

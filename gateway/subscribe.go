@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/heliograph/heliograph/pubsub"
 )
@@ -20,7 +22,7 @@ func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 	if err != nil {
 		return err
 	}
-	return c.release(m, 0, "")
+	return c.release(m, floor{})
 }
 
 // Unsubscribe ends that, and reports whether he did.
@@ -89,10 +91,10 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	return m, nil
 }
 
-// release sends what was held for a member, but not what the client has got
-// already: what Redis sent up to seq, or published up to head. From then on the
-// member is live.
-func (c *Conn) release(m *member, seq int64, head string) error {
+// release sends what was held for a member, but not what is below the floor. From
+// then on the member is live.
+func (c *Conn) release(m *member, below floor) error {
+	m.floor.Store(&below)
 	for {
 		c.mu.Lock()
 		held := m.held
@@ -108,26 +110,14 @@ func (c *Conn) release(m *member, seq int64, head string) error {
 		case len(held) == 0:
 			m.live.Store(true)
 			c.mu.Unlock()
+			c.flush()
 			return nil
 		}
 		c.mu.Unlock()
-		held = deleteCovered(held, seq, head)
-		if n := m.offer(m.entries(nil, held)); n > 0 {
+		if n := m.offer(m.entries(nil, m.fresh(held))); n > 0 {
 			c.h.count.delivered.Add(int64(n))
 		}
 	}
-}
-
-// deleteCovered leaves out what a client has: in a snapshot that was taken at seq,
-// or by its offset.
-func deleteCovered(held []*Message, seq int64, head string) (rest []*Message) {
-	for _, m := range held {
-		if m.kind != KindStatus && (m.seq != 0 && m.seq <= seq || head != "" && covers(head, m.Offset)) {
-			continue
-		}
-		rest = append(rest, m)
-	}
-	return rest
 }
 
 // sub is the command SUB.
@@ -187,13 +177,12 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 			return err
 		}
 	}
-	return c.release(m, s.seq, s.offset)
+	return c.release(m, s.below)
 }
 
 // subscription is where a SUB begins.
 type subscription struct {
-	offset    string     // of the last message that the client has, or is about to get
-	seq       int64      // of Redis's message after which a snapshot was taken
+	below     floor      // what the client has, or is about to get
 	missed    []*Message // to be sent first
 	recovered *bool      // nil: nobody asked
 	values    *int       // in the snapshot; nil: there is none
@@ -202,8 +191,8 @@ type subscription struct {
 // subscribed tells the client that he is.
 func (c *Conn) subscribed(r Request, name string, s subscription) {
 	raw := appendString([]byte(`{"status": "subscribed", "channel": `), name)
-	if s.offset != "" {
-		raw = appendString(append(raw, `, "offset": `...), s.offset)
+	if s.below.head != "" {
+		raw = appendString(append(raw, `, "offset": `...), s.below.head)
 	}
 	if s.recovered != nil {
 		raw = strconv.AppendBool(append(raw, `, "recovered": `...), *s.recovered)
@@ -224,7 +213,7 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 	}
 	if keeps {
 		var missed []Publication
-		missed, s.offset, ok, err = source.recall(ctx, name, since)
+		missed, s.below.head, ok, err = source.recall(ctx, name, since)
 		if err != nil {
 			return s, err
 		}
@@ -239,7 +228,7 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 	}
 	if snapshot {
 		var fields []string
-		if fields, s.seq, err = c.h.snapshot(ctx, name); err != nil {
+		if fields, s.below.seq, err = c.h.snapshot(ctx, name); err != nil {
 			return s, err
 		}
 		n, err := c.sendValues(ctx, r, name, fields, nil)
@@ -248,24 +237,43 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 		}
 		s.values = &n
 		if keeps {
-			s.offset = c.offsetAt(m, s)
+			s.below.head, err = c.offsetAt(ctx, source, m, s.below)
 		}
 	}
-	return s, nil
+	return s, err
 }
 
-// offsetAt returns the offset of the last message before a snapshot: the last that
-// was held until then, or that of the history when the channel was joined.
-func (c *Conn) offsetAt(m *member, s subscription) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	offset := s.offset
-	for _, held := range m.held {
-		if held.seq != 0 && held.seq <= s.seq && held.Offset != "" {
-			offset = held.Offset
+// offsetAt returns the offset of the last message before a snapshot, of which the
+// floor knows the seq and an offset from before it. What has been published since
+// is on its way to be held, with its offset and its seq.
+func (c *Conn) offsetAt(ctx context.Context, source *redisSource, m *member, f floor) (string, error) {
+	_, now, _, err := source.recall(ctx, m.ch.name, "")
+	if err != nil {
+		return "", err
+	}
+	for came := f.head; now != f.head && !covers(came, now); {
+		at := ""
+		c.mu.Lock()
+		for _, held := range m.held {
+			if came = cmp.Or(held.Offset, came); held.seq <= f.seq && held.Offset != "" {
+				at = held.Offset
+			}
+		}
+		over := m.over || m.left
+		c.mu.Unlock()
+		if at != "" && covers(came, now) {
+			return at, nil
+		}
+		if over {
+			break // and release says so
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(time.Millisecond):
 		}
 	}
-	return offset
+	return f.head, nil
 }
 
 // del is the command DEL.

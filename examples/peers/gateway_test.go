@@ -1,0 +1,239 @@
+//go:build linux
+
+package peers
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// The test binary is a server of this kind, for the Redis of redisAddr, where
+// serverKind says so: what a server costs is what its process costs.
+const (
+	serverKind = "HELIOGRAPH_PEER_GATEWAY"
+	redisAddr  = "HELIOGRAPH_PEER_REDIS"
+)
+
+func init() {
+	servers := map[string]func(addr string) (http.Handler, error){"heliograph": ours, "naive": naive}
+	serve, ok := servers[os.Getenv(serverKind)]
+	if !ok {
+		return
+	}
+	h, err := serve(os.Getenv(redisAddr))
+	if err == nil {
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
+			fmt.Println(l.Addr())
+			err = http.Serve(l, h)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func ours(addr string) (http.Handler, error) {
+	pool, err := storage.Open(storage.Config{Redis: redis.UniversalOptions{Addrs: []string{addr}}})
+	if err != nil {
+		return nil, err
+	}
+	return gateway.New(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "heliograph"}}})
+}
+
+// naive is what one writes first: a loop over the sockets for each message.
+func naive(addr string) (http.Handler, error) {
+	var mu sync.Mutex
+	var conns []*websocket.Conn
+	ps := redis.NewClient(&redis.Options{Addr: addr}).Subscribe(context.Background(), "naive")
+	go func() {
+		for m := range ps.Channel() {
+			mu.Lock()
+			now := slices.Clone(conns)
+			mu.Unlock()
+			for _, c := range now {
+				_ = c.Write(context.Background(), websocket.MessageText, []byte(m.Payload))
+			}
+		}
+	}()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		conns = append(conns, c)
+		mu.Unlock()
+		_ = c.Write(r.Context(), websocket.MessageText, []byte(`{"status": "open"}`))
+		for {
+			if _, _, err := c.Read(context.Background()); err != nil {
+				return
+			}
+		}
+	}), nil
+}
+
+// process is a server, of the channel that is named like its kind.
+type process struct {
+	kind  string
+	pid   int
+	addr  string
+	count atomic.Int64 // messages that its sockets got
+}
+
+func startServer(b testing.TB, kind, redis string) *process {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), serverKind+"="+kind, redisAddr+"="+redis)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, cmd.Start())
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(b, err)
+	return &process{kind: kind, pid: cmd.Process.Pid, addr: strings.TrimSpace(line)}
+}
+
+// cpu returns the time that the process has spent, its system calls included.
+func (p *process) cpu(b testing.TB) time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	require.NoError(b, err)
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	user, err := strconv.Atoi(fields[11])
+	require.NoError(b, err)
+	system, err := strconv.Atoi(fields[12])
+	require.NoError(b, err)
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
+}
+
+// rss returns the memory of the process, in kilobytes.
+func (p *process) rss(b testing.TB) int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	require.NoError(b, err)
+	_, rest, _ := strings.Cut(string(data), "VmRSS:")
+	kb, err := strconv.Atoi(strings.Fields(rest)[0])
+	require.NoError(b, err)
+	return kb
+}
+
+// connect opens sockets, which say hello if there is one, and counts what they
+// get.
+func (p *process) connect(b testing.TB, n int, hello string) {
+	for range n {
+		conn, br, _, err := ws.Dial(context.Background(), "ws://"+p.addr+"/")
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = conn.Close() })
+		if hello != "" {
+			require.NoError(b, ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte(hello)))))
+		}
+		if br == nil {
+			br = bufio.NewReaderSize(conn, 4096)
+		}
+		go p.read(conn, br)
+	}
+	for p.count.Load() < int64(n) { // each was told that it is open
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond)
+}
+
+func (p *process) read(conn net.Conn, br *bufio.Reader) {
+	for {
+		h, err := ws.ReadHeader(br)
+		if err != nil {
+			return
+		}
+		if _, err := io.CopyN(io.Discard, br, h.Length); err != nil {
+			return
+		}
+		switch h.OpCode {
+		case ws.OpPing:
+			_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewPongFrame(nil)))
+		case ws.OpText:
+			p.count.Add(1)
+		}
+	}
+}
+
+// publish publishes messages, so many at a time under way to all sockets, and
+// returns what each delivery has cost the server.
+func (p *process) publish(b testing.TB, client *redis.Client, sockets, messages, flying int) time.Duration {
+	payload := `{"id": 12345, "name": "` + strings.Repeat("x", 104) + `"}`
+	begin, cpu := p.count.Load(), p.cpu(b)
+	for i := range messages {
+		for p.count.Load()-begin < int64(i-flying+1)*int64(sockets) {
+			time.Sleep(20 * time.Microsecond)
+		}
+		require.NoError(b, client.Publish(context.Background(), p.kind, payload).Err())
+	}
+	for p.count.Load()-begin < int64(messages)*int64(sockets) {
+		time.Sleep(20 * time.Microsecond)
+	}
+	return (p.cpu(b) - cpu) / time.Duration(messages*sockets)
+}
+
+// BenchmarkGatewayDelivery is what a message of 128 bytes costs the server for
+// each of 1,000 sockets, in CPU time of its process, beside a loop of
+// coder/websocket writes. The two take turns.
+func BenchmarkGatewayDelivery(b *testing.B) {
+	const sockets, messages, turns = 1000, 200, 7
+	srv := storagetest.Start(b)
+	client := redis.NewClient(&redis.Options{Addr: srv.Addr()})
+	defer client.Close()
+	one, other := startServer(b, "heliograph", srv.Addr()), startServer(b, "naive", srv.Addr())
+	one.connect(b, sockets, "SUB heliograph")
+	other.connect(b, sockets, "")
+	for _, flying := range []int{1, 8} {
+		b.Run(fmt.Sprintf("flying=%d", flying), func(b *testing.B) {
+			for b.Loop() {
+				var ours, theirs, ratios []float64
+				for range turns {
+					ours = append(ours, float64(one.publish(b, client, sockets, messages, flying)))
+					theirs = append(theirs, float64(other.publish(b, client, sockets, messages, flying)))
+					ratios = append(ratios, ours[len(ours)-1]/theirs[len(theirs)-1])
+				}
+				b.ReportMetric(median(ratios), "of-naive")
+				b.ReportMetric(median(ours), "ns/delivery")
+				b.ReportMetric(median(theirs), "naive-ns/delivery")
+			}
+		})
+	}
+}
+
+// BenchmarkGatewayIdle is the memory of an idle socket.
+func BenchmarkGatewayIdle(b *testing.B) {
+	const sockets = 5000
+	srv := storagetest.Start(b)
+	for b.Loop() {
+		p := startServer(b, "heliograph", srv.Addr())
+		p.connect(b, 10, "SUB heliograph")
+		before := p.rss(b)
+		p.connect(b, sockets, "SUB heliograph")
+		b.ReportMetric(float64(p.rss(b)-before)/sockets, "KB/socket")
+	}
+}
