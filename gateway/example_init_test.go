@@ -1,0 +1,72 @@
+package gateway_test
+
+import (
+	"context"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+
+	"github.com/coder/websocket"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/embedded"
+)
+
+// examplePool is a pool on a Redis inside the process, until stop.
+func examplePool() (pool *storage.Pool, stop func()) {
+	cfg, end, err := embedded.Start()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if pool, err = storage.Open(cfg); err != nil {
+		log.Fatal(err)
+	}
+	return pool, func() {
+		_ = pool.Close()
+		end()
+	}
+}
+
+// exampleServer serves a handler.
+func exampleServer(pool *storage.Pool, cfg gateway.Config) (h *gateway.Handler, url string) {
+	h, err := gateway.New(pool, cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", h)
+	srv := httptest.NewServer(mux)
+	_, _ = pool.Own(func() error { srv.Close(); return nil })
+	return h, strings.Replace(srv.URL, "http", "ws", 1) + "/ws"
+}
+
+// exampleBrowser sends and receives text.
+type exampleBrowser struct{ *websocket.Conn }
+
+func exampleDial(url string, protocols ...string) exampleBrowser {
+	conn, _, err := websocket.Dial(context.Background(), url, &websocket.DialOptions{Subprotocols: protocols})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return exampleBrowser{conn}
+}
+
+func (b exampleBrowser) say(text string) {
+	if err := b.Write(context.Background(), websocket.MessageText, []byte(text)); err != nil {
+		log.Fatal(err)
+	}
+}
+
+var exampleTime = regexp.MustCompile(`\d{13}\.\d{3}`)
+
+// hear returns the next message, with its time made equal.
+func (b exampleBrowser) hear() string {
+	_, data, err := b.Read(context.Background())
+	if err != nil {
+		return err.Error()
+	}
+	return exampleTime.ReplaceAllString(string(data), "1790000000000.000")
+}

@@ -1,0 +1,336 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// A handler at a path of its own, and a browser that reads and follows.
+func Example() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+	h, err := gateway.New(pool, gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "trains.*"}},
+		Keys:     []string{"trains.*"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", h)
+	srv := httptest.NewServer(mux) // or http.ListenAndServe
+	defer srv.Close()
+	pool.Redis().HSet(ctx, "trains.regional", "RE1", `{"at": "Olten"}`)
+
+	b := exampleDial(srv.URL + "/ws")
+	fmt.Println(b.hear())
+	b.say("GET trains.regional RE1")
+	fmt.Println(b.hear())
+	b.say("SUB trains.regional ack=1")
+	fmt.Println(b.hear())
+	pool.Redis().Publish(ctx, "trains.regional", `{"at": "Aarau"}`)
+	fmt.Println(b.hear())
+	b.say("GET staff")
+	fmt.Println(b.hear())
+
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	go func() { b.hear(); b.hear() }() // that we are closing, and the goodbye
+	fmt.Println(h.Shutdown(ctx))
+	// Output:
+	// {"source": "websocket", "content": {"status":"open"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "trains.regional RE1", "content": {"at": "Olten"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "websocket", "content": {"status": "subscribed", "channel": "trains.regional"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "trains.regional", "content": {"at": "Aarau"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "error", "content": {"code": "forbidden", "message": "get staff is not allowed", "command": "GET"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// <nil>
+}
+
+// The protocol with ids.
+func Example_json() {
+	pool, stop := examplePool()
+	defer stop()
+	_, url := exampleServer(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "news"}}})
+	b := exampleDial(url, gateway.JSON.Name())
+	fmt.Println(b.hear())
+	b.say(`{"id": 1, "command": "SUB", "args": ["news"]}`)
+	fmt.Println(b.hear())
+	b.say(`{"id": "two", "command": "SUB", "args": ["other"]}`)
+	fmt.Println(b.hear())
+	pool.Redis().Publish(context.Background(), "news", `[1, 2]`)
+	fmt.Println(b.hear())
+	// Output:
+	// {"type":"status","status":"open"}
+	// {"type":"done","id":1}
+	// {"type":"error","id":"two","code":"forbidden","message":"subscribe other is not allowed"}
+	// {"type":"message","channel":"news","content":[1, 2],"time":1790000000000.000}
+}
+
+// The state and what follows, in one. Whoever changes the state publishes the
+// change in the same MULTI.
+func Example_snapshot() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+	_, url := exampleServer(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "lifts"}}, Keys: []string{"lifts"}})
+	put := func(lift, state string) {
+		tx := pool.Redis().TxPipeline()
+		tx.HSet(ctx, "lifts", lift, state)
+		tx.Publish(ctx, "lifts", state)
+		_, _ = tx.Exec(ctx)
+	}
+	put("a", `{"lift": "a", "floor": 3}`)
+	b := exampleDial(url)
+	b.hear()
+	b.say("SUB lifts snapshot=1")
+	fmt.Println(b.hear())
+	fmt.Println(b.hear())
+	put("a", `{"lift": "a", "floor": 4}`)
+	fmt.Println(b.hear())
+	// Output:
+	// {"source": "lifts", "content": {"lift": "a", "floor": 3}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "websocket", "content": {"status": "subscribed", "channel": "lifts", "snapshot": 1}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "lifts", "content": {"lift": "a", "floor": 4}, "timestamp": 1790000000000.000, "client_reference": null}
+}
+
+// Who comes back says where he was.
+func ExampleChannel_history() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+	history := pubsub.History{Size: 100}
+	_, url := exampleServer(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "log", History: &history}}})
+	ps, _ := pubsub.NewClient(pool, pubsub.Config{})
+	lines := pubsub.NewTopic[string]("log").WithCodec(storage.JSON).WithHistory(history)
+
+	b := exampleDial(url)
+	b.hear()
+	b.say("SUB log")
+	b.hear() // subscribed, with an offset
+	_, _ = pubsub.Publish(ctx, ps, lines, "one")
+	var first struct{ Offset string }
+	_ = json.Unmarshal([]byte(b.hear()), &first)
+	_ = b.CloseNow()
+	_, _ = pubsub.Publish(ctx, ps, lines, "two")
+
+	b = exampleDial(url)
+	b.hear()
+	b.say("SUB log since=" + first.Offset)
+	fmt.Println(strings.Contains(b.hear(), `"recovered": true`))
+	fmt.Println(strings.Contains(b.hear(), `"content": "two"`))
+	// Output:
+	// true
+	// true
+}
+
+// Of each ship only the newest position waits for a browser that is slow.
+func ExampleChannel_conflate() {
+	ships := gateway.Channel{
+		Pattern: "ships.*",
+		Slow:    gateway.Conflate,
+		Key: func(content []byte) string {
+			var ship struct{ Name string }
+			_ = json.Unmarshal(content, &ship)
+			return ship.Name
+		},
+	}
+	fmt.Println(ships.Key([]byte(`{"name": "Uri", "x": 3}`)))
+	// Output: Uri
+}
+
+// A principal from a header, who may follow his own channel, until his time is up
+// or he is thrown out.
+func ExampleConfig_authenticate() {
+	pool, stop := examplePool()
+	defer stop()
+	h, url := exampleServer(pool, gateway.Config{
+		Authenticate: func(r *http.Request) (gateway.Principal, error) {
+			user, _, ok := r.BasicAuth() // a session, a token: whatever the host has
+			if !ok {
+				return gateway.Principal{}, errors.New("no credentials")
+			}
+			return gateway.Principal{Name: user, Expires: time.Now().Add(time.Hour)}, nil
+		},
+		Allow: func(_ context.Context, c *gateway.Conn, op gateway.Op, name string) bool {
+			return op == gateway.OpSubscribe && name == "inbox."+c.Principal().Name
+		},
+	})
+	b := exampleDial(strings.Replace(url, "ws://", "ws://ada:secret@", 1))
+	b.hear()
+	b.say("SUB inbox.ada ack=1")
+	fmt.Println(strings.Contains(b.hear(), "subscribed"))
+	b.say("SUB inbox.bob")
+	fmt.Println(strings.Contains(b.hear(), "forbidden"))
+	fmt.Println(h.Disconnect("ada"))
+	fmt.Println(b.hear())
+	// Output:
+	// true
+	// true
+	// 1
+	// failed to get reader: received close frame: status = StatusCode(4500) and reason = "disconnected"
+}
+
+// A command of the host's: each client chooses a least value.
+func ExampleCommand() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+	above := gateway.Command{
+		Usage: "number", Min: 1, Max: 1,
+		Run: func(_ context.Context, c *gateway.Conn, r gateway.Request) error {
+			least, err := strconv.ParseFloat(r.Args[0], 64)
+			if err != nil {
+				return gateway.Errorf(gateway.CodeBadCommand, "%q is not a number", r.Args[0])
+			}
+			c.SetFilter("above", func(m *gateway.Message) *gateway.Message {
+				type parsed struct{}
+				v := m.Memo(parsed{}, func() any { // once for all clients
+					v, _ := strconv.ParseFloat(string(m.Content), 64)
+					return v
+				}).(float64)
+				if v <= least {
+					return nil
+				}
+				return m
+			})
+			return c.Reply(r, "above", least)
+		},
+	}
+	_, url := exampleServer(pool, gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "load"}},
+		Commands: map[string]gateway.Command{"ABOVE": above},
+	})
+	b := exampleDial(url)
+	b.hear()
+	b.say("ABOVE 3")
+	fmt.Println(b.hear())
+	b.say("SUB load ack=1")
+	b.hear()
+	for _, v := range []int{1, 5, 2, 7} {
+		pool.Redis().Publish(ctx, "load", v)
+	}
+	fmt.Println(b.hear())
+	fmt.Println(b.hear())
+	// Output:
+	// {"source": "above", "content": 3, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "load", "content": 5, "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "load", "content": 7, "timestamp": 1790000000000.000, "client_reference": null}
+}
+
+// A chat without commands, as filtered_websocket has it.
+func ExamplePlain() {
+	pool, stop := examplePool()
+	defer stop()
+	_, url := exampleServer(pool, gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain},
+		Hooks:     []gateway.Hooks{gateway.BroadcastMessages()},
+	})
+	ada, bob := exampleDial(url), exampleDial(url)
+	ada.say("hello")
+	fmt.Println(ada.hear(), bob.hear())
+	// Output: hello hello
+}
+
+// Messages of everywhere, changed on their way by the host.
+func ExampleHooks() {
+	pool, stop := examplePool()
+	defer stop()
+	ended := make(chan gateway.CloseReason, 1)
+	_, url := exampleServer(pool, gateway.Config{
+		Hooks: []gateway.Hooks{
+			gateway.BroadcastPublications("global"),
+			{
+				Publication: func(m *gateway.Message) *gateway.Message {
+					return m.With(json.RawMessage(strings.ToUpper(string(m.Content))))
+				},
+				Disconnect: func(_ *gateway.Conn, reason gateway.CloseReason) { ended <- reason },
+			},
+		},
+	})
+	b := exampleDial(url)
+	b.hear()
+	b.say("PING")
+	b.hear()
+	pool.Redis().Publish(context.Background(), "global", `"hello"`)
+	fmt.Println(b.hear())
+	_ = b.Close(websocket.StatusNormalClosure, "enough")
+	fmt.Printf("%+v\n", <-ended)
+	// Output:
+	// {"source": "global", "content": "HELLO", "timestamp": 1790000000000.000, "client_reference": null}
+	// {Code:1000 Text:enough Remote:true}
+}
+
+// Publications of the host's own, in place of Redis.
+func ExampleSource() {
+	pool, stop := examplePool()
+	defer stop()
+	_, url := exampleServer(pool, gateway.Config{Source: clock{}, Channels: []gateway.Channel{{Pattern: "clock"}}})
+	b := exampleDial(url)
+	b.hear()
+	b.say("SUB clock")
+	fmt.Println(b.hear())
+	// Output:
+	// {"source": "clock", "content": "tick", "timestamp": 1790000000000.000, "client_reference": null}
+}
+
+type clock struct{}
+
+func (clock) Follow(_ context.Context, channel string, deliver func(gateway.Publication)) (stop func(), err error) {
+	ticker, done := time.NewTicker(10*time.Millisecond), make(chan struct{})
+	go func() {
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				deliver(gateway.Publication{Data: []byte(`"tick"`)})
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }, nil
+}
+
+// Two browsers are told who is there.
+func ExampleChannel_presence() {
+	pool, stop := examplePool()
+	defer stop()
+	_, url := exampleServer(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "room", Presence: true}}})
+	one, two := exampleDial(url), exampleDial(url)
+	for _, b := range []exampleBrowser{one, two} {
+		b.hear()
+		b.say("SUB room ack=1")
+		b.hear()
+	}
+	one.say("WHO room")
+	fmt.Println(one.hear())
+	// Output:
+	// {"source": "room", "content": {"clients":2,"principals":{}}, "timestamp": 1790000000000.000, "client_reference": null}
+}
+
+// To everybody, from the program.
+func ExampleHandler_Broadcast() {
+	pool, stop := examplePool()
+	defer stop()
+	h, url := exampleServer(pool, gateway.Config{})
+	b := exampleDial(url)
+	b.hear()
+	h.Broadcast([]byte(`{"source": "host", "content": "lunch"}`))
+	fmt.Println(b.hear(), h.Stats().Connections)
+	// Output: {"source": "host", "content": "lunch"} 1
+}
