@@ -172,6 +172,9 @@ func (r *reader) data(h ws.Header) error {
 	}
 	message := r.message
 	r.message = nil
+	if message == nil {
+		message = []byte{} // nil is what a hook has taken
+	}
 	return r.whole(message)
 }
 
