@@ -92,7 +92,8 @@
 //
 // and is answered by any number of {"type": "value", "id": 7, "source": …,
 // "content": …} and one {"type": "done", "id": 7} or {"type": "error", "id": 7,
-// "code": …, "message": …}. Messages are {"type": "message", "channel": …,
+// "code": …, "message": …}. An id is a string or a number of at most 128
+// bytes. Messages are {"type": "message", "channel": …,
 // "content": …, "time": …, "offset": …}; statuses {"type": "status", "status": …}.
 //
 // # Error codes

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // JSON is the protocol heliograph.json.v1: one object a message, in both
@@ -22,6 +24,9 @@ type jsonProtocol struct{}
 func (jsonProtocol) Name() string { return "heliograph.json.v1" }
 
 func (jsonProtocol) Parse(message []byte) (Request, error) {
+	if !utf8.Valid(message) { // it came as bytes, and the id goes back as text
+		return Request{}, Errorf(CodeBadCommand, "not UTF-8")
+	}
 	var in struct {
 		ID      json.RawMessage            `json:"id"`
 		Command string                     `json:"command"`
@@ -30,15 +35,17 @@ func (jsonProtocol) Parse(message []byte) (Request, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(message))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return Request{Ref: in.ID}, Errorf(CodeBadCommand, "not a command: %s", jsonProblem(err))
+	err := dec.Decode(&in)
+	if len(in.ID) > maxID || len(in.ID) > 0 && (in.ID[0] == '{' || in.ID[0] == '[') {
+		return Request{}, Errorf(CodeBadCommand, "the id must be a string or a number of at most %d bytes", maxID)
 	}
 	r := Request{Command: in.Command, Ref: in.ID}
-	switch {
-	case dec.More():
+	if err != nil {
+		return r, Errorf(CodeBadCommand, "not a command: %s", jsonProblem(err))
+	}
+	switch _, err := dec.Token(); {
+	case !errors.Is(err, io.EOF):
 		return r, Errorf(CodeBadCommand, "not a command: something comes behind it")
-	case len(in.ID) > 0 && (in.ID[0] == '{' || in.ID[0] == '['):
-		return Request{}, Errorf(CodeBadCommand, "the id must be a string or a number")
 	case r.Command == "":
 		return r, Errorf(CodeBadCommand, `no "command"`)
 	}
@@ -61,6 +68,10 @@ func (jsonProtocol) Parse(message []byte) (Request, error) {
 	}
 	return r, nil
 }
+
+// maxID bounds an id in bytes: a hash of 10,000 fields is as many frames, with
+// the id in each.
+const maxID = 128
 
 // jsonProblem says what is wrong with JSON, without the words of encoding/json for
 // Go types.
