@@ -91,23 +91,31 @@ func (h *Handler) check(r Request, command Command) error {
 	return nil
 }
 
-// handle carries out what a client has sent.
+// handle carries out what a client has sent. He pays for it before a hook sees it,
+// whatever it is: hooks broadcast, and an error is an answer as well.
 func (c *Conn) handle(message []byte) {
 	defer c.flush()
-	message, ok := c.hooked("message", message, func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Message })
-	if !ok || message == nil {
-		return
+	paid := c.Charge(1)
+	if paid {
+		var ok bool
+		message, ok = c.hooked("message", message, func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Message })
+		if !ok || message == nil {
+			return
+		}
 	}
 	var r Request
 	var err error
 	if !c.guard("protocol", func() { r, err = c.v.protocol.Parse(message) }) {
 		return
 	}
-	if err == nil && r.Command == "" {
+	if paid && err == nil && r.Command == "" {
 		return
 	}
 	c.h.count.commands.Add(1)
-	if err == nil {
+	switch {
+	case !paid:
+		err = c.tooFast()
+	case err == nil:
 		err = c.run(r)
 	}
 	if err == nil {
@@ -121,14 +129,13 @@ func (c *Conn) handle(message []byte) {
 func (c *Conn) run(r Request) (err error) {
 	command, ok := c.h.commands[r.Command]
 	if !ok {
-		c.Charge(1)
 		return Errorf(CodeBadCommand, "no command %s; HELP tells those there are", quoteName(r.Command))
 	}
 	if command.Cost == 0 {
 		command.Cost = 1
 	}
-	if !c.Charge(command.Cost) {
-		return Errorf(CodeTooFast, "%v commands a second are allowed", c.h.cfg.Limits.Commands)
+	if !c.Charge(command.Cost - 1) { // handle has charged the one
+		return c.tooFast()
 	}
 	if err := c.h.check(r, command); err != nil {
 		return err
@@ -145,6 +152,10 @@ func (c *Conn) run(r Request) (err error) {
 	}()
 	c.guard("command "+r.Command, func() { err = command.Run(ctx, c, r) })
 	return err
+}
+
+func (c *Conn) tooFast() error {
+	return Errorf(CodeTooFast, "%v commands a second are allowed", c.h.cfg.Limits.Commands)
 }
 
 // fail tells the client why a request was not carried out.
@@ -222,17 +233,30 @@ type bucket struct {
 	empty  int64 // since when it has been found empty; 0: it was not
 }
 
-// Charge takes the cost of a command from what the client may ask for, and reports
-// whether there was as much. A command whose cost shows while it runs charges the
-// rest with it. Only commands may call it.
-func (c *Conn) Charge(cost float64) bool {
-	l, b, now := &c.h.cfg.Limits, &c.rate, time.Now().UnixNano()
+// fill puts in what has come back by now.
+func (b *bucket) fill(now int64, l *Limits) {
 	if b.filled == 0 {
 		b.tokens = l.CommandBurst
 	} else {
 		b.tokens = min(l.CommandBurst, b.tokens+float64(now-b.filled)/float64(time.Second)*l.Commands)
 	}
 	b.filled = now
+}
+
+// owe takes a cost that shows when it has been caused already. It may leave less
+// than nothing, but never more debts than a burst pays.
+func (c *Conn) owe(cost float64) {
+	l := &c.h.cfg.Limits
+	c.rate.fill(time.Now().UnixNano(), l)
+	c.rate.tokens = max(c.rate.tokens-cost, -l.CommandBurst)
+}
+
+// Charge takes a cost from what the client may ask for, and reports whether there
+// was as much; if not, it takes nothing. A command whose cost shows while it runs
+// charges the rest with it before it goes on. Only commands may call it.
+func (c *Conn) Charge(cost float64) bool {
+	l, b, now := &c.h.cfg.Limits, &c.rate, time.Now().UnixNano()
+	b.fill(now, l)
 	if b.tokens >= min(cost, l.CommandBurst) {
 		b.tokens -= cost
 		b.empty = 0

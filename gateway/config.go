@@ -99,7 +99,7 @@ type Limits struct {
 	Name     int // bytes of a channel or key. 0: 255
 	Channels int // followed. 0: 128
 
-	Commands      float64       // cost per second; most commands cost 1. 0: 50
+	Commands      float64       // cost per second; a message, a ping and most commands cost 1. 0: 50
 	CommandBurst  float64       // at once. 0: 200. More: an error frame
 	CommandExcess time.Duration // of nothing but too many: close 4029. 0: 10 s
 

@@ -104,7 +104,7 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 // sendValues sends what the filters leave of values, and returns how many that
 // are. What is large costs more than one command.
 func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string, change func(*Message) *Message) (sent int, err error) {
-	c.Charge(float64(len(values)) / valuesPerCost)
+	c.owe(float64(len(values)) / valuesPerCost)
 	for _, v := range values {
 		m := newMessage(source, []byte(v))
 		if change != nil {

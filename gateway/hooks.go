@@ -21,7 +21,8 @@ type Hooks struct {
 	// nothing; an error ends the connection with 1008.
 	Raw func(c *Conn, data []byte) ([]byte, error)
 
-	// Message sees each message before it is read as a command, in the same way.
+	// Message sees each message before it is read as a command, in the same way, but
+	// none that Limits.Commands refuses.
 	Message func(c *Conn, data []byte) ([]byte, error)
 
 	// Publication sees what was published on a channel that somebody here follows,

@@ -65,5 +65,6 @@ func who(ctx context.Context, c *Conn, r Request) error {
 			names[present.Member.Name]++
 		}
 	}
+	c.owe(float64(count) / valuesPerCost)
 	return c.Reply(r, name, map[string]any{"clients": count, "principals": names})
 }
