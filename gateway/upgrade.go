@@ -25,6 +25,11 @@ func gatewayError(err error) error { return fmt.Errorf("gateway: %w", err) }
 // returns.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") }) {
+	if r.ProtoMajor > 1 { // which has no Upgrade to ask for
+		h.count.request.Add(1)
+		http.Error(w, "WebSockets over HTTP/2 are not supported; use HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		return
+	}
 		h.count.request.Add(1)
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
@@ -121,11 +126,13 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 	}
 	if h.cfg.Compression {
 		deflate.Parameters = wsflate.DefaultParameters
-		upgrader.Negotiate = func(o httphead.Option) (httphead.Option, error) { return deflate.Negotiate(o) }
-	}
-	if _, ok := w.(http.Hijacker); !ok && r.ProtoMajor > 1 {
-		http.Error(w, "WebSocket over HTTP/2 is not supported; use HTTP/1.1", http.StatusHTTPVersionNotSupported)
-		return nil, nil, errors.New("HTTP/2")
+		upgrader.Negotiate = func(offer httphead.Option) (httphead.Option, error) {
+			accepted, err := deflate.Negotiate(offer)
+			if err != nil { // one that we don't understand is declined, says RFC 7692
+				return httphead.Option{}, nil
+			}
+			return accepted, nil
+		}
 	}
 	conn, rw, _, err := upgrader.Upgrade(r, w)
 	if err != nil {
