@@ -149,9 +149,20 @@ func (h *Handler) farewells(ctx context.Context, conns []*Conn, pause time.Durat
 				return
 			}
 		}
-		c.status(map[string]any{"status": "closing", "reconnect_ms": reconnect/2 + int(c.id*7919%reconnect)}, nil)
-		c.Close(CloseRestart, "restart")
+		c.dismiss()
 	}
+}
+
+// dismiss says goodbye to a client who should come back.
+func (c *Conn) dismiss() {
+	c.status(map[string]any{"status": "closing", "reconnect_ms": reconnect/2 + int(c.id*7919%reconnect)}, nil)
+	c.Close(CloseRestart, "restart")
+}
+
+func (h *Handler) isDraining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
 }
 
 // wait returns when all connections have ended.

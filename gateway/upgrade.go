@@ -85,6 +85,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	h.greet(ctx, c, r)
 	h.tasks.Go(func() {
+	if h.isDraining() { // Shutdown may have come too early to see it
+		c.dismiss()
+	}
 		defer h.unregister(c)
 		c.read(in)
 		c.abort(CloseReason{Code: CloseAbnormal, Text: "the socket was closed"})
