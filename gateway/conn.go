@@ -39,7 +39,6 @@ type Conn struct {
 	filters   atomic.Pointer[[]namedFilter]
 	filtering sync.Mutex // one message at a time goes through the filters
 
-	heard  atomic.Int64 // when anything came
 	talked atomic.Int64 // when a message came
 	pinged atomic.Int64 // when the ping that is not answered was sent; 0: there is none
 	nextly int64        // when to ping; of the sweeper

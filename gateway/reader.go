@@ -64,7 +64,6 @@ func (r *reader) frame() error {
 	}
 	c := r.c
 	now := c.h.now()
-	c.heard.Store(now)
 	c.pinged.Store(0)
 	if err := r.check(h); err != nil {
 		return err

@@ -61,7 +61,7 @@ var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 func (c *Conn) look(now int64) {
 	l := &c.h.cfg.Limits
 	c.mu.Lock()
-	state, since, closed := c.state, c.since, c.closed
+	state, since, closed, writing := c.state, c.since, c.closed, c.writing
 	c.mu.Unlock()
 	switch {
 	case state == ended:
@@ -79,7 +79,12 @@ func (c *Conn) look(now int64) {
 		return
 	}
 	expires := c.Principal().Expires
-	switch pinged := c.pinged.Load(); {
+	pinged := c.pinged.Load()
+	if pinged != 0 && writing { // it is behind what waits for him, or he for room: Limits.Write has an eye on that
+		c.pinged.CompareAndSwap(pinged, now)
+		pinged = now
+	}
+	switch {
 	case !expires.IsZero() && now > expires.UnixNano():
 		c.Close(CloseExpired, "expired")
 	case l.Lifetime > 0 && now-c.began > int64(l.Lifetime):

@@ -229,7 +229,6 @@ func (h *Handler) register(c *Conn) bool {
 		h.tasks.Go(h.sweep)
 	}
 	c.began = h.now()
-	c.heard.Store(c.began)
 	c.talked.Store(c.began)
 	c.nextly = c.began + h.jittered()
 	h.conns[c] = struct{}{}
