@@ -412,12 +412,11 @@ func (m *member) hold(messages []*Message) bool {
 	return true
 }
 
-// sayLost returns the frame that tells what was dropped. The lock of the
+// lostFrame returns the frame that tells what was dropped. The lock of the
 // connection is held.
-func (m *member) sayLost(c *Conn) []byte {
+func (m *member) lostFrame(c *Conn) []byte {
 	raw := append(appendString([]byte(`{"status": "lost", "channel": `), m.ch.name), `, "count": `...)
 	raw = append(strconv.AppendInt(raw, int64(m.lost), 10), '}')
-	m.lost, m.told = 0, false
 	return c.compiledStatus(raw, nil)
 }
 

@@ -201,7 +201,7 @@ func (c *Conn) next() (data []byte, scratch *[]byte) {
 	for c.head < len(c.queue) {
 		e := c.queue[c.head]
 		if e.n == 0 && e.of != nil {
-			e.data = e.of.sayLost(c)
+			e.data = e.of.lostFrame(c)
 		}
 		switch {
 		case data == nil:
@@ -215,6 +215,9 @@ func (c *Conn) next() (data []byte, scratch *[]byte) {
 			}
 			*scratch = append(*scratch, e.data...)
 			data = *scratch
+		}
+		if e.n == 0 && e.of != nil {
+			e.of.lost, e.of.told = 0, false
 		}
 		c.bytes -= len(c.queue[c.head].data)
 		c.count -= e.n
