@@ -252,6 +252,7 @@ func (ch *channel) message(p Publication) *Message {
 	if p.Gap {
 		ch.hub.h.count.gaps.Add(1)
 		raw := append(appendString([]byte(`{"status": "gap", "channel": `), ch.name), '}')
+		ch.hub.h.count.gaps.Add(1)
 		return &Message{Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
 	}
 	m := newMessage(ch.name, p.Data)
@@ -368,7 +369,7 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 		if rule.Slow != Disconnect {
 			e.of = m
 			if rule.Slow == Conflate && rule.Key != nil {
-				e.key = msg.Memo(conflateKey{}, func() any { return rule.Key(msg.Content) }).(string)
+				e.key = msg.Memo(conflateKey{}, func() any { return m.ch.key(msg) }).(string)
 			}
 		}
 		to = append(to, e)
@@ -377,6 +378,13 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 }
 
 // conflateKey is what Channel.Key is remembered by.
+// key returns what a message is about. One by which the host's function panics is
+// about nothing in particular.
+func (ch *channel) key(m *Message) (key string) {
+	ch.hub.h.guard("Channel.Key", func() { key = ch.rule.Key(m.Content) })
+	return key
+}
+
 type conflateKey struct{}
 
 // offer queues entries, and returns how many messages are in them.
