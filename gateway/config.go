@@ -51,7 +51,8 @@ type Config struct {
 	InsecureAnyOrigin bool
 
 	// Address returns whom Limits.PerAddress counts a request for. Nil: the host of
-	// r.RemoteAddr. Behind a proxy it must read the header that the proxy sets.
+	// r.RemoteAddr, of an IPv6 address the first 64 bits: a client has all the
+	// others. Behind a proxy it must read the header that the proxy sets.
 	Address func(r *http.Request) string
 
 	// Protocols are what a client may speak, chosen by WebSocket subprotocol. The

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -258,11 +259,16 @@ func (h *Handler) address(r *http.Request) string {
 	if h.cfg.Address != nil {
 		return h.cfg.Address(r)
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	host := at.Addr().Unmap().WithZone("")
+	if host.Is6() {
+		network, _ := host.Prefix(64) // 64 is right for any
+		return network.String()
+	}
+	return host.String()
 }
 
 // originAllowed reports whether the page that asks may connect.
