@@ -43,6 +43,7 @@ type channel struct {
 type member struct {
 	c     *Conn
 	ch    *channel
+	as    attendee    // who he was when he came
 	index int         // in members
 	live  atomic.Bool // until then, what comes is held
 	floor atomic.Pointer[floor]
@@ -180,8 +181,8 @@ func (hb *hub) release(ch *channel) {
 }
 
 // add makes a connection a member, whose messages are held until it is live.
-func (ch *channel) add(c *Conn) *member {
-	m := &member{c: c, ch: ch}
+func (ch *channel) add(c *Conn, as attendee) *member {
+	m := &member{c: c, ch: ch, as: as}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	m.index = len(ch.members)
@@ -252,7 +253,6 @@ func (ch *channel) message(p Publication) *Message {
 	if p.Gap {
 		ch.hub.h.count.gaps.Add(1)
 		raw := append(appendString([]byte(`{"status": "gap", "channel": `), ch.name), '}')
-		ch.hub.h.count.gaps.Add(1)
 		return &Message{Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
 	}
 	m := newMessage(ch.name, p.Data)
@@ -377,7 +377,6 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 	return to
 }
 
-// conflateKey is what Channel.Key is remembered by.
 // key returns what a message is about. One by which the host's function panics is
 // about nothing in particular.
 func (ch *channel) key(m *Message) (key string) {
@@ -385,6 +384,7 @@ func (ch *channel) key(m *Message) (key string) {
 	return key
 }
 
+// conflateKey is what Channel.Key is remembered by.
 type conflateKey struct{}
 
 // offer queues entries, and returns how many messages are in them.
@@ -426,11 +426,4 @@ func (m *member) lostFrame(c *Conn) []byte {
 	raw := append(appendString([]byte(`{"status": "lost", "channel": `), m.ch.name), `, "count": `...)
 	raw = append(strconv.AppendInt(raw, int64(m.lost), 10), '}')
 	return c.compiledStatus(raw, nil)
-}
-
-// leaveAll ends all memberships of a connection.
-func (hb *hub) leaveAll(c *Conn) {
-	for _, name := range c.Channels() {
-		c.Unsubscribe(name)
-	}
 }

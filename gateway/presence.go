@@ -18,23 +18,23 @@ func (h *Handler) attendance(channel string) (*storage.Presence[attendee], error
 		storage.PresenceOptions{Codec: storage.JSON, Owner: h.id, MaxMembers: h.cfg.Limits.Connections})
 }
 
-// attend notes that a connection follows the channel, where that is kept.
-func (ch *channel) attend(ctx context.Context, c *Conn) error {
+// attend notes that a connection follows the channel, where that is kept, and
+// under which name.
+func (ch *channel) attend(ctx context.Context, c *Conn) (attendee, error) {
+	a := attendee{c.ID(), c.Principal().Name}
 	if ch.presence == nil {
-		return nil
+		return a, nil
 	}
-	_, err := ch.presence.Add(ctx, attendee{c.ID(), c.Principal().Name})
-	return err
+	_, err := ch.presence.Add(ctx, a)
+	return a, err
 }
 
 // depart takes that back. What can't be taken back ends with the lease.
-func (ch *channel) depart(c *Conn) {
+func (ch *channel) depart(ctx context.Context, a attendee) {
 	if ch.presence == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ch.hub.h.cfg.Limits.Command)
-	defer cancel()
-	if _, err := ch.presence.Remove(ctx, attendee{c.ID(), c.Principal().Name}); err != nil {
+	if _, err := ch.presence.Remove(ctx, a); err != nil {
 		ch.hub.h.warn("gateway: presence", "channel", ch.name, "error", err)
 	}
 }

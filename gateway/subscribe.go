@@ -31,6 +31,18 @@ func (c *Conn) Unsubscribe(channel string) bool {
 	return m != nil && c.leave(m)
 }
 
+// leaveAll ends all memberships, in the time of one command: with Redis away, each
+// would wait for it.
+func (c *Conn) leaveAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
+	defer cancel()
+	for _, name := range c.Channels() {
+		if m := c.member(name); m != nil {
+			c.leaveIn(ctx, m)
+		}
+	}
+}
+
 func (c *Conn) member(channel string) *member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -39,6 +51,13 @@ func (c *Conn) member(channel string) *member {
 
 // leave ends a membership, once.
 func (c *Conn) leave(m *member) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
+	defer cancel()
+	return c.leaveIn(ctx, m)
+}
+
+// leaveIn is leave, in the time of ctx.
+func (c *Conn) leaveIn(ctx context.Context, m *member) bool {
 	c.mu.Lock()
 	if c.members[m.ch.name] != m {
 		c.mu.Unlock()
@@ -46,7 +65,7 @@ func (c *Conn) leave(m *member) bool {
 	}
 	delete(c.members, m.ch.name)
 	c.mu.Unlock()
-	m.ch.depart(c)
+	m.ch.depart(ctx, m.as)
 	m.ch.remove(m)
 	c.h.count.subscriptions.Add(-1)
 	return true
@@ -64,17 +83,18 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ch.attend(ctx, c); err != nil {
+	as, err := ch.attend(ctx, c)
+	if err != nil {
 		c.h.hub.release(ch)
 		return nil, err
 	}
-	m := ch.add(c)
+	m := ch.add(c, as)
 	c.mu.Lock()
 	if c.state != open || c.members[channel] != nil {
 		again := c.members[channel] != nil // a hook was faster
 		c.mu.Unlock()
 		if !again {
-			ch.depart(c)
+			ch.depart(ctx, as)
 		}
 		ch.remove(m)
 		if again {

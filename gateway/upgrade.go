@@ -25,12 +25,12 @@ func gatewayError(err error) error { return fmt.Errorf("gateway: %w", err) }
 // ServeHTTP decides on a request and makes it a connection, which lives on when it
 // returns.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") }) {
 	if r.ProtoMajor > 1 { // which has no Upgrade to ask for
 		h.count.request.Add(1)
 		http.Error(w, "WebSockets over HTTP/2 are not supported; use HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	}
+	if !slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") }) {
 		h.count.request.Add(1)
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
@@ -85,10 +85,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
 	h.greet(ctx, c, r)
-	h.tasks.Go(func() {
 	if h.isDraining() { // Shutdown may have come too early to see it
 		c.dismiss()
 	}
+	h.tasks.Go(func() {
 		defer h.unregister(c)
 		c.read(in)
 		c.abort(CloseReason{Code: CloseAbnormal, Text: "the socket was closed"})
@@ -239,7 +239,7 @@ func (h *Handler) register(c *Conn) bool {
 
 // unregister removes a connection that has ended.
 func (h *Handler) unregister(c *Conn) {
-	h.hub.leaveAll(c)
+	c.leaveAll()
 	c.mu.Lock()
 	reason := c.reason
 	c.mu.Unlock()
