@@ -171,9 +171,6 @@ func (r *reader) data(h ws.Header) error {
 	}
 	message := r.message
 	r.message = nil
-	if message == nil {
-		message = []byte{} // nil is what a hook has taken
-	}
 	return r.whole(message)
 }
 
@@ -208,6 +205,9 @@ func (r *reader) whole(message []byte) error {
 	}
 	if r.op == ws.OpText && !utf8.Valid(message) {
 		return &badFrame{CloseNotUTF8, "text that is not UTF-8"}
+	}
+	if message == nil {
+		message = []byte{} // nil is what a hook has taken
 	}
 	c.handle(message)
 	return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
@@ -112,6 +113,10 @@ func (w *wire) next() ws.Frame {
 	require.NoError(w.t, err)
 	require.True(w.t, f.Header.Fin)
 	require.False(w.t, f.Header.Masked)
+	if f.Header.Rsv1() {
+		f, err = wsflate.DecompressFrame(f)
+		require.NoError(w.t, err)
+	}
 	return f
 }
 

@@ -1,0 +1,498 @@
+package gateway_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func injection(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		ctx := t.Context()
+		for i, name := range []string{"a b", "a=b", `a"b`, `a\b`, "κ"} {
+			require.NoError(t, pool.Redis().HSet(ctx, "odd:"+name, "f g", fmt.Sprint(i)).Err())
+		}
+		cfg := anything
+		cfg.KeyPrefix = "odd:"
+		_, address := serve(t, pool, cfg)
+		b := open(t, address)
+		for command, want := range map[string]string{
+			`GET "a b"`: "0", `GET "a=b"`: "1", `GET "a\"b"`: "2", `GET "a\\b"`: "3", "GET κ": "4",
+			`GET "a b" "f g"`: "0", "GET\t\"a b\"\n": "0", `"GET" "a b"`: "0",
+			"GET nothing \"\r\nFLUSHALL\r\n\"": "null", "GET nothing \x00": "null", `GET nothing "*3\r"`: "",
+		} {
+			b.send(command)
+			if e := b.next(); want == "" {
+				require.Equal(t, "error", e.Source, command)
+			} else {
+				require.Equal(t, want, string(e.Content), command)
+			}
+		}
+		for _, command := range []string{
+			"GET \"a\r\nFLUSHALL\r\n\"", "GET a\x00b", "GET \"a\nb\"", "GET a\x7f", `GET ""`, "SUB \"a\r\nb\"", `SUB "a b"`, "SUB {a}",
+		} {
+			require.Equal(t, gateway.CodeBadName, b.does(command), "%q", command)
+		}
+		for _, command := range []string{"FLUSHALL", "EVAL return 0", "CONFIG GET *", "get a", "HGETALL a", "GET\x00 a", "PSUBSCRIBE *"} {
+			require.Equal(t, gateway.CodeBadCommand, b.does(command), "%q", command)
+		}
+		n, err := pool.Redis().Exists(ctx, "odd:a b", "odd:κ").Result()
+		require.NoError(t, err)
+		require.EqualValues(t, 2, n)
+	})
+}
+
+func parsing(t *testing.T) {
+	_, address := serve(t, storagetest.New(t), anything)
+	b := open(t, address)
+	for _, command := range []string{
+		"", " \t\r\n", "nonsense", "GET", "GET a b c d", "SUB", "SUB a b", "DEL", "GET a=b", "GET a b=c", "SUB a snapshot=2", "SUB a snapshot=",
+		"SUB a since=x", "SUB a snapshot=1 since=x", "SUB a =", "SUB a foo=1", `GET "a`, `GET "a\n"`, `GET "a\`, `SUB a since="1`, "=", `"`,
+		"PING" + strings.Repeat(" x", 17), "PING x=1", `GET a ""`,
+	} {
+		require.Equal(t, gateway.CodeBadCommand, b.does(command), "%q", command)
+	}
+	for _, command := range []string{"GET " + strings.Repeat("n", 255), "DEL never", `SUB "a" snapshot="1"`} {
+		require.Empty(t, b.does(command), command)
+	}
+	b.send("PING" + strings.Repeat(" x", 16))
+	require.Equal(t, `"PONG"`, b.from("websocket"))
+	require.Equal(t, gateway.CodeBadName, b.does("GET "+strings.Repeat("n", 256)))
+	require.Equal(t, gateway.CodeBadName, b.does("SUB "+strings.Repeat("é", 128)), "bytes, not characters")
+
+	j := open(t, address, "heliograph.json.v1")
+	for command, want := range map[string]string{
+		``: "bad_command", `{`: "bad_command", `null`: "bad_command", `[]`: "bad_command", `7`: "bad_command", `{}`: "bad_command",
+		`{"command": 7}`: "bad_command", `{"command": "PING", "what": 1}`: "bad_command", `{"command": "PING"} {}`: "bad_command",
+		`{"command": "PING"}}`: "bad_command", `{"command": "PING"}]`: "bad_command", `{"command": "GET", "args": "a"}`: "bad_command",
+		`{"command": "GET", "args": [null]}`: "bad_command", `{"command": "GET", "args": ["a\u0000"]}`: "bad_name",
+		`{"command": "GET", "args": ["__x"]}`: "bad_name", `{"command": "SUB", "args": ["a"], "options": {"snapshot": 7}}`: "bad_command",
+		`{"command": "PING", "id": {}}`: "bad_command", `{"command": "PING", "id": [1]}`: "bad_command",
+		`{"command": "PING", "id": "` + strings.Repeat("x", 200) + `"}`:             "bad_command",
+		`{"command": "GET", "args": [` + strings.Repeat("[", 20_000):                "bad_command",
+		`{"command": "PING", "args": [` + strings.Repeat(`1,`, 16) + `1]}`:          "bad_command",
+		`{"id": 1, "command": "GET", "args": ["` + strings.Repeat("n", 256) + `"]}`: "bad_name",
+	} {
+		j.send(command)
+		var e struct{ Type, Code string }
+		require.NoError(t, json.Unmarshal([]byte(j.raw()), &e))
+		require.Equal(t, "error "+want, e.Type+" "+e.Code, command)
+	}
+	j.send(`{"id": "x", "command": "PING"}`)
+	require.JSONEq(t, `{"type": "value", "id": "x", "source": "websocket", "content": "PONG"}`, j.raw())
+	require.JSONEq(t, `{"type": "done", "id": "x"}`, j.raw())
+}
+
+func inboundSize(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{Message: 100}
+	h, address := serve(t, storagetest.New(t), cfg)
+	for want, sent := range map[string][]byte{
+		`"PONG"`:      frame(fin|text, "PING"+strings.Repeat(" ", 96)),
+		`"PONG" `:     frames(frame(text, "PING"+strings.Repeat(" ", 95)), frame(fin|more, " ")),
+		"close 1009":  frame(fin|text, "PING"+strings.Repeat(" ", 97)),
+		"close 1009 ": frames(frame(text, strings.Repeat(" ", 100)), frame(fin|more, " ")),
+	} {
+		w := connect(t, address)
+		w.send(sent)
+		require.Equal(t, strings.TrimSpace(want), w.said())
+	}
+	require.EqualValues(t, 2, h.Stats().BadFrames)
+}
+
+func compressionBomb(t *testing.T) {
+	cfg := anything
+	cfg.Compression = true
+	_, address := serve(t, storagetest.New(t), cfg)
+	pack := func(s string) string {
+		var out bytes.Buffer
+		f, err := flate.NewWriter(&out, flate.BestCompression)
+		require.NoError(t, err)
+		_, _ = f.Write([]byte(s))
+		require.NoError(t, f.Flush())
+		return strings.TrimSuffix(out.String(), "\x00\x00\xff\xff")
+	}
+	ping, bomb := pack("PING"), pack(strings.Repeat(" ", 32<<20))
+	require.Less(t, len(bomb), 64<<10)
+	for name, row := range map[string]struct {
+		send []byte
+		want string
+	}{
+		"in a frame":              {frame(fin|rsv1|text, ping), `"PONG"`},
+		"in fragments":            {frames(frame(rsv1|text, ping[:2]), frame(fin|pings, ""), frame(fin|more, ping[2:])), `pong , "PONG"`},
+		"and then not":            {frames(frame(fin|rsv1|text, ping), frame(fin|text, "PING")), `"PONG", "PONG"`},
+		"the longest message":     {frame(fin|rsv1|text, pack("PING"+strings.Repeat(" ", 64<<10-4))), `"PONG"`},
+		"one byte more":           {frame(fin|rsv1|text, pack("PING"+strings.Repeat(" ", 64<<10-3))), "close 1009"},
+		"a bomb":                  {frame(fin|rsv1|text, bomb), "close 1009"},
+		"a bomb in fragments":     {frames(frame(rsv1|text, bomb[:100]), frame(fin|more, bomb[100:])), "close 1009"},
+		"not deflated":            {frame(fin|rsv1|text, "PING"), "close 1007"},
+		"cut off":                 {frame(fin|rsv1|text, bomb[:4]), "close 1007"},
+		"not UTF-8":               {frame(fin|rsv1|text, pack("GET \xff")), "close 1007"},
+		"the bit on a fragment":   {frames(frame(rsv1|text, ping[:2]), frame(fin|rsv1|more, ping[2:])), "close 1002"},
+		"the bit on a ping":       {frame(fin|rsv1|pings, ""), "close 1002"},
+		"the other bits":          {frame(fin|rsv2|text, "PING"), "close 1002"},
+		"nothing, which is wrong": {frame(fin|rsv1|text, ""), "bad_command"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := connect(t, address, "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")
+			w.send(row.send)
+			var got []string
+			for range strings.Split(row.want, ", ") {
+				got = append(got, w.said())
+			}
+			require.Equal(t, row.want, strings.Join(got, ", "))
+		})
+	}
+	for _, offer := range []string{"permessage-deflate; bogus=1", "permessage-deflate; server_max_window_bits=99", "x-webkit-deflate-frame", "permessage-deflate; server_max_window_bits=9"} {
+		w := connect(t, address, "Sec-WebSocket-Extensions: "+offer)
+		w.send(frame(fin|rsv1|text, ping))
+		require.Equal(t, "close 1002", w.said(), "%s: declined", offer)
+	}
+}
+
+// Whatever a client sends counts, also what is not a command.
+func rateLimit(t *testing.T) {
+	pool := storagetest.New(t)
+	key, err := pool.Key("hash")
+	require.NoError(t, err)
+	for i := range 1000 {
+		require.NoError(t, pool.Redis().HSet(t.Context(), key, fmt.Sprint(i), "1").Err())
+	}
+	hooked := make(chan string, 100)
+	cfg := anything
+	cfg.Limits = gateway.Limits{Commands: 0.01, CommandBurst: 5}
+	cfg.Commands = map[string]gateway.Command{"DEAR": {Run: func(context.Context, *gateway.Conn, gateway.Request) error { return nil }, Cost: 4.5}}
+	cfg.Hooks = []gateway.Hooks{{Message: func(_ *gateway.Conn, data []byte) ([]byte, error) { hooked <- string(data); return data, nil }}}
+	_, address := serve(t, pool, cfg)
+	for name, row := range map[string]struct {
+		send  []byte
+		times int
+	}{
+		"commands":         {frame(fin|text, "DEL x"), 5},
+		"unknown commands": {frame(fin|text, "x"), 5},
+		"not commands":     {frame(fin|text, `"`), 5},
+		"nothing":          {frame(fin|text, ""), 5},
+		"pings":            {frame(fin|pings, ""), 5},
+		"dear commands":    {frame(fin|text, "DEAR"), 1},
+		"large hashes":     {frame(fin|text, "GET hash"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := connect(t, address)
+			w.send(frames(bytes.Repeat(row.send, row.times), frame(fin|text, "PING"), frame(fin|pings, "")))
+			for got := ""; got != "too_fast"; got = w.said() {
+				require.NotEqual(t, `"PONG"`, got)
+			}
+			for len(hooked) > 0 {
+				require.NotEqual(t, "PING", <-hooked, "hooks don't see it")
+			}
+			w.send(closing(1000, ""))
+			require.Equal(t, "close 1000", w.said(), "and there was no pong")
+		})
+	}
+	j := open(t, address, "heliograph.json.v1")
+	for range 5 {
+		j.send(`{"id": 1, "command": "DEL", "args": ["x"]}`)
+		require.JSONEq(t, `{"type": "done", "id": 1}`, j.raw())
+	}
+	j.send(`{"id": 6, "command": "PING"}`)
+	require.Contains(t, j.raw(), `"id":6,"code":"too_fast"`)
+}
+
+func snapshotAmplification(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		cfg := anything
+		cfg.Limits = gateway.Limits{Fields: 10, Bytes: 100}
+		_, address := serve(t, pool, cfg)
+		b := open(t, address)
+		for name, row := range map[string]struct {
+			fields, bytes int
+			want          gateway.Code
+		}{"fits": {10, 10, ""}, "fields": {11, 1, gateway.CodeTooLarge}, "bytes": {10, 11, gateway.CodeTooLarge}, "one": {1, 101, gateway.CodeTooLarge}} {
+			key, err := pool.Key(name)
+			require.NoError(t, err)
+			for i := range row.fields {
+				require.NoError(t, pool.Redis().HSet(t.Context(), key, i, strings.Repeat("1", row.bytes)).Err())
+			}
+			require.Equal(t, row.want, b.does("GET "+name), name)
+			require.Equal(t, row.want, b.does("SUB "+name+" snapshot=1"), name)
+		}
+		require.Equal(t, gateway.CodeTooLarge, b.does("GET one 0"))
+		require.Empty(t, b.does("GET fields 0"))
+	})
+}
+
+func slowConsumer(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{Write: 100 * time.Millisecond, QueueBytes: 64 << 10}
+	pool := storagetest.New(t)
+	h, address := serve(t, pool, cfg)
+	slow := connect(t, address)
+	slow.send(frame(fin|text, "SUB c ack=1"))
+	slow.text()
+	b := open(t, address)
+	require.Empty(t, b.does("SUB c"))
+	key, err := pool.Key("c")
+	require.NoError(t, err)
+	payload := `"` + strings.Repeat("x", 60<<10) + `"`
+	require.Eventually(t, func() bool {
+		require.NoError(t, pool.Redis().Publish(t.Context(), key, payload).Err())
+		require.Equal(t, payload, b.from("c"), "the other one has them all")
+		return h.Stats().Slow == 1 && h.Stats().Connections == 1
+	}, 20*time.Second, time.Millisecond)
+}
+
+// Who reads a large answer slowly has not fallen silent: the ping that he should
+// answer is behind it.
+func pingPong(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{Ping: 10 * time.Millisecond, Pong: 50 * time.Millisecond, Bytes: 64 << 20, Write: 20 * time.Second}
+	pool := storagetest.New(t)
+	h, address := serve(t, pool, cfg)
+	key, err := pool.Key("large")
+	require.NoError(t, err)
+	value := `"` + strings.Repeat("x", 1<<20) + `"`
+	for i := range 16 {
+		require.NoError(t, pool.Redis().HSet(t.Context(), key, i, value).Err())
+	}
+	w := connect(t, address)
+	w.send(frame(fin|text, "GET large"))
+	begun := time.Now()
+	require.Eventually(t, func() bool { return time.Since(begun) > 200*time.Millisecond }, 10*time.Second, 10*time.Millisecond)
+	values, answered := 0, 0
+	for values < 16 || answered < 5 { // and who answers pings stays
+		switch f := w.next(); {
+		case f.Header.Length == 0:
+			w.send(frame(fin|pongs, ""))
+			answered++
+		default:
+			values++
+		}
+	}
+	require.Zero(t, h.Stats().Dropouts)
+	require.Eventually(t, func() bool { return h.Stats().Dropouts == 1 }, 10*time.Second, time.Millisecond, "and who does not, not")
+}
+
+func connectionCaps(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{Connections: 2}
+	h, address := serve(t, storagetest.New(t), cfg)
+	first := connect(t, address)
+	connect(t, address)
+	require.Equal(t, http.StatusServiceUnavailable, upgrade(t, address))
+	require.EqualValues(t, 1, h.Stats().RefusedBusy)
+	_ = first.conn.Close()
+	require.Eventually(t, func() bool { return h.Stats().Connections == 1 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, http.StatusSwitchingProtocols, upgrade(t, address))
+}
+
+func perAddress(t *testing.T) {
+	for name, row := range map[string]struct {
+		first, second string
+		want          int
+	}{
+		"the same":                  {"192.0.2.1:1", "192.0.2.1:2", http.StatusTooManyRequests},
+		"another":                   {"192.0.2.1:1", "192.0.2.2:1", http.StatusUnauthorized},
+		"IPv6, of the same network": {"[2001:db8::1]:1", "[2001:db8::ffff:2]:1", http.StatusTooManyRequests},
+		"IPv6, of another":          {"[2001:db8::1]:1", "[2001:db8:0:1::1]:1", http.StatusUnauthorized},
+		"IPv4 in IPv6":              {"[::ffff:192.0.2.1]:1", "192.0.2.1:1", http.StatusTooManyRequests},
+		"of another kind":           {"@", "@", http.StatusTooManyRequests},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked, answer := make(chan bool, 2), make(chan bool)
+			cfg := gateway.Config{Limits: gateway.Limits{PerAddress: 1}, Authenticate: func(*http.Request) (gateway.Principal, error) {
+				asked <- true
+				<-answer
+				return gateway.Principal{}, errors.New("no")
+			}}
+			h, _ := serve(t, storagetest.New(t), cfg)
+			ask := func(from string) int {
+				r := httptest.NewRequest(http.MethodGet, "/ws", nil)
+				r.RemoteAddr = from
+				r.Header.Set("Upgrade", "websocket")
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				return w.Code
+			}
+			done := make(chan int)
+			go func() { done <- ask(row.first) }()
+			<-asked
+			go func() { done <- ask(row.second) }()
+			if row.want == http.StatusTooManyRequests {
+				require.Equal(t, row.want, <-done)
+			}
+			close(answer)
+			require.Equal(t, http.StatusUnauthorized, <-done)
+			if row.want == http.StatusUnauthorized {
+				require.Equal(t, row.want, <-done)
+			}
+			require.Zero(t, h.Stats().Connections)
+		})
+	}
+}
+
+func acceptRate(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{AcceptRate: 0.001, AcceptBurst: 3}
+	_, address := serve(t, storagetest.New(t), cfg)
+	for range 3 {
+		require.Equal(t, http.StatusSwitchingProtocols, upgrade(t, address))
+	}
+	require.Equal(t, http.StatusServiceUnavailable, upgrade(t, address))
+}
+
+// secretive is a source that tells what it should not.
+type secretive struct{}
+
+func (secretive) Follow(context.Context, string, func(gateway.Publication)) (func(), error) {
+	return nil, errors.New("NOPERM user gateway at 10.0.0.7:6379")
+}
+
+func errorLeakage(t *testing.T) {
+	internal := `{"code": "internal", "message": "internal error", "command": "SUB"}`
+	cfg := anything
+	cfg.Source = secretive{}
+	_, address := serve(t, storagetest.New(t), cfg)
+	b := open(t, address)
+	b.send("SUB a")
+	require.JSONEq(t, internal, b.from("error"))
+
+	t.Run("Redis refuses", func(t *testing.T) {
+		srv := storagetest.Start(t)
+		pool := storagetest.Open(t, srv.Config())
+		cfg := anything
+		cfg.Limits = gateway.Limits{Command: time.Second}
+		_, address := serve(t, pool, cfg)
+		b := open(t, address)
+		require.Empty(t, b.does("GET a"))
+		require.NoError(t, pool.Redis().Do(t.Context(), "ACL", "SETUSER", "default", "-subscribe", "-hvals", "-hkeys", "-hget").Err())
+		b.send("GET a b")
+		require.JSONEq(t, strings.Replace(internal, "SUB", "GET", 1), b.from("error"))
+		b.send("SUB a")
+		require.NotContains(t, strings.ToUpper(b.from("error")), "PERM")
+
+		srv.Kill()
+		b.send("GET a")
+		require.JSONEq(t, `{"code": "unavailable", "message": "not available now; try again", "command": "GET"}`, b.from("error"))
+		require.Empty(t, b.does("PING"), "the socket stays")
+	})
+}
+
+func poison(t *testing.T) {
+	cfg := anything
+	cfg.Channels = []gateway.Channel{{Pattern: "keyed", Slow: gateway.Conflate, Key: func(content []byte) string { return string(content[1<<30]) }}, {Pattern: "*"}}
+	cfg.Limits = gateway.Limits{Bytes: 8 << 20, CommandBurst: 1000}
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		h, address := serve(t, pool, cfg)
+		b, j := open(t, address), open(t, address, "heliograph.json.v1")
+		require.Empty(t, b.does("SUB c"))
+		require.Empty(t, b.does("SUB keyed"))
+		j.send(`{"command": "SUB", "args": ["c"]}`)
+		require.JSONEq(t, `{"type": "done"}`, j.raw())
+		channel, err := pool.Key("c")
+		require.NoError(t, err)
+		for _, data := range []string{
+			"", "not JSON", "{", `{"a":}`, "NaN", "1 2", "\x00", "a\x00b", "\xff\xfe", "\"\xff\"", `"\ud800"`, "\u2028", "</script>", "\r\n",
+			strings.Repeat("[", 100_000), strings.Repeat("[", 9000) + strings.Repeat("]", 9000), `"` + strings.Repeat("x", 2<<20) + `"`, `{"__proto__": 1, "a": 1, "a": 2}`,
+			`"}, "source": "websocket`, `1e999999`, "123456789012345678901234567890",
+		} {
+			require.NoError(t, pool.Redis().Publish(t.Context(), channel, data).Err())
+			require.NoError(t, pool.Redis().HSet(t.Context(), channel, "f", data).Err())
+			content := b.from("c")
+			require.True(t, utf8.ValidString(content))
+			require.True(t, utf8.ValidString(j.raw()))
+			b.send("GET c f")
+			require.Equal(t, content, b.from("c f"))
+		}
+		keyed, err := pool.Key("keyed")
+		require.NoError(t, err)
+		require.NoError(t, pool.Redis().Publish(t.Context(), keyed, "1").Err())
+		require.Equal(t, "1", b.from("keyed"), "though Channel.Key panics")
+		require.EqualValues(t, 1, h.Stats().Panics)
+		require.Equal(t, 2, h.Stats().Connections)
+	})
+}
+
+func floods(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{CommandExcess: time.Millisecond}
+	h, address := serve(t, storagetest.New(t), cfg)
+	for name, row := range map[string]struct {
+		send []byte
+		want gateway.CloseCode
+	}{
+		"pings":     {frame(fin|pings, strings.Repeat("x", 125)), gateway.CloseTooFast},
+		"nothing":   {frame(fin|text, ""), gateway.CloseTooFast},
+		"nonsense":  {frame(fin|text, `"`), gateway.CloseTooFast},
+		"fragments": {frame(more, ""), gateway.CloseTooLong},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := connect(t, address)
+			go func() { // for as long as it is taken
+				flood := bytes.Repeat(row.send, 1000)
+				_, _ = w.conn.Write(frame(text, ""))
+				if row.want != gateway.CloseTooLong {
+					_, _ = w.conn.Write(frame(fin|more, ""))
+				}
+				for {
+					if _, err := w.conn.Write(flood); err != nil {
+						return
+					}
+				}
+			}()
+			got := ""
+			for !strings.HasPrefix(got, "close") {
+				got = w.said()
+			}
+			require.Equal(t, fmt.Sprint("close ", row.want), got)
+			_ = w.conn.Close()
+			empty(t, h)
+		})
+	}
+}
+
+func shutdown(t *testing.T) {
+	cfg := anything
+	asked, answer := make(chan bool), make(chan bool)
+	cfg.Authenticate = func(r *http.Request) (gateway.Principal, error) {
+		if r.Header.Get("Late") != "" {
+			asked <- true
+			<-answer
+		}
+		return gateway.Principal{}, nil
+	}
+	h, address := serve(t, storagetest.New(t), cfg)
+	first, second := open(t, address), open(t, address)
+	late := make(chan *wire)
+	go func() { late <- connect(t, address, "Late: 1") }()
+	<-asked
+	done := make(chan error)
+	go func() { done <- h.Shutdown(context.Background()) }()
+	for _, b := range []*browser{first, second} {
+		require.Contains(t, string(b.status().Content), `"closing"`)
+		require.Equal(t, gateway.CloseRestart, b.closed())
+	}
+	require.Equal(t, http.StatusServiceUnavailable, upgrade(t, address))
+	close(answer) // he was let in before
+	w := <-late
+	require.Contains(t, w.said(), `"closing"`)
+	require.Equal(t, "close 1012", w.said())
+	_ = w.conn.Close()
+	require.NoError(t, <-done)
+	require.Zero(t, h.Stats().Connections)
+	require.NoError(t, h.Shutdown(t.Context()), "again")
+}
