@@ -36,8 +36,8 @@ func handshake(at *url.URL, lines ...string) string {
 		strings.Join(append(lines, ""), "\r\n") + "\r\n"
 }
 
-// request sends a request as it stands and returns the answer to it.
-func request(t testing.TB, address, text string) (*wire, *http.Response) {
+// dialTCP connects, for 20 s at most.
+func dialTCP(t testing.TB, address string) net.Conn {
 	t.Helper()
 	at, err := url.Parse(address)
 	require.NoError(t, err)
@@ -45,7 +45,14 @@ func request(t testing.TB, address, text string) (*wire, *http.Response) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	_, err = io.WriteString(conn, text)
+	return conn
+}
+
+// request sends a request as it stands and returns the answer to it.
+func request(t testing.TB, address, text string) (*wire, *http.Response) {
+	t.Helper()
+	conn := dialTCP(t, address)
+	_, err := io.WriteString(conn, text)
 	require.NoError(t, err)
 	w := &wire{t: t, conn: conn, in: bufio.NewReader(conn)}
 	answer, err := http.ReadResponse(w.in, nil)
