@@ -95,7 +95,12 @@ func (c *Conn) Principal() Principal { return *c.principal.Load() }
 func (c *Conn) SetPrincipal(ctx context.Context, p Principal) {
 	c.principal.Store(&p)
 	for _, name := range c.Channels() {
-		if !c.allowed(ctx, OpSubscribe, name) && c.Unsubscribe(name) {
+		m := c.member(name)
+		switch {
+		case m == nil:
+		case c.allowed(ctx, OpSubscribe, name):
+			m.ch.rename(ctx, m)
+		case c.leave(m):
 			c.status(map[string]any{"status": "unsubscribed", "channel": name}, nil)
 		}
 	}

@@ -43,12 +43,12 @@ type channel struct {
 type member struct {
 	c     *Conn
 	ch    *channel
-	as    attendee    // who he was when he came
 	index int         // in members
 	live  atomic.Bool // until then, what comes is held
 	floor atomic.Pointer[floor]
 
 	// Guarded by c.mu.
+	as    attendee // of the presence, where that is kept
 	left  bool
 	held  []*Message
 	bytes int  // in held

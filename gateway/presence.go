@@ -29,7 +29,29 @@ func (ch *channel) attend(ctx context.Context, c *Conn) (attendee, error) {
 	return a, err
 }
 
-// depart takes that back. What can't be taken back ends with the lease.
+// rename has who follows the channel do so under the name that he has now.
+func (ch *channel) rename(ctx context.Context, m *member) {
+	if ch.presence == nil {
+		return
+	}
+	as, err := ch.attend(ctx, m.c)
+	if err != nil {
+		ch.hub.h.warn("gateway: presence", "channel", ch.name, "error", err)
+		return
+	}
+	m.c.mu.Lock()
+	before, left := m.as, m.c.members[ch.name] != m
+	m.as = as
+	m.c.mu.Unlock()
+	switch {
+	case left:
+		ch.depart(ctx, as)
+	case before != as:
+		ch.depart(ctx, before)
+	}
+}
+
+// depart takes back that somebody is there. What can't be taken back ends with the lease.
 func (ch *channel) depart(ctx context.Context, a attendee) {
 	if ch.presence == nil {
 		return

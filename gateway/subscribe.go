@@ -64,8 +64,9 @@ func (c *Conn) leaveIn(ctx context.Context, m *member) bool {
 		return false
 	}
 	delete(c.members, m.ch.name)
+	as := m.as
 	c.mu.Unlock()
-	m.ch.depart(ctx, m.as)
+	m.ch.depart(ctx, as)
 	m.ch.remove(m)
 	c.h.count.subscriptions.Add(-1)
 	return true

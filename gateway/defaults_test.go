@@ -1,0 +1,205 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// The limits that a host gets who sets none. Those of a message and of a name are
+// in the tables of RFC 6455 and of parsing, the absent Origin in that of origins.
+
+func TestDefaultRateOfCommands(t *testing.T) {
+	h, address := serve(t, storagetest.New(t), anything)
+	w := connect(t, address)
+	w.send(bytes.Repeat(frame(fin|text, "PING"), 400)) // within much less than the 4 s that bring back as many
+	answers := make(map[string]int)
+	for range 400 {
+		answers[w.said()]++
+	}
+	require.GreaterOrEqual(t, answers[`"PONG"`], 200)
+	require.NotZero(t, answers["too_fast"])
+	require.EqualValues(t, answers["too_fast"], h.Stats().TooFast)
+	require.Equal(t, 1, h.Stats().Connections, "who goes on for 10 s is closed, and he does not")
+}
+
+func TestDefaultChannels(t *testing.T) {
+	h, address := serve(t, storagetest.New(t), anything)
+	w := connect(t, address)
+	for i := range 129 {
+		w.send(frame(fin|text, fmt.Sprintf("SUB c%d ack=1", i)))
+		if i < 128 {
+			require.Contains(t, w.said(), "subscribed")
+		}
+	}
+	require.Equal(t, "too_many", w.said())
+	w.send(frames(frame(fin|text, "SUB c0 ack=1"), frame(fin|text, "DEL c5"), frame(fin|text, "SUB c128 ack=1")))
+	require.Contains(t, w.said(), "c0", "again")
+	require.Contains(t, w.said(), "c128", "in the place of c5")
+	require.Equal(t, 128, h.Stats().Subscriptions)
+	w.send(closing(1000, ""))
+	empty(t, h)
+}
+
+func TestDefaultSizesOfAHash(t *testing.T) {
+	pool := storagetest.New(t)
+	_, address := serve(t, pool, anything)
+	b := open(t, address)
+	for name, row := range map[string]struct {
+		fields, bytes int
+		want          gateway.Code
+	}{
+		"most":  {10_000, 1, ""},
+		"bytes": {1, 1 << 20, ""},
+		"more":  {10_001, 1, gateway.CodeTooLarge},
+		"one":   {1, 1<<20 + 1, gateway.CodeTooLarge},
+	} {
+		key, err := pool.Key(name)
+		require.NoError(t, err)
+		all := make(map[string]any)
+		for i := range row.fields {
+			all[fmt.Sprint(i)] = strings.Repeat("1", row.bytes)
+		}
+		require.NoError(t, pool.Redis().HSet(t.Context(), key, all).Err())
+		require.Equal(t, row.want, b.does("GET "+name), name)
+	}
+}
+
+func TestDefaultsOfTheUpgrade(t *testing.T) {
+	_, address := serve(t, storagetest.New(t), gateway.Config{})
+	at, err := url.Parse(address)
+	require.NoError(t, err)
+	_, answer := request(t, address, handshake(at, deflate, "Sec-WebSocket-Protocol: graphql-ws"))
+	require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
+	require.Empty(t, answer.Header.Get("Sec-WebSocket-Extensions"), "compression is off")
+	require.Empty(t, answer.Header.Get("Sec-WebSocket-Protocol"))
+}
+
+func TestBadConfig(t *testing.T) {
+	nan := 0.0
+	nan /= nan
+	for want, cfg := range map[string]gateway.Config{
+		"Config.Limits.Message: -1 is negative":   {Limits: gateway.Limits{Message: -1}},
+		"Config.Limits.Commands: NaN is negative": {Limits: gateway.Limits{Commands: nan}},
+		"Config.Limits.Pong: -1s is negative":     {Limits: gateway.Limits{Pong: -time.Second}},
+		"Config.Channels[1]: Channel.Pattern":     {Channels: []gateway.Channel{{Pattern: "a"}, {}}},
+		"Config.Channels[0]: Channel.Pattern: ":   {Channels: []gateway.Channel{{Pattern: "[a"}}},
+		"Config.Channels[0]: Channel.Slow":        {Channels: []gateway.Channel{{Pattern: "a", Slow: 9}}},
+		"Config.Channels[0]: Channel.History":     {Channels: []gateway.Channel{{Pattern: "a", History: &pubsub.History{Size: -1}}}},
+		"Config.Keys[0]":                          {Keys: []string{""}},
+		"Config.Origins[0]":                       {Origins: []string{"example.org"}},
+		"Config.Origins[1]":                       {Origins: []string{"https://example.org", "https://*example.org"}},
+		"Config.Origins[2]":                       {Origins: []string{"https://a", "https://b", "https://example.org/path"}},
+		"Config.Origins, InsecureAnyOrigin":       {Origins: []string{"https://example.org"}, InsecureAnyOrigin: true},
+		"Config.Protocols[1]":                     {Protocols: []gateway.Protocol{gateway.Text, gateway.Plain}},
+		`Config.Commands: "A B"`:                  {Commands: map[string]gateway.Command{"A B": {}}},
+		"Config.PubSub, Source":                   {PubSub: new(pubsub.Client), Source: secretive{}},
+	} {
+		_, err := gateway.New(storagetest.New(t), cfg)
+		require.ErrorContains(t, err, "gateway: "+want)
+	}
+	_, err := gateway.New(nil, gateway.Config{})
+	require.EqualError(t, err, "gateway: no pool")
+}
+
+// What is told to be lost and what has come are all there was.
+func TestWhatIsLostIsCounted(t *testing.T) {
+	cfg := gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "all"}, {Pattern: "some", Slow: gateway.DropOldest}},
+		Limits:   gateway.Limits{QueueBytes: 1 << 30, QueueMessages: 300, Write: 20 * time.Second, Pending: 1 << 20},
+	}
+	pool := storagetest.New(t)
+	h, address := serve(t, pool, cfg)
+	w := connect(t, address)
+	w.send(frames(frame(fin|text, "SUB all"), frame(fin|text, "SUB some ack=1")))
+	w.text()
+	publish := func(name, payload string, n int) {
+		key, err := pool.Key(name)
+		require.NoError(t, err)
+		sofar := h.Stats().Published
+		for range n {
+			require.NoError(t, pool.Redis().Publish(t.Context(), key, payload).Err())
+		}
+		require.Eventually(t, func() bool { return h.Stats().Published == sofar+int64(n) }, 10*time.Second, time.Millisecond)
+	}
+	publish("all", `"`+strings.Repeat("x", 64<<10)+`"`, 200) // nobody reads; each is a write of its own
+	publish("some", "1", 1000)
+	require.NotZero(t, h.Stats().Dropped)
+	got, lost := map[string]int{}, 0
+	for got["all"] < 200 || got["some"]+lost < 1000 {
+		var e struct {
+			Source  string
+			Content json.RawMessage
+		}
+		require.NoError(t, json.Unmarshal([]byte(w.text()), &e))
+		got[e.Source]++
+		if e.Source == "websocket" {
+			var status struct{ Count int }
+			require.NoError(t, json.Unmarshal(e.Content, &status))
+			require.NotZero(t, status.Count)
+			lost += status.Count
+		}
+	}
+	require.EqualValues(t, h.Stats().Dropped, lost)
+}
+
+// Who follows a channel does so under the name that he has.
+func TestPresenceOfWhoChangesHisName(t *testing.T) {
+	cfg := everything()
+	cfg.Hooks = nil
+	h, address := serve(t, storagetest.New(t), cfg)
+	b, watcher := open(t, address), open(t, address)
+	who := func() string {
+		watcher.send("WHO presence")
+		for {
+			if e := watcher.next(); e.Source == "presence" {
+				return string(e.Content)
+			}
+		}
+	}
+	for _, name := range []string{"alice", "bob", "bob"} {
+		require.Empty(t, b.does("AUTH "+name))
+		require.Empty(t, b.does("SUB presence"))
+		require.JSONEq(t, `{"clients": 1, "principals": {"`+name+`": 1}}`, who())
+	}
+	require.Empty(t, b.does("DEL presence"))
+	require.JSONEq(t, `{"clients": 0, "principals": {}}`, who())
+	require.Empty(t, b.does("SUB presence"))
+	_ = b.conn.CloseNow()
+	require.Eventually(t, func() bool { return h.Stats().Connections == 1 }, 10*time.Second, time.Millisecond)
+	require.JSONEq(t, `{"clients": 0, "principals": {}}`, who())
+}
+
+// With Redis away a connection ends in the time of one command, whatever it
+// followed.
+func TestPresenceWithoutRedis(t *testing.T) {
+	srv := storagetest.Start(t)
+	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Presence: true}}, Limits: gateway.Limits{Command: 500 * time.Millisecond}}
+	h, address := serve(t, storagetest.Open(t, srv.Config()), cfg)
+	b := open(t, address)
+	for i := range 20 {
+		require.Empty(t, b.does(fmt.Sprintf("SUB c%d", i)))
+	}
+	srv.Pause()
+	t.Cleanup(srv.Resume) // before it ends
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	begun := make(chan error)
+	go func() { begun <- h.Shutdown(ctx) }()
+	require.Equal(t, gateway.CloseRestart, b.closed())
+	require.Eventually(t, func() bool { return h.Stats().Connections == 0 }, 5*time.Second, 10*time.Millisecond)
+	srv.Resume()
+	require.NoError(t, <-begun)
+}
