@@ -260,7 +260,7 @@ func slowConsumer(t *testing.T) {
 // answer is behind it.
 func pingPong(t *testing.T) {
 	cfg := anything
-	cfg.Limits = gateway.Limits{Ping: 10 * time.Millisecond, Pong: 50 * time.Millisecond, Bytes: 64 << 20, Write: 20 * time.Second}
+	cfg.Limits = gateway.Limits{Ping: 10 * time.Millisecond, Pong: 400 * time.Millisecond, Bytes: 64 << 20, Write: 20 * time.Second}
 	pool := storagetest.New(t)
 	h, address := serve(t, pool, cfg)
 	key, err := pool.Key("large")
@@ -272,7 +272,7 @@ func pingPong(t *testing.T) {
 	w := connect(t, address)
 	w.send(frame(fin|text, "GET large"))
 	begun := time.Now()
-	require.Eventually(t, func() bool { return time.Since(begun) > 200*time.Millisecond }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return time.Since(begun) > 600*time.Millisecond }, 10*time.Second, 10*time.Millisecond)
 	values, answered := 0, 0
 	for values < 16 || answered < 5 { // and who answers pings stays
 		switch f := w.next(); {
