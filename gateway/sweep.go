@@ -61,7 +61,7 @@ var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 func (c *Conn) look(now int64) {
 	l := &c.h.cfg.Limits
 	c.mu.Lock()
-	state, since, closed, writing := c.state, c.since, c.closed, c.writing
+	state, since, closed, busy := c.state, c.since, c.closed, c.writing || c.cancel != nil
 	c.mu.Unlock()
 	switch {
 	case state == ended:
@@ -80,7 +80,7 @@ func (c *Conn) look(now int64) {
 	}
 	expires := c.Principal().Expires
 	pinged := c.pinged.Load()
-	if pinged != 0 && writing { // it is behind what waits for him, or he for room: Limits.Write has an eye on that
+	if pinged != 0 && busy { // it is behind what waits for him, or his answer behind a command: they have limits of their own
 		c.pinged.CompareAndSwap(pinged, now)
 		pinged = now
 	}
