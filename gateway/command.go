@@ -165,7 +165,7 @@ func (c *Conn) fail(r Request, err error) {
 	}
 	told := c.explain(r, err)
 	c.h.count.errors.Add(1)
-	if c.h.cfg.NoErrors {
+	if c.h.cfg.NoErrors && c.v.protocol == Text {
 		return
 	}
 	_ = c.answer(&Frame{

@@ -70,7 +70,8 @@ type Config struct {
 	// or a pattern lets them.
 	ClientPublish bool
 
-	// NoErrors leaves out the frames of source error, as the original does.
+	// NoErrors leaves out the frames of source error of the text protocol, as the
+	// original does.
 	NoErrors bool
 
 	// Compression accepts permessage-deflate where a client offers it, without

@@ -33,6 +33,7 @@ type channel struct {
 	presence *storage.Presence[attendee] // nil: not kept
 
 	mu      sync.Mutex
+	over    bool // nothing is delivered any more
 	pending []Publication
 	running bool
 	members []*member
@@ -131,7 +132,7 @@ func (ch *channel) begin() {
 	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Limits.Command)
 	defer cancel()
 	if ch.rule.Presence {
-		ch.presence, ch.err = h.attendance(ch.name)
+		ch.presence, ch.err = h.attendance(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
 	}
 	if ch.err == nil {
 		ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver)
@@ -144,6 +145,9 @@ func (ch *channel) begin() {
 
 // end lets go of what a channel holds.
 func (ch *channel) end() {
+	ch.mu.Lock()
+	ch.over = true
+	ch.mu.Unlock()
 	if ch.stop != nil {
 		ch.stop()
 	}
@@ -212,6 +216,9 @@ func (ch *channel) remove(m *member) {
 func (ch *channel) deliver(p Publication) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	if ch.over {
+		return
+	}
 	if len(ch.pending) >= ch.hub.h.cfg.Limits.Pending {
 		ch.hub.h.count.overflowed.Add(int64(len(ch.pending)))
 		ch.pending = append(ch.pending[:0], Publication{Gap: true})

@@ -8,14 +8,15 @@ import (
 
 // attendee is a connection on a channel that keeps who follows it.
 type attendee struct {
-	Conn string `json:"conn"` // unique in its process
+	Conn string `json:"conn"` // unique in its handler
 	Name string `json:"name"` // of its principal
 }
 
-// attendance returns who follows a channel, in all processes.
-func (h *Handler) attendance(channel string) (*storage.Presence[attendee], error) {
+// attendance returns who follows a channel, in all processes, to be kept as owner.
+// What an owner keeps ends with it, so each has a name of its own.
+func (h *Handler) attendance(channel, owner string) (*storage.Presence[attendee], error) {
 	return storage.NewPresence[attendee](h.pool, "gateway:presence:"+h.cfg.ChannelPrefix+channel,
-		storage.PresenceOptions{Codec: storage.JSON, Owner: h.id, MaxMembers: h.cfg.Limits.Connections})
+		storage.PresenceOptions{Codec: storage.JSON, Owner: owner, MaxMembers: h.cfg.Limits.Connections})
 }
 
 // attend notes that a connection follows the channel, where that is kept, and
@@ -71,7 +72,7 @@ func who(ctx context.Context, c *Conn, r Request) error {
 	if rule == nil || !rule.Presence {
 		return Errorf(CodeForbidden, "who follows %s is not kept", quoteName(name))
 	}
-	all, err := c.h.attendance(name)
+	all, err := c.h.attendance(name, "")
 	if err != nil {
 		return err
 	}

@@ -145,21 +145,27 @@ func (p *process) rss(b testing.TB) int {
 // get.
 func (p *process) connect(b testing.TB, n int, hello string) {
 	for range n {
-		conn, br, _, err := ws.Dial(context.Background(), "ws://"+p.addr+"/")
-		require.NoError(b, err)
-		b.Cleanup(func() { _ = conn.Close() })
-		if hello != "" {
-			require.NoError(b, ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte(hello)))))
-		}
-		if br == nil {
-			br = bufio.NewReaderSize(conn, 4096)
-		}
-		go p.read(conn, br)
+		conn, in := p.dial(b, hello)
+		go p.read(conn, in)
 	}
 	for p.count.Load() < int64(n) { // each was told that it is open
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(200 * time.Millisecond)
+}
+
+// dial opens a socket, of which in reads.
+func (p *process) dial(b testing.TB, hello string) (conn net.Conn, in *bufio.Reader) {
+	conn, in, _, err := ws.Dial(context.Background(), "ws://"+p.addr+"/")
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = conn.Close() })
+	if hello != "" {
+		require.NoError(b, ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte(hello)))))
+	}
+	if in == nil { // nothing came with the handshake
+		in = bufio.NewReaderSize(conn, 4096)
+	}
+	return conn, in
 }
 
 func (p *process) read(conn net.Conn, br *bufio.Reader) {
@@ -236,4 +242,90 @@ func BenchmarkGatewayIdle(b *testing.B) {
 		p.connect(b, sockets, "SUB heliograph")
 		b.ReportMetric(float64(p.rss(b)-before)/sockets, "KB/socket")
 	}
+}
+
+// BenchmarkGatewaySlow is what one socket that reads nothing does to the others:
+// the p99 of the time from publishing to each of 200 sockets, beside the same
+// without it. The two take turns.
+func BenchmarkGatewaySlow(b *testing.B) {
+	const sockets, messages, turns = 200, 300, 9
+	srv := storagetest.Start(b)
+	client := redis.NewClient(&redis.Options{Addr: srv.Addr()})
+	defer client.Close()
+	p := startServer(b, "heliograph", srv.Addr())
+	var took latencies
+	for range sockets {
+		conn, ahead := p.dial(b, "SUB heliograph")
+		go took.read(conn, ahead)
+	}
+	took.wait(sockets) // each was told that it is open
+	for b.Loop() {
+		var ratios []float64
+		for range turns {
+			alone := took.p99(b, client, sockets, messages)
+			stalled, _ := p.dial(b, "SUB heliograph")
+			ratios = append(ratios, took.p99(b, client, sockets, messages)/alone)
+			_ = stalled.Close()
+		}
+		b.ReportMetric(median(ratios), "p99-x")
+	}
+}
+
+// latencies are the times that messages took, which begin with when they were
+// published.
+type latencies struct {
+	mu   sync.Mutex
+	took []float64
+}
+
+func (l *latencies) read(conn net.Conn, in io.Reader) {
+	for {
+		h, err := ws.ReadHeader(in)
+		if err != nil {
+			return
+		}
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(in, payload); err != nil {
+			return
+		}
+		if h.OpCode == ws.OpPing {
+			_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewPongFrame(nil)))
+			continue
+		}
+		_, content, _ := strings.Cut(string(payload), `"content": "`)
+		at, _, _ := strings.Cut(content, " ")
+		sent, _ := strconv.ParseInt(at, 10, 64)
+		l.mu.Lock()
+		l.took = append(l.took, float64(sinceStart()-sent))
+		l.mu.Unlock()
+	}
+}
+
+func (l *latencies) wait(n int) {
+	for {
+		l.mu.Lock()
+		done := len(l.took) >= n
+		l.mu.Unlock()
+		if done {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+// p99 publishes messages of 32 kB, each when all sockets have the one before: enough
+// to fill what the kernel and the server keep for a socket that does not read.
+func (l *latencies) p99(b testing.TB, client *redis.Client, sockets, messages int) float64 {
+	l.mu.Lock()
+	l.took = nil
+	l.mu.Unlock()
+	for i := range messages {
+		payload := fmt.Sprintf(`"%d %s"`, sinceStart(), strings.Repeat("x", 32_000))
+		require.NoError(b, client.Publish(context.Background(), "heliograph", payload).Err())
+		l.wait((i + 1) * sockets)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slices.Sort(l.took)
+	return l.took[len(l.took)*99/100]
 }

@@ -1,0 +1,65 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+type attendance struct {
+	Clients    int
+	Principals map[string]int
+}
+
+func (b *browser) who(channel string) (a attendance) {
+	b.t.Helper()
+	b.send("WHO " + channel)
+	require.NoError(b.t, json.Unmarshal([]byte(b.from(channel)), &a))
+	return a
+}
+
+// Two handlers are two processes: who follows a channel of either is known to both.
+func TestWhoIsThere(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		cfg := gateway.Config{
+			Channels: []gateway.Channel{{Pattern: "room.*", Presence: true}, {Pattern: "news"}},
+			Authenticate: func(r *http.Request) (gateway.Principal, error) {
+				return gateway.Principal{Name: r.Header.Get("X-User")}, nil
+			},
+		}
+		_, one := serve(t, pool, cfg)
+		_, other := serve(t, pool, cfg)
+		join := func(url, name string) *browser {
+			conn, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{HTTPHeader: http.Header{"X-User": {name}}})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = conn.CloseNow() })
+			b := &browser{t, conn}
+			b.status()
+			b.send("SUB room.1 ack=1")
+			b.news()
+			return b
+		}
+		ada, bob, eve := join(one, "ada"), join(one, "bob"), join(other, "eve")
+		want := attendance{3, map[string]int{"ada": 1, "bob": 1, "eve": 1}}
+		for range 3 { // asking changes nothing
+			require.Equal(t, want, ada.who("room.1"))
+			require.Equal(t, want, eve.who("room.1"))
+		}
+		require.Zero(t, ada.who("room.2").Clients)
+		bob.send("DEL room.1")
+		require.NoError(t, eve.conn.CloseNow())
+		require.Eventually(t, func() bool { return ada.who("room.1").Clients == 1 }, 5*time.Second, 100*time.Millisecond)
+		ada.send("WHO news")
+		require.Equal(t, gateway.CodeForbidden, ada.fails())
+		ada.send("WHO staff")
+		require.Equal(t, gateway.CodeForbidden, ada.fails())
+	})
+}
