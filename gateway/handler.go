@@ -71,10 +71,13 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 }
 
 // Broadcast sends data to all connections, as [Conn.Send] does.
-func (h *Handler) Broadcast(data []byte) {
+func (h *Handler) Broadcast(data []byte) { broadcast(h.all(), data) }
+
+// broadcast compiles data once for all who get the same bytes.
+func broadcast(conns []*Conn, data []byte) {
 	f := &Frame{Kind: KindBroadcast, Content: data}
 	compiled := make(map[variant][]byte)
-	for _, c := range h.all() {
+	for _, c := range conns {
 		if _, ok := compiled[c.v]; !ok {
 			compiled[c.v] = compile(c.v, f)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -71,11 +72,13 @@ func (h *Handler) published(m *Message) *Message {
 	return m
 }
 
-// BroadcastMessages sends every message of a client to all clients of this
-// process, himself included.
+// BroadcastMessages sends every message of a client to all other clients of this
+// process. It counts as a command does; more than are allowed go nowhere.
 func BroadcastMessages() Hooks {
 	return Hooks{Message: func(c *Conn, data []byte) ([]byte, error) {
-		c.Handler().Broadcast(data)
+		if c.Charge(1) {
+			broadcast(slices.DeleteFunc(c.h.all(), func(to *Conn) bool { return to == c }), data)
+		}
 		return data, nil
 	}}
 }
