@@ -1,0 +1,302 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// process is a gateway of groups with a pool of its own, as another process has.
+type process struct {
+	groups *gateway.Groups
+	url    string
+}
+
+func newProcess(t testing.TB, pool *storage.Pool, cfg gateway.GroupsConfig) process {
+	t.Helper()
+	groups, err := gateway.NewGroups(pool, cfg)
+	require.NoError(t, err)
+	if pool == nil {
+		t.Cleanup(func() { require.NoError(t, groups.Close()) })
+		pool = storagetest.New(t)
+	}
+	_, url := serve(t, pool, gateway.Config{Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{groups.Hooks()}})
+	return process{groups, url}
+}
+
+// member connects and joins a group, as a client of filtered_websocket does.
+func (p process) member(t testing.TB, token string) *browser {
+	t.Helper()
+	b := dial(t, p.url)
+	b.join(token)
+	return b
+}
+
+func (b *browser) join(token string) {
+	b.t.Helper()
+	b.send("token:" + token)
+	require.Equal(b.t, "Successfully registered with broadcast group: "+token, b.raw())
+}
+
+// count awaits that a group has n members, as seen from p.
+func (p process) count(t testing.TB, group string, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		members, err := p.groups.Members(t.Context(), group)
+		return err == nil && len(members) == n
+	}, 20*time.Second, 10*time.Millisecond, "%s: %d", group, n)
+}
+
+var tokens = gateway.GroupsConfig{Tokens: true}
+
+func TestGroupsSpanProcesses(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		one := newProcess(t, pool, tokens)
+		two := newProcess(t, storagetest.Open(t, pool.Config()), tokens)
+		ann, bob, cid, dan := one.member(t, "red"), one.member(t, "red"), two.member(t, "red"), two.member(t, "blue")
+		one.count(t, "red", 3)
+		two.count(t, "blue", 1)
+
+		ann.send("from ann")
+		require.Equal(t, "from ann", bob.raw())
+		require.Equal(t, "from ann", cid.raw())
+		cid.send("from cid")
+		require.Equal(t, "from cid", ann.raw(), "and not her own message before it")
+		require.Equal(t, "from cid", bob.raw())
+		require.NoError(t, two.groups.Broadcast(t.Context(), "red", []byte{0xff}))
+		for _, b := range []*browser{ann, bob, cid} {
+			require.Equal(t, "\xff", b.raw())
+		}
+
+		bob.join("blue")
+		one.count(t, "red", 2)
+		two.count(t, "blue", 2)
+		dan.send("from dan")
+		require.Equal(t, "from dan", bob.raw())
+		ann.send("again")
+		require.Equal(t, "again", cid.raw())
+		bob.send("from bob")
+		require.Equal(t, "from bob", dan.raw(), "and nothing of red")
+
+		require.NoError(t, cid.conn.CloseNow())
+		one.count(t, "red", 1)
+		require.NoError(t, one.groups.Close())
+		two.count(t, "red", 0)
+		two.count(t, "blue", 1)
+		ann.send("token:red")
+		require.NoError(t, two.groups.Broadcast(t.Context(), "blue", []byte("end")))
+		require.Equal(t, "end", dan.raw())
+	})
+}
+
+func TestGroupsOfOneProcess(t *testing.T) {
+	p := newProcess(t, nil, tokens)
+	ann, bob := p.member(t, "red"), p.member(t, "red")
+	p.count(t, "red", 2)
+	ann.send("hello")
+	require.Equal(t, "hello", bob.raw())
+	bob.send("hello yourself")
+	require.Equal(t, "hello yourself", ann.raw())
+	require.NoError(t, ann.conn.CloseNow())
+	p.count(t, "red", 1)
+}
+
+// A token may be anything without a space, and tokens that a careless key would
+// confuse are different groups.
+func TestAnyToken(t *testing.T) {
+	p := newProcess(t, storagetest.New(t), tokens)
+	long := strings.Repeat("é", 100)
+	odd := []string{"*", "a:b", "a", "{a}", "%2A", "/", "é", "\"q\"", long, long + "x", "token:token:"}
+	var all []*browser
+	for _, token := range odd {
+		all = append(all, p.member(t, token), p.member(t, token))
+		p.count(t, token, 2)
+	}
+	for i := range odd {
+		all[2*i].send(fmt.Sprint("of ", i))
+	}
+	for i, token := range odd {
+		require.Equal(t, fmt.Sprint("of ", i), all[2*i+1].raw(), token)
+	}
+	b := dial(t, p.url)
+	b.send("this is {\"token\": 1} my token:x and more")
+	require.Equal(t, "Successfully registered with broadcast group: x", b.raw())
+}
+
+func TestWhatGroupsRefuse(t *testing.T) {
+	p := newProcess(t, storagetest.New(t), gateway.GroupsConfig{Tokens: true, MaxGroups: 2, MaxName: 4})
+	b := dial(t, p.url)
+	for message, want := range map[string]string{
+		"hello":       "Error: No token has been set",
+		"token: x":    "Error: a group without a name",
+		"token:abcde": "Error: a group's name of 5 bytes; 4 are allowed",
+	} {
+		b.send(message)
+		require.Equal(t, want, b.raw())
+	}
+	p.member(t, "a")
+	b.join("b")
+	other := dial(t, p.url)
+	other.send("token:c")
+	require.Equal(t, "Error: there are 2 groups; no more are taken", other.raw())
+	b.join("c") // b has gone by that
+	other.join("a")
+
+	for field, cfg := range map[string]gateway.GroupsConfig{
+		"Name": {Name: "a b"}, "Lease": {Lease: time.Millisecond}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1}, "PubSub": {PubSub: new(pubsub.Client)},
+	} {
+		_, err := gateway.NewGroups(nil, cfg)
+		require.ErrorContains(t, err, "gateway: GroupsConfig."+field+": ")
+	}
+}
+
+func TestAClientThatFloodsItsGroup(t *testing.T) {
+	groups, err := gateway.NewGroups(nil, tokens)
+	require.NoError(t, err)
+	h, url := serve(t, storagetest.New(t), gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{groups.Hooks()},
+		Limits: gateway.Limits{Commands: 1e-3, CommandBurst: 3, CommandExcess: time.Hour},
+	})
+	p := process{groups, url}
+	ann, bob := p.member(t, "red"), p.member(t, "red")
+	for range 3 {
+		ann.send("x")
+	}
+	require.Equal(t, "Error: 0.001 messages a second are allowed", ann.raw())
+	require.NoError(t, bob.conn.Write(t.Context(), websocket.MessageText, []byte("y")))
+	require.Equal(t, "y", ann.raw())
+	require.EqualValues(t, 1, h.Stats().TooFast)
+}
+
+// Without tokens the host decides, by what he knows of the client.
+func TestGroupsOfTheHost(t *testing.T) {
+	groups, err := gateway.NewGroups(nil, gateway.GroupsConfig{})
+	require.NoError(t, err)
+	conns := make(chan *gateway.Conn, 3)
+	_, url := serve(t, storagetest.New(t), gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain},
+		Hooks: []gateway.Hooks{groups.Hooks(), {Connect: func(ctx context.Context, c *gateway.Conn, r *http.Request) error {
+			conns <- c
+			return groups.Join(ctx, c, r.URL.Query().Get("room"))
+		}}},
+	})
+	ann := dial(t, url+"?room=7")
+	<-conns
+	bob := dial(t, url+"?room=7")
+	conn := <-conns // bob's
+	process{groups, url}.count(t, "7", 2)
+	require.Equal(t, "7", groups.Group(conn))
+	ann.send("token:8")
+	require.Equal(t, "token:8", bob.raw(), "a message like any other")
+	require.NoError(t, groups.Leave(t.Context(), conn))
+	require.NoError(t, groups.Leave(t.Context(), conn), "once is enough")
+	require.Empty(t, groups.Group(conn))
+	process{groups, url}.count(t, "7", 1)
+
+	require.NoError(t, bob.conn.CloseNow())
+	require.Eventually(t, func() bool { return groups.Join(t.Context(), conn, "7") == gateway.ErrClosed }, 20*time.Second, time.Millisecond)
+	require.Empty(t, groups.Group(conn))
+	refused := dial(t, url)
+	require.Equal(t, gateway.CloseRefused, refused.closed(), "a group without a name")
+}
+
+func TestGroupsOutliveARedisThatForgets(t *testing.T) {
+	srv := storagetest.Start(t)
+	cfg := gateway.GroupsConfig{Tokens: true, Lease: 600 * time.Millisecond}
+	one, two := newProcess(t, storagetest.Open(t, srv.Config()), cfg), newProcess(t, storagetest.Open(t, srv.Config()), cfg)
+	ann, bob := one.member(t, "red"), two.member(t, "red")
+	gone := two.member(t, "red")
+	srv.Kill()
+	require.NoError(t, gone.conn.CloseNow())
+	srv.Restart()
+	one.count(t, "red", 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	sent := make(chan struct{})
+	go func() { // again and again: the other process may not be listening yet
+		defer close(sent)
+		for ctx.Err() == nil {
+			_ = one.groups.Broadcast(ctx, "red", []byte("back"))
+		}
+	}()
+	require.Equal(t, "back", ann.raw())
+	require.Equal(t, "back", bob.raw())
+	cancel()
+	<-sent
+}
+
+// flaky is a host's own object, whose removals fail for a while.
+type flaky struct {
+	storage.Object
+	failing atomic.Bool
+}
+
+func (o *flaky) Remove(ctx context.Context, key string, members ...string) (int, error) {
+	if o.failing.Load() {
+		return 0, errors.New("not now")
+	}
+	return o.Object.Remove(ctx, key, members...)
+}
+
+// What could not be struck off is struck off later, while the group has members
+// here; an object of the host's own is used as it is.
+func TestGroupsInAnObjectOfTheHost(t *testing.T) {
+	memory, err := storage.NewMemoryObject()
+	require.NoError(t, err)
+	object := &flaky{Object: memory}
+	p := newProcess(t, storagetest.New(t), gateway.GroupsConfig{Tokens: true, Object: object, Lease: 300 * time.Millisecond})
+	ann, bob := p.member(t, "red"), p.member(t, "red")
+	p.count(t, "red", 2)
+	object.failing.Store(true)
+	bob.join("blue")
+	p.count(t, "red", 2)
+	p.count(t, "blue", 1)
+	object.failing.Store(false)
+	p.count(t, "red", 1)
+	ann.join("blue")
+	p.count(t, "blue", 2)
+	p.count(t, "red", 0)
+	require.NoError(t, p.groups.Close())
+	members, err := memory.Get(t.Context(), "blue")
+	require.NoError(t, err)
+	require.Empty(t, members, "not even the process")
+}
+
+func TestGroupsWhileRedisHangs(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	groups, err := gateway.NewGroups(pool, tokens)
+	require.NoError(t, err)
+	_, url := serve(t, pool, gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{groups.Hooks()},
+		Limits: gateway.Limits{Command: 300 * time.Millisecond},
+	})
+	p := process{groups, url}
+	ann, bob := p.member(t, "red"), p.member(t, "red")
+	gone := p.member(t, "red")
+	srv.Pause()
+	ann.send("hello?")
+	require.Equal(t, "Error: not available now; try again", ann.raw())
+	bob.send("token:blue")
+	require.Equal(t, "Error: not available now; try again", bob.raw())
+	require.NoError(t, gone.conn.Close(websocket.StatusNormalClosure, ""))
+	srv.Resume()
+	cid := dial(t, url)
+	require.Eventually(t, func() bool {
+		cid.send("token:red")
+		return cid.raw() == "Successfully registered with broadcast group: red"
+	}, 20*time.Second, 10*time.Millisecond)
+	p.count(t, "red", 2) // ann and cid: bob is in none, and gone is gone
+}
