@@ -58,7 +58,8 @@
 // first set. Hooks see what comes in, what is published and who leaves. A
 // Protocol is how commands and frames look on the wire: [Text] is that of
 // redis_websocket_api, with its envelope; [JSON] has ids; [Plain] has neither.
-// Package gateway/geo is made of these.
+// Package gateway/geo is made of these, and so are [Groups]: connections that hear
+// each other by a token, in all processes.
 //
 // # The text protocol
 //

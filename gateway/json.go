@@ -150,8 +150,11 @@ func (plain) Name() string                  { return "" }
 func (plain) Parse([]byte) (Request, error) { return Request{}, nil }
 
 func (plain) Append(dst []byte, f *Frame) []byte {
-	if f.Kind == KindPublication || f.Kind == KindBroadcast {
-		return append(dst, f.Content...)
+	switch {
+	case f.Kind != KindPublication && f.Kind != KindBroadcast:
+		return dst
+	case f.Raw != nil:
+		return append(dst, f.Raw...)
 	}
-	return dst
+	return append(dst, f.Content...)
 }

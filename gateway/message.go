@@ -22,6 +22,7 @@ type Message struct {
 	Time time.Time
 
 	kind Kind            // KindPublication, KindValue or, of a gap, KindStatus
+	raw  []byte          // Frame.Raw
 	ref  json.RawMessage // of a Value
 	seq  int64           // Publication.Seq
 
@@ -47,17 +48,20 @@ type variant struct {
 // newMessage makes a message of what came from Redis. What is not JSON becomes a
 // string.
 func newMessage(source string, data []byte) *Message {
-	return &Message{Source: source, Content: content(data), Time: time.Now()}
+	m := &Message{Source: source, Time: time.Now()}
+	m.Content, m.raw = content(data)
+	return m
 }
 
-func content(data []byte) json.RawMessage {
-	if json.Valid(data) {
-		if !utf8.Valid(data) {
-			data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
-		}
-		return data
+// content returns data as JSON, and again as it was if it was none.
+func content(data []byte) (content json.RawMessage, raw []byte) {
+	switch {
+	case !json.Valid(data):
+		return appendString(nil, string(data)), data
+	case !utf8.Valid(data):
+		return bytes.ToValidUTF8(data, []byte("\uFFFD")), nil
 	}
-	return appendString(nil, string(data))
+	return data, nil
 }
 
 // With returns a copy of another content, which must be valid JSON. Nothing that
@@ -88,7 +92,7 @@ func (m *Message) compiled(v variant) []byte {
 			return f.data
 		}
 	}
-	data := compile(v, &Frame{Kind: m.kind, Source: m.Source, Content: m.Content, Ref: m.ref, Time: m.Time, Offset: m.Offset})
+	data := compile(v, &Frame{Kind: m.kind, Source: m.Source, Content: m.Content, Raw: m.raw, Ref: m.ref, Time: m.Time, Offset: m.Offset})
 	m.frames = append(m.frames, frame{v, data})
 	return data
 }
@@ -101,7 +105,7 @@ func compile(v variant, f *Frame) []byte {
 		return nil
 	}
 	h := ws.Header{Fin: true, OpCode: ws.OpText}
-	if f.Kind == KindBroadcast && !utf8.Valid(payload[room:]) {
+	if (f.Kind == KindBroadcast || f.Raw != nil) && !utf8.Valid(payload[room:]) {
 		h.OpCode = ws.OpBinary
 	}
 	if v.deflate {

@@ -36,6 +36,7 @@ type Frame struct {
 	Kind    Kind
 	Source  string          // of a publication: its channel; of a value: what it answers
 	Content json.RawMessage // valid JSON; nil: null. Of a status an object, of a broadcast anything
+	Raw     []byte          // what Content, a string, was made of because it was not JSON; nil: it was
 	Ref     json.RawMessage // of the request that it answers; nil: of none
 	Time    time.Time
 	Offset  string // of a publication on a channel with a history

@@ -316,7 +316,8 @@ func publish(ctx context.Context, c *Conn, r Request) error {
 	if !ok {
 		return Errorf(CodeBadCommand, "there is nowhere to publish")
 	}
-	n, err := source.publish(ctx, name, content([]byte(data)))
+	body, _ := content([]byte(data))
+	n, err := source.publish(ctx, name, body)
 	if err != nil {
 		return err
 	}
