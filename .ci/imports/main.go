@@ -94,8 +94,8 @@ func check(p pkg) (bad int) {
 		}
 	}
 	for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-		if strings.HasPrefix(imp, module+"/examples/") {
-			complain("imports %s: nobody imports an example", imp)
+		if strings.HasPrefix(imp, module+"/examples/") && !example {
+			complain("imports %s: only examples import examples", imp)
 		}
 	}
 	return bad
