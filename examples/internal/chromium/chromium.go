@@ -34,7 +34,8 @@ type Page struct {
 	id   int // of the last command
 }
 
-// Start runs a browser that ends with the test. Where there is none the test is
+// Start runs a browser that ends with the test, and believes in every certificate.
+// Where there is none the test is
 // skipped or, with HELIOGRAPH_REDIS=required, fails.
 func Start(tb testing.TB) *Page {
 	tb.Helper()

@@ -1,0 +1,245 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options are the flags. A key of the configuration file is the name of a flag.
+type options struct {
+	host                   string
+	port                   int
+	key, cert              string
+	filters                list
+	channels, origins      list
+	storage, redis, prefix string
+	redisHost              string
+	redisPort              int
+	redisChannels          list
+	redisKey               string
+	readTimeout, keepAlive seconds
+	config                 string
+}
+
+func (o *options) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	both := func(short, long string, set func(name, usage string), usage string) {
+		set(long, usage)
+		set(short, "the same as -"+long)
+	}
+	fs.StringVar(&o.host, "host", "localhost", "`name` or address to listen at; 0.0.0.0 for everybody")
+	both("p", "port", func(name, usage string) { fs.IntVar(&o.port, name, 8765, usage) }, "`port` to listen at; 0: any that is free")
+	both("c", "config", func(name, usage string) { fs.StringVar(&o.config, name, "", usage) }, "JSON `file` of an object whose keys are the names of flags; flags win")
+	both("f", "filters", func(name, usage string) { fs.Var(&o.filters, name, usage) }, "comma-separated `list` of "+strings.Join(filterNames, ", "))
+	fs.StringVar(&o.key, "key", "", "`file` of the key, for TLS")
+	fs.StringVar(&o.cert, "cert", "", "`file` of the certificate, for TLS")
+	fs.StringVar(&o.storage, "storage", "", "`redis|memory`: memory is a Redis inside the process, with a demo feed (default redis if one is named, else memory)")
+	fs.StringVar(&o.redis, "redis", "", "`URL` of the Redis; $REDIS_URL if that is set")
+	fs.StringVar(&o.redisHost, "redis_host", "", "`host` of the Redis, in place of a URL")
+	fs.IntVar(&o.redisPort, "redis_port", 6379, "its `port`")
+	fs.Var(&o.redisChannels, "redis_channels", "`list` of the channels that broadcast_pubsub follows (default global)")
+	fs.StringVar(&o.redisKey, "redis_key", "groups", "`name` under which broadcast_messages_by_token keeps its groups")
+	fs.Var(&o.channels, "channels", "`list` of globs of the channels, and the hashes of the same names, that clients may read (default * with a Redis inside the process, else none)")
+	fs.StringVar(&o.prefix, "prefix", "", "`prefix` of all keys and channels in Redis, which clients don't see")
+	fs.Var(&o.origins, "origins", "`list` of origins whose pages may connect, as https://example.org; *: any (default those of the gateway's own host)")
+	fs.Var(&o.readTimeout, "read_timeout", "longest silence of a client, in `seconds` or as 1m30s; 0: any")
+	fs.Var(&o.keepAlive, "keep_alive_timeout", "longest life of a connection, in `seconds` or as 1m30s; 0: any")
+	return fs
+}
+
+// parse reads the arguments, and the file that they may name.
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	fs := o.flags()
+	err := fs.Parse(joined(fs, args))
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(stderr, "usage: gateway [flags]\nA WebSocket gateway to the hashes and channels of a Redis.")
+		fs.SetOutput(stderr)
+		fs.PrintDefaults()
+	}
+	if err != nil {
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("%q is not a flag", fs.Arg(0))
+	}
+	if o.config != "" {
+		if err := readFile(fs, o.config); err != nil {
+			return o, err
+		}
+	}
+	return o, o.complete()
+}
+
+// joined puts commas between the values of a list, which fws_server takes as
+// arguments of their own: -f one two.
+func joined(fs *flag.FlagSet, args []string) (out []string) {
+	for i := 0; i < len(args); i++ {
+		out = append(out, args[i])
+		f := fs.Lookup(strings.TrimLeft(args[i], "-"))
+		if f == nil || !strings.HasPrefix(args[i], "-") {
+			continue
+		}
+		if _, ok := f.Value.(*list); !ok {
+			continue
+		}
+		var values []string
+		for i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+			i++
+			values = append(values, args[i])
+		}
+		if values != nil {
+			out = append(out, strings.Join(values, ","))
+		}
+	}
+	return out
+}
+
+// readFile sets the flags that are keys of the object in a file and were not given.
+func readFile(fs *flag.FlagSet, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	given := make(map[flag.Value]bool) // two names of a flag have one value
+	fs.Visit(func(f *flag.Flag) { given[f.Value] = true })
+	var object map[string]any
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := dec.Decode(&object); err != nil {
+		return fmt.Errorf("%s: not a JSON object: %w", file, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: something comes behind the object", file)
+	}
+	seen := make(map[flag.Value]string)
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		f := fs.Lookup(key)
+		if f == nil || f.Name == "c" || f.Name == "config" {
+			return fmt.Errorf("%s: unknown key %q", file, key)
+		}
+		if other, ok := seen[f.Value]; ok {
+			return fmt.Errorf("%s: %q and %q are the same", file, other, key)
+		}
+		seen[f.Value] = key
+		word, err := asFlag(object[key])
+		if err == nil && !given[f.Value] {
+			err = f.Value.Set(word)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %q: %w", file, key, err)
+		}
+	}
+	return nil
+}
+
+// asFlag returns a value of the file as a flag takes it.
+func asFlag(value any) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case json.Number:
+		return v.String(), nil
+	case []any:
+		var words []string
+		for _, elem := range v {
+			word, ok := elem.(string)
+			if !ok {
+				return "", errors.New("a list must be of strings")
+			}
+			words = append(words, word)
+		}
+		return strings.Join(words, ","), nil
+	}
+	return "", errors.New("must be a string, a number or a list of strings")
+}
+
+// complete checks the options together, and fills in what depends on others.
+func (o *options) complete() error {
+	named := o.redis != "" || o.redisHost != ""
+	switch {
+	case o.port < 0 || o.port > 65535:
+		return fmt.Errorf("-port: there is no %d", o.port)
+	case (o.key == "") != (o.cert == ""):
+		return errors.New("-key, -cert: one needs the other")
+	case o.storage != "" && o.storage != "redis" && o.storage != "memory":
+		return fmt.Errorf("-storage: %q is neither redis nor memory", o.storage)
+	case o.storage == "memory" && named:
+		return errors.New("-storage memory: and yet a Redis is named")
+	case o.redis != "" && o.redisHost != "":
+		return errors.New("-redis, -redis_host: one is enough")
+	case o.redisPort < 1 || o.redisPort > 65535:
+		return fmt.Errorf("-redis_port: there is no %d", o.redisPort)
+	}
+	for _, glob := range o.channels {
+		if _, err := path.Match(glob, ""); err != nil {
+			return fmt.Errorf("-channels: %q is not a glob", glob)
+		}
+	}
+	if err := o.checkFilters(); err != nil {
+		return err
+	}
+	if !named && o.storage != "memory" {
+		o.redis = os.Getenv("REDIS_URL")
+	}
+	if o.redis == "" && (o.redisHost != "" || o.storage == "redis") {
+		o.redis = "redis://" + net.JoinHostPort(cmp.Or(o.redisHost, "localhost"), strconv.Itoa(o.redisPort))
+	}
+	if o.redisChannels == nil {
+		o.redisChannels = list{"global"}
+	}
+	if o.channels == nil && o.memory() {
+		o.channels = list{"*"}
+	}
+	return nil
+}
+
+// memory reports whether the Redis is one inside the process.
+func (o *options) memory() bool { return o.redis == "" }
+
+// list is the value of a flag that may be many.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(s string) error {
+	*l = list{}
+	for word := range strings.SplitSeq(s, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			*l = append(*l, word)
+		}
+	}
+	return nil
+}
+
+// seconds is a time, of which a bare number is seconds, as in Python.
+type seconds time.Duration
+
+func (s *seconds) String() string { return time.Duration(*s).String() }
+
+func (s *seconds) Set(text string) error {
+	if n, err := strconv.ParseFloat(text, 64); err == nil {
+		text = strconv.FormatFloat(n, 'f', -1, 64) + "s"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return errors.New("not a number of seconds, nor a time like 1m30s")
+	}
+	*s = seconds(d)
+	return nil
+}

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// filterNames are the filters of filtered_websocket.
+var filterNames = []string{
+	"broadcast_messages", "broadcast_messages_by_token", "broadcast_pubsub",
+	"stdout_messages", "stdout_pubsub", "stdout_rawdata",
+}
+
+// checkFilters accepts their names, also as they are in Python:
+// filtered_websocket.filters.stdout_messages.
+func (o *options) checkFilters() error {
+	for i, name := range o.filters {
+		o.filters[i] = name[strings.LastIndexByte(name, '.')+1:]
+		if !slices.Contains(filterNames, o.filters[i]) {
+			return fmt.Errorf("-filters: no %q; there are %s", name, strings.Join(filterNames, ", "))
+		}
+	}
+	return nil
+}
+
+// plain reports whether clients speak as those of filtered_websocket do: where
+// there is any broadcast, they send no commands.
+func (o *options) plain() bool {
+	return slices.ContainsFunc(o.filters, func(name string) bool { return strings.HasPrefix(name, "broadcast_") })
+}
+
+// hooks returns what the filters are, in their order.
+func (o *options) hooks(pool *storage.Pool, stdout io.Writer) (hooks []gateway.Hooks, err error) {
+	for _, name := range o.filters {
+		switch name {
+		case "broadcast_messages":
+			hooks = append(hooks, gateway.BroadcastMessages())
+		case "broadcast_messages_by_token":
+			if o.memory() {
+				pool = nil // there is no other process
+			}
+			groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{Name: o.redisKey, Tokens: true})
+			if err != nil {
+				return nil, fmt.Errorf("-redis_key: %w", err)
+			}
+			hooks = append(hooks, groups.Hooks())
+		case "broadcast_pubsub":
+			hooks = append(hooks, gateway.BroadcastPublications(o.redisChannels...))
+		case "stdout_messages":
+			hooks = append(hooks, gateway.PrintMessages(stdout))
+		case "stdout_pubsub":
+			hooks = append(hooks, gateway.PrintPublications(stdout))
+		case "stdout_rawdata":
+			hooks = append(hooks, gateway.PrintRaw(stdout))
+		}
+	}
+	return hooks, nil
+}

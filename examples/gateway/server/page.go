@@ -1,0 +1,45 @@
+package server
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/heliograph/heliograph/gateway"
+)
+
+//go:embed index.html
+var indexHTML string
+
+var index = template.Must(template.New("index").Parse(indexHTML))
+
+// page answers whoever comes for a WebSocket with one, under every path, and
+// whoever does not with a page that opens it.
+type page struct {
+	gateway *gateway.Handler
+	Plain   bool     // there are no commands
+	Follow  []string // what the page follows from the beginning
+}
+
+func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Header.Get("Upgrade") != "":
+		p.gateway.ServeHTTP(w, r)
+	case r.URL.Path != "/":
+		http.NotFound(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "a page, or a WebSocket", http.StatusMethodNotAllowed)
+	default:
+		var out bytes.Buffer
+		if err := index.Execute(&out, p); err != nil {
+			http.Error(w, "no page", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src ws: wss:; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(out.Bytes()))
+	}
+}

@@ -1,0 +1,183 @@
+// Package server is the stand-alone gateway, for the program examples/gateway and
+// any other that wants it as a command of its own.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/embedded"
+)
+
+// grace is how long the goodbyes to all clients may take.
+const grace = 5 * time.Second
+
+// Main runs a gateway until ctx ends, and returns the status to exit with: 2 if the
+// arguments are wrong, 1 if something else is. What filters print goes to stdout,
+// all else to stderr.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(stderr, "gateway:", err)
+		return 2
+	}
+	if err := o.serve(ctx, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "gateway:", strings.TrimPrefix(err.Error(), "gateway: "))
+		return 1
+	}
+	return 0
+}
+
+// serve serves until ctx ends, and then says goodbye.
+func (o options) serve(ctx context.Context, stdout, stderr io.Writer) error {
+	pool, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	cfg, err := o.gateway(pool, stdout)
+	if err != nil {
+		return err
+	}
+	h, err := gateway.New(pool, cfg)
+	if err != nil {
+		return err
+	}
+	listener, scheme, err := o.listen()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	p := page{gateway: h, Plain: o.plain()}
+	var feeding chan struct{}
+	if o.memory() {
+		if !p.Plain {
+			p.Follow = feedNames
+		}
+		feeding = make(chan struct{})
+		go func() {
+			defer close(feeding)
+			feed(ctx, pool)
+		}()
+	}
+	srv := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(listener) }()
+	if len(o.channels) == 0 && !p.Plain {
+		fmt.Fprintln(stderr, "gateway: clients may read nothing: -channels says what they may")
+	}
+	fmt.Fprintf(stderr, "gateway: %s, and a page at %s\n", o.url("ws"+scheme, listener), o.url("http"+scheme, listener))
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = goodbye(srv, h)
+	}
+	stop()
+	if feeding != nil {
+		<-feeding
+	}
+	return err
+}
+
+// goodbye ends what is served. Who has not gone within the grace time is cut off.
+func goodbye(srv *http.Server, h *gateway.Handler) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := h.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) { // of the sockets, which srv does not know of
+		return err
+	}
+	return srv.Close() // browsers keep connections on which they ask for nothing
+}
+
+// gateway is what the options say of a handler.
+func (o options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, error) {
+	hooks, err := o.hooks(pool, stdout)
+	cfg := gateway.Config{
+		Keys:   o.channels,
+		Hooks:  hooks,
+		Limits: gateway.Limits{Idle: time.Duration(o.readTimeout), Lifetime: time.Duration(o.keepAlive)},
+	}
+	for _, pattern := range o.channels {
+		cfg.Channels = append(cfg.Channels, gateway.Channel{Pattern: pattern})
+	}
+	if o.plain() {
+		cfg.Protocols = []gateway.Protocol{gateway.Plain}
+	}
+	if cfg.InsecureAnyOrigin = slices.Equal(o.origins, list{"*"}); !cfg.InsecureAnyOrigin {
+		cfg.Origins = o.origins
+	}
+	return cfg, err
+}
+
+// open returns a pool on the Redis that is named, or on one of its own.
+func (o options) open(ctx context.Context) (*storage.Pool, error) {
+	if !o.memory() {
+		pool, err := storage.Open(storage.Config{URL: o.redis, Prefix: o.prefix})
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if err := pool.Ping(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("no Redis: %w", err), pool.Close())
+		}
+		return pool, nil
+	}
+	cfg, stop, err := embedded.Start()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Prefix = o.prefix
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	_, err = pool.Own(func() error { stop(); return nil }) // owned first, closed last
+	return pool, err
+}
+
+// listen returns where clients come in, and what the schemes of its URLs end with.
+func (o options) listen() (l net.Listener, scheme string, err error) {
+	var cfg *tls.Config
+	if o.cert != "" {
+		cert, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return nil, "", fmt.Errorf("-cert, -key: %w", err)
+		}
+		cfg = &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
+	if l, err = net.Listen("tcp", net.JoinHostPort(o.host, strconv.Itoa(o.port))); err != nil {
+		return nil, "", err
+	}
+	if cfg != nil {
+		return tls.NewListener(l, cfg), "s", nil
+	}
+	return l, "", nil
+}
+
+// url says how to come here, by the port that it really is.
+func (o options) url(scheme string, l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	host := o.host
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
