@@ -144,14 +144,19 @@ func (h *Handler) farewells(ctx context.Context, conns []*Conn, pause time.Durat
 	if pause > 0 {
 		each = max(1, int(tick/pause))
 	}
-	for i, c := range conns {
-		if i%each == 0 && i > 0 {
+	told := 0
+	for _, c := range conns {
+		if !c.isOpen() { // he has gone by himself
+			continue
+		}
+		if told > 0 && told%each == 0 {
 			select {
 			case <-ticker.C:
 			case <-ctx.Done():
 				return
 			}
 		}
+		told++
 		c.dismiss()
 	}
 }
