@@ -10,12 +10,13 @@
 //   - [github.com/heliograph/heliograph/pubsub]: typed publish and subscribe;
 //   - [github.com/heliograph/heliograph/keywords]: named, typed values that one
 //     process serves and all set, watch and wait for;
+//   - [github.com/heliograph/heliograph/gateway]: hashes and channels for
+//     browsers, over WebSockets;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;
 //   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
 //
-// A room of its own for a WebSocket gateway is being built.
-//
 // To see calls spread over workers, run go run ./examples/quickstart, and to see
-// keywords set, watched and waited for, go run ./examples/telescope.
+// keywords set, watched and waited for, go run ./examples/telescope. What the
+// gateway shows is at http://localhost:8765 with go run ./examples/gateway.
 package heliograph
