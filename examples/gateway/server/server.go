@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/gateway/geo"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/embedded"
 )
@@ -108,10 +109,15 @@ func goodbye(srv *http.Server, h *gateway.Handler) error {
 // gateway is what the options say of a handler.
 func (o options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, error) {
 	hooks, err := o.hooks(pool, stdout)
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	places, err := geo.New(geo.Config{})
 	cfg := gateway.Config{
-		Keys:   o.channels,
-		Hooks:  hooks,
-		Limits: gateway.Limits{Idle: time.Duration(o.readTimeout), Lifetime: time.Duration(o.keepAlive)},
+		Keys:     o.channels,
+		Hooks:    hooks,
+		Commands: places.Commands(), // BBOX, PROJECTION, PGET
+		Limits:   gateway.Limits{Idle: time.Duration(o.readTimeout), Lifetime: time.Duration(o.keepAlive)},
 	}
 	for _, pattern := range o.channels {
 		cfg.Channels = append(cfg.Channels, gateway.Channel{Pattern: pattern})

@@ -176,8 +176,8 @@ func (b browser) follows(pool *storage.Pool, channel string) {
 	}
 }
 
-// What the page examples/demo.html of redis_websocket_api sends, but for the geo
-// commands, to the path that it has.
+// What the page examples/demo.html of redis_websocket_api sends, to the path that
+// it has.
 func TestAClientOfRedisWebsocketAPI(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, redis := t.Context(), pool.Redis()
@@ -185,6 +185,7 @@ func TestAClientOfRedisWebsocketAPI(t *testing.T) {
 		p := start(t, "-redis", redisURL(pool), "-channels", "example_channel_[12],example_other")
 		b := dial(t, p.ws+"/ws")
 		b.gets("websocket", `{"status": "open"}`)
+		b.send("PROJECTION epsg:3857", "BBOX 0 0 1500000 7000000")
 		b.send("GET example_channel_1", "GET example_channel_2", "GET example_channel_1 initial_data_1")
 		b.gets("example_channel_1", `{"some_json": "no GeoJSON"}`)
 		b.gets("example_channel_2", `null`)
@@ -193,13 +194,21 @@ func TestAClientOfRedisWebsocketAPI(t *testing.T) {
 		b.gets("websocket", `"PONG"`)
 		publish(t, pool, "example_channel_2", `{"id": 7}`)
 		b.gets("example_channel_2", `{"id": 7}`)
+		publish(t, pool, "example_channel_2", `{"type": "Point", "coordinates": [-0.1, 3.5]}`) // outside
+		publish(t, pool, "example_channel_2", `{"type": "Point", "coordinates": [0, 0.5]}`)    // on the edge
+		publish(t, pool, "example_channel_2", `{"type": "Point", "coordinates": [0.1, 3.5]}`)
+		source, content := b.frame()
+		require.Equal(t, "example_channel_2", source)
+		var point struct{ Coordinates []float64 }
+		require.NoError(t, json.Unmarshal([]byte(content), &point))
+		require.InDeltaSlice(t, []float64{11131.949079326665, 389860.7582541955}, point.Coordinates, 1e-8)
 		b.send("DEL example_channel_2", "PING")
 		b.gets("websocket", `"PONG"`)
 		require.NoError(t, redis.Publish(ctx, "example_channel_2", `{"id": 8}`).Err())
 		publish(t, pool, "example_channel_1", `{"id": 9}`)
 		b.gets("example_channel_1", `{"id": 9}`)
 		b.send("GET example_channel_3")
-		source, content := b.frame()
+		source, content = b.frame()
 		require.Equal(t, "error", source)
 		require.Contains(t, content, "forbidden")
 	})
