@@ -166,15 +166,10 @@ func (d *Dispatcher) write(batch []staged) error {
 	if err != nil {
 		return err
 	}
-	args := append(make([]any, 0, 16+6*count), "evalsha", shaCommit, 0)
 	inboxes, frames := d.replies(batch)
 	keys = append(keys, logs...)
 	keys = append(keys, inboxes...)
-	args[2] = len(keys)
-	for _, key := range keys {
-		args = append(args, key)
-	}
-	args = append(args, d.token, msg.Epoch, strconv.FormatUint(msg.N-1, 10), strconv.FormatUint(msg.N+uint64(count)-1, 10), d.channel, payload, count, len(logs))
+	args := append(make([]any, 0, 16+6*count), d.token, msg.Epoch, strconv.FormatUint(msg.N-1, 10), strconv.FormatUint(msg.N+uint64(count)-1, 10), d.channel, payload, count, len(logs))
 	args = append(args, values...)
 	args = append(args, past...)
 	for _, inbox := range inboxes {
@@ -186,7 +181,7 @@ func (d *Dispatcher) write(batch []staged) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
 	defer cancel()
 	d.expect(batch)
-	cmd := d.evalSHA(ctx, luaCommit, args)
+	cmd := luaCommit.Run(ctx, d.client, keys, args...)
 	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
 		d.expectNone(batch)
 		return storage.Normalize(ctx, err)
@@ -216,20 +211,6 @@ func (d *Dispatcher) expectNone(batch []staged) {
 	for i := range batch {
 		batch[i].s.expected = 0
 	}
-}
-
-// evalSHA runs a script by its hash, or by its text where Redis does not know it
-// yet: to send and hash the text would take longer than a commit of one value.
-func (d *Dispatcher) evalSHA(ctx context.Context, script string, args []any) storage.OnceCmd {
-	cmd := storage.Once(ctx, args...)
-	_ = d.client.Process(ctx, cmd)
-	if !redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
-		return cmd
-	}
-	args[0], args[1] = "eval", script
-	cmd = storage.Once(ctx, args...)
-	_ = d.client.Process(ctx, cmd)
-	return cmd
 }
 
 // replies packs the replies of a batch, by inbox, where one script can write
@@ -345,9 +326,8 @@ func (d *Dispatcher) beginEpoch() error {
 	if err := d.publish(ctx); err != nil {
 		return err
 	}
-	cmd := storage.Once(ctx, "eval", luaEpoch, 2, d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name), d.token, epoch)
-	_ = d.client.Process(ctx, cmd)
-	if err := cmd.Err(); err != nil {
+	keys := []string{d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name)}
+	if err := luaEpoch.Run(ctx, d.client, keys, d.token, epoch).Err(); err != nil {
 		return storage.Normalize(ctx, err)
 	}
 	d.mu.Lock()

@@ -27,7 +27,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			if theirs > 0 && (since.IsZero() || time.Since(since) < theirs) {
 				wait = 1
 			}
-			fence, err = eval(ctx, d.client, luaAcquire, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
+			fence, err = luaAcquire.Run(ctx, d.client, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
 		}
 		pause := min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
 		switch {
@@ -63,17 +63,6 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 	}
 }
 
-// eval runs a script at most once.
-func eval(ctx context.Context, client redis.UniversalClient, script string, keys []string, args ...any) storage.OnceCmd {
-	all := append(make([]any, 0, 3+len(keys)+len(args)), "eval", script, len(keys))
-	for _, key := range keys {
-		all = append(all, key)
-	}
-	cmd := storage.Once(ctx, append(all, args...)...)
-	_ = client.Process(ctx, cmd)
-	return cmd
-}
-
 // keep renews the lease until stop is closed, or it is lost, over a connection of
 // its own: no commit may starve it. It notices when Redis has forgotten what was
 // written.
@@ -107,7 +96,7 @@ func (d *Dispatcher) renew(client redis.UniversalClient) error {
 	d.mu.Lock()
 	known := d.epoch
 	d.mu.Unlock()
-	epoch, err := eval(ctx, client, luaRenew, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
+	epoch, err := luaRenew.Run(ctx, client, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
 	if err != nil {
 		return storage.Normalize(ctx, err)
 	}
@@ -124,7 +113,7 @@ func (d *Dispatcher) renew(client redis.UniversalClient) error {
 func (d *Dispatcher) release(ctx context.Context) {
 	msg, err := storage.MsgPack.Marshal(message{Dispatcher: d.cfg.Name, Ended: true})
 	if err == nil {
-		err = eval(ctx, d.client, luaRelease, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
+		err = luaRelease.Run(ctx, d.client, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
 	}
 	if err != nil {
 		d.log.Warn("keywords: the lease was not given back, and ends by itself", "error", err)

@@ -1,8 +1,6 @@
 package keywords
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -128,7 +126,7 @@ if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
 //	      for each inbox how many frames and the frames
 //
 // Where it was carried out already, it says so and does nothing.
-const luaCommit = luaFence + `
+var luaCommit = storage.NewScript(luaFence + `
 local m = redis.call('HMGET', KEYS[2], 'e', 'n')
 if m[1] ~= ARGV[2] then return redis.error_reply('EPOCH') end
 if m[2] == ARGV[4] then return 0 end
@@ -155,46 +153,41 @@ for i = 3 + count + logs, #KEYS do
   a = a + 1 + #frames / 2
 end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
-return 1`
-
-var shaCommit = func() string {
-	sum := sha1.Sum([]byte(luaCommit))
-	return hex.EncodeToString(sum[:])
-}()
+return 1`)
 
 // luaEpoch begins an epoch: KEYS owner, meta; ARGV token, epoch.
-const luaEpoch = luaFence + `
+var luaEpoch = storage.NewScript(luaFence + `
 redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
-return 1`
+return 1`)
 
 // luaAcquire takes the lease, unless somebody has it, of whom it returns the
 // rest of the lease in ms as a negative number: KEYS owner, fence; ARGV
 // dispatcher, id of the owner, lease in ms, 1 to return 0 and not take it where
 // Redis has forgotten that anybody ever had it. It returns the new fence.
-const luaAcquire = `
+var luaAcquire = storage.NewScript(`
 local left = redis.call('PTTL', KEYS[1])
 if left > 0 then return -left end
 if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 local fence = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 redis.call('SET', KEYS[1], fence .. ':' .. ARGV[2], 'PX', ARGV[3])
-return fence`
+return fence`)
 
 // luaRenew renews the lease, also one that has ended if nobody has had it since:
 // KEYS owner, fence, meta; ARGV token, dispatcher, fence, lease in ms. It
 // returns the epoch, "" if Redis knows none.
-const luaRenew = `
+var luaRenew = storage.NewScript(`
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] then return redis.error_reply('FENCED') end
 local fence = redis.call('HGET', KEYS[2], ARGV[2])
 if fence and fence ~= ARGV[3] then return redis.error_reply('FENCED') end
 if not fence then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
-return redis.call('HGET', KEYS[3], 'e') or ''`
+return redis.call('HGET', KEYS[3], 'e') or ''`)
 
 // luaRelease gives the lease back and says so: KEYS owner; ARGV token, channel,
 // message.
-const luaRelease = `
+var luaRelease = storage.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('PUBLISH', ARGV[2], ARGV[3])
-return 1`
+return 1`)

@@ -250,12 +250,12 @@ func (c *Cache[T]) life(ttl time.Duration) int64 {
 
 // Both take the lock from who is loading: what was read before is not kept.
 var (
-	cachePut = newScript(`
+	cachePut = NewScript(`
 redis.call('STRLEN', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('DEL', KEYS[2])
 return 1`)
-	cacheDelete = newScript(`
+	cacheDelete = NewScript(`
 redis.call('STRLEN', KEYS[1])
 redis.call('DEL', KEYS[2])
 return redis.call('DEL', KEYS[1])`)
@@ -283,7 +283,7 @@ func (c *Cache[T]) Delete(ctx context.Context, key string) (bool, error) {
 	return c.change(ctx, key, cacheDelete)
 }
 
-func (c *Cache[T]) change(ctx context.Context, key string, s script, args ...any) (bool, error) {
+func (c *Cache[T]) change(ctx context.Context, key string, s Script, args ...any) (bool, error) {
 	at, err := c.at(key)
 	if err != nil {
 		return false, err

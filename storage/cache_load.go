@@ -109,7 +109,7 @@ func (c *Cache[T]) fly(ctx context.Context, at cached, f *flight[T], load func(c
 
 // cacheClaim returns the value, or 1 if the lock was free and is now ours, or 0
 // if somebody else is loading. A value that is known to be damaged is none.
-var cacheClaim = newScript(`
+var cacheClaim = NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return v end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
@@ -226,12 +226,12 @@ func (c *Cache[T]) claim(ctx context.Context, at cached, token string) (v T, how
 }
 
 var (
-	cacheKeep = newScript(`
+	cacheKeep = NewScript(`
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
 return 1`)
-	cacheRelease = newScript(`
+	cacheRelease = NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 )

@@ -114,6 +114,35 @@ func ExamplePool_Blocking() {
 }
 
 // Elements that arrive together ride one command, and none is written twice.
+func ExampleScript() {
+	cfg, stop := exampleRedis()
+	defer stop()
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	// Counts down, and not below zero, however many do so.
+	take := storage.NewScript(`
+local left = tonumber(redis.call('GET', KEYS[1]) or '0')
+if left < tonumber(ARGV[1]) then return -1 end
+return redis.call('DECRBY', KEYS[1], ARGV[1])`)
+
+	ctx := context.Background()
+	key, err := pool.Key("seats")
+	if err != nil {
+		log.Fatal(err)
+	}
+	pool.Redis().Set(ctx, key, 3, 0)
+	for range 2 {
+		fmt.Println(take.Run(ctx, pool.Redis(), []string{key}, 2).Int64())
+	}
+	// Output:
+	// 1 <nil>
+	// -1 <nil>
+}
+
 func ExampleWriter() {
 	cfg, stop := exampleRedis()
 	defer stop()

@@ -52,7 +52,7 @@ func NewLog(pool *Pool, name string, opts ...LogOptions) (*Log, error) {
 	return &Log{obj, o}, nil
 }
 
-var logAppend = newScript(luaEach + `
+var logAppend = NewScript(luaEach + `
 each('RPUSH', 3)
 redis.call('LTRIM', KEYS[1], -ARGV[1], -1)
 if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end

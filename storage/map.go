@@ -43,22 +43,22 @@ func (m *Map[T]) Get(ctx context.Context, field string) (v T, ok bool, err error
 // These answer 1 if the field was set: always, where it was absent, where it
 // had the value of old.
 var (
-	mapPut = newScript(`
+	mapPut = NewScript(`
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1`)
-	mapPutIfAbsent = newScript(`
+	mapPutIfAbsent = NewScript(`
 if redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 0 then return 0 end
 if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1`)
-	mapCompareAndSwap = newScript(`
+	mapCompareAndSwap = NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
 if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1`)
 )
 
-func (m *Map[T]) set(ctx context.Context, s script, field string, values ...T) (bool, error) {
+func (m *Map[T]) set(ctx context.Context, s Script, field string, values ...T) (bool, error) {
 	args, err := m.encode([]any{m.ttl.Milliseconds(), field}, values...)
 	if err != nil {
 		return false, err

@@ -41,7 +41,7 @@ func newObject(pool *Pool, want string, name ...string) (object, error) {
 // Key returns the key of the object in Redis.
 func (o object) Key() string { return o.key }
 
-var objectClear = newScript(`
+var objectClear = NewScript(`
 local t = redis.call('TYPE', KEYS[1]).ok
 if t ~= 'none' and t ~= ARGV[1] then return redis.error_reply('WRONGTYPE') end
 return redis.call('DEL', KEYS[1])`)
@@ -98,17 +98,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // run carries out a script at most once.
-func (o object) run(ctx context.Context, s script, keys []string, args ...any) (any, error) {
-	all := make([]any, 0, 3+len(keys)+len(args))
-	all = append(all, "evalsha", s.sha, len(keys))
-	for _, key := range keys {
-		all = append(all, key)
-	}
-	all = append(all, args...)
-	v, err := o.write(ctx, all...)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a server that does not know it yet
-		all[0], all[1] = "eval", s.src
-		v, err = o.write(ctx, all...)
+func (o object) run(ctx context.Context, s Script, keys []string, args ...any) (any, error) {
+	command := s.command(keys, args)
+	v, err := o.write(ctx, command...)
+	if isUnknownScript(err) {
+		v, err = o.write(ctx, s.spell(command)...)
 	}
 	return v, err
 }

@@ -48,12 +48,12 @@ end
 var (
 	// presenceChange also renews the lease. It answers -1, and does nothing, if
 	// the owner does not hold as many as it should: Redis has lost some.
-	presenceChange = newScript(presenceHold + `
+	presenceChange = NewScript(presenceHold + `
 if redis.call('SCARD', KEYS[1]) ~= tonumber(ARGV[3]) then return -1 end
 local n = each(ARGV[4], 5)
 hold(ARGV[1], ARGV[2])
 return n`)
-	presenceRewrite = newScript(presenceHold + `
+	presenceRewrite = NewScript(presenceHold + `
 redis.call('SCARD', KEYS[1])
 redis.call('DEL', KEYS[1])
 local n = each('SADD', 3)
@@ -134,7 +134,7 @@ func anys(elems []string) []any {
 	return all
 }
 
-func (p *Presence[T]) script(ctx context.Context, s script, args []any) (int, error) {
+func (p *Presence[T]) script(ctx context.Context, s Script, args []any) (int, error) {
 	n, err := count(p.own.run(ctx, s, []string{p.own.key, p.owners.key}, args...))
 	if n == -2 {
 		return n, &WrongTypeError{Key: p.owners.key, Want: p.owners.want}

@@ -1,18 +1,54 @@
 package storage
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/hex"
+
+	"github.com/redis/go-redis/v9"
 )
 
-// script is a Lua script: Redis carries it out as a whole, with nothing in
+// Script is a Lua script: Redis carries it out as a whole, with nothing in
 // between. All its keys are given as KEYS and live in one slot of a cluster.
-type script struct{ src, sha string }
+type Script struct{ src, sha string }
 
-func newScript(src string) script {
+// NewScript returns the script of that text. It does not ask Redis.
+func NewScript(src string) Script {
 	sum := sha1.Sum([]byte(src))
-	return script{src: src, sha: hex.EncodeToString(sum[:])}
+	return Script{src: src, sha: hex.EncodeToString(sum[:])}
 }
+
+// Run carries the script out at most once, as [Once] has it: an error that is no
+// reply may mean that it was. It goes by its hash, and by its text to a server
+// that does not know it yet: to send and to hash a text takes longer than what
+// most scripts do.
+func (s Script) Run(ctx context.Context, client redis.UniversalClient, keys []string, args ...any) OnceCmd {
+	words := s.command(keys, args)
+	cmd := Once(ctx, words...)
+	if err := client.Process(ctx, cmd); !isUnknownScript(err) {
+		return cmd
+	}
+	cmd = Once(ctx, s.spell(words)...)
+	_ = client.Process(ctx, cmd)
+	return cmd
+}
+
+// command is an EVALSHA.
+func (s Script) command(keys []string, args []any) []any {
+	words := append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", s.sha, len(keys))
+	for _, key := range keys {
+		words = append(words, key)
+	}
+	return append(words, args...)
+}
+
+// spell makes an EVAL of it, where err was that the hash is not known.
+func (s Script) spell(command []any) []any {
+	command[0], command[1] = "eval", s.src
+	return command
+}
+
+func isUnknownScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
 
 // luaEach calls a command for all of ARGV from first on: each(command, first).
 // Lua can't unpack more than 8,000 values at once.

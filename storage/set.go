@@ -19,7 +19,7 @@ func NewSet[T any](pool *Pool, name string, opts ...ObjectOptions) (*Set[T], err
 }
 
 // setAdd is for sets with a TTL; without one a bare SADD does.
-var setAdd = newScript(luaEach + `
+var setAdd = NewScript(luaEach + `
 local n = each('SADD', 2)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return n`)

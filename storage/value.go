@@ -43,12 +43,12 @@ func (v *Value[T]) read(ctx context.Context) (x T, data string, ok bool, err err
 
 // SET would replace a key of any type; STRLEN does not take one.
 var (
-	valueSet = newScript(`
+	valueSet = NewScript(`
 redis.call('STRLEN', KEYS[1])
 if ARGV[1] == '0' then redis.call('SET', KEYS[1], ARGV[2])
 else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1]) end
 return 1`)
-	valueSwap = newScript(`
+	valueSwap = NewScript(`
 local now = redis.call('GET', KEYS[1])
 if ARGV[3] == '0' then
   if now then return 0 end
