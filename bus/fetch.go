@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}) {
 			if closed(stop) {
 				return
 			}
+			runtime.Gosched() // what was read begins before the next read is written
 			continue
 		}
 		if !w.recover(client, err, stop, &try) {
