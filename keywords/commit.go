@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,20 +50,22 @@ func (d *Dispatcher) enter(recs []staged) {
 	signal(d.more)
 }
 
-// next returns what is to be committed next. It stays staged until that is done.
-func (d *Dispatcher) next() []staged {
+// next appends what is to be committed next to batch. It stays staged until that
+// is done.
+func (d *Dispatcher) next(batch []staged) []staged {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := min(len(d.staged), maxCommit)
 	for n > 0 && n < len(d.staged) && d.staged[n-1].with > 0 {
 		n++
 	}
-	return append([]staged(nil), d.staged[:n]...)
+	return append(batch, d.staged[:n]...)
 }
 
 // commit writes what is staged until stop is closed and nothing is left, or
 // nothing can be written any more.
 func (d *Dispatcher) commit(stop <-chan struct{}) {
+	var batch []staged
 	for try := 0; ; {
 		if d.isForgotten() {
 			err := d.beginEpoch()
@@ -77,7 +79,8 @@ func (d *Dispatcher) commit(stop <-chan struct{}) {
 			}
 			continue
 		}
-		batch := d.next()
+		clear(batch)
+		batch = d.next(batch[:0])
 		if len(batch) == 0 {
 			select {
 			case <-d.more:
@@ -129,66 +132,6 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
 // staged, if Redis is away: for about two seconds.
 const farewellTries = 8
 
-// write carries out one commit. It may be carried out again: a script that was
-// says so.
-func (d *Dispatcher) write(batch []staged) error {
-	keys := []string{d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name)}
-	var values, past []any
-	var logs []string
-	msg := message{Dispatcher: d.cfg.Name}
-	for i := range batch {
-		if st := &batch[i]; st.write {
-			r := &st.rec
-			if len(msg.Changes) == 0 {
-				msg.Epoch, msg.N = r.rev.Epoch, r.rev.N
-			}
-			keys = append(keys, d.service.value(r.name))
-			values = append(values, r.text, r.rev.String(), r.at, int(r.severity), r.source)
-			ch := change{Name: r.name, Text: r.text, At: r.at, Severity: uint8(r.severity), Source: r.source}
-			if st.s.def.NoBroadcast {
-				ch = change{Name: r.name, At: r.at, Silent: true}
-			}
-			msg.Changes = append(msg.Changes, ch)
-			if n := st.s.def.History; n > 0 {
-				line, err := storage.JSON.Marshal([]any{r.text, r.rev.String(), r.at, r.severity, r.source})
-				if err != nil {
-					return err
-				}
-				logs, past = append(logs, d.service.log(r.name)), append(past, n, line)
-			}
-		}
-	}
-	count := len(msg.Changes)
-	if count == 0 {
-		return nil // replies only
-	}
-	payload, err := storage.MsgPack.Marshal(msg)
-	if err != nil {
-		return err
-	}
-	inboxes, frames := d.replies(batch)
-	keys = append(keys, logs...)
-	keys = append(keys, inboxes...)
-	args := append(make([]any, 0, 16+6*count), d.token, msg.Epoch, strconv.FormatUint(msg.N-1, 10), strconv.FormatUint(msg.N+uint64(count)-1, 10), d.channel, payload, count, len(logs))
-	args = append(args, values...)
-	args = append(args, past...)
-	for _, inbox := range inboxes {
-		args = append(args, len(frames[inbox]))
-		for _, frame := range frames[inbox] {
-			args = append(args, frame)
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
-	defer cancel()
-	d.expect(batch)
-	cmd := luaCommit.Run(ctx, d.client, keys, args...)
-	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
-		d.expectNone(batch)
-		return storage.Normalize(ctx, err)
-	}
-	return nil
-}
-
 // expect counts the events that a batch will cause, so that they are not taken
 // for somebody else's.
 func (d *Dispatcher) expect(batch []staged) {
@@ -211,30 +154,6 @@ func (d *Dispatcher) expectNone(batch []staged) {
 	for i := range batch {
 		batch[i].s.expected = 0
 	}
-}
-
-// replies packs the replies of a batch, by inbox, where one script can write
-// them along: in a cluster they live elsewhere.
-func (d *Dispatcher) replies(batch []staged) (inboxes []string, frames map[string][][]byte) {
-	if d.clustered {
-		return nil, nil
-	}
-	frames = make(map[string][][]byte)
-	for i := range batch {
-		st := &batch[i]
-		if st.pending == nil || !st.write {
-			continue
-		}
-		inbox, frame := st.pending.Pack(bus.Body{Codec: storage.Text, Data: []byte(st.rec.rev.String())}, nil)
-		if inbox == "" {
-			continue
-		}
-		if frames[inbox] == nil {
-			inboxes = append(inboxes, inbox)
-		}
-		frames[inbox] = append(frames[inbox], frame)
-	}
-	return inboxes, frames
 }
 
 // settle ends a commit, and reports whether an error was for good: then
@@ -263,10 +182,7 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 				}
 			}
 		}
-		d.staged = d.staged[len(batch):]
-		if len(d.staged) == 0 {
-			d.staged = nil
-		}
+		d.staged = slices.Delete(d.staged, 0, len(batch))
 	}
 	d.mu.Unlock()
 	for i := range batch {

@@ -105,6 +105,7 @@ type Dispatcher struct {
 	client       redis.UniversalClient // of what Run writes
 	clustered    bool
 	token, fence string        // of the lease
+	draft        draft         // the committer's
 	more         chan struct{} // there is something to commit; holds one
 	ended        chan struct{} // closed: nothing can be written any more
 	stopped      chan struct{} // closed: Run ends
@@ -123,6 +124,7 @@ type Dispatcher struct {
 type served struct {
 	def   Definition
 	hooks hooks
+	key   string // of its value
 
 	// By Dispatcher.mu:
 	now       record // the newest value, staged or committed; at is 0: none
@@ -203,7 +205,7 @@ func (d *Dispatcher) serve(def Definition, h hooks) {
 	if h.period == 0 && h.read != nil {
 		h.period = def.Period
 	}
-	d.served[def.Name] = &served{def: def, hooks: h}
+	d.served[def.Name] = &served{def: def, hooks: h, key: d.service.value(def.Name)}
 }
 
 // Ready returns a channel that is closed when the dispatcher has its lease and

@@ -59,7 +59,7 @@
 // # On the wire
 //
 // Everything of a service lies under kw:{service}, in one slot of a cluster: a
-// hash for each value (v text, r revision, t time in µs, s severity, w who set
+// hash for each value (v text, m its revision, time in µs, severity and who set
 // it), one for the definitions as JSON, and what a dispatcher needs. A modify is a
 // call to the worker kw.<service>.<dispatcher> of package bus, and Redis is written
 // by one script for up to 64 of them: it checks the fence and that nothing is

@@ -242,7 +242,7 @@ func (f *feed) take(m message) (again bool) {
 			continue // polled
 		}
 		f.set(k, Change, record{
-			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: Severity(ch.Severity), source: ch.Source,
+			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
 		})
 	}
 	h.newest.N, h.alive, h.behind = last, true, 0

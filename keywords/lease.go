@@ -111,7 +111,7 @@ func (d *Dispatcher) renew(client redis.UniversalClient) error {
 
 // release gives the lease back, and tells the watchers.
 func (d *Dispatcher) release(ctx context.Context) {
-	msg, err := storage.MsgPack.Marshal(message{Dispatcher: d.cfg.Name, Ended: true})
+	msg, err := storage.MsgPack.Marshal(&message{Dispatcher: d.cfg.Name, Ended: true})
 	if err == nil {
 		err = luaRelease.Run(ctx, d.client, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
 	}
@@ -144,7 +144,7 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	msg, err := storage.MsgPack.Marshal(message{Dispatcher: d.cfg.Name, Defined: true})
+	msg, err := storage.MsgPack.Marshal(&message{Dispatcher: d.cfg.Name, Defined: true})
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (c *Client) modify(ctx context.Context, svc, disp string, changes ...askedC
 }
 
 func (c *Client) ask(ctx context.Context, svc, disp, method string, what asked) (Revision, error) {
-	body, err := storage.MsgPack.Marshal(what)
+	body, err := storage.MsgPack.Marshal(&what)
 	if err != nil {
 		return Revision{}, err
 	}

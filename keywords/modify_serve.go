@@ -15,19 +15,17 @@ const (
 	methodRefresh = "refresh"
 )
 
-// asked is what a writer asks for: all of it, or nothing. As msgpack it and its
-// changes are arrays: maps would take twice as long to read.
+// asked is what a writer asks for: all of it, or nothing. JSON from a shell is
+// taken too.
 type asked struct {
-	_msgpack struct{}      `msgpack:",as_array"`
-	Changes  []askedChange `json:"c"`
-	Origin   string        `json:"o"`
+	Changes []askedChange `json:"c"`
+	Origin  string        `json:"o"`
 }
 
 type askedChange struct {
-	_msgpack struct{} `msgpack:",as_array"`
-	Name     string   `json:"k"`
-	Text     string   `json:"v"`
-	If       string   `json:"r,omitempty"` // revision that the value must have
+	Name string `json:"k"`
+	Text string `json:"v"`
+	If   string `json:"r,omitempty"` // revision that the value must have
 }
 
 // handle takes a call. The worker is serial: there is one at a time.

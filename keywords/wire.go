@@ -11,8 +11,8 @@ import (
 // service is where a service is in Redis, all of it in one slot of a cluster:
 //
 //	kw:{service}:def         hash    name → Definition as JSON
-//	kw:{service}:v:<NAME>    hash    a value: v text, r revision, t time in µs,
-//	                                 s severity, w who set it
+//	kw:{service}:v:<NAME>    hash    a value: v text, m its mark: revision, time in
+//	                                 µs, severity, who set it
 //	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
 //	                                 revision, time in µs, severity, who set it
 //	kw:{service}:own:<disp>  string  fence:owner, as long as a dispatcher lives
@@ -52,48 +52,53 @@ func servicesKey(pool *storage.Pool) (string, error) { return pool.Key("kw", "se
 // together, in order. The first has revision Epoch:N, the next N+1 and so on. One
 // without changes says that the dispatcher has begun, or ended.
 type message struct {
-	_msgpack   struct{} `msgpack:",as_array"`
-	Dispatcher string   `json:"d"`
-	Epoch      string   `json:"e"`
-	N          uint64   `json:"n"`
-	Changes    []change `json:"c,omitempty"`
-	Ended      bool     `json:"x,omitempty"`
-	Defined    bool     `json:"f,omitempty"` // the definitions may be others
+	Dispatcher string
+	Epoch      string
+	N          uint64
+	Changes    []change
+	Ended      bool
+	Defined    bool // the definitions may be others
 }
 
 // change is one value of a [message].
 type change struct {
-	_msgpack struct{} `msgpack:",as_array"`
-
-	Name     string `json:"k"`
-	Text     string `json:"v"`
-	At       int64  `json:"t"`
-	Severity uint8  `json:"s,omitempty"`
-	Source   string `json:"w,omitempty"`
-	Silent   bool   `json:"q,omitempty"` // without Text: it is not broadcast, and must be read
+	Name     string
+	Text     string
+	At       int64
+	Severity Severity
+	Source   string
+	Silent   bool // without Text: it is not broadcast, and must be read
 }
 
-// By these fields msgpack knows that a struct is an array. Nobody else uses them.
-var _ = []struct{}{asked{}._msgpack, askedChange{}._msgpack, message{}._msgpack, change{}._msgpack}
+// valueFields are those of a value: two, since each costs every modify.
+var valueFields = []string{"v", "m"}
 
-// fields of a value.
-var valueFields = []string{"v", "r", "t", "s", "w"}
+// mark is what there is to say of a value beside its text.
+func (r *record) mark() string {
+	buf := make([]byte, 0, 64+len(r.source))
+	buf = append(buf, r.rev.Epoch...)
+	buf = strconv.AppendUint(append(buf, ':'), r.rev.N, 10)
+	buf = strconv.AppendInt(append(buf, ' '), r.at, 10)
+	buf = strconv.AppendUint(append(buf, ' '), uint64(r.severity), 10)
+	return string(append(append(buf, ' '), r.source...))
+}
 
 // readRecord reads the fields of a value, as HMGET returns them; ok is false if
-// there is none. What somebody else has set may lack all but v.
+// there is none. What somebody else has set may lack the mark.
 func readRecord(name string, fields []any) (r record, ok bool) {
-	text := func(i int) string {
-		s, _ := fields[i].(string)
-		return s
-	}
 	if len(fields) != len(valueFields) || fields[0] == nil {
 		return record{}, false
 	}
-	r = record{name: name, text: text(0), source: text(4)}
-	r.rev, _ = ParseRevision(text(1))
-	r.at, _ = strconv.ParseInt(text(2), 10, 64)
-	severity, _ := strconv.ParseUint(text(3), 10, 8)
-	r.severity = Severity(severity)
+	r.name = name
+	r.text, _ = fields[0].(string)
+	mark, _ := fields[1].(string)
+	rev, mark, _ := strings.Cut(mark, " ")
+	at, mark, _ := strings.Cut(mark, " ")
+	severity, source, _ := strings.Cut(mark, " ")
+	r.rev, _ = ParseRevision(rev)
+	r.at, _ = strconv.ParseInt(at, 10, 64)
+	n, _ := strconv.ParseUint(severity, 10, 8)
+	r.severity, r.source = Severity(n), source
 	return r, true
 }
 
@@ -122,7 +127,7 @@ if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
 //	KEYS  owner, meta, a value for each change, a log for each that has one, an
 //	      inbox for each of replies
 //	ARGV  token, epoch, n before, n after, channel, message, how many changes, how
-//	      many logs, v r t s w of each change, how long and what of each log, then
+//	      many logs, v m of each change, how long and what of each log, then
 //	      for each inbox how many frames and the frames
 //
 // Where it was carried out already, it says so and does nothing.
@@ -134,8 +139,8 @@ if m[2] ~= ARGV[3] then return redis.error_reply('EPOCH') end
 local count, logs = tonumber(ARGV[7]), tonumber(ARGV[8])
 local a = 9
 for i = 1, count do
-  redis.call('HSET', KEYS[2 + i], 'v', ARGV[a], 'r', ARGV[a+1], 't', ARGV[a+2], 's', ARGV[a+3], 'w', ARGV[a+4])
-  a = a + 5
+  redis.call('HSET', KEYS[2 + i], 'v', ARGV[a], 'm', ARGV[a+1])
+  a = a + 2
 end
 redis.call('HSET', KEYS[2], 'n', ARGV[4])
 for i = 3 + count, 2 + count + logs do
