@@ -21,6 +21,8 @@ type feed struct {
 	primed chan struct{} // closed: the first snapshot is there, or err
 	users  int           // by Client.mu
 
+	reading sync.Mutex // held while a message is taken, or all is read anew
+
 	mu       sync.Mutex
 	err      error
 	keywords map[string]*known
@@ -171,42 +173,45 @@ func (f *feed) run() {
 		prime(err)
 		return
 	}
-	sub, err := pubsub.Subscribe(f.ctx, f.c.ps, topic)
+	f.reading.Lock() // what is told waits until all was read
+	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.hear)
+	if err == nil {
+		defer func() { _ = l.Close(); <-l.Done() }()
+		err = f.again(Initial)
+	}
+	f.reading.Unlock()
+	prime(err)
 	if err != nil {
-		prime(err)
 		return
 	}
-	defer sub.Close()
-	if err := f.again(Initial); err != nil {
-		prime(err)
-		return
-	}
-	prime(nil)
 	look := time.NewTicker(lookTime)
 	defer look.Stop()
 	for {
-		again := false
 		select {
 		case <-f.ctx.Done():
 			return
-		case m, ok := <-sub.C():
-			switch {
-			case !ok: // too slow for a service as a whole: begin anew
-				prime(fmt.Errorf("keywords: watch of %s: %w", f.s.name, sub.Err()))
-				f.fail()
-				return
-			case errors.Is(m.Err, pubsub.ErrGap):
-				again = true
-			case m.Err == nil:
-				again = f.take(m.Value)
-			}
+		case <-l.Done(): // too slow for a service as a whole: begin anew
+			prime(fmt.Errorf("keywords: watch of %s: %w", f.s.name, l.Err()))
+			f.fail()
+			return
 		case <-look.C:
-			again = f.look()
-		}
-		if again {
-			_ = f.again(Resync) // what Redis refuses now, it may give at the next look
+			f.reading.Lock()
+			if f.look() {
+				_ = f.again(Resync) // what Redis refuses now, it may give at the next look
+			}
+			f.reading.Unlock()
 		}
 	}
+}
+
+// hear takes what a dispatcher tells, on the goroutine that brings it.
+func (f *feed) hear(_ context.Context, m pubsub.Message[message]) error {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	if errors.Is(m.Err, pubsub.ErrGap) || m.Err == nil && f.take(m.Value) {
+		_ = f.again(Resync) // or at the next look
+	}
+	return nil
 }
 
 // lookTime is between two looks at who lives, and whether all that was committed
