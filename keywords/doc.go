@@ -41,8 +41,8 @@
 //     revisions strictly rise. A watcher who is slow skips values, and never holds
 //     up others. After a lost connection it reads again: no change is missed for
 //     good.
-//   - A dispatcher that is gone is an event, Stale or Gone, and what it has left
-//     is still read.
+//   - A dispatcher that is gone is an event, StaleEvent, and what it has left is
+//     still read. One that takes over with the same value is another, GoodEvent.
 //
 // # What a dispatcher may rely on
 //

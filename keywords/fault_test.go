@@ -44,7 +44,7 @@ func follow(t *testing.T, k *keywords.Client, kw keywords.Keyword[string]) *foll
 			rev := ev.Value.Rev
 			newest, known := epochs[rev.Epoch]
 			switch {
-			case (ev.Kind == keywords.StaleEvent || ev.Kind == keywords.Gone) && rev.Epoch == current && rev.N == newest:
+			case (ev.Kind == keywords.StaleEvent || ev.Kind == keywords.GoodEvent || ev.Kind == keywords.Gone) && rev.Epoch == current && rev.N == newest:
 			case known && rev.Epoch != current:
 				t.Errorf("%s: %v %v: back from epoch %s", kw.Definition().Name, ev.Kind, rev, current)
 			case known && rev.N <= newest:

@@ -36,6 +36,7 @@ type known struct {
 	rec      record
 	ok       bool // it has a value
 	gone     bool // it is not defined now; its watchers wait until it is again
+	stale    bool // watchers were told so
 	watchers map[*watcher]struct{}
 	polled   time.Time // when it was read last, if it is not broadcast
 }
@@ -117,8 +118,11 @@ func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
 	}
 	if exact != "" {
 		k := f.keywords[exact]
-		if k == nil || k.gone {
+		switch {
+		case k == nil || k.gone:
 			return &Error{Code: ErrUnknownKeyword, Service: f.s.name, Keyword: exact}
+		case k.def.WriteOnly:
+			return &Error{Code: ErrWriteOnly, Service: f.s.name, Keyword: exact}
 		}
 		k.watchers[w] = struct{}{}
 		f.tell(w, Initial, k)
@@ -136,18 +140,21 @@ func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
 
 // tell hands a keyword to a watcher. The lock is held.
 func (f *feed) tell(w *watcher, kind EventKind, k *known) {
-	if !k.ok && kind != Gone {
-		return
-	}
-	if kind == Initial && !f.alive(k) {
-		w.push(notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec, quality: Stale})
+	if !k.ok && kind != Gone || k.def.WriteOnly {
 		return
 	}
 	n := notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec}
-	if kind == StaleEvent {
-		n.quality = Stale
+	if !f.alive(k) {
+		n.quality, k.stale = Stale, true
 	}
 	w.push(n)
+}
+
+// tellAll hands it to all its watchers. The lock is held.
+func (f *feed) tellAll(kind EventKind, k *known) {
+	for w := range k.watchers {
+		f.tell(w, kind, k)
+	}
 }
 
 func (f *feed) alive(k *known) bool {
@@ -235,7 +242,7 @@ func (f *feed) take(m message) (again bool) {
 	switch {
 	case m.Epoch == h.newest.Epoch && last <= h.newest.N:
 		return false // known from a snapshot
-	case m.Epoch != h.newest.Epoch, m.N > h.newest.N+1:
+	case m.Epoch != h.newest.Epoch, m.N > h.newest.N+1, !h.alive:
 		return true
 	}
 	for i, ch := range m.Changes {
@@ -250,7 +257,7 @@ func (f *feed) take(m message) (again bool) {
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
 		})
 	}
-	h.newest.N, h.alive, h.behind = last, true, 0
+	h.newest.N, h.behind = last, 0
 	return false
 }
 
@@ -262,10 +269,8 @@ func (f *feed) set(k *known, kind EventKind, rec record) {
 	case k.rec == rec, same && rec.rev.N < k.rec.rev.N, same && rec.rev.N == k.rec.rev.N && f.alive(k):
 		return // of the same revision with another text: by somebody who is no dispatcher
 	}
-	k.rec, k.ok = rec, true
-	for w := range k.watchers {
-		f.tell(w, kind, k)
-	}
+	k.rec, k.ok, k.stale = rec, true, false
+	f.tellAll(kind, k)
 }
 
 // found notes a value that was read. What somebody else has written may be none
@@ -280,9 +285,7 @@ func (f *feed) found(k *known, kind EventKind, r seen) {
 func (f *feed) tellStale(disp string) {
 	for _, k := range f.keywords {
 		if k.def.Dispatcher == disp {
-			for w := range k.watchers {
-				f.tell(w, StaleEvent, k)
-			}
+			f.tellAll(StaleEvent, k)
 		}
 	}
 }

@@ -64,6 +64,10 @@ func (f *feed) sync(kind EventKind) error {
 		}
 		k.def, k.gone = &def, false
 		f.found(k, kind, recs[i])
+		if k.stale && f.alive(k) && recs[i].ok && recs[i].rev == k.rec.rev {
+			k.stale = false
+			f.tellAll(GoodEvent, k)
+		}
 	}
 	for name, k := range f.keywords {
 		switch {
@@ -72,9 +76,7 @@ func (f *feed) sync(kind EventKind) error {
 			delete(f.keywords, name)
 		case !k.gone:
 			k.gone, k.ok = true, false
-			for w := range k.watchers {
-				f.tell(w, Gone, k)
-			}
+			f.tellAll(Gone, k)
 		}
 	}
 	return nil
@@ -131,10 +133,12 @@ func (f *feed) look() (again bool) {
 		if h == nil {
 			continue
 		}
-		if h.alive && !now.alive {
+		was := h.alive
+		if h.alive = now.alive; was && !now.alive {
 			f.tellStale(disp)
+		} else if !was && now.alive {
+			again = true // another one has the values, or the same again
 		}
-		h.alive = now.alive
 		if now.newest == h.newest || now.newest.Epoch == h.newest.Epoch && now.newest.N < h.newest.N {
 			h.behind = 0
 		} else if h.behind++; h.behind > 1 { // messages may be on their way

@@ -33,8 +33,11 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Describe(ctx, k.Service(), k.Name()); err != nil {
+	switch def, err := c.Describe(ctx, k.Service(), k.Name()); {
+	case err != nil:
 		return nil, err
+	case def.WriteOnly:
+		return nil, &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
 	}
 	one := &listening{preferred: o.Preferred, call: func(n notice) {
 		if ev, err := eventOf(n, func(r record) (Value[T], error) { return typed(k, r) }); err == nil {

@@ -97,6 +97,11 @@ func ReadMany(ctx context.Context, c *Client, service string, names ...string) (
 		}
 		defs = append(defs, known[i])
 	}
+	for _, def := range defs {
+		if def.WriteOnly {
+			return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: def.Name}
+		}
+	}
 	recs, err := c.read(ctx, service, defs)
 	if err != nil {
 		return nil, err
@@ -144,7 +149,14 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 		}
 		return nil
 	}
-	if _, err := c.pool.Redis().TxPipelined(ctx, fill); err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
+	_, err = c.pool.Redis().TxPipelined(ctx, fill)
+	if redis.HasErrorPrefix(err, "EXECABORT") { // which does not say what was refused
+		alive = map[string]*redis.IntCmd{}
+		if _, why := c.pool.Redis().Pipelined(ctx, fill); why != nil {
+			err = why
+		}
+	}
+	if err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
 		return nil, fmt.Errorf("keywords: %s: %w", svc, storage.Normalize(ctx, err))
 	}
 	recs := make([]seen, len(defs))

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"path"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,12 +19,13 @@ const (
 	Change                      // a value was set
 	Resync                      // as Change, found by reading anew: values between may be missing
 	StaleEvent                  // the dispatcher is gone; the value is the last that it left
+	GoodEvent                   // after StaleEvent: a dispatcher lives again, and has the value that there was
 	Gone                        // the keyword is no longer defined
 )
 
-var eventNames = [...]string{"initial", "change", "resync", "stale", "gone"}
+var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "gone"}
 
-// String returns initial, change, resync, stale or gone.
+// String returns initial, change, resync, stale, good or gone.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
 		return eventNames[k]
@@ -46,8 +48,9 @@ type WatchOptions struct {
 	// yielded in the end. 0: none.
 	MinInterval time.Duration
 
-	// DeadBand is how much a number must differ from the one that was yielded
-	// last. 0: whatever is set is yielded, the same value again too.
+	// DeadBand is by how much a number, or an element of an array, may differ
+	// from the one that was yielded last and not be yielded, as in [Spec]. 0:
+	// whatever is set is yielded, the same value again too.
 	DeadBand float64
 }
 
@@ -81,7 +84,8 @@ func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOp
 }
 
 // WatchText is [Watch] of every keyword of a service whose name matches a glob
-// (see [path.Match]; "*" is all), as canonical text.
+// (see [path.Match]; "*" is all), as canonical text. Those that are write-only are
+// left out; to name one is [ErrWriteOnly].
 func WatchText(ctx context.Context, c *Client, service, glob string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
 	return func(yield func(Event[string], error) bool) {
 		if _, err := path.Match(glob, ""); err != nil {
@@ -135,7 +139,11 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 		w := &watcher{opts: o, last: make(map[string]*record), due: make(map[string]time.Time), waiting: make(map[string]*notice), more: make(chan struct{}, 1)}
 		for _, t := range targets {
 			match := func(name string) bool { ok, _ := path.Match(t.glob, name); return ok }
-			leave, err := c.watch(ctx, t.service, w, match, t.name)
+			name := t.name
+			if name == "" && !strings.ContainsAny(t.glob, `*?[\`) {
+				name = t.glob
+			}
+			leave, err := c.watch(ctx, t.service, w, match, name)
 			if err != nil {
 				yield(notice{}, err)
 				return
@@ -182,7 +190,7 @@ func (w *watcher) push(n notice) {
 	key := n.service + "." + n.rec.name
 	w.mu.Lock()
 	if old := w.waiting[key]; old != nil {
-		if old.kind == Initial && n.kind == Change {
+		if old.kind == Initial && (n.kind == Change || n.kind == GoodEvent) {
 			n.kind = Initial
 		}
 		*old = n
@@ -260,25 +268,13 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 // small reports whether a change is within the dead band.
 func (w *watcher) small(key string, n *notice) bool {
 	last := w.last[key]
-	if w.opts.DeadBand == 0 || last == nil || n.kind != Change && n.kind != Resync || last.severity != n.rec.severity {
+	switch {
+	case w.opts.DeadBand == 0, last == nil, !n.def.Kind.isNumeric():
+		return false
+	case n.kind != Change && n.kind != Resync, last.severity != n.rec.severity:
 		return false
 	}
 	a, errA := n.def.Parse(last.text)
 	b, errB := n.def.Parse(n.rec.text)
-	if errA != nil || errB != nil {
-		return false
-	}
-	x, okX := number(a)
-	y, okY := number(b)
-	return okX && okY && math.Abs(x-y) < w.opts.DeadBand
-}
-
-func number(v any) (float64, bool) {
-	switch v := v.(type) {
-	case int64:
-		return float64(v), true
-	case float64:
-		return v, true
-	}
-	return 0, false
+	return errA == nil && errB == nil && near(a, b, w.opts.DeadBand)
 }

@@ -38,7 +38,7 @@ func newest(t *testing.T, k *keywords.Client) *newestSpeed {
 				}
 				return
 			}
-			if ev.Kind == keywords.StaleEvent || ev.Kind == keywords.Gone {
+			if ev.Kind == keywords.StaleEvent || ev.Kind == keywords.GoodEvent || ev.Kind == keywords.Gone {
 				continue // of the value that was told before
 			}
 			if ev.Value.Rev.Epoch == last.Rev.Epoch && ev.Value.Rev.N <= last.Rev.N {
