@@ -31,6 +31,9 @@ func (d *Dispatcher) stage(recs []staged) error {
 	case len(d.staged)+len(recs) > d.cfg.MaxStaged:
 		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, d.cfg.MaxStaged)
 	}
+	for i := range recs {
+		recs[i].with = len(recs) - 1 - i
+	}
 	d.enter(recs)
 	return nil
 }
@@ -39,7 +42,6 @@ func (d *Dispatcher) stage(recs []staged) error {
 func (d *Dispatcher) enter(recs []staged) {
 	for i := range recs {
 		st := &recs[i]
-		st.with = len(recs) - 1 - i
 		if st.write {
 			d.newest++
 			st.rec.rev = Revision{d.epoch, d.newest}
@@ -115,10 +117,15 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
 	if *try == 0 {
 		d.log.Warn("keywords: values could not be committed, trying again", "error", err)
 	}
-	if closed(stop) && *try > farewellTries {
-		d.end()
-		d.settle(nil, err)
-		return false
+	if closed(stop) || closed(d.stopped) {
+		switch {
+		case d.farewell.IsZero():
+			d.farewell = time.Now().Add(farewellTime)
+		case time.Now().After(d.farewell):
+			d.end()
+			d.settle(nil, err)
+			return false
+		}
 	}
 	select {
 	case <-time.After(min(20*time.Millisecond<<min(*try, 10), 500*time.Millisecond)):
@@ -127,10 +134,6 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
 	*try++
 	return true
 }
-
-// farewellTries is how often a dispatcher that stops tries to commit what is
-// staged, if Redis is away: for about two seconds.
-const farewellTries = 8
 
 // expect counts the events that a batch will cause, so that they are not taken
 // for somebody else's.
@@ -168,7 +171,7 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 		if d.lost == nil {
 			d.lost = ErrIndeterminate
 			if fencedReply(err) {
-				d.lost = &Error{Code: ErrFenced, Service: d.service.name, Text: "another dispatcher has taken over"}
+				d.lost = d.fenced()
 			}
 		}
 		batch, d.staged = d.staged, nil

@@ -106,6 +106,7 @@ type Dispatcher struct {
 	clustered    bool
 	token, fence string        // of the lease
 	draft        draft         // the committer's
+	farewell     time.Time     // the committer's: when it gives up, once Run ends
 	more         chan struct{} // there is something to commit; holds one
 	ended        chan struct{} // closed: nothing can be written any more
 	stopped      chan struct{} // closed: Run ends

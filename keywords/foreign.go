@@ -88,11 +88,10 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 	}
 	// Whether it is told can't be asked where CONFIG is refused. It can be tried.
 	key := d.service.value("-" + rand.Text()[:8])
-	if err := d.client.HSet(ctx, key, "v", "").Err(); err != nil {
+	if err := d.client.Set(ctx, key, "", canaryTime).Err(); err != nil {
 		note(storage.Normalize(ctx, err))
 		return end
 	}
-	_ = d.client.Del(ctx, key).Err()
 	select {
 	case <-canary:
 	case <-time.After(canaryTime):
@@ -177,7 +176,7 @@ func (d *Dispatcher) compare(ctx context.Context, s *served) {
 		return
 	}
 	if err != nil { // or HSET would be refused
-		_ = d.pool.Redis().Del(ctx, d.service.value(s.def.Name)).Err()
+		_ = d.drop(ctx, s.def.Name)
 	}
 	again := staged{s: s, write: true, rec: committed}
 	again.canonical, _ = s.def.Parse(committed.text)
@@ -191,7 +190,7 @@ func (d *Dispatcher) compare(ctx context.Context, s *served) {
 		}
 	}
 	if again.rec.at == 0 { // nothing to go back to
-		_ = d.pool.Redis().Del(ctx, d.service.value(s.def.Name)).Err()
+		_ = d.drop(ctx, s.def.Name)
 		return
 	}
 	if err := d.stage([]staged{again}); err != nil {

@@ -109,6 +109,26 @@ func (d *Dispatcher) renew(client redis.UniversalClient) error {
 	return nil
 }
 
+// owning does what needs the lease, once more where that has ended and nobody has
+// had it since.
+func (d *Dispatcher) owning(do func() error) error {
+	err := do()
+	if unownedReply(err) {
+		if err = d.renew(d.client); err == nil {
+			err = do()
+		}
+	}
+	if fencedReply(err) {
+		return d.fenced()
+	}
+	return err
+}
+
+// fenced is the error of a dispatcher whose lease somebody else has.
+func (d *Dispatcher) fenced() error {
+	return &Error{Code: ErrFenced, Service: d.service.name, Text: "another dispatcher has taken over"}
+}
+
 // release gives the lease back, and tells the watchers.
 func (d *Dispatcher) release(ctx context.Context) {
 	msg, err := storage.MsgPack.Marshal(&message{Dispatcher: d.cfg.Name, Ended: true})
@@ -148,31 +168,33 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	values := make([]any, 0, 2*len(d.served))
+	keys := []string{d.service.owner(d.cfg.Name), d.service.definitions()}
+	args := []any{d.token, d.channel, msg, len(gone)}
+	for _, name := range gone {
+		keys = append(keys, d.service.value(name), d.service.log(name))
+		args = append(args, name)
+	}
 	for name, s := range d.served {
 		text, err := storage.JSON.Marshal(s.def)
 		if err != nil {
 			return err
 		}
-		values = append(values, name, text)
+		args = append(args, name, text)
 	}
-	_, err = d.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		for _, name := range gone {
-			tx.HDel(ctx, d.service.definitions(), name)
-			tx.Del(ctx, d.service.value(name), d.service.log(name))
-		}
-		if len(values) > 0 {
-			tx.HSet(ctx, d.service.definitions(), values...)
-		}
-		return nil
-	})
+	err = luaDefine.Run(ctx, d.client, keys, args...).Err()
 	if err == nil {
 		err = d.client.SAdd(ctx, services, d.service.name).Err()
 	}
-	if err == nil {
-		err = d.client.Publish(ctx, d.channel, msg).Err()
-	}
 	return storage.Normalize(ctx, err)
+}
+
+// drop deletes values, unless somebody else has taken over.
+func (d *Dispatcher) drop(ctx context.Context, names ...string) error {
+	keys := []string{d.service.owner(d.cfg.Name)}
+	for _, name := range names {
+		keys = append(keys, d.service.value(name))
+	}
+	return storage.Normalize(ctx, luaDelete.Run(ctx, d.client, keys, d.token).Err())
 }
 
 // load reads what an earlier run has left, and goes on counting from there. What
@@ -191,18 +213,22 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 	d.mu.Unlock()
 
 	values := make(map[*served]*redis.SliceCmd)
+	var passing []string
 	_, err = d.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for name, s := range d.served {
 			if s.def.Persist {
-				values[s] = pipe.HMGet(ctx, d.service.value(name), valueFields...)
+				values[s] = pipe.HMGet(ctx, s.key, valueFields...)
 			} else {
-				pipe.Del(ctx, d.service.value(name))
+				passing = append(passing, name)
 			}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, storage.Normalize(ctx, err)
+	}
+	if err := d.drop(ctx, passing...); err != nil {
+		return nil, err
 	}
 	var initial []staged
 	for name, s := range d.served {
@@ -229,8 +255,6 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 	initial[len(initial)-1].done = committed
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, st := range initial { // as many as there are keywords, whatever MaxStaged is
-		d.enter([]staged{st})
-	}
+	d.enter(initial) // as many as there are keywords, whatever MaxStaged is
 	return committed, nil
 }

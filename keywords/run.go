@@ -36,11 +36,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		defer cancel()
 		d.release(ctx)
 	}()
-	committed, err := d.load(ctx)
-	if err != nil {
-		return ended(ctx, err)
+	var committed chan error
+	err = d.owning(func() (err error) { committed, err = d.load(ctx); return err })
+	if err == nil {
+		err = d.owning(func() error { return d.publish(ctx) })
 	}
-	if err := d.publish(ctx); err != nil {
+	if err != nil {
 		return ended(ctx, err)
 	}
 	stopKeeping := background(d.keep)

@@ -165,6 +165,29 @@ var luaEpoch = storage.NewScript(luaFence + `
 redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
 return 1`)
 
+// luaDefine writes definitions and says so, and removes those of keywords that
+// are gone, with what they had.
+//
+//	KEYS  owner, definitions, then what is to be deleted
+//	ARGV  token, channel, message, how many are gone, their names, then name and
+//	      definition of each that there is
+//
+// Lua can't unpack more than 8,000 values at once.
+var luaDefine = storage.NewScript(luaFence + `
+local gone = tonumber(ARGV[4])
+for i = 5, 4 + gone do redis.call('HDEL', KEYS[2], ARGV[i]) end
+for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
+for i = 5 + gone, #ARGV, 1000 do
+  redis.call('HSET', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+return 1`)
+
+// luaDelete deletes values: KEYS owner, values; ARGV token.
+var luaDelete = storage.NewScript(luaFence + `
+for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
+return 1`)
+
 // luaAcquire takes the lease, unless somebody has it, of whom it returns the
 // rest of the lease in ms as a negative number: KEYS owner, fence; ARGV
 // dispatcher, id of the owner, lease in ms, 1 to return 0 and not take it where
