@@ -167,6 +167,10 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 	}
 	var suspects []*served
 	d.mu.Lock()
+	if err == nil && d.lost != nil { // the lease was found lost meanwhile, and all were told
+		d.mu.Unlock()
+		return true
+	}
 	if err != nil {
 		if d.lost == nil {
 			d.lost = ErrIndeterminate
