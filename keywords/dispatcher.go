@@ -124,7 +124,7 @@ type Dispatcher struct {
 // served is a keyword that the dispatcher serves.
 type served struct {
 	def   Definition
-	hooks hooks
+	hooks Hooks[any]
 	key   string // of its value
 
 	// By Dispatcher.mu:
@@ -167,7 +167,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 		return nil, err
 	}
 	d.worker, err = bus.NewWorker(pool, bus.WorkerConfig{
-		Type: d.service.workerType(cfg.Name), Hidden: true, Serial: true, Prefetch: prefetch, Lease: cfg.Lease, Drain: cfg.Drain,
+		Type: workerType(cfg.Service, cfg.Name), Hidden: true, Serial: true, Prefetch: prefetch, Lease: cfg.Lease, Drain: cfg.Drain,
 	})
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 		if own, err = own.Complete(); err != nil {
 			return nil, err
 		}
-		d.serve(own, hooks{})
+		d.serve(own, Hooks[any]{})
 	}
 	return d, nil
 }
@@ -194,7 +194,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 const prefetch = 256
 
 // serve adds a keyword.
-func (d *Dispatcher) serve(def Definition, h hooks) {
+func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 	switch {
 	case d.begun.Load():
 		panic(fmt.Sprintf("keywords: %s.%s: served after Run", def.Service, def.Name))
@@ -203,10 +203,25 @@ func (d *Dispatcher) serve(def Definition, h hooks) {
 	case d.served[def.Name] != nil:
 		panic(fmt.Sprintf("keywords: %s.%s: served twice", def.Service, def.Name))
 	}
-	if h.period == 0 && h.read != nil {
-		h.period = def.Period
+	if h.Period == 0 && h.Read != nil {
+		h.Period = def.Period
 	}
 	d.served[def.Name] = &served{def: def, hooks: h, key: d.service.value(def.Name)}
+}
+
+// newestOf returns the newest value of a keyword, staged or committed, and the same
+// in the type of its kind; nil: it has none.
+func (d *Dispatcher) newestOf(s *served) (record, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return s.now, s.canonical
+}
+
+// valued is a keyword with a new value, to be staged, where it had was.
+func (d *Dispatcher) valued(s *served, v any, was record, by string) staged {
+	return staged{s: s, canonical: v, write: true, rec: record{
+		name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, was.severity), source: by,
+	}}
 }
 
 // Ready returns a channel that is closed when the dispatcher has its lease and

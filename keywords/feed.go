@@ -72,7 +72,7 @@ func (c *Client) watch(ctx context.Context, svc string, w *watcher, match func(n
 	}
 	f.users++
 	c.mu.Unlock()
-	leave = func() { c.leave(f, w) }
+	leave = func() { c.leave(f, w, exact) }
 	select {
 	case <-f.primed:
 	case <-ctx.Done():
@@ -86,11 +86,16 @@ func (c *Client) watch(ctx context.Context, svc string, w *watcher, match func(n
 	return leave, nil
 }
 
-// leave ends a watcher's part in a feed, and the feed with the last.
-func (c *Client) leave(f *feed, w *watcher) {
+// leave ends a watcher's part in a feed, of one keyword if that is named, and the
+// feed with the last.
+func (c *Client) leave(f *feed, w *watcher, exact string) {
 	f.mu.Lock()
-	delete(f.all, w)
-	for _, k := range f.keywords {
+	if exact == "" {
+		delete(f.all, w)
+		for _, k := range f.keywords {
+			delete(k.watchers, w)
+		}
+	} else if k := f.keywords[exact]; k != nil {
 		delete(k.watchers, w)
 	}
 	f.mu.Unlock()
@@ -315,9 +320,4 @@ func (f *feed) close(err error) {
 	f.cancel()
 	<-f.done
 	f.fail()
-	select {
-	case <-f.primed:
-	default:
-		close(f.primed)
-	}
 }

@@ -3,6 +3,9 @@ package keywords
 import (
 	"context"
 	"errors"
+	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,7 +41,11 @@ func (f *feed) sync(kind EventKind) error {
 		return err
 	}
 	// Heads first: what is committed meanwhile is told again, and known.
-	heads, err := f.readHeads(ctx, defs)
+	dispatchers := make(map[string]bool)
+	for i := range defs {
+		dispatchers[defs[i].Dispatcher] = true
+	}
+	heads, err := f.readHeads(ctx, maps.Keys(dispatchers))
 	if err != nil {
 		return err
 	}
@@ -54,7 +61,7 @@ func (f *feed) sync(kind EventKind) error {
 		there[def.Name] = true
 		k := f.keywords[def.Name]
 		if k == nil {
-			k = &known{watchers: make(map[*watcher]struct{})}
+			k = &known{rec: record{name: def.Name}, watchers: make(map[*watcher]struct{})}
 			f.keywords[def.Name] = k
 			for w, match := range f.all {
 				if match(def.Name) {
@@ -82,14 +89,13 @@ func (f *feed) sync(kind EventKind) error {
 	return nil
 }
 
-func (f *feed) readHeads(ctx context.Context, defs []Definition) (map[string]*head, error) {
+// readHeads reads where dispatchers are.
+func (f *feed) readHeads(ctx context.Context, dispatchers iter.Seq[string]) (map[string]*head, error) {
 	alive, metas := map[string]*redis.IntCmd{}, map[string]*redis.SliceCmd{}
 	_, err := f.c.pool.Redis().Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for _, def := range defs {
-			if disp := def.Dispatcher; metas[disp] == nil {
-				alive[disp] = pipe.Exists(ctx, f.s.owner(disp))
-				metas[disp] = pipe.HMGet(ctx, f.s.meta(disp), "e", "n")
-			}
+		for disp := range dispatchers {
+			alive[disp] = pipe.Exists(ctx, f.s.owner(disp))
+			metas[disp] = pipe.HMGet(ctx, f.s.meta(disp), "e", "n")
 		}
 		return nil
 	})
@@ -113,15 +119,12 @@ func (f *feed) look() (again bool) {
 	ctx, cancel := context.WithTimeout(f.ctx, lookTime)
 	defer cancel()
 	f.mu.Lock()
-	var defs []Definition
-	for disp := range f.heads {
-		defs = append(defs, Definition{Dispatcher: disp})
-	}
+	dispatchers := slices.Collect(maps.Keys(f.heads))
 	f.mu.Unlock()
-	if len(defs) == 0 {
+	if len(dispatchers) == 0 {
 		return true
 	}
-	heads, err := f.readHeads(ctx, defs)
+	heads, err := f.readHeads(ctx, slices.Values(dispatchers))
 	if err != nil {
 		return false
 	}

@@ -65,7 +65,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 	end = func() { _ = ps.Close() }
 	refused := d.enable(ctx)
 	canary := make(chan struct{}, 1)
-	own := strings.TrimPrefix(d.service.value(""), prefixOf(d.pool))
+	own := d.service.bare + ":v:" // a KeyEvents has the pool's prefix put before it
 	_, err = pubsub.Listen(ctx, ps, pubsub.NewKeyEvents(own+"*"), func(ctx context.Context, m pubsub.Message[string]) error {
 		name, ours := strings.CutPrefix(m.Channel, own)
 		switch {
@@ -99,13 +99,6 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 	case <-ctx.Done():
 	}
 	return end
-}
-
-func prefixOf(pool *storage.Pool) string {
-	if prefix := pool.Config().Prefix; prefix != "" {
-		return prefix + ":"
-	}
-	return ""
 }
 
 // enable adds the flags that are missing on each server, and takes none away.
@@ -182,11 +175,7 @@ func (d *Dispatcher) compare(ctx context.Context, s *served) {
 	again.canonical, _ = s.def.Parse(committed.text)
 	if ok && d.cfg.Foreign == Accept {
 		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
-			again.canonical = v
-			again.rec = record{
-				name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(),
-				severity: s.def.Severity(v, committed.severity), source: "redis",
-			}
+			again = d.valued(s, v, committed, "redis")
 		}
 	}
 	if again.rec.at == 0 { // nothing to go back to

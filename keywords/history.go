@@ -50,7 +50,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 		if err != nil {
 			return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, err)
 		}
-		values[i] = seen{record: r}.value()
+		values[i] = valueOf(&r, r.text)
 	}
 	return values, nil
 }

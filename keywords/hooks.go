@@ -41,18 +41,6 @@ type Hooks[T any] struct {
 	Period time.Duration
 }
 
-// hooks are Hooks whose types are not known.
-type hooks struct {
-	prewrite  func(ctx context.Context, old record, v any) error
-	check     func(ctx context.Context, v any) error
-	write     func(ctx context.Context, v any) error
-	postwrite func(ctx context.Context, v any) error
-	preread   func(ctx context.Context) error
-	read      func(ctx context.Context) (any, error)
-	postread  func(ctx context.Context, v any) error
-	period    time.Duration
-}
-
 // Serve has a dispatcher serve a keyword. It panics if the keyword is of another
 // service or dispatcher, is served already, or the dispatcher was run: what it
 // serves is part of the program.
@@ -69,25 +57,27 @@ func Serve[T Type](d *Dispatcher, k Keyword[T], h Hooks[T]) {
 			return f(ctx, t)
 		}
 	}
-	u := hooks{
-		check: on(h.Check), write: on(h.Write), postwrite: on(h.Postwrite), postread: on(h.Postread),
-		preread: h.Preread, period: h.Period,
+	u := Hooks[any]{
+		Check: on(h.Check), Write: on(h.Write), Postwrite: on(h.Postwrite), Postread: on(h.Postread),
+		Preread: h.Preread, Period: h.Period,
 	}
 	if h.Prewrite != nil {
-		u.prewrite = func(ctx context.Context, old record, v any) error {
+		u.Prewrite = func(ctx context.Context, old Value[any], v any) error {
 			t, err := k.decode(v)
 			if err != nil {
 				return err
 			}
-			was, err := typed(k, old)
-			if err != nil {
-				return err
+			was := Value[T]{Rev: old.Rev, Time: old.Time, Severity: old.Severity, Source: old.Source}
+			if old.V != nil { // nil: it has none yet
+				if was.V, err = k.decode(old.V); err != nil {
+					return err
+				}
 			}
 			return h.Prewrite(ctx, was, t)
 		}
 	}
 	if h.Read != nil {
-		u.read = func(ctx context.Context) (any, error) {
+		u.Read = func(ctx context.Context) (any, error) {
 			v, err := h.Read(ctx)
 			if err != nil {
 				return nil, err
@@ -96,18 +86,4 @@ func Serve[T Type](d *Dispatcher, k Keyword[T], h Hooks[T]) {
 		}
 	}
 	d.serve(k.Definition(), u)
-}
-
-// typed is a record as the value of a keyword.
-func typed[T Type](k Keyword[T], r record) (v Value[T], err error) {
-	v = Value[T]{Rev: r.rev, Time: r.time(), Severity: r.severity, Source: r.source}
-	if r.at == 0 {
-		return v, nil // there is none
-	}
-	canonical, err := k.Definition().Parse(r.text)
-	if err != nil {
-		return Value[T]{}, err
-	}
-	v.V, err = k.decode(canonical)
-	return v, err
 }

@@ -242,9 +242,7 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 			}
 		}
 		if v := s.def.Initial; v != nil {
-			initial = append(initial, staged{s: s, canonical: v, write: true, rec: record{
-				name: name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, SeverityNone),
-			}})
+			initial = append(initial, d.valued(s, v, record{}, ""))
 		}
 	}
 	committed = make(chan error, 1)

@@ -40,7 +40,7 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 		return nil, &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
 	}
 	one := &listening{preferred: o.Preferred, call: func(n notice) {
-		if ev, err := eventOf(n, func(r record) (Value[T], error) { return typed(k, r) }); err == nil {
+		if ev, err := eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) }); err == nil {
 			listener(ev)
 		}
 	}}

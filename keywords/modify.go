@@ -92,7 +92,7 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, what asked) 
 	if err != nil {
 		return Revision{}, err
 	}
-	rep, err := bus.CallRaw(ctx, c.bus, bus.Group("kw."+svc+"."+disp), method, bus.Body{Data: body})
+	rep, err := bus.CallRaw(ctx, c.bus, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
 	if err != nil {
 		return Revision{}, c.explain(svc, what.Changes[0].Name, err)
 	}

@@ -95,8 +95,8 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 			continue
 		}
 		h := &st.s.hooks
-		if h.write != nil {
-			if err := h.write(ctx, st.canonical); err != nil {
+		if h.Write != nil {
+			if err := h.Write(ctx, st.canonical); err != nil {
 				return d.rejected(st.s, err)
 			}
 		}
@@ -108,7 +108,7 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 	}
 	// The writer is answered when that is committed, whatever comes now.
 	for i := range all {
-		if st := &all[i]; st.write && st.s.hooks.postwrite != nil {
+		if st := &all[i]; st.write && st.s.hooks.Postwrite != nil {
 			d.postwrite(ctx, st)
 		}
 	}
@@ -120,7 +120,7 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Drain)
 	defer cancel()
-	if err := d.guard(func() error { return st.s.hooks.postwrite(ctx, st.canonical) }); err != nil {
+	if err := d.guard(func() error { return st.s.hooks.Postwrite(ctx, st.canonical) }); err != nil {
 		d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
 	}
 }
@@ -149,17 +149,13 @@ func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (sta
 	if err != nil {
 		return staged{}, err
 	}
-	d.mu.Lock()
-	now := s.now
-	d.mu.Unlock()
+	now, was := d.newestOf(s)
 	if c.If != "" && c.If != now.rev.String() {
 		return refuse(ErrRevision, "it has %s, and not %s", now.rev, c.If)
 	}
-	st := staged{s: s, canonical: v, write: true, rec: record{
-		name: c.Name, text: s.def.Text(v), severity: s.def.Severity(v, now.severity), source: by,
-	}}
-	if s.hooks.prewrite != nil {
-		switch err := s.hooks.prewrite(ctx, now, v); {
+	st := d.valued(s, v, now, by)
+	if s.hooks.Prewrite != nil {
+		switch err := s.hooks.Prewrite(ctx, valueOf(&now, was), v); {
 		case errors.Is(err, ErrNoWriteNecessary):
 			st.write = false
 			return st, nil
@@ -167,8 +163,8 @@ func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (sta
 			return staged{}, d.rejected(s, err)
 		}
 	}
-	if s.hooks.check != nil {
-		if err := s.hooks.check(ctx, v); err != nil {
+	if s.hooks.Check != nil {
+		if err := s.hooks.Check(ctx, v); err != nil {
 			return staged{}, d.rejected(s, err)
 		}
 	}
@@ -206,42 +202,38 @@ func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) err
 func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
 	h := &s.hooks
 	st := staged{s: s}
-	if h.preread != nil {
-		if err := h.preread(ctx); err != nil {
+	if h.Preread != nil {
+		if err := h.Preread(ctx); err != nil {
 			return st, d.rejected(s, err)
 		}
 	}
-	if h.read == nil {
+	if h.Read == nil {
 		return st, nil
 	}
-	v, err := h.read(ctx)
+	v, err := h.Read(ctx)
 	if err == nil {
 		err = s.def.Check(v)
 	}
 	if err != nil {
 		return st, d.rejected(s, err)
 	}
-	if h.postread != nil {
-		if err := h.postread(ctx, v); err != nil {
+	if h.Postread != nil {
+		if err := h.Postread(ctx, v); err != nil {
 			return st, d.rejected(s, err)
 		}
 	}
-	d.mu.Lock()
-	now, was := s.now, s.canonical
-	d.mu.Unlock()
+	now, was := d.newestOf(s)
 	if now.at != 0 && near(was, v, s.def.DeadBand) {
 		return st, nil
 	}
-	st.write, st.canonical = true, v
-	st.rec = record{name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, now.severity)}
-	return st, nil
+	return d.valued(s, v, now, ""), nil
 }
 
 // Set sets a keyword from the dispatcher's own code, read-only ones too, without
 // hooks, and returns its revision when that is committed. A value out of range is
 // an error.
 func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
-	return d.set(ctx, k.Definition().Name, k.encode(v))
+	return d.set(ctx, k.Name(), k.encode(v))
 }
 
 func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
@@ -252,22 +244,17 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	if err := s.def.Check(v); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	now, was := s.now, s.canonical
-	d.mu.Unlock()
+	now, was := d.newestOf(s)
 	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {
 		return nil
 	}
-	severity := now.severity
-	done := make(chan error, 1)
-	err := d.stage([]staged{{s: s, canonical: v, write: true, done: done, rec: record{
-		name: name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, severity),
-	}}})
-	if err != nil {
+	st := d.valued(s, v, now, "")
+	st.done = make(chan error, 1)
+	if err := d.stage([]staged{st}); err != nil {
 		return err
 	}
 	select {
-	case err := <-done:
+	case err := <-st.done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()

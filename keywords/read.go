@@ -3,6 +3,7 @@ package keywords
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -14,8 +15,7 @@ import (
 // also where none lives: then its Quality is Stale. A keyword without a value is
 // [ErrNoValue].
 func Read[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
-	def := k.Definition()
-	recs, err := c.read(ctx, def.Service, []Definition{def})
+	recs, err := c.read(ctx, k.def.Service, []Definition{*k.def})
 	if err != nil {
 		return Value[T]{}, err
 	}
@@ -23,18 +23,10 @@ func Read[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error
 }
 
 func readValue[T Type](k Keyword[T], r seen) (Value[T], error) {
-	def := k.Definition()
-	switch {
-	case def.WriteOnly:
-		return Value[T]{}, &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
-	case r.err != nil:
-		return Value[T]{}, fmt.Errorf("keywords: %s: %w", def, r.err)
-	case !r.ok && !r.defined:
-		return Value[T]{}, &Error{Code: ErrUnknownKeyword, Service: def.Service, Keyword: def.Name}
-	case !r.ok:
-		return Value[T]{}, fmt.Errorf("keywords: %s.%s: %w", def.Service, def.Name, ErrNoValue)
+	if err := r.refused(k.def); err != nil {
+		return Value[T]{}, err
 	}
-	v, err := typed(k, r.record)
+	v, err := typed(k, &r.record)
 	v.Quality = r.quality
 	return v, err
 }
@@ -46,17 +38,11 @@ func ReadText(ctx context.Context, c *Client, service, name string) (Value[strin
 		return Value[string]{}, err
 	}
 	recs, err := c.read(ctx, service, []Definition{def})
+	if err == nil {
+		err = recs[0].refused(&def)
+	}
 	if err != nil {
 		return Value[string]{}, err
-	}
-	if def.WriteOnly {
-		return Value[string]{}, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
-	}
-	if recs[0].err != nil {
-		return Value[string]{}, fmt.Errorf("keywords: %s.%s: %w", service, name, recs[0].err)
-	}
-	if !recs[0].ok {
-		return Value[string]{}, fmt.Errorf("keywords: %s.%s: %w", service, name, ErrNoValue)
 	}
 	return recs[0].value(), nil
 }
@@ -84,23 +70,16 @@ func ReadMany(ctx context.Context, c *Client, service string, names ...string) (
 	if err != nil {
 		return nil, err
 	}
-	var defs []Definition
-	for _, name := range names {
-		i := -1
-		for j := range known {
-			if known[j].Name == name {
-				i = j
-			}
-		}
-		if i < 0 {
+	defs := make([]Definition, len(names))
+	for i, name := range names {
+		at, ok := slices.BinarySearchFunc(known, name, func(def Definition, name string) int { return strings.Compare(def.Name, name) })
+		switch {
+		case !ok:
 			return nil, &Error{Code: ErrUnknownKeyword, Service: service, Keyword: name}
+		case known[at].WriteOnly:
+			return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
 		}
-		defs = append(defs, known[i])
-	}
-	for _, def := range defs {
-		if def.WriteOnly {
-			return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: def.Name}
-		}
+		defs[i] = known[at]
 	}
 	recs, err := c.read(ctx, service, defs)
 	if err != nil {
@@ -125,7 +104,24 @@ type seen struct {
 }
 
 func (r seen) value() Value[string] {
-	return Value[string]{V: r.text, Rev: r.rev, Time: r.time(), Quality: r.quality, Severity: r.severity, Source: r.source}
+	v := valueOf(&r.record, r.text)
+	v.Quality = r.quality
+	return v
+}
+
+// refused is why what was read is no value.
+func (r seen) refused(def *Definition) error {
+	switch {
+	case def.WriteOnly:
+		return &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
+	case r.err != nil:
+		return fmt.Errorf("keywords: %s: %w", def, r.err)
+	case !r.ok && !r.defined:
+		return &Error{Code: ErrUnknownKeyword, Service: def.Service, Keyword: def.Name}
+	case !r.ok:
+		return fmt.Errorf("keywords: %s: %w", def, ErrNoValue)
+	}
+	return nil
 }
 
 // read reads keywords of a service in one transaction.

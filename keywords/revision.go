@@ -74,4 +74,24 @@ type record struct {
 	source   string
 }
 
-func (r *record) time() time.Time { return time.UnixMicro(r.at) }
+// valueOf is a record as a value, which is v.
+func valueOf[T any](r *record, v T) Value[T] {
+	return Value[T]{V: v, Rev: r.rev, Time: time.UnixMicro(r.at), Severity: r.severity, Source: r.source}
+}
+
+// typed is a record as the value of a keyword.
+func typed[T Type](k Keyword[T], r *record) (v Value[T], err error) {
+	v = valueOf(r, v.V)
+	if r.at == 0 && r.text == "" {
+		return v, nil // there is none
+	}
+	canonical, err := k.def.Parse(r.text)
+	if err != nil {
+		return Value[T]{}, err
+	}
+	v.V, err = k.decode(canonical)
+	return v, err
+}
+
+// asText is a record as a value in canonical text.
+func asText(r *record) (Value[string], error) { return valueOf(r, r.text), nil }

@@ -111,7 +111,7 @@ func (d *Dispatcher) sign(status string) {
 }
 
 // tick counts the heartbeat and refreshes what has a period.
-func (d *Dispatcher) tick(stop chan struct{}) {
+func (d *Dispatcher) tick(stop <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var all sync.WaitGroup
@@ -137,8 +137,8 @@ func (d *Dispatcher) tick(stop chan struct{}) {
 		})
 	}
 	for _, s := range d.served {
-		if s.hooks.period > 0 {
-			every(s.hooks.period, func() { d.poll(ctx, s) })
+		if s.hooks.Period > 0 {
+			every(s.hooks.Period, func() { d.poll(ctx, s) })
 		}
 	}
 	<-stop
@@ -162,11 +162,11 @@ func (d *Dispatcher) poll(ctx context.Context, s *served) {
 
 // background runs a task until the function that it returns is called, which
 // waits for its end.
-func background[C chan struct{} | <-chan struct{}](task func(C)) (end func()) {
+func background(task func(stop <-chan struct{})) (end func()) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		task(C(stop))
+		task(stop)
 	}()
 	return func() {
 		close(stop)

@@ -74,7 +74,7 @@ func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOp
 		for n, err := range c.events(ctx, opts, target{service: def.Service, name: def.Name}) {
 			var ev Event[T]
 			if err == nil {
-				ev, err = eventOf(n, func(r record) (Value[T], error) { return typed(k, r) })
+				ev, err = eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) })
 			}
 			if !yield(ev, err) || err != nil {
 				return
@@ -95,9 +95,7 @@ func WatchText(ctx context.Context, c *Client, service, glob string, opts ...Wat
 		for n, err := range c.events(ctx, opts, target{service: service, glob: glob}) {
 			var ev Event[string]
 			if err == nil {
-				ev, err = eventOf(n, func(r record) (Value[string], error) {
-					return seen{record: r}.value(), nil
-				})
+				ev, err = eventOf(n, asText)
 			}
 			if !yield(ev, err) || err != nil {
 				return
@@ -106,14 +104,14 @@ func WatchText(ctx context.Context, c *Client, service, glob string, opts ...Wat
 	}
 }
 
-func eventOf[T any](n notice, value func(record) (Value[T], error)) (ev Event[T], err error) {
+func eventOf[T any](n notice, value func(*record) (Value[T], error)) (ev Event[T], err error) {
 	ev = Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name}
-	if ev.Value, err = value(n.rec); err != nil {
+	if ev.Value, err = value(&n.rec); err != nil {
 		return Event[T]{}, err
 	}
 	ev.Value.Quality = n.quality
 	if n.prev != nil {
-		prev, err := value(*n.prev)
+		prev, err := value(n.prev)
 		if err != nil {
 			return Event[T]{}, err
 		}

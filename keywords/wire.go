@@ -24,7 +24,8 @@ import (
 type service struct {
 	name    string
 	base    string
-	channel string // without the pool's prefix
+	bare    string // base without the pool's prefix
+	channel string // without it too
 }
 
 func newService(pool *storage.Pool, name string) (service, error) {
@@ -33,18 +34,20 @@ func newService(pool *storage.Pool, name string) (service, error) {
 	}
 	base, err := pool.Key("kw", storage.HashTag(name))
 	return service{
-		name: name, base: base,
+		name: name, base: base, bare: "kw:" + storage.HashTag(name),
 		channel: fmt.Sprintf("kw:%s:%d:changes", name, pool.Database()),
 	}, err
 }
 
-func (s service) definitions() string           { return s.base + ":def" }
-func (s service) value(name string) string      { return s.base + ":v:" + name }
-func (s service) log(name string) string        { return s.base + ":log:" + name }
-func (s service) owner(disp string) string      { return s.base + ":own:" + disp }
-func (s service) fence() string                 { return s.base + ":fence" }
-func (s service) meta(disp string) string       { return s.base + ":meta:" + disp }
-func (s service) workerType(disp string) string { return "kw." + s.name + "." + disp }
+func (s service) definitions() string      { return s.base + ":def" }
+func (s service) value(name string) string { return s.base + ":v:" + name }
+func (s service) log(name string) string   { return s.base + ":log:" + name }
+func (s service) owner(disp string) string { return s.base + ":own:" + disp }
+func (s service) fence() string            { return s.base + ":fence" }
+func (s service) meta(disp string) string  { return s.base + ":meta:" + disp }
+
+// workerType is the type of the worker that a dispatcher is.
+func workerType(service, disp string) string { return "kw." + service + "." + disp }
 
 func servicesKey(pool *storage.Pool) (string, error) { return pool.Key("kw", "services") }
 
