@@ -93,6 +93,7 @@ type Cache[T any] struct {
 	local  *localLayer // nil: not wanted
 	disown func()
 	stats  cacheStats
+	noise  throttle
 
 	mu      sync.Mutex
 	flights map[string]*flight[T]   // that a Get may join, by Redis key
@@ -299,8 +300,7 @@ func (c *Cache[T]) change(ctx context.Context, key string, s Script, args ...any
 // trouble notes that Redis could not be asked, which no caller is told.
 func (c *Cache[T]) trouble(err error) {
 	c.stats.redisErrors.Add(1)
-	last, now := c.stats.warned.Load(), time.Now().UnixNano()
-	if now-last > int64(time.Minute) && c.stats.warned.CompareAndSwap(last, now) {
+	if c.noise.pass() {
 		c.pool.Logger().Warn("storage: cache without Redis", "cache", c.name, "error", err)
 	}
 }
@@ -343,7 +343,7 @@ type CacheStats struct {
 
 type cacheStats struct {
 	hits, negative, misses, joined, waited, loads, loadErrors, unlocked atomic.Int64
-	damaged, tooLarge, overtaken, redisErrors, warned                   atomic.Int64
+	damaged, tooLarge, overtaken, redisErrors                           atomic.Int64
 }
 
 // Stats returns what the cache did.

@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -30,8 +29,8 @@ type Writer struct {
 	queued, bytes       atomic.Int64
 	stats               writerStats
 
-	log    *slog.Logger
-	warned atomic.Int64 // when, in ns of the Unix epoch
+	log   *slog.Logger
+	noise throttle
 }
 
 type writerStats struct{ batches, written, retried, refused atomic.Int64 }
@@ -152,8 +151,7 @@ func (w *Writer) add(key string, wr write) {
 // warn logs, once a minute at most, that Redis does not take writes: whoever
 // waits for one sees only that his time is up.
 func (w *Writer) warn(err error) {
-	last, now := w.warned.Load(), time.Now().UnixNano()
-	if now-last > int64(time.Minute) && w.warned.CompareAndSwap(last, now) {
+	if w.noise.pass() {
 		w.log.Warn("storage: Redis takes no writes, trying again", "error", err)
 	}
 }
