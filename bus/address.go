@@ -63,7 +63,7 @@ type Audience struct {
 }
 
 // Broadcast is every worker of a type or, if typ is empty, of the whole site
-// but for those of types that begin with "kw.".
+// but for hidden ones.
 func Broadcast(typ string) Audience { return Audience{typ: typ} }
 
 // Multicast is every worker whose id, type:host:pid:uid, matches a glob:

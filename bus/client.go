@@ -91,8 +91,6 @@ type Client struct {
 	link  link
 	noise throttle
 
-	malformed atomic.Int64 // replies
-
 	born    time.Time
 	opening chan struct{} // holds a token while nobody opens the inbox
 	opened  atomic.Bool   // the inbox

@@ -164,7 +164,6 @@ func (c *Client) deliver(elem string) {
 	}
 	rep := &reply{}
 	if err := rep.unpack(elem); err != nil {
-		c.malformed.Add(1)
 		c.noise.warn(c.link.log, "bus: a reply that can't be understood", "error", err)
 		return
 	}

@@ -223,7 +223,7 @@ func (l *lease) end(ctx context.Context) error {
 }
 
 // Workers returns the living workers of a type, or of all types of the site if
-// typ is empty, by id. Those of types that begin with "kw." are left out of all.
+// typ is empty, by id. Hidden ones are left out of all.
 func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
 	defer cancel()
@@ -244,7 +244,6 @@ func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 		if types, err = c.pool.Redis().ZRange(ctx, key, 0, -1).Result(); err != nil {
 			return nil, storage.Normalize(ctx, err)
 		}
-		types = slices.DeleteFunc(types, func(t string) bool { return strings.HasPrefix(t, reservedPrefix) })
 	} else if err := checkName("type", typ); err != nil {
 		return nil, err
 	}
