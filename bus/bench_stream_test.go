@@ -28,7 +28,7 @@ const (
 //	MB/s    of the stream
 //	x-bare  MB/s of the stream by those of the list, median of the turns
 func BenchmarkStream(b *testing.B) {
-	cfg := benchServer(b)
+	cfg := storagetest.BenchServer(b)
 	flood := bus.NewStream[struct{}, []byte]("flood")
 	w := start(b, storagetest.Open(b, cfg), bus.WorkerConfig{}, func(w *bus.Worker) {
 		bus.HandleStream(w, flood, func(_ context.Context, _ struct{}, send func([]byte) error) error {
@@ -115,7 +115,7 @@ func bareTransfer(b *testing.B, cfg storage.Config) func(n int) {
 //
 //	x-slowest  the gather's duration by that of the slowest call, median
 func BenchmarkGather(b *testing.B) {
-	cfg := benchServer(b)
+	cfg := storagetest.BenchServer(b)
 	pool := storagetest.Open(b, cfg)
 	var ids []string
 	for i := range 50 {

@@ -21,13 +21,6 @@ import (
 )
 
 // benchServer is the Redis of REDIS_URL, or one of the test's own.
-func benchServer(b *testing.B) storage.Config {
-	if url := os.Getenv("REDIS_URL"); url != "" {
-		return storage.Config{URL: url}
-	}
-	return storagetest.Start(b).Config()
-}
-
 var Echo = bus.NewMethod[[]byte, []byte]("echo")
 
 // BenchmarkCall measures a typed call to a group of two workers, 128 bytes there
@@ -40,7 +33,7 @@ var Echo = bus.NewMethod[[]byte, []byte]("echo")
 //	p50-x      the median duration of a call by that of bare go-redis
 //	p99-x      the same for the 99th percentile
 func BenchmarkCall(b *testing.B) {
-	cfg := benchServer(b)
+	cfg := storagetest.BenchServer(b)
 	call := busEcho(b, cfg)
 	bare := bareEcho(b, cfg)
 	for _, callers := range []int{1, 8, 32, 64, 256} {

@@ -18,13 +18,6 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-func benchServer(b *testing.B) storage.Config {
-	if url := os.Getenv("REDIS_URL"); url != "" {
-		return storage.Config{URL: url}
-	}
-	return storagetest.Start(b).Config()
-}
-
 // hall is a service with numbered keywords, and a dispatcher of it.
 type hall struct {
 	cfg    storage.Config
@@ -124,7 +117,7 @@ func median[T int | float64 | time.Duration](x []T) T {
 // BenchmarkModify is a Modify that its dispatcher has judged and committed. How
 // it stands beside NATS KV is measured in examples/peers.
 func BenchmarkModify(b *testing.B) {
-	h := newHall(b, benchServer(b), 64)
+	h := newHall(b, storagetest.BenchServer(b), 64)
 	for _, writers := range []int{1, 8, 64} {
 		b.Run("writers="+strconv.Itoa(writers), func(b *testing.B) {
 			h.storm(writers, max(b.N/10, writers))
@@ -141,7 +134,7 @@ func BenchmarkModify(b *testing.B) {
 func BenchmarkWatch(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run("writers="+strconv.Itoa(writers), func(b *testing.B) {
-			cfg := benchServer(b)
+			cfg := storagetest.BenchServer(b)
 			h := newHall(b, cfg, writers)
 			c := client(b, storagetest.Open(b, cfg))
 			var mu sync.Mutex
@@ -181,7 +174,7 @@ func BenchmarkWatch(b *testing.B) {
 // keyword with one watcher, as the median of the ratios of their turns; above 1
 // the large service is slower.
 func BenchmarkLargeService(b *testing.B) {
-	cfg := benchServer(b)
+	cfg := storagetest.BenchServer(b)
 	large, small := newHall(b, cfg, 10_000), newHall(b, cfg, 1)
 	watcher := client(b, storagetest.Open(b, cfg))
 	for i := range 1000 {

@@ -21,13 +21,6 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-func benchServer(b *testing.B) storage.Config {
-	if url := os.Getenv("REDIS_URL"); url != "" {
-		return storage.Config{URL: url}
-	}
-	return storagetest.Start(b).Config()
-}
-
 // Reading is 128 bytes as msgpack.
 type Reading struct {
 	ID   int64  `json:"id"`
@@ -140,7 +133,7 @@ func benchServerOf(b *testing.B) storage.Config {
 }
 
 func shareServer(b *testing.B) storage.Config {
-	cfg := benchServer(b)
+	cfg := storagetest.BenchServer(b)
 	server.Store(b.Name(), cfg)
 	return cfg
 }

@@ -18,13 +18,6 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-func benchServer(b *testing.B) storage.Config {
-	if url := os.Getenv("REDIS_URL"); url != "" {
-		return storage.Config{URL: url}
-	}
-	return storagetest.Start(b).Config()
-}
-
 // rivals has two ways to do a thing take turns, and reports the rate of the
 // first and, as the median of the turns, its ratio to that of the second.
 func rivals(b *testing.B, callers int, unit string, ours, theirs func(i int)) {
@@ -62,9 +55,9 @@ func rivals(b *testing.B, callers int, unit string, ours, theirs func(i int)) {
 // BenchmarkWriter pushes 128 bytes to one list and waits for the answer, beside
 // go-redis's AsyncAutoPipeline at its best setting for that.
 func BenchmarkWriter(b *testing.B) {
-	pool := storagetest.Open(b, benchServer(b))
+	pool := storagetest.Open(b, storagetest.BenchServer(b))
 	ctx, elem := b.Context(), make([]byte, 128)
-	peer, err := storagetest.Open(b, benchServer(b)).Redis().AsyncAutoPipelineWithOptions(
+	peer, err := storagetest.Open(b, storagetest.BenchServer(b)).Redis().AsyncAutoPipelineWithOptions(
 		&redis.AutoPipelineOptions{MaxBatchSize: 1, MaxQueuedCommands: 1 << 16})
 	require.NoError(b, err)
 	for _, callers := range []int{1, 8, 64, 256} {
@@ -92,7 +85,7 @@ func BenchmarkWriter(b *testing.B) {
 // BenchmarkInbox sends 128 bytes to a reader and waits until it has them, by a
 // stream (Append, ReadAppended) beside a list (Push, BLMPOP).
 func BenchmarkInbox(b *testing.B) {
-	pool := storagetest.Open(b, benchServer(b))
+	pool := storagetest.Open(b, storagetest.BenchServer(b))
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, list := "bench:stream:"+strconv.Itoa(os.Getpid()), "bench:list:"+strconv.Itoa(os.Getpid())
 	require.NoError(b, pool.Redis().XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: []string{storage.StreamField, ""}}).Err())
@@ -159,8 +152,8 @@ func BenchmarkInbox(b *testing.B) {
 // BenchmarkSet adds a member of 16 bytes to a set, beside a bare SADD of ready
 // bytes on a client with the same options.
 func BenchmarkSet(b *testing.B) {
-	pool := storagetest.Open(b, benchServer(b))
-	peer := storagetest.Open(b, benchServer(b)).Redis()
+	pool := storagetest.Open(b, storagetest.BenchServer(b))
+	peer := storagetest.Open(b, storagetest.BenchServer(b)).Redis()
 	ctx, member := b.Context(), []byte("0123456789abcdef")
 	name := "bench:set:" + strconv.Itoa(os.Getpid())
 	defer pool.Redis().Del(context.Background(), name)
@@ -188,8 +181,8 @@ func BenchmarkSet(b *testing.B) {
 
 // BenchmarkCache gets a value of 128 bytes that is there, beside a bare GET.
 func BenchmarkCache(b *testing.B) {
-	pool := storagetest.Open(b, benchServer(b))
-	peer := storagetest.Open(b, benchServer(b)).Redis()
+	pool := storagetest.Open(b, storagetest.BenchServer(b))
+	peer := storagetest.Open(b, storagetest.BenchServer(b)).Redis()
 	ctx, name := b.Context(), "bench:cache:"+strconv.Itoa(os.Getpid())
 	value := make([]byte, 128)
 	for _, local := range []int{0, 100} {

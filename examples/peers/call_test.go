@@ -63,13 +63,6 @@ func startNATS(b *testing.B) string {
 	return lines.Text()
 }
 
-func redisConfig(b *testing.B) storage.Config {
-	if url := os.Getenv("REDIS_URL"); url != "" {
-		return storage.Config{URL: url}
-	}
-	return storagetest.Start(b).Config()
-}
-
 var Echo = bus.NewMethod[[]byte, []byte]("echo")
 
 // natsEcho returns a request to members of one queue group, typed as a call is:
@@ -141,7 +134,7 @@ func busEcho(b *testing.B, cfg storage.Config, site, typ string) func([]byte) {
 // BenchmarkCall is a typed call of 128 bytes to a group of two workers, beside
 // NATS core request-reply to a queue group of two.
 func BenchmarkCall(b *testing.B) {
-	cfg, site := redisConfig(b), newSite()
+	cfg, site := storagetest.BenchServer(b), newSite()
 	busWorkers(b, cfg, site, "echo", 2, 2)
 	ours, theirs := busEcho(b, cfg, site, "echo"), natsEcho(b, startNATS(b), 2)
 	for _, callers := range []int{1, 8, 32, 64, 256} {
@@ -152,7 +145,7 @@ func BenchmarkCall(b *testing.B) {
 // BenchmarkCallAmongOthers is the same call while 1,000 workers of other types
 // are registered, beside itself without them.
 func BenchmarkCallAmongOthers(b *testing.B) {
-	cfg, site, empty := redisConfig(b), newSite(), newSite()
+	cfg, site, empty := storagetest.BenchServer(b), newSite(), newSite()
 	busWorkers(b, cfg, site, "echo", 2, 2)
 	for i := range 20 {
 		busWorkers(b, cfg, site, fmt.Sprint("other", i), 50, 1)
@@ -164,7 +157,7 @@ func BenchmarkCallAmongOthers(b *testing.B) {
 // BenchmarkCallThousandWorkers is a call to a type with 1,000 workers, beside
 // NATS with 1,000 members of the queue group.
 func BenchmarkCallThousandWorkers(b *testing.B) {
-	cfg, site := redisConfig(b), newSite()
+	cfg, site := storagetest.BenchServer(b), newSite()
 	busWorkers(b, cfg, site, "echo", 1000, 2)
 	rivals(b, 64, "x-nats", busEcho(b, cfg, site, "echo"), natsEcho(b, startNATS(b), 1000))
 }

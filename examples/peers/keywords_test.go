@@ -91,7 +91,7 @@ const maxWriters = 64
 
 // kwBoard is a service with a keyword for each writer, and a dispatcher of it.
 func kwBoard(b *testing.B, watched bool) *board {
-	cfg, service := redisConfig(b), newSite()
+	cfg, service := storagetest.BenchServer(b), newSite()
 	d, err := keywords.NewDispatcher(storagetest.Open(b, cfg), keywords.DispatcherConfig{Service: service, Lease: time.Minute})
 	require.NoError(b, err)
 	var all []keywords.Keyword[int64]
