@@ -1,0 +1,170 @@
+package keywords_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/heliograph/heliograph/keywords"
+)
+
+func ExampleRead() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	v, err := keywords.Read(ctx, k, Speed)
+	fmt.Println(v.V, v.Quality, v.Severity, err)
+	_, err = keywords.Read(ctx, k, Note)
+	fmt.Println(errors.Is(err, keywords.ErrNoValue))
+	// Output:
+	// 1 good none <nil>
+	// true
+}
+
+func ExampleReadText() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	v, err := keywords.ReadText(context.Background(), k, "stage", "SPEED")
+	fmt.Println(v.V, err)
+	// Output: 1 <nil>
+}
+
+// The values of ReadMany were there at one moment.
+func ExampleReadMany() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	all, err := keywords.ReadMany(context.Background(), k, "stage", "SPEED", "NOTE")
+	_, ok := all["NOTE"] // it has no value
+	fmt.Println(all["SPEED"].V, ok, err)
+	// Output: 1 false <nil>
+}
+
+// Refresh reaches the hardware, where Read has what lies in Redis.
+func ExampleRefresh() {
+	steps := 0
+	_, k := exampleStage(func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) {
+			steps++
+			return steps, nil
+		}})
+	})
+	defer stopExample()
+	ctx := context.Background()
+
+	for range 2 {
+		v, err := keywords.Refresh(ctx, k, Count)
+		fmt.Println(v.V, err)
+	}
+	v, err := keywords.Read(ctx, k, Count)
+	fmt.Println(v.V, err)
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 2 <nil>
+}
+
+// The value that is there comes first. A watcher that leaves the loop watches no
+// longer.
+func ExampleWatch() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.Watch(ctx, k, Speed) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Value.V)
+		if ev.Prev != nil {
+			fmt.Println("it was", ev.Prev.V)
+			break
+		}
+		if _, err := keywords.Modify(ctx, k, Speed, 2); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// initial 1
+	// change 2
+	// it was 1
+}
+
+// Small changes are not told, nor more of them than one can look at.
+func ExampleWatchOptions() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.Watch(ctx, k, Speed, keywords.WatchOptions{DeadBand: 0.5}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Value.V)
+		if ev.Kind == keywords.Change {
+			break
+		}
+		for _, v := range []float64{1.1, 1.4, 3} {
+			_, _ = keywords.Modify(ctx, k, Speed, v)
+		}
+	}
+	// Output:
+	// initial 1
+	// change 3
+}
+
+// A whole service is watched by a glob.
+func ExampleWatchText() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.WatchText(ctx, k, "stage", "*") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Keyword, ev.Value.V)
+		if ev.Keyword == "NOTE" {
+			break
+		}
+		if _, err := keywords.ModifyText(ctx, k, "stage", "NOTE", "all is well"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// initial SPEED 1
+	// change NOTE all is well
+}
+
+func ExampleWaitFor() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background() // one with a deadline, as a rule
+
+	go func() {
+		for v := range 10 {
+			_, _ = keywords.Modify(ctx, k, Speed, float64(v))
+		}
+	}()
+	v, err := keywords.WaitFor(ctx, k, Speed, func(v float64) bool { return v > 3 })
+	fmt.Println(v.V > 3, err)
+	// Output: true <nil>
+}
+
+func ExampleWaitForExpr() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	go func() { _, _ = keywords.ModifyMany(ctx, k, Speed.To(5), ModeOf.To(Track)) }()
+	err := keywords.WaitForExpr(ctx, k, "$SPEED > 3 and $MODE == 'track'", keywords.WaitOptions{Service: "stage"})
+	fmt.Println(err)
+	err = keywords.WaitForExpr(ctx, k, "$stage.COLOR == red")
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// keywords: stage.COLOR: unknown_keyword
+}
