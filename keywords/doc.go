@@ -130,10 +130,14 @@
 // Beside NATS KV in memory, whose Put asks nobody, in one run on two cores that
 // dispatcher, clients and Redis share; medians of turns, over several runs:
 //
-//	Modify, 64 writers    0.74–0.79 of the rate of Put, 60,000 to 90,000 a second
-//	Modify, 1 writer      2.4–2.7 times the p50 of Put: it goes to Redis twice
-//	Watch, 64 writers     1.1–1.3 times the p50 from Put to a KV watcher
-//	Watch, 1 writer       1.95–2.0 times
+//	Modify, 64 writers    0.85–0.90 of the rate of Put, 50,000 to 75,000 a second
+//	Modify, 1 writer      2.4–2.65 times the p50 of Put: it goes to Redis twice
+//	Watch, 64 writers     1.15–1.3 times the p50 from Put to a KV watcher
+//	Watch, 1 writer       2.1–2.2 times
+//
+// The commands of one modify by themselves, written to bare sockets, take 1.85
+// times the p50 of Put. While other programs used both cores, one writer's modify
+// rose to 3.3 times and its event to 3.6: Put was faster then, and these were not.
 //
 // (cd examples/peers && go test -run '^$' -bench 'Modify|Watch' -benchtime 60000x)
 //
