@@ -128,16 +128,17 @@
 // # What it costs
 //
 // Beside NATS KV in memory, whose Put asks nobody, in one run on two cores that
-// dispatcher, clients and Redis share; medians of turns, over several runs:
+// dispatcher, clients, Redis and, most of the time, other programs shared: the
+// median of seven to twelve runs, each of nine turns, and the least and the most of
+// them:
 //
-//	Modify, 64 writers    0.85–0.90 of the rate of Put, 50,000 to 75,000 a second
-//	Modify, 1 writer      2.4–2.65 times the p50 of Put: it goes to Redis twice
-//	Watch, 64 writers     1.15–1.3 times the p50 from Put to a KV watcher
-//	Watch, 1 writer       2.1–2.2 times
+//	Modify, 64 writers    0.87 of the rate of Put (0.80–1.04)
+//	Modify, 1 writer      2.45 times the p50 of Put (2.3–3.3): it goes to Redis twice
+//	Watch, 64 writers     1.24 times the p50 from Put to a KV watcher (1.0–1.5)
+//	Watch, 1 writer       3.0 times (2.1–3.6)
 //
 // The commands of one modify by themselves, written to bare sockets, take 1.85
-// times the p50 of Put. While other programs used both cores, one writer's modify
-// rose to 3.3 times and its event to 3.6: Put was faster then, and these were not.
+// times the p50 of Put.
 //
 // (cd examples/peers && go test -run '^$' -bench 'Modify|Watch' -benchtime 60000x)
 //
