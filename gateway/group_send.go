@@ -49,15 +49,13 @@ func (g *Groups) message(c *Conn, data []byte) {
 		}
 		return
 	}
-	err := Errorf(CodeTooFast, "%v messages a second are allowed", c.h.cfg.Limits.Commands)
-	if c.Charge(1) {
-		ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
-		defer cancel()
-		if join != nil {
-			err = g.Join(ctx, c, string(join[1]))
-		} else {
-			err = g.broadcast(ctx, from.key, c.name(), data)
-		}
+	ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
+	defer cancel()
+	var err error
+	if join != nil {
+		err = g.Join(ctx, c, string(join[1]))
+	} else {
+		err = g.broadcast(ctx, from.key, c.name(), data)
 	}
 	switch {
 	case errors.Is(err, ErrClosed):

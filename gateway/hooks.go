@@ -73,12 +73,10 @@ func (h *Handler) published(m *Message) *Message {
 }
 
 // BroadcastMessages sends every message of a client to all other clients of this
-// process. It counts as a command does; more than are allowed go nowhere.
+// process. More than Limits.Commands allow go nowhere.
 func BroadcastMessages() Hooks {
 	return Hooks{Message: func(c *Conn, data []byte) ([]byte, error) {
-		if c.Charge(1) {
-			broadcast(slices.DeleteFunc(c.h.all(), func(to *Conn) bool { return to == c }), data)
-		}
+		broadcast(slices.DeleteFunc(c.h.all(), func(to *Conn) bool { return to == c }), data)
 		return data, nil
 	}}
 }
