@@ -236,14 +236,23 @@ func ExampleCommand() {
 func ExamplePlain() {
 	pool, stop := examplePool()
 	defer stop()
+	came := make(chan *gateway.Conn, 2)
 	_, url := exampleServer(pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain},
-		Hooks:     []gateway.Hooks{gateway.BroadcastMessages()},
+		Hooks: []gateway.Hooks{
+			gateway.BroadcastMessages(),
+			{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
+				came <- c
+				return nil
+			}},
+		},
 	})
 	ada, bob := exampleDial(url), exampleDial(url)
+	<-came
+	<-came
 	ada.say("hello")
-	fmt.Println(ada.hear(), bob.hear())
-	// Output: hello hello
+	fmt.Println(bob.hear())
+	// Output: hello
 }
 
 // Messages of everywhere, changed on their way by the host.
