@@ -188,11 +188,26 @@ func (c *Conn) write() {
 		}
 		c.since = c.h.now()
 		c.mu.Unlock()
-		_, err := c.net.Write(data)
+		err := c.put(data)
 		release(scratch)
 		if err != nil {
 			c.abort(CloseReason{Code: CloseAbnormal, Text: "write: " + err.Error()})
 		}
+	}
+}
+
+// put writes data, noting as it goes on that it does: a large message may take a
+// slow client longer than Limits.Write.
+func (c *Conn) put(data []byte) error {
+	for {
+		n := min(len(data), chunk)
+		if _, err := c.net.Write(data[:n]); err != nil || n == len(data) {
+			return err
+		}
+		data = data[n:]
+		c.mu.Lock()
+		c.since = c.h.now()
+		c.mu.Unlock()
 	}
 }
 
@@ -264,7 +279,11 @@ func (c *Conn) goodbye(reason CloseReason, behind bool) {
 		c.cancel()
 	}
 	if !behind {
+		waits := c.queue[c.head:]
 		c.queue, c.head, c.bytes, c.count = nil, 0, 0, 0
+		if len(waits) > 0 && waits[0].rest { // or the goodbye would be inside a frame
+			c.add(waits[0])
+		}
 	}
 	text := strings.ToValidUTF8(reason.Text[:min(len(reason.Text), ws.MaxControlFramePayloadSize-2)], "")
 	c.add(entry{data: ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(reason.Code), text)))})
