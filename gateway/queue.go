@@ -15,6 +15,7 @@ type entry struct {
 	of   *member // whose they are, where they may be dropped; nil: they may not
 	key  string  // of Conflate
 	kept bool    // no limit is for it: it is small, and there are few
+	rest bool    // the socket has taken the beginning of it
 }
 
 // push adds entries to the queue, for whoever may not wait, and has them written.
@@ -140,7 +141,7 @@ func (c *Conn) flush() {
 		data, scratch := c.next()
 		n, err := c.direct.write(data)
 		if n < len(data) {
-			rest := entry{data: slices.Clone(data[n:])}
+			rest := entry{data: slices.Clone(data[n:]), rest: true}
 			c.queue, c.bytes = slices.Insert(c.queue, c.head, rest), c.bytes+len(rest.data)
 		}
 		release(scratch)
