@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -16,7 +14,7 @@ import (
 // happened after the hash was read.
 //
 // KEYS: hash. ARGV: fields, bytes, field ("" for all), channel ("" for none), token.
-const readScript = `
+var readScript = storage.NewScript(`
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then return {'type'} end
 local all
@@ -34,9 +32,7 @@ else
   table.insert(all, 1, 'values')
 end
 if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
-return all`
-
-var read = redis.NewScript(readScript)
+return all`)
 
 // key returns a hash as Redis knows it.
 func (h *Handler) key(name string) string {
@@ -50,7 +46,7 @@ func (h *Handler) key(name string) string {
 // hash reads the values of a hash, or with a field the one value that there is.
 func (h *Handler) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
 	l := &h.cfg.Limits
-	reply, err := read.Run(ctx, h.pool.Redis(), []string{h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
+	reply, err := readScript.Run(ctx, h.pool.Redis(), []string{h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
 	switch {
 	case err != nil:
 		return nil, storage.Normalize(ctx, err)

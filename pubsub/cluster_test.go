@@ -64,7 +64,7 @@ func TestCluster(t *testing.T) {
 		require.Equal(t, []int{1, 2}, values(t, first, 2))
 		require.Equal(t, []int{1, 2}, values(t, second, 2))
 		publish(t, c, kept, 3)
-		require.Equal(t, pubsub.Message[int]{Channel: "sharded:99", Value: 3, Offset: next(t, first).Offset}, next(t, second))
+		require.Equal(t, pubsub.Message[int]{Channel: "sharded:99", Value: 3, Offset: next(t, first).Offset}, said(t, second))
 		for _, sub := range append(subs, first, second) {
 			require.NoError(t, sub.Close())
 		}
@@ -106,9 +106,9 @@ func TestCluster(t *testing.T) {
 			seen[m.Channel] = true
 		}
 		require.Len(t, seen, 30)
-		require.Equal(t, pubsub.Message[string]{Channel: "events:7", Value: "set"}, next(t, one))
+		require.Equal(t, pubsub.Message[string]{Channel: "events:7", Value: "set"}, said(t, one))
 		require.NoError(t, pool.Redis().HSet(t.Context(), "{tag}:x", "a", 1).Err())
-		require.Equal(t, pubsub.Message[string]{Channel: "{tag}:x", Value: "hset"}, next(t, tagged))
+		require.Equal(t, pubsub.Message[string]{Channel: "{tag}:x", Value: "hset"}, said(t, tagged))
 	})
 
 	// The slots of the sharded channels go from one server to the next and on,
@@ -201,7 +201,7 @@ func TestKeyEvents(t *testing.T) {
 	ctx := t.Context()
 	require.NoError(t, pool.Redis().Set(ctx, "obs:kw:x", 1, time.Hour).Err())
 	for _, sub := range []*pubsub.Subscription[string]{all, one} {
-		require.Equal(t, pubsub.Message[string]{Channel: "kw:x", Value: "set"}, next(t, sub))
+		require.Equal(t, pubsub.Message[string]{Channel: "kw:x", Value: "set"}, said(t, sub))
 		require.Equal(t, "expire", next(t, sub).Value)
 	}
 	other := cfg

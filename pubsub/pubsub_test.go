@@ -57,6 +57,14 @@ func next[T any](t testing.TB, sub *pubsub.Subscription[T]) pubsub.Message[T] {
 	}
 }
 
+// said is next without the number that the client has given the message.
+func said[T any](t testing.TB, sub *pubsub.Subscription[T]) pubsub.Message[T] {
+	t.Helper()
+	m := next(t, sub)
+	m.Seq = 0
+	return m
+}
+
 // ends waits for the end of a subscription, and returns what it still got.
 func ends[T any](t testing.TB, sub *pubsub.Subscription[T]) (last []pubsub.Message[T]) {
 	t.Helper()

@@ -28,9 +28,9 @@ func TestPublishReachesEverySubscription(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, n, "one channel and one pattern, whoever shares them here")
 		want := pubsub.Message[Position]{Channel: "stage:positions", Value: Position{"x", 2.5}}
-		require.Equal(t, want, next(t, first))
-		require.Equal(t, want, next(t, second))
-		require.Equal(t, want, next(t, all))
+		require.Equal(t, want, said(t, first))
+		require.Equal(t, want, said(t, second))
+		require.Equal(t, want, said(t, all))
 
 		f := pubsub.PublishAsync(ctx, c, Positions, Position{"y", 3})
 		<-f.Done()
@@ -102,7 +102,7 @@ func TestWhatIsOnTheWireIsTheValueAlone(t *testing.T) {
 		}
 		text := subscribe(t, c, pubsub.NewPattern[string]("t?xt").WithCodec(storage.Text))
 		require.NoError(t, pool.Redis().Publish(ctx, "obs:text", "hällo").Err())
-		require.Equal(t, pubsub.Message[string]{Channel: "text", Value: "hällo"}, next(t, text))
+		require.Equal(t, pubsub.Message[string]{Channel: "text", Value: "hällo"}, said(t, text))
 	})
 }
 
