@@ -21,7 +21,7 @@ import (
 
 // gatewayAddr makes the test binary a gateway of groups on the Redis at that
 // address. It prints its own.
-const gatewayAddr = "HELIOGRAPH_TEST_GATEWAY"
+const gatewayAddr = "HELIOGRAPH_TEST_GROUPS"
 
 // mortal is what the groups of such a process are configured by, and the others'.
 var mortal = gateway.GroupsConfig{Tokens: true, Lease: 2 * time.Second}
