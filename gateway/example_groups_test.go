@@ -4,78 +4,78 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"net/http/httptest"
-	"strings"
-
-	"github.com/coder/websocket"
 
 	"github.com/heliograph/heliograph/gateway"
-	"github.com/heliograph/heliograph/storage"
-	"github.com/heliograph/heliograph/storage/embedded"
 )
 
 // Clients who know the same token talk to each other, whichever process they are
 // connected to.
 func ExampleGroups() {
-	redis, stop, err := embedded.Start()
-	if err != nil {
-		log.Fatal(err)
-	}
+	pool, stop := examplePool()
 	defer stop()
-	pool, err := storage.Open(redis)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer pool.Close() // ends the handler and the groups
 	groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{Tokens: true})
 	if err != nil {
 		log.Fatal(err)
 	}
-	h, err := gateway.New(pool, gateway.Config{
+	_, url := exampleServer(pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain},
 		Hooks:     []gateway.Hooks{groups.Hooks()},
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	srv := httptest.NewServer(h)
-	defer srv.Close()
+	ada, bob := exampleDial(url), exampleDial(url)
+	ada.say("token:tuesday")
+	fmt.Println(ada.hear())
+	bob.say("token:tuesday")
+	fmt.Println(bob.hear())
+	ada.say("good morning")
+	fmt.Println(bob.hear())
 
 	ctx := context.Background()
-	url := strings.Replace(srv.URL, "http", "ws", 1)
-	ann, _, err := websocket.Dial(ctx, url, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	bob, _, err := websocket.Dial(ctx, url, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	say := func(from *websocket.Conn, text string) {
-		if err := from.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
-			log.Fatal(err)
-		}
-	}
-	hear := func(to *websocket.Conn) {
-		_, data, err := to.Read(ctx)
-		fmt.Println(string(data), err)
-	}
-	say(ann, "token:tuesday")
-	hear(ann)
-	say(bob, "token:tuesday")
-	hear(bob)
 	members, err := groups.Members(ctx, "tuesday")
 	fmt.Println(len(members), "members", err)
-	say(ann, "good morning")
-	hear(bob)
-	_ = groups.Broadcast(ctx, "tuesday", []byte("tea is served"))
-	hear(ann)
-	hear(bob)
+	err = groups.Broadcast(ctx, "tuesday", []byte("tea is served"))
+	fmt.Println(ada.hear(), bob.hear(), err)
 	// Output:
-	// Successfully registered with broadcast group: tuesday <nil>
-	// Successfully registered with broadcast group: tuesday <nil>
+	// Successfully registered with broadcast group: tuesday
+	// Successfully registered with broadcast group: tuesday
+	// good morning
 	// 2 members <nil>
-	// good morning <nil>
-	// tea is served <nil>
-	// tea is served <nil>
+	// tea is served tea is served <nil>
+}
+
+// The host puts connections into groups, by what it knows of them.
+func ExampleGroups_Join() {
+	pool, stop := examplePool()
+	defer stop()
+	groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{HostOnly: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, url := exampleServer(pool, gateway.Config{
+		Hooks: []gateway.Hooks{groups.Hooks()},
+		Commands: map[string]gateway.Command{
+			"JOIN": {Min: 1, Max: 1, Usage: "room", Run: func(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
+				if err := groups.Join(ctx, c, r.Args[0]); err != nil {
+					return err
+				}
+				return c.Reply(r, "room", groups.Group(c))
+			}},
+			"PART": {Run: func(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
+				if err := groups.Leave(ctx, c); err != nil {
+					return err
+				}
+				return c.Reply(r, "room", groups.Group(c))
+			}},
+		},
+	})
+	ada := exampleDial(url)
+	ada.hear() // that the connection is open
+	ada.say("JOIN kitchen")
+	fmt.Println(ada.hear())
+	ada.say("PART")
+	fmt.Println(ada.hear())
+	fmt.Println(groups.Close())
+	// Output:
+	// {"source": "room", "content": "kitchen", "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "room", "content": "", "timestamp": 1790000000000.000, "client_reference": null}
+	// <nil>
 }

@@ -28,6 +28,10 @@ type GroupsConfig struct {
 	// the host's Join does.
 	Tokens bool
 
+	// HostOnly has nothing that clients send be broadcast, only what the host does:
+	// for groups beside a protocol with commands.
+	HostOnly bool
+
 	// Object keeps who is in which group. Its sets should end a Lease after the last
 	// Add to them, or else what a process that died has left in it stays. Nil: sets
 	// in Redis; without a pool, in memory.
@@ -56,6 +60,8 @@ func (cfg GroupsConfig) complete(pool *storage.Pool) (GroupsConfig, error) {
 		return cfg, fmt.Errorf("GroupsConfig.Name: %w", err)
 	case cfg.PubSub != nil && pool == nil:
 		return cfg, errors.New("GroupsConfig.PubSub: without a pool there are no other processes")
+	case cfg.HostOnly && cfg.Tokens:
+		return cfg, errors.New("GroupsConfig.HostOnly, Tokens: they exclude each other")
 	case cfg.Lease < 100*time.Millisecond:
 		return cfg, fmt.Errorf("GroupsConfig.Lease: %v is less than 100ms", cfg.Lease)
 	case cfg.MaxGroups < 0:

@@ -11,16 +11,12 @@ import (
 )
 
 // Hooks are for [Config].Hooks, of one handler or of many. Each message of a client
-// who is in a group goes to the others of it, and counts as a command does. With
-// GroupsConfig.Tokens a client without a group is told so, in the words of
-// filtered_websocket, as is one who has joined. What ends leaves. With [Plain] that
-// is all; any other protocol goes on to read the message as a command.
+// who is in a group goes to the others of it, unless GroupsConfig.HostOnly is set.
+// With GroupsConfig.Tokens a client without a group is told so, in the words of
+// filtered_websocket, as is one who has joined. With [Plain] that is all; any other
+// protocol goes on to read the message as a command. A connection that ends leaves.
 func (g *Groups) Hooks() Hooks {
-	return Hooks{
-		Message: func(c *Conn, data []byte) ([]byte, error) {
-			g.message(c, data)
-			return data, nil
-		},
+	hooks := Hooks{
 		Disconnect: func(c *Conn, _ CloseReason) {
 			ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
 			defer cancel()
@@ -29,6 +25,13 @@ func (g *Groups) Hooks() Hooks {
 			}
 		},
 	}
+	if !g.cfg.HostOnly {
+		hooks.Message = func(c *Conn, data []byte) ([]byte, error) {
+			g.message(c, data)
+			return data, nil
+		}
+	}
+	return hooks
 }
 
 // token is how a client says which group he wants to be in.

@@ -156,7 +156,7 @@ func TestWhatGroupsRefuse(t *testing.T) {
 	other.join("a")
 
 	for field, cfg := range map[string]gateway.GroupsConfig{
-		"Name": {Name: "a b"}, "Lease": {Lease: time.Millisecond}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1}, "PubSub": {PubSub: new(pubsub.Client)},
+		"Name": {Name: "a b"}, "HostOnly, Tokens": {HostOnly: true, Tokens: true}, "Lease": {Lease: time.Millisecond}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1}, "PubSub": {PubSub: new(pubsub.Client)},
 	} {
 		_, err := gateway.NewGroups(nil, cfg)
 		require.ErrorContains(t, err, "gateway: GroupsConfig."+field+": ")
@@ -212,6 +212,23 @@ func TestGroupsOfTheHost(t *testing.T) {
 	require.Empty(t, groups.Group(conn))
 	refused := dial(t, url)
 	require.Equal(t, gateway.CloseRefused, refused.closed(), "a group without a name")
+}
+
+func TestGroupsThatOnlyTheHostSpeaksTo(t *testing.T) {
+	groups, err := gateway.NewGroups(nil, gateway.GroupsConfig{HostOnly: true})
+	require.NoError(t, err)
+	cfg := anything
+	cfg.Hooks = []gateway.Hooks{groups.Hooks(), {Connect: func(ctx context.Context, c *gateway.Conn, _ *http.Request) error {
+		return groups.Join(ctx, c, "all")
+	}}}
+	_, url := serve(t, storagetest.New(t), cfg)
+	ann, bob := open(t, url), open(t, url)
+	process{groups, url}.count(t, "all", 2)
+	ann.send("PING")
+	require.Equal(t, `"PONG"`, ann.from("websocket"))
+	require.NoError(t, groups.Broadcast(t.Context(), "all", []byte("from the host")))
+	require.Equal(t, "from the host", ann.raw())
+	require.Equal(t, "from the host", bob.raw(), "and nothing of what ann has said")
 }
 
 func TestGroupsOutliveARedisThatForgets(t *testing.T) {
