@@ -113,6 +113,9 @@ func (o options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, 
 		return gateway.Config{}, err
 	}
 	places, err := geo.New(geo.Config{})
+	if err != nil {
+		return gateway.Config{}, err
+	}
 	cfg := gateway.Config{
 		Keys:     o.channels,
 		Hooks:    hooks,
@@ -128,7 +131,7 @@ func (o options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, 
 	if cfg.InsecureAnyOrigin = slices.Equal(o.origins, list{"*"}); !cfg.InsecureAnyOrigin {
 		cfg.Origins = o.origins
 	}
-	return cfg, err
+	return cfg, nil
 }
 
 // open returns a pool on the Redis that is named, or on one of its own.

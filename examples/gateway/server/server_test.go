@@ -218,10 +218,10 @@ func TestClientsOfFilteredWebsocket(t *testing.T) {
 	t.Run("broadcast_messages", func(t *testing.T) {
 		p := start(t, "-filters", "broadcast_messages,stdout_messages,stdout_rawdata")
 		ann, bob := dial(t, p.ws), dial(t, p.ws)
-		ann.send("PING")
-		bob.hears("PING")
-		bob.send("hello")
-		ann.hears("hello") // and nothing of her own
+		bob.send("PING")
+		ann.hears("PING")
+		ann.send("hello")  // bob is there: she has heard him
+		bob.hears("hello") // and nothing of his own
 		require.Eventually(t, func() bool {
 			out := p.stdout.String()
 			return strings.Count(out, "raw ") == 2 && strings.Count(out, "message ") == 2 && strings.Contains(out, `"hello"`)
