@@ -8,8 +8,8 @@
 //	defer stop()
 //	pool, err := storage.Open(cfg)
 //
-// It is https://github.com/alicebob/miniredis with a running clock, on a free
-// port of the loopback interface, so that other processes can join in. It keeps
+// It is https://github.com/alicebob/miniredis with a running clock, on a port of
+// the loopback interface, so that other processes can join in. It keeps
 // everything in memory and loses it with stop. It has no BLMPOP, CONFIG,
 // keyspace notifications, sharded pub/sub, functions, client-side caching or
 // ACLs; what heliograph builds on those does without them there, and says so
@@ -25,12 +25,17 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Start runs a server of its own and returns the configuration of a pool on it.
-// Stop ends the server and its connections; more than once is no harm.
-func Start() (cfg storage.Config, stop func(), err error) {
+// Start runs a server of its own on a free port and returns the configuration of
+// a pool on it. Stop ends the server and its connections; more than once is no
+// harm.
+func Start() (cfg storage.Config, stop func(), err error) { return StartAt("127.0.0.1:0") }
+
+// StartAt is Start at an address, such as "127.0.0.1:6379", for other processes
+// to know beforehand. Whoever reaches it may do everything.
+func StartAt(addr string) (cfg storage.Config, stop func(), err error) {
 	server := miniredis.NewMiniRedis()
 	server.ClockTTL(true)
-	if err := server.Start(); err != nil {
+	if err := server.StartAddr(addr); err != nil {
 		return storage.Config{}, nil, fmt.Errorf("embedded: %w", err)
 	}
 	return storage.Config{Redis: redis.UniversalOptions{Addrs: []string{server.Addr()}}}, server.Close, nil

@@ -29,6 +29,27 @@ func TestServersDoNotSeeEachOther(t *testing.T) {
 	require.Zero(t, b.Redis().Exists(t.Context(), "k").Val())
 }
 
+func TestStartAtAnAddress(t *testing.T) {
+	addr := "127.0.0.1:" + storagetest.FreePort(t)
+	cfg, stop, err := embedded.StartAt(addr)
+	require.NoError(t, err)
+	defer stop()
+	require.Equal(t, []string{addr}, cfg.Redis.Addrs)
+	require.NoError(t, storagetest.Open(t, storage.Config{URL: "redis://" + addr}).Ping(t.Context()))
+	_, _, err = embedded.StartAt(addr)
+	require.ErrorContains(t, err, "address already in use")
+}
+
+func ExampleStartAt() {
+	_, stop, err := embedded.StartAt("127.0.0.1:no")
+	if err != nil {
+		fmt.Println("no such port")
+		return
+	}
+	stop()
+	// Output: no such port
+}
+
 func Example() {
 	cfg, stop, err := embedded.Start()
 	if err != nil {
