@@ -156,6 +156,12 @@ func ExampleParseTopic() {
 	// as it is
 }
 
+func ExampleParsePattern() {
+	_, err := pubsub.ParsePattern[[]byte]("room:{7}*")
+	fmt.Println(err)
+	// Output: pubsub: pattern: name "room:{7}": '{' is not allowed
+}
+
 func ExampleTopic_WithCodec() {
 	pool, stop := examplePool()
 	defer stop()

@@ -117,6 +117,12 @@ func TestRawTopicsAreMadeAtRunTime(t *testing.T) {
 	sub := subscribe(t, c, topic)
 	publish(t, c, topic, []byte{0, 1, 255})
 	require.Equal(t, []byte{0, 1, 255}, next(t, sub).Value)
+
+	_, err = pubsub.ParsePattern[[]byte]("a b*")
+	require.ErrorContains(t, err, `pubsub: pattern: name "a b": ' ' is not allowed`)
+	pattern, err := pubsub.ParsePattern[[]byte]("an[x-z]")
+	require.NoError(t, err)
+	require.Equal(t, pubsub.NewPattern[[]byte]("an[x-z]"), pattern)
 }
 
 func TestWhatCantBeDecodedIsTold(t *testing.T) {

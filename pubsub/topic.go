@@ -117,10 +117,20 @@ type Pattern[T any] struct{ s spec }
 // Redis walks all patterns of all clients for every PUBLISH: a thousand topics
 // cost less than a thousand patterns.
 func NewPattern[T any](pattern string) Pattern[T] {
-	if err := checkGlob(pattern); err != nil {
-		panic(fmt.Errorf("pubsub: pattern: %w", err))
+	p, err := ParsePattern[T](pattern)
+	if err != nil {
+		panic(err)
 	}
-	return Pattern[T]{spec{kind: glob, name: pattern}}
+	return p
+}
+
+// ParsePattern is [NewPattern] for globs that come from outside: a bad one is an
+// error.
+func ParsePattern[T any](pattern string) (Pattern[T], error) {
+	if err := checkGlob(pattern); err != nil {
+		return Pattern[T]{}, fmt.Errorf("pubsub: pattern: %w", err)
+	}
+	return Pattern[T]{spec{kind: glob, name: pattern}}, nil
 }
 
 // String returns the glob.
