@@ -145,6 +145,32 @@ func TestANilPoolIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "nil pool")
 }
 
+func TestQueuedCountsWhatNobodyHasTaken(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c, ctx := client(t, pool, bus.ClientConfig{}), t.Context()
+		g := newGate()
+		w := start(t, pool, bus.WorkerConfig{Type: "calc", Concurrency: 1}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+		})
+		require.NoError(t, bus.Send(ctx, c, bus.Group("calc"), Hang, struct{}{}))
+		<-g.entered // it holds one, and has no slot for others
+		for range 3 {
+			require.NoError(t, bus.Send(ctx, c, bus.Group("calc"), Hang, struct{}{}))
+		}
+		require.NoError(t, bus.Send(ctx, c, bus.Direct(w.ID()), Hang, struct{}{}))
+		n, err := c.Queued(ctx, bus.Group("calc"))
+		require.NoError(t, err)
+		require.Equal(t, 3, n)
+		n, err = c.Queued(ctx, bus.Direct(w.ID()))
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		close(g.open)
+		require.Eventually(t, func() bool { n, err := c.Queued(ctx, bus.Group("calc")); return err == nil && n == 0 }, patience, time.Millisecond)
+	})
+	_, err := client(t, storagetest.New(t), bus.ClientConfig{}).Queued(t.Context(), bus.Group("a b"))
+	require.ErrorContains(t, err, "type")
+}
+
 func TestBadNamesAreRefusedAtTheDoor(t *testing.T) {
 	pool := storagetest.New(t)
 	c := client(t, pool, bus.ClientConfig{})

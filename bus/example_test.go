@@ -186,6 +186,15 @@ func ExampleClient_Workers() {
 	// Output: hello example <nil>
 }
 
+// What waits says whether a group needs more workers.
+func ExampleClient_Queued() {
+	c := exampleWorker(func(*bus.Worker) {})
+	defer stopExample()
+
+	fmt.Println(c.Queued(context.Background(), bus.Group("example")))
+	// Output: 0 <nil>
+}
+
 func ExampleMethod_WithCodec() {
 	fmt.Println(Norm.Name(), Norm.WithCodec(storage.JSON).Name())
 	// Output: norm norm

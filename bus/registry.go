@@ -234,6 +234,30 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 	return all, nil
 }
 
+// Queued returns how many calls wait in Redis for a worker to take them, those
+// that workers hold not included: of a [Group], or of [Direct] the worker's own.
+// It is what to watch for a group that needs more workers.
+func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
+	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
+	defer cancel()
+	if err := to.check(); err != nil {
+		return 0, err
+	}
+	keys, err := typeKeys(c.pool, c.cfg.Site, to.typ)
+	if err != nil {
+		return 0, err
+	}
+	queue := keys.queue()
+	if to.id != "" {
+		queue = keys.ownQueue(to.id)
+	}
+	n, err := c.pool.Redis().LLen(ctx, queue).Result()
+	if err != nil {
+		return 0, fmt.Errorf("bus: queue of %s: %w", to, storage.Normalize(ctx, err))
+	}
+	return int(n), nil
+}
+
 func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	types := []string{typ}
 	if typ == "" {
