@@ -21,7 +21,7 @@
 //
 // A service is a set of keywords. Its definitions are published: a client that
 // knows no Go type of it finds them with [Client.Keywords] and [Client.Describe],
-// and uses [ReadText], [ModifyText] and [WatchText].
+// and uses [ReadText], [RefreshText], [ModifyText] and [WatchText].
 //
 // # What a writer may rely on
 //

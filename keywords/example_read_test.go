@@ -67,6 +67,17 @@ func ExampleRefresh() {
 	// 2 <nil>
 }
 
+func ExampleRefreshText() {
+	_, k := exampleStage(func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) { return 42, nil }})
+	})
+	defer stopExample()
+
+	v, err := keywords.RefreshText(context.Background(), k, "stage", Count.Name())
+	fmt.Println(v.V, err)
+	// Output: 42 <nil>
+}
+
 // The value that is there comes first. A watcher that leaves the loop watches no
 // longer.
 func ExampleWatch() {

@@ -1,8 +1,10 @@
 package keywords_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log"
 	"strings"
 
 	"github.com/heliograph/heliograph/keywords"
@@ -70,3 +72,28 @@ func ExampleLoadXML() {
 	fmt.Println(defs[0], defs[0].Kind, defs[0].Text(int64(1)))
 	// Output: dome.SHUTTER enumerated closed
 }
+
+// A tool knows what was typed.
+func ExampleDefinition_To() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	var settings []keywords.Setting
+	for _, typed := range [][2]string{{"SPEED", "0.5e1"}, {"MODE", "TRACK"}} {
+		def, err := k.Describe(ctx, "stage", typed[0])
+		if err != nil {
+			log.Fatal(err)
+		}
+		settings = append(settings, def.To(typed[1]))
+	}
+	_, err := keywords.ModifyMany(ctx, k, settings...)
+	fmt.Println(err)
+	all, err := keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
+	fmt.Println(all["SPEED"].V, all["MODE"].V, err)
+	// Output:
+	// <nil>
+	// 5 track <nil>
+}
+
+// Tools know names and text only.

@@ -240,7 +240,6 @@ func ExampleKeyword_To() {
 	// Output: 2 <nil>
 }
 
-// Tools know names and text only.
 func ExampleModifyText() {
 	_, k := exampleStage(nil)
 	defer stopExample()

@@ -339,3 +339,41 @@ func TestAServiceMayHaveMoreKeywordsThanMayBeStaged(t *testing.T) {
 		}
 	})
 }
+
+func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		reads := 0
+		d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, Speed, keywords.Hooks[float64]{})
+			keywords.Serve(d, ModeOf, keywords.Hooks[Mode]{})
+			keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) { reads++; return reads, nil }})
+		}).wait()
+		k, ctx := client(t, pool), t.Context()
+		for _, want := range []string{"1", "2"} {
+			v, err := keywords.RefreshText(ctx, k, "stage", "COUNT")
+			require.NoError(t, err)
+			require.Equal(t, want, v.V)
+		}
+		_, err := keywords.RefreshText(ctx, k, "stage", "NOTE")
+		require.ErrorIs(t, err, keywords.ErrUnknownKeyword)
+
+		byHand := keywords.Definition{Service: "stage", Name: "SPEED"} // as little as a setting needs
+		mode, err := k.Describe(ctx, "stage", "MODE")
+		require.NoError(t, err)
+		rev, err := keywords.ModifyMany(ctx, k, byHand.To("5"), mode.To("TRACK"))
+		require.NoError(t, err)
+		_, err = keywords.ModifyMany(ctx, k, byHand.To("6"), mode.To("fast"))
+		require.ErrorIs(t, err, keywords.ErrEnumerator)
+		_, err = keywords.ModifyMany(ctx, k, byHand.To("6", keywords.ModifyOptions{IfRevision: keywords.Revision{Epoch: rev.Epoch, N: rev.N + 1}}), mode.To("slew"))
+		require.ErrorIs(t, err, keywords.ErrRevision)
+		all, err := keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
+		require.NoError(t, err)
+		require.Equal(t, "5", all["SPEED"].V)
+		require.Equal(t, "track", all["MODE"].V)
+
+		d.stop()
+		require.NoError(t, <-d.ended)
+		_, err = keywords.RefreshText(ctx, k, "stage", "COUNT")
+		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
+	})
+}

@@ -1,6 +1,7 @@
 package keywords
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,15 @@ type Setting struct {
 // To returns what sets the keyword to v.
 func (k Keyword[T]) To(v T, opts ...ModifyOptions) Setting {
 	def := k.Definition()
-	s := Setting{def: def, change: askedChange{Name: def.Name, Text: def.Text(k.encode(v))}}
+	return def.To(def.Text(k.encode(v)), opts...)
+}
+
+// To returns what sets the keyword to the value that its dispatcher will read from
+// a text, as [Definition.Parse] does: Keyword.To for those who don't have its Go
+// type.
+func (d Definition) To(text string, opts ...ModifyOptions) Setting {
+	d.Dispatcher = cmp.Or(d.Dispatcher, DefaultDispatcher)
+	s := Setting{def: d, change: askedChange{Name: d.Name, Text: text}}
 	for _, o := range opts {
 		s.change.If = o.IfRevision.String()
 	}

@@ -50,11 +50,27 @@ func ReadText(ctx context.Context, c *Client, service, name string) (Value[strin
 // Refresh has the dispatcher run the read hooks of a keyword, and returns the
 // value that is true now. A keyword without them is as with Read.
 func Refresh[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
-	def := k.Definition()
-	if _, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, asked{Changes: []askedChange{{Name: def.Name}}, Origin: c.origin}); err != nil {
+	if err := c.refresh(ctx, k.Definition()); err != nil {
 		return Value[T]{}, err
 	}
 	return Read(ctx, c, k)
+}
+
+// RefreshText is [Refresh] by name, of the canonical text.
+func RefreshText(ctx context.Context, c *Client, service, name string) (Value[string], error) {
+	def, err := c.Describe(ctx, service, name)
+	if err != nil {
+		return Value[string]{}, err
+	}
+	if err := c.refresh(ctx, def); err != nil {
+		return Value[string]{}, err
+	}
+	return ReadText(ctx, c, service, name)
+}
+
+func (c *Client) refresh(ctx context.Context, def Definition) error {
+	_, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, asked{Changes: []askedChange{{Name: def.Name}}, Origin: c.origin})
+	return err
 }
 
 // ReadMany returns the values of several keywords of one service at one moment,
