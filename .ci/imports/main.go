@@ -37,6 +37,8 @@ var only = map[string][]string{
 	"github.com/stretchr/testify":    {},
 	"github.com/alicebob/miniredis/": {"storage/embedded"},
 	"github.com/gobwas/ws":           {"gateway"},
+	"github.com/urfave/cli":          {"examples/helio"},
+	"golang.org/x/term":              {"examples/helio"},
 }
 
 type pkg struct {

@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/storage"
+)
+
+func (t *tool) callCommand() *cli.Command {
+	return &cli.Command{
+		Name: "call", Usage: "call a method of one worker, or of many", ArgsUsage: "METHOD", Category: "calls and workers",
+		Description: example("Prints each reply as it comes: of one worker its value, of many the worker as well; of a stream\n"+
+			"its items. Arguments are JSON; on stdin too, if it is a pipe or a file.",
+			"helio call add --worker calc --jsondata '[1,2]'", "helio call reload", "helio call tail --worker log --data app.log --follow"),
+		Flags: append(whomFlags(),
+			&cli.StringFlag{Name: "data", Usage: "`TEXT` as the argument; - reads it from stdin"},
+			&cli.StringFlag{Name: "jsondata", Usage: "`JSON` as the arguments; - reads it from stdin"},
+			&secondsFlag{Name: "wait", Value: time.Second, Usage: "how long to wait for the replies"},
+			&cli.BoolFlag{Name: "follow", Usage: "print a stream for as long as it lasts, not for --wait"},
+		),
+		Action: t.call,
+	}
+}
+
+func (t *tool) call(ctx context.Context, cmd *cli.Command) error {
+	args, err := arguments(cmd, "METHOD")
+	if err != nil {
+		return err
+	}
+	to, err := whomOf(cmd)
+	if err != nil {
+		return err
+	}
+	if to.several && cmd.Bool("follow") {
+		return usage("--follow goes with one worker: --worker or --worker_id")
+	}
+	body, err := t.callBody(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	wait := cmd.Duration("wait")
+	return t.withBus(ctx, cmd, bus.ClientConfig{Timeout: wait, MaxMessage: maxArguments}, func(s session) error {
+		c := caller{session: s, to: to, method: args[0], body: body, wait: wait}
+		if to.several {
+			return c.gather(ctx)
+		}
+		return c.one(ctx, cmd.Bool("follow"))
+	})
+}
+
+// maxArguments is what a worker accepts, unless its WorkerConfig says otherwise.
+const maxArguments = 1 << 20
+
+// callBody returns the arguments of a call. Text is a JSON string: so it reaches
+// whatever a worker wants of it, and replies may be of any shape.
+func (t *tool) callBody(ctx context.Context, cmd *cli.Command) (bus.Body, error) {
+	body := bus.Body{Codec: storage.JSON}
+	switch {
+	case cmd.IsSet("data") && cmd.IsSet("jsondata"):
+		return body, usage("--data or --jsondata: not both")
+	case cmd.IsSet("data"):
+		text := cmd.String("data")
+		if text == "-" {
+			read, err := t.readAll(ctx, 0)
+			if err != nil {
+				return body, err
+			}
+			text = string(read)
+		}
+		data, err := storage.JSON.Marshal(text)
+		body.Data = data
+		return body, err
+	}
+	flag, data := "--jsondata", []byte(cmd.String("jsondata"))
+	var err error
+	switch {
+	case string(data) == "-":
+		data, err = t.readAll(ctx, 0)
+	case !cmd.IsSet("jsondata") && t.piped():
+		flag = "stdin"
+		data, err = t.readAll(ctx, cmd.Duration("wait"))
+	}
+	if err != nil {
+		return body, err
+	}
+	if len(strings.TrimSpace(string(data))) == 0 {
+		if cmd.IsSet("jsondata") && flag == "--jsondata" {
+			return body, usage("--jsondata is empty: want one value, such as '[1,2]' or '{\"a\":1}'")
+		}
+		return body, nil
+	}
+	body.Data = data
+	return body, checkJSON(flag, data)
+}
+
+// checkJSON says what is wrong with a JSON text.
+func checkJSON(flag string, data []byte) error {
+	var v any
+	err := json.Unmarshal(data, &v) // says where
+	if err == nil {
+		err = storage.JSON.Unmarshal(data, &v)
+	}
+	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+		err = fmt.Errorf("%w at byte %d", err, syntax.Offset)
+	}
+	if err != nil {
+		return usage("%s is not JSON: %v: want one value, such as '[1,2]' or '{\"a\":1}'", flag, err)
+	}
+	return nil
+}
+
+// piped reports whether stdin is a pipe or a file.
+func (t *tool) piped() bool {
+	f, ok := t.in.(*os.File)
+	if !ok {
+		return t.in != nil
+	}
+	info, err := f.Stat()
+	return err == nil && (info.Mode()&os.ModeNamedPipe != 0 || info.Mode().IsRegular())
+}
+
+// readAll reads stdin, up to what a call may have. With patience it gives up when
+// stdin has not ended by then: nobody may have meant it.
+func (t *tool) readAll(ctx context.Context, patience time.Duration) ([]byte, error) {
+	if patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() { // ends with stdin, or the process
+		data, err := io.ReadAll(io.LimitReader(t.in, maxArguments+1))
+		read <- result{data, err}
+	}()
+	select {
+	case r := <-read:
+		switch {
+		case r.err != nil:
+			return nil, usage("stdin: %v", r.err)
+		case len(r.data) > maxArguments:
+			return nil, usage("stdin: more than %d bytes of arguments", maxArguments)
+		}
+		return r.data, nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, usage("stdin has not ended within %s: --jsondata - waits for it, </dev/null calls without arguments", short(patience))
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// caller is a call that is to be made.
+type caller struct {
+	session
+	to     whom
+	method string
+	body   bus.Body
+	wait   time.Duration
+}
+
+// one calls one worker.
+func (c caller) one(ctx context.Context, follow bool) error {
+	waiting, cancel := context.WithTimeout(ctx, c.wait)
+	defer cancel()
+	p := c.begin("waiting for " + c.to.text)
+	reply, err := bus.CallRaw(waiting, c.bus, c.to.one, c.method, c.body)
+	p.end()
+	switch {
+	case err == nil:
+		return c.printBody(reply)
+	case !c.isStream(waiting, err):
+		return c.why(ctx, err)
+	case follow:
+		err := c.stream(ctx)
+		if ctx.Err() != nil {
+			return nil // that is how it ends
+		}
+		return c.why(ctx, err)
+	}
+	// Not a deadline: its handler would get to know it, and might end in time.
+	some, enough := context.WithCancel(ctx)
+	defer enough()
+	defer time.AfterFunc(c.wait, enough).Stop()
+	err = c.stream(some)
+	if ctx.Err() == nil && some.Err() != nil {
+		return fail(exitLate, "the stream goes on after %s: --follow prints it for as long as it lasts", short(c.wait))
+	}
+	return c.why(ctx, err)
+}
+
+func (c caller) stream(ctx context.Context) error {
+	for item, err := range bus.StreamRaw(ctx, c.bus, c.to.one, c.method, c.body) {
+		if err == nil {
+			err = c.printBody(item)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isStream reports whether a call failed since the method is a stream: the worker
+// does not know a plain method of that name.
+func (c caller) isStream(ctx context.Context, err error) bool {
+	for _, m := range c.methods(ctx, err) {
+		if m.Name == c.method && m.Stream {
+			return true
+		}
+	}
+	return false
+}
+
+// methods asks a worker that did not know the method what it has instead.
+func (c caller) methods(ctx context.Context, err error) []bus.MethodInfo {
+	remote := new(bus.Error)
+	if !errors.As(err, &remote) || remote.Code != bus.CodeUnknownMethod {
+		return nil
+	}
+	details, err := bus.Call(ctx, c.bus, bus.Direct(remote.Worker), bus.Info, struct{}{})
+	if err != nil {
+		return nil
+	}
+	return details.Methods
+}
+
+// why says why there is no result, and what can be done about it.
+func (c caller) why(ctx context.Context, err error) error {
+	ask, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	remote := new(bus.Error)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case errors.Is(err, bus.ErrNoWorkers):
+		return c.nobody(ask, c.to)
+	case errors.Is(err, bus.ErrWorkerLost):
+		return fail(exitFailed, "the worker died with the call: it may have been carried out")
+	case errors.Is(err, context.DeadlineExceeded):
+		return fail(exitLate, "no reply from %s within %s: wait longer with --wait", c.to.text, short(c.wait))
+	case errors.Is(err, bus.CodeNotAllowed) && c.method == bus.Stop.Name():
+		return fail(exitFailed, "it does not let itself be stopped (helio worker --allow_stop, WorkerConfig.AllowStop)")
+	case errors.As(err, &remote) && remote.Code == bus.CodeUnknownMethod:
+		return fail(exitFailed, "%s", c.noMethod(c.methods(ask, err), remote))
+	}
+	return err
+}
+
+func (c caller) noMethod(methods []bus.MethodInfo, remote *bus.Error) string {
+	var names []string
+	for _, m := range methods {
+		if m.Name == c.method && m.Stream {
+			return fmt.Sprintf("%s: method %q is a stream: call it with --worker_id", remote.Worker, c.method)
+		}
+		names = append(names, m.Name)
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("%s has no method %q", remote.Worker, c.method)
+	}
+	return fmt.Sprintf("%s has no method %q: it has %s", remote.Worker, c.method, some(names))
+}
+
+// gather calls all of an audience.
+func (c caller) gather(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, c.wait)
+	defer cancel()
+	return gathered(ctx, c, bus.GatherRaw(waiting, c.bus, c.to.all, c.method, c.body), func(from bus.WorkerInfo, body bus.Body) error {
+		value, err := toJSON(body)
+		switch {
+		case err != nil:
+			return err
+		case c.json:
+			return c.emit(map[string]any{"worker": from.ID, "value": value})
+		}
+		_, err = fmt.Fprintf(c.out, "%s  %s\n", from.ID, plain(c.text(value)))
+		return err
+	})
+}
+
+// gathered prints replies, and in their place the errors of those who have none.
+// It ends with the worst of them.
+func gathered[R any](ctx context.Context, c caller, replies iter.Seq2[bus.Reply[R], error], print func(from bus.WorkerInfo, value R) error) error {
+	status, n := exitOK, 0
+	p := c.begin("waiting for " + c.to.text)
+	defer p.end()
+	for r, err := range replies {
+		p.clear()
+		switch {
+		case err != nil && (r.From.ID == "" || ctx.Err() != nil):
+			return err
+		case err != nil:
+			f := explain(ctx, c.why(ctx, err))
+			status = max(status, f.status)
+			if c.json {
+				err = c.emit(map[string]any{"worker": r.From.ID, "error": f.text})
+			} else {
+				_, err = fmt.Fprintf(c.err, "%s  %s\n", r.From.ID, dressOf(c.err, c.getenv).red(oneLine(withoutID(f.text, r.From.ID))))
+			}
+		default:
+			err = print(r.From, r.Value)
+		}
+		if err != nil {
+			return err
+		}
+		n++
+		p.say("%d replies, waiting for more %s", n, c.to.text)
+	}
+	if n == 0 {
+		return c.nobody(ctx, c.to)
+	}
+	if status != exitOK {
+		return told(status)
+	}
+	return nil
+}
+
+// withoutID takes the id away from a text that is printed behind it.
+func withoutID(text, id string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(text, id), ": ")
+}
+
+// printBody prints the value of a reply by itself.
+func (t *tool) printBody(body bus.Body) error {
+	value, err := toJSON(body)
+	if err != nil {
+		return err
+	}
+	if t.json {
+		return t.emit(value)
+	}
+	_, err = fmt.Fprintln(t.out, plain(t.text(value)))
+	return err
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+)
+
+// The exit statuses, which the README documents.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // refused by who was asked, or failed there
+	exitUsage       = 2
+	exitNobody      = 3 // no worker, dispatcher, service, keyword, member or log of that name
+	exitLate        = 4 // no answer in time
+	exitRedis       = 5 // Redis is away, or refuses us
+	exitInterrupted = 130
+)
+
+// failure is an error with an exit status. Without a text it has been told.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func fail(status int, format string, args ...any) error {
+	return &failure{status, fmt.Sprintf(format, args...)}
+}
+
+func usage(format string, args ...any) error { return fail(exitUsage, format, args...) }
+
+// told is the end of a command that has said all on its way.
+func told(status int) error { return &failure{status: status} }
+
+// explain says what an error means to whoever typed the command.
+func explain(ctx context.Context, err error) *failure {
+	if f := new(failure); errors.As(err, &f) {
+		return f
+	}
+	if ctx.Err() != nil {
+		return &failure{exitInterrupted, "interrupted"}
+	}
+	if coder := cli.ExitCoder(nil); errors.As(err, &coder) { // helio help nonsense
+		return &failure{exitUsage, err.Error()}
+	}
+	if remote := new(bus.Error); errors.As(err, &remote) {
+		return &failure{exitFailed, remoteText(remote)}
+	}
+	if refused := new(keywords.Error); errors.As(err, &refused) {
+		return &failure{refusedStatus(refused), plainly(refused)}
+	}
+	switch text := plainly(err); {
+	case errors.Is(err, bus.ErrNoWorkers), errors.Is(err, keywords.ErrNoDispatcher):
+		return &failure{exitNobody, text}
+	case errors.Is(err, keywords.ErrNoValue):
+		return &failure{exitNobody, text}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &failure{exitLate, "no answer in time: " + text}
+	case isRedis(err):
+		return &failure{exitRedis, text}
+	default:
+		return &failure{exitFailed, text}
+	}
+}
+
+// plainly is an error without the name of our package.
+func plainly(err error) string {
+	text := err.Error()
+	for _, name := range []string{"bus: ", "keywords: ", "pubsub: ", "storage: "} {
+		text = strings.TrimPrefix(text, name)
+	}
+	return text
+}
+
+func refusedStatus(err *keywords.Error) int {
+	if err.Code == keywords.ErrUnknownService || err.Code == keywords.ErrUnknownKeyword {
+		return exitNobody
+	}
+	return exitFailed
+}
+
+// isRedis reports whether Redis is away or has refused a command.
+func isRedis(err error) bool {
+	var reply redis.Error
+	var op *net.OpError
+	return errors.As(err, &op) || errors.As(err, &reply) || errors.Is(err, storage.ErrIndeterminate) || errors.Is(err, storage.ErrClosed)
+}
+
+// unreachable says why there is no talking to Redis, and what to do about it.
+func unreachable(where string, err error) error {
+	var dns *net.DNSError
+	switch text := err.Error(); {
+	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "invalid password"):
+		return fail(exitRedis, "Redis at %s refuses the password: put the right one into --url redis://user:password@host:port, or REDIS_URL", where)
+	case strings.Contains(text, "NOAUTH"):
+		return fail(exitRedis, "Redis at %s wants a password: put it into --url redis://user:password@host:port, or REDIS_URL", where)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
+		return fail(exitRedis, "no Redis at %s: start one there, say where it is with --url or --hostname and --port, or try helio --embedded", where)
+	case errors.As(err, &dns):
+		return fail(exitRedis, "no host %q: say where Redis is with --url or --hostname", dns.Name)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fail(exitRedis, "Redis at %s does not answer: say where it is with --url, or wait longer with --connect_timeout", where)
+	default:
+		return fail(exitRedis, "Redis at %s: %v", where, err)
+	}
+}
+
+// remoteText is what a worker said in place of a result.
+func remoteText(err *bus.Error) string {
+	if err.Text == "" {
+		return fmt.Sprintf("%s: %s", err.Worker, err.Code)
+	}
+	return fmt.Sprintf("%s: %s: %s", err.Worker, err.Code, err.Text)
+}
+
+// oneLine is a text without its line breaks.
+func oneLine(s string) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
+}
+
+// some lists names, and the number of those that are left out.
+func some(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}

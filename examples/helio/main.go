@@ -1,0 +1,212 @@
+// Helio looks at, calls, sets, watches and serves what heliograph puts into
+// Redis, from a shell or a script:
+//
+//	go install github.com/heliograph/heliograph/examples/helio@latest
+//
+// README.md shows every command. Read main.go for how a command is found,
+// connection.go for which Redis is meant, errors.go for how it ends, and then the
+// file of the command: each uses the library's public API and nothing else.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/urfave/cli/v3"
+)
+
+func main() {
+	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		sig := <-signals
+		signal.Stop(signals) // a second one ends the process as it is
+		cancel(signalled{sig})
+	}()
+	t := &tool{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
+	os.Exit(t.run(ctx, os.Args))
+}
+
+// signalled is why the context of the program has ended.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return s.String() }
+
+// tool is the program: where it reads and writes, and how.
+type tool struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+
+	json    bool // --output json
+	verbose bool
+	dress   dress // of out
+}
+
+// run carries out a command line and returns the exit status.
+func (t *tool) run(ctx context.Context, args []string) int {
+	t.dress = dressOf(t.out, t.getenv)
+	root := t.root()
+	prepare(root)
+	root.CustomHelpTemplate = "" // it has these flags
+	err := root.Run(ctx, args)
+	if err == nil {
+		return exitOK
+	}
+	f := explain(ctx, err)
+	if f.text != "" {
+		fmt.Fprintln(t.err, dressOf(t.err, t.getenv).red("helio:"), oneLine(f.text))
+	}
+	return f.status
+}
+
+func (t *tool) root() *cli.Command {
+	return &cli.Command{
+		Name:                  "helio",
+		Usage:                 "look at, call, set, watch and serve what heliograph puts into Redis",
+		Version:               version(),
+		EnableShellCompletion: true,
+		ConfigureShellCompletionCommand: func(c *cli.Command) {
+			c.Hidden, c.Usage = false, "print the completion script of a shell: bash, zsh, fish or pwsh"
+			c.Description = "Example:\n\n  source <(helio completion bash)"
+		},
+		Writer: t.out, ErrWriter: t.err,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {},
+		Description: "Exit status: 0 done, 1 refused or failed, 2 bad usage, 3 nobody or nothing there,\n" +
+			"4 not in time, 5 no Redis, 130 interrupted.\n\nExample:\n\n" +
+			"  helio --embedded                          # a Redis to try things on\n" +
+			"  helio worker calc --exec 'jq add'         # in another shell\n" +
+			"  helio call add --worker calc --jsondata '[1,2]'",
+		Flags: append(connectionFlags(),
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "`FORMAT` of what is printed: text for people, json for scripts", Validator: oneOf("text", "json")},
+			&cli.BoolFlag{Name: "verbose", Usage: "tell on stderr what happens"},
+		),
+		Before: func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
+			t.json, t.verbose = cmd.String("output") == "json", cmd.Bool("verbose")
+			return ctx, nil
+		},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			switch {
+			case cmd.Args().Present():
+				return unknownCommand(cmd, cmd.Args().First())
+			case cmd.Bool("embedded"):
+				return t.serveEmbedded(ctx, cmd)
+			}
+			return cli.ShowRootCommandHelp(cmd)
+		},
+		Commands: []*cli.Command{
+			t.callCommand(), t.workerCommand(),
+			t.workersCommand(), t.pingCommand(), t.infoCommand(), t.statsCommand(), t.stopCommand(), t.logsCommand(), t.downloadCommand(),
+		},
+	}
+}
+
+// commandHelp is the help of a command, without the flags that all have.
+var commandHelp = strings.NewReplacer(
+	"\n\nGLOBAL OPTIONS:{{template \"visiblePersistentFlagTemplate\" .}}", "\n\nWhich Redis is meant, --output and --verbose: see helio --help",
+	"\n\nCATEGORY:\n   {{.Category}}", "",
+).Replace(cli.CommandHelpTemplate)
+
+// prepare has a command and those below it say what is wrong in one line.
+func prepare(cmd *cli.Command) {
+	cmd.CustomHelpTemplate = commandHelp
+	cmd.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error { return badFlag(cmd, err) }
+	for _, sub := range cmd.Commands {
+		prepare(sub)
+	}
+	if len(cmd.Commands) > 0 && cmd.Action == nil {
+		cmd.Action = func(_ context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return unknownCommand(cmd, cmd.Args().First())
+			}
+			return cli.ShowSubcommandHelp(cmd)
+		}
+	}
+}
+
+// unknownCommand says which command was meant, if one is near.
+func unknownCommand(cmd *cli.Command, name string) error {
+	if near := cli.SuggestCommand(cmd.Commands, name); alike(near, name) {
+		return usage("no command %q: did you mean %s?", name, near)
+	}
+	return usage("no command %q: %s --help lists them", name, cmd.FullName())
+}
+
+// badFlag is what to say of a command line that could not be read.
+func badFlag(cmd *cli.Command, err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		if near := cli.SuggestFlag(cmd.Flags, name, false); alike(strings.TrimLeft(near, "-"), name) {
+			return usage("unknown flag %s: did you mean %s?", dashed(name), near)
+		}
+		return usage("unknown flag %s: %s --help lists them", dashed(name), cmd.FullName())
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
+		return usage("%s wants a value: see %s --help", name, cmd.FullName())
+	}
+	if value, rest, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok {
+		name, why, _ := strings.Cut(rest, ": ")
+		return usage("%s: %s: %s", dashed(name), value, why)
+	}
+	return usage("%s: see %s --help", text, cmd.FullName())
+}
+
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// alike reports whether a suggestion is worth being made: the cli package makes
+// one for every word.
+func alike(near, name string) bool {
+	return near != "" && name != "" && near[0] == name[0]
+}
+
+// arguments returns the positional arguments of a command, which must be as many
+// as there are names; "..." behind the last is one or more of it.
+func arguments(cmd *cli.Command, names ...string) ([]string, error) {
+	got := cmd.Args().Slice()
+	many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
+	switch {
+	case len(got) < len(names):
+		return nil, usage("%s is missing: %s %s", strings.TrimSuffix(names[len(got)], "..."), cmd.FullName(), strings.Join(names, " "))
+	case len(got) > len(names) && !many:
+		return nil, usage("%q is too much: %s %s", got[len(names)], cmd.FullName(), strings.Join(names, " "))
+	}
+	return got, nil
+}
+
+func oneOf(words ...string) func(string) error {
+	return func(s string) error {
+		for _, word := range words {
+			if s == word {
+				return nil
+			}
+		}
+		return errors.New("want " + strings.Join(words, " or "))
+	}
+}
+
+// example is the end of a command's description.
+func example(text string, lines ...string) string {
+	return text + "\n\nExample:\n\n  " + strings.Join(lines, "\n  ")
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

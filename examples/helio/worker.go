@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/storage"
+)
+
+func (t *tool) workerCommand() *cli.Command {
+	return &cli.Command{
+		Name: "worker", Usage: "make any program a worker", ArgsUsage: "TYPE", Category: "calls and workers",
+		Description: example("Runs CMD with the shell for each call, of whatever method, whose name is in $HELIO_METHOD; it is what the\n"+
+			"caller says, and no name of a file. CMD gets the arguments as JSON on stdin and prints the result as JSON. An exit status other than 0 is an error, whose\n"+
+			"text is what it printed on stderr. SIGTERM has running calls end first, Ctrl-C ends them.",
+			"helio worker calc --exec 'jq add'", "helio worker clock --exec date --text", "helio worker shop --worker_path /srv/shop --exec ./shop.sh"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "exec", Usage: "`CMD` to run for each call"},
+			&cli.BoolFlag{Name: "text", Usage: "CMD prints text: the result is a string"},
+			&cli.IntFlag{Name: "concurrency", Value: 8, Usage: "how many calls at a time"},
+			&secondsFlag{Name: "drain", Value: 10 * time.Second, Usage: "how long SIGTERM waits for running calls"},
+			&secondsFlag{Name: "worker_interval", Usage: "run CMD every so often too, with HELIO_METHOD=" + tickMethod + ", one at a time"},
+			&cli.StringFlag{Name: "worker_path", TakesFile: true, Usage: "`DIR` to run CMD in, whose files helio download may fetch"},
+			&cli.StringFlag{Name: "spawner", Usage: "`ID` of what has started this worker, for helio info"},
+			&cli.StringFlag{Name: "description", Usage: "`TEXT` for helio info"},
+			&cli.StringMapFlag{Name: "label", Usage: "`NAME=VALUE` for helio workers; may be repeated"},
+			&cli.BoolFlag{Name: "allow_stop", Usage: "let helio stop end it"},
+		},
+		Action: t.worker,
+	}
+}
+
+// tickMethod is the method for --worker_interval. Nobody can call one of that
+// name.
+const tickMethod = "bus.tick"
+
+func (t *tool) worker(ctx context.Context, cmd *cli.Command) error {
+	args, err := arguments(cmd, "TYPE")
+	if err != nil {
+		return err
+	}
+	switch {
+	case cmd.String("exec") == "":
+		return usage("--exec is missing: what is to be run for each call, as in helio worker %s --exec 'jq add'", args[0])
+	case cmd.Int("concurrency") < 1:
+		return usage("--concurrency: want 1 or more")
+	}
+	site, err := t.site(cmd)
+	if err != nil {
+		return err
+	}
+	dir := cmd.String("worker_path")
+	var root *os.Root
+	if dir != "" {
+		if dir, err = filepath.Abs(dir); err != nil {
+			return usage("--worker_path: %v", err)
+		}
+		if root, err = os.OpenRoot(dir); err != nil {
+			return usage("--worker_path: %v", err)
+		}
+		defer root.Close()
+	}
+	return t.with(ctx, cmd, func(pool *storage.Pool) error {
+		x := &executor{command: cmd.String("exec"), dir: dir, text: cmd.Bool("text"), halt: ctx}
+		cfg := bus.WorkerConfig{
+			Site: site, Type: args[0], Concurrency: cmd.Int("concurrency"), Drain: cmd.Duration("drain"),
+			Description: cmd.String("description"), Labels: cmd.StringMap("label"),
+			Path: dir, Spawner: cmd.String("spawner"), AllowStop: cmd.Bool("allow_stop"),
+		}
+		if every := cmd.Duration("worker_interval"); every > 0 {
+			cfg.TickInterval, cfg.OnTick = every, x.tick
+		}
+		w, err := bus.NewWorker(pool, cfg)
+		if err != nil {
+			return usage("%s", plainly(err))
+		}
+		x.id, x.log = w.ID(), slog.New(w.LogHandler(t.logger().Handler(), slog.LevelInfo))
+		bus.HandleAny(w, x.call)
+		if root != nil {
+			bus.Files(w, root)
+		}
+		return t.serve(ctx, w.Run, []<-chan struct{}{w.Ready()}, w.ID())
+	})
+}
+
+// serve runs what serves until ctx ends, and prints who it is when all of it is
+// ready.
+func (t *tool) serve(ctx context.Context, run func(context.Context) error, ready []<-chan struct{}, who string) error {
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	for _, r := range ready {
+		select {
+		case err := <-ended:
+			return err
+		case <-r:
+		}
+	}
+	if t.json {
+		if err := t.emit(map[string]string{"ready": who}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(t.out, who, "is ready")
+	}
+	return <-ended
+}
+
+// executor runs a command for each call.
+type executor struct {
+	command, dir, id string
+	text             bool
+	halt             context.Context // of the process: Ctrl-C ends what runs
+	log              *slog.Logger
+}
+
+func (x *executor) call(ctx context.Context, method string, args bus.Body) (bus.Body, error) {
+	input, err := toJSON(args)
+	if err != nil {
+		return bus.Body{}, fmt.Errorf("the arguments: %w", err)
+	}
+	if len(args.Data) == 0 {
+		input = nil
+	}
+	out, err := x.run(ctx, method, input)
+	if err != nil {
+		return bus.Body{}, err
+	}
+	if x.text {
+		if out, err = storage.JSON.Marshal(string(trimNewline(out))); err != nil {
+			return bus.Body{}, err
+		}
+	}
+	var v any
+	if err := storage.JSON.Unmarshal(out, &v); err != nil {
+		return bus.Body{}, fmt.Errorf("%q printed no JSON, but %q: is --text missing?", x.command, clip(out, 80))
+	}
+	if args.Codec == storage.JSON {
+		return bus.Body{Codec: storage.JSON, Data: out}, nil
+	}
+	data, err := args.Codec.Marshal(v) // the caller's
+	return bus.Body{Codec: args.Codec, Data: data}, err
+}
+
+func (x *executor) tick(ctx context.Context) {
+	if _, err := x.run(ctx, tickMethod, nil); err != nil && ctx.Err() == nil {
+		x.log.Warn("tick failed", "error", err)
+	}
+}
+
+// run runs the command, for as long as ctx lasts and nobody has pressed Ctrl-C.
+func (x *executor) run(ctx context.Context, method string, input []byte) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(x.halt, func() {
+		if errors.Is(context.Cause(x.halt), signalled{os.Interrupt}) {
+			cancel()
+		}
+	})()
+	cmd := shell(ctx, x.command)
+	cmd.Dir = x.dir
+	cmd.Env = append(os.Environ(), "HELIO_METHOD="+method, "HELIO_WORKER="+x.id)
+	out, errs := &limited{most: maxArguments}, &limited{most: 4 << 10}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = reader(input), out, errs
+	begun := time.Now()
+	err := cmd.Run()
+	said := oneLine(string(trimNewline(errs.data)))
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("%q was ended: nobody waits for it any more, or the worker stops", x.command)
+	case err != nil && said != "":
+		err = fmt.Errorf("%w: %s", err, said)
+	case out.over:
+		err = fmt.Errorf("%q printed more than %d bytes", x.command, maxArguments)
+	}
+	if err != nil {
+		x.log.Info("failed", "method", method, "took", short(time.Since(begun)), "error", err)
+		return nil, err
+	}
+	x.log.Info("done", "method", method, "took", short(time.Since(begun)), "stderr", said)
+	return out.data, nil
+}
+
+// limited keeps the beginning of what is written to it.
+type limited struct {
+	most int
+	data []byte
+	over bool
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	room := min(len(p), l.most-len(l.data))
+	l.data = append(l.data, p[:room]...)
+	l.over = l.over || room < len(p)
+	return len(p), nil
+}
+
+// reader is the stdin of a command; nil is /dev/null.
+func reader(input []byte) io.Reader {
+	if input == nil {
+		return nil
+	}
+	return bytes.NewReader(input)
+}
+
+func trimNewline(text []byte) []byte { return bytes.TrimRight(text, "\r\n") }
+
+// clip is the beginning of a text.
+func clip(text []byte, most int) string {
+	if text = bytes.TrimSpace(text); len(text) > most {
+		return string(text[:most]) + "…"
+	}
+	return string(text)
+}
