@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+)
+
+func (t *tool) keywordsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "keywords", Usage: "serve the keywords of a file, or clear a service", Category: "keywords",
+		Commands: []*cli.Command{{
+			Name: "serve", Usage: "serve the keywords that a file defines, until Ctrl-C", ArgsUsage: "FILE",
+			Description: example("FILE is an array of definitions in JSON, as helio list SERVICE --output json prints it, or XML of KTL; - is\n"+
+				"stdin. A keyword has the value that was set last: nothing else happens.", "helio keywords serve stage.json"),
+			Action: t.serveKeywords,
+		}, {
+			Name: "clear", Usage: "remove a service that nobody serves: definitions, values and history", ArgsUsage: "SERVICE",
+			Description: example("", "helio keywords clear stage"),
+			Action: func(ctx context.Context, cmd *cli.Command) error {
+				args, err := arguments(cmd, "SERVICE")
+				if err != nil {
+					return err
+				}
+				return t.withKeywords(ctx, cmd, func(s kwSession) error { return s.clear(ctx, strings.ToLower(args[0])) })
+			},
+		}},
+	}
+}
+
+func (s kwSession) clear(ctx context.Context, service string) error {
+	defs, err := s.all(ctx, service)
+	if err != nil {
+		return err
+	}
+	if err := s.kw.Clear(ctx, service); errors.Is(err, keywords.ErrServed) {
+		return fail(exitFailed, "%s is being served: stop its dispatcher first", service)
+	} else if err != nil {
+		return err
+	}
+	if s.json {
+		return s.emit(map[string]any{"service": service, "cleared": len(defs)})
+	}
+	_, err = fmt.Fprintf(s.out, "%s: %d keywords cleared\n", service, len(defs))
+	return err
+}
+
+func (t *tool) serveKeywords(ctx context.Context, cmd *cli.Command) error {
+	args, err := arguments(cmd, "FILE")
+	if err != nil {
+		return err
+	}
+	defs, err := t.load(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	return t.with(ctx, cmd, func(pool *storage.Pool) error {
+		all, names, err := dispatchersOf(pool, defs)
+		if err != nil {
+			return usage("%s: %v", args[0], err)
+		}
+		var ready []<-chan struct{}
+		for _, d := range all {
+			ready = append(ready, d.Ready())
+		}
+		err = t.serve(ctx, func(ctx context.Context) error { return runAll(ctx, all) }, ready, "service "+strings.Join(names, ", "))
+		if errors.Is(err, keywords.ErrServed) {
+			return fail(exitFailed, "%s is being served already: stop the other dispatcher, or wait %s if it has crashed", strings.Join(names, " or "), short(lease))
+		}
+		return err
+	})
+}
+
+// lease is how long a dispatcher counts as alive after its last sign of life.
+const lease = 5 * time.Second
+
+// load reads definitions, in JSON or XML.
+func (t *tool) load(ctx context.Context, file string) (defs []keywords.Definition, err error) {
+	var data []byte
+	if file == "-" {
+		data, err = t.readAll(ctx, 0)
+	} else if data, err = os.ReadFile(file); err != nil {
+		err = usage("%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
+		defs, err = keywords.LoadXML(bytes.NewReader(data))
+	} else {
+		defs, err = keywords.LoadDefinitions(bytes.NewReader(data))
+	}
+	switch {
+	case err != nil:
+		return nil, usage("%s: %s", file, plainly(err))
+	case len(defs) == 0:
+		return nil, usage("%s defines no keyword", file)
+	}
+	return defs, nil
+}
+
+// dispatchersOf returns the dispatchers of definitions, one for each service and
+// dispatcher that they name, and the names of the services.
+func dispatchersOf(pool *storage.Pool, defs []keywords.Definition) (all []*keywords.Dispatcher, services []string, err error) {
+	type owner struct{ service, name string }
+	byOwner, seen := make(map[owner]*keywords.Dispatcher), make(map[string]bool)
+	for _, def := range defs {
+		if seen[def.String()] {
+			return nil, nil, fmt.Errorf("%s is there twice", def)
+		}
+		seen[def.String()] = true
+		o := owner{def.Service, def.Dispatcher}
+		d := byOwner[o]
+		if d == nil {
+			if d, err = keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: o.service, Name: o.name, Refuse: true, Lease: lease}); err != nil {
+				return nil, nil, err
+			}
+			byOwner[o], all = d, append(all, d)
+			if !seen[o.service] {
+				seen[o.service], services = true, append(services, o.service)
+			}
+		}
+		if err := serveKind(d, def); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, services, nil
+}
+
+// serveKind serves a keyword that is known at run time only.
+func serveKind(d *keywords.Dispatcher, def keywords.Definition) error {
+	switch def.Kind {
+	case keywords.Boolean:
+		return serveAs[bool](d, def)
+	case keywords.Integer:
+		return serveAs[int](d, def)
+	case keywords.Integer64:
+		return serveAs[int64](d, def)
+	case keywords.Float:
+		return serveAs[float32](d, def)
+	case keywords.Double:
+		return serveAs[float64](d, def)
+	case keywords.Enumerated:
+		return serveAs[enumerated](d, def)
+	case keywords.Mask:
+		return serveAs[mask](d, def)
+	case keywords.Bytes:
+		return serveAs[[]byte](d, def)
+	case keywords.IntegerArray:
+		return serveAs[[]int64](d, def)
+	case keywords.DoubleArray:
+		return serveAs[[]float64](d, def)
+	case keywords.StringArray:
+		return serveAs[[]string](d, def)
+	default:
+		return serveAs[string](d, def)
+	}
+}
+
+type (
+	enumerated int32
+	mask       uint32
+)
+
+func serveAs[T keywords.Type](d *keywords.Dispatcher, def keywords.Definition) error {
+	k, err := keywords.Bind[T](def)
+	if err == nil {
+		keywords.Serve(d, k, keywords.Hooks[T]{})
+	}
+	return err
+}
+
+// runAll runs dispatchers until ctx ends, or one of them does.
+func runAll(ctx context.Context, all []*keywords.Dispatcher) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(all))
+	for _, d := range all {
+		go func() {
+			defer cancel()
+			ended <- d.Run(ctx)
+		}()
+	}
+	var errs []error
+	for range all {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/keywords"
+)
+
+func (t *tool) watchCommand() *cli.Command {
+	return &cli.Command{
+		Name: "watch", Usage: "print values and their changes, until Ctrl-C", ArgsUsage: "[KEYWORD | GLOB]...", Category: "keywords",
+		Description: example("Begins with the values that are there. Who reads slowly gets the newest value next.",
+			"helio watch -s stage", "helio watch -s stage SPEED 'T*' --interval 0.5", "helio watch stage.SPEED dome.SHUTTER"),
+		Flags: []cli.Flag{
+			serviceFlag(),
+			&secondsFlag{Name: "interval", Usage: "at most one line of a keyword in so long"},
+			&cli.IntFlag{Name: "count", Usage: "end after `N` lines"},
+		},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			words := cmd.Args().Slice()
+			if len(words) == 0 {
+				if cmd.String("service") == "" {
+					return usage("which keywords? helio watch -s SERVICE [KEYWORD]..., and helio list for the services")
+				}
+				words = []string{"*"}
+			}
+			refs, err := refsOf(cmd, words, false)
+			if err != nil {
+				return err
+			}
+			return t.withKeywords(ctx, cmd, func(s kwSession) error {
+				err := s.watch(ctx, refs, cmd.Int("count"), keywords.WatchOptions{MinInterval: cmd.Duration("interval")})
+				if ctx.Err() != nil {
+					return nil // that is how it ends
+				}
+				return err
+			})
+		},
+	}
+}
+
+// errEnough ends a watch that has printed as many lines as were wanted.
+var errEnough = errors.New("enough")
+
+func (s kwSession) watch(ctx context.Context, refs []ref, count int, opts keywords.WatchOptions) error {
+	defs := make(map[string]keywords.Definition) // by service.NAME
+	for _, r := range refs {
+		found, err := s.find(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, def := range found {
+			defs[def.String()] = def
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var mu sync.Mutex // of printing
+	lines := 0
+	for _, r := range refs {
+		wg.Go(func() {
+			for ev, err := range keywords.WatchText(ctx, s.kw, r.service, r.name, opts) {
+				if err != nil {
+					cancel(err)
+					return
+				}
+				mu.Lock()
+				if err = s.event(ctx, defs, ev); err == nil {
+					if lines++; lines == count {
+						err = errEnough
+					}
+				}
+				if ctx.Err() != nil || err != nil {
+					mu.Unlock()
+					cancel(err)
+					return
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, errEnough) {
+		return err
+	}
+	return nil
+}
+
+// event prints one. Definitions of keywords that have come since are asked for.
+func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definition, ev keywords.Event[string]) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if ev.Kind == keywords.Gone {
+		return s.gone(ev)
+	}
+	def, ok := defs[ev.Service+"."+ev.Keyword]
+	if !ok {
+		var err error
+		if def, err = s.kw.Describe(ctx, ev.Service, ev.Keyword); err != nil {
+			def = keywords.Definition{Service: ev.Service, Name: ev.Keyword, Kind: keywords.String}
+		}
+		defs[def.String()] = def
+	}
+	v := shown{def: def, value: ev.Value, none: ev.Value.Rev == keywords.Revision{}}
+	if s.json {
+		r := v.record()
+		r.Event = ev.Kind.String()
+		return s.emit(r)
+	}
+	line := fmt.Sprintf("%s  %s = %s", clock(ev.Value.Time), def, v.text())
+	if note := v.note(); note != "" {
+		line = s.dress.yellow(line + "  " + note)
+	}
+	_, err := fmt.Fprintln(s.out, line)
+	return err
+}
+
+// gone prints that a keyword is no longer defined, or a service as a whole.
+func (s kwSession) gone(ev keywords.Event[string]) error {
+	if s.json {
+		return s.emit(record{Service: ev.Service, Keyword: ev.Keyword, Event: ev.Kind.String()})
+	}
+	what := strings.TrimSuffix(ev.Service+"."+ev.Keyword, ".")
+	_, err := fmt.Fprintln(s.out, s.dress.yellow(fmt.Sprintf("%s  %s is gone", clock(time.Now()), what)))
+	return err
+}
+
+func (t *tool) waitforCommand() *cli.Command {
+	return &cli.Command{
+		Name: "waitfor", Usage: "wait until a condition on keywords is true", ArgsUsage: "CONDITION", Category: "keywords",
+		Description: example("Exits with 0 when it is true, and 4 when it was not in time. A keyword is $SERVICE.KEYWORD; those of -s\n"+
+			"go by their names alone. There are and, or, not, comparisons, in, has for masks, + - * / and parentheses.",
+			"helio waitfor -s stage 'SPEED > 3' -t 10", "helio waitfor '$stage.SPEED > 3 and $dome.SHUTTER == open'"),
+		Flags: []cli.Flag{
+			serviceFlag(),
+			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after so long (default: never)"},
+			&cli.BoolFlag{Name: "case", Usage: "ignore the case of strings"},
+		},
+		Action: t.waitfor,
+	}
+}
+
+func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
+	words, err := arguments(cmd, "CONDITION...")
+	if err != nil {
+		return err
+	}
+	condition, service := strings.Join(words, " "), strings.ToLower(cmd.String("service"))
+	return t.withKeywords(ctx, cmd, func(s kwSession) error {
+		text, names := condition, []string(nil)
+		if service != "" {
+			defs, err := s.all(ctx, service)
+			if err != nil {
+				return err
+			}
+			text, names = dollars(condition, defs)
+		}
+		waiting := ctx
+		if timeout := cmd.Duration("timeout"); timeout > 0 {
+			var cancel context.CancelFunc
+			waiting, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
+		p := t.begin("waiting for " + condition)
+		err := keywords.WaitForExpr(waiting, s.kw, text, keywords.WaitOptions{Service: service, IgnoreCase: cmd.Bool("case")})
+		p.end()
+		refused := new(keywords.Error)
+		switch {
+		case err == nil && t.json:
+			return t.emit(map[string]bool{"true": true})
+		case err == nil, ctx.Err() != nil:
+			return err
+		case errors.Is(err, context.DeadlineExceeded):
+			return fail(exitLate, "%s was not true within %s%s", condition, short(cmd.Duration("timeout")), s.nowText(ctx, service, names))
+		case errors.As(err, &refused):
+			return err
+		}
+		return usage("%s", place.ReplaceAllString(err.Error(), ""))
+	})
+}
+
+// place is where an expression is wrong, which is said of the one with the
+// dollars.
+var place = regexp.MustCompile(`^keywords: expression: column \d+: `)
+
+// nowText says what the keywords of a condition are instead.
+func (s kwSession) nowText(ctx context.Context, service string, names []string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var refs []ref
+	for _, name := range names {
+		refs = append(refs, ref{service: service, name: name})
+	}
+	values, err := s.read(ctx, refs)
+	if err != nil || len(values) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, v := range values {
+		parts = append(parts, v.def.Name+" is "+v.text())
+	}
+	return ": " + some(parts)
+}
+
+// dollars puts the $ before the keywords of a service that a condition has by
+// their names alone, and returns their names. Words in quotes are not looked at,
+// nor those behind a $, a dot or a brace.
+func dollars(condition string, defs []keywords.Definition) (text string, names []string) {
+	var b strings.Builder
+	for i := 0; i < len(condition); {
+		c := condition[i]
+		end := i + 1
+		switch {
+		case c == '\'' || c == '"':
+			if n := strings.IndexByte(condition[i+1:], c); n >= 0 {
+				end = i + n + 2
+			} else {
+				end = len(condition)
+			}
+		case c == '$':
+			for end < len(condition) && (inName(condition[end]) || strings.IndexByte("{}.-", condition[end]) >= 0) {
+				end++
+			}
+		case inName(c):
+			for end < len(condition) && inName(condition[end]) {
+				end++
+			}
+			word := condition[i:end]
+			if slices.ContainsFunc(defs, func(d keywords.Definition) bool { return d.Name == word }) {
+				b.WriteString("$" + word)
+				if !slices.Contains(names, word) {
+					names = append(names, word)
+				}
+				i = end
+				continue
+			}
+		}
+		b.WriteString(condition[i:end])
+		i = end
+	}
+	return b.String(), names
+}
+
+func inName(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+}
