@@ -109,6 +109,7 @@ func (t *tool) root() *cli.Command {
 			t.workersCommand(), t.pingCommand(), t.infoCommand(), t.statsCommand(), t.stopCommand(), t.logsCommand(), t.downloadCommand(),
 			t.showCommand(), t.modifyCommand(), t.watchCommand(), t.waitforCommand(), t.listCommand(), t.describeCommand(), t.gshowCommand(), t.keywordsCommand(),
 			t.pubCommand(), t.subCommand(), t.setCommand(), t.mapCommand(),
+			t.topCommand(),
 		},
 	}
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestTopWithoutATerminalIsASnapshot(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		s := on(t, pool)
+		require.Regexp(t, `^\S+  site local  0 workers  Redis answers in \S+\n`, s.ok("top", "--interval", "0.01"))
+		calc(t, pool)
+		s.serving(stage)
+		text := s.ok("top", "--interval", "0.01")
+		require.Regexp(t, `\nTYPE +WORKERS +QUEUED +HELD +CALLS/S +ERRORS/S +SLOWEST P99\ncalc +1 +0 +0 +0 +0 +0s\n\nSERVICE +CHANGES/S +LAST CHANGE\nstage +0$`, text)
+		var seen sight
+		require.NoError(t, json.Unmarshal([]byte(s.ok("top", "--interval", "0.01", "-o", "json")), &seen))
+		require.Equal(t, "calc", seen.Types[0].Type)
+		require.Equal(t, "stage", seen.Services[0].Service)
+	})
+	s := on(t, storagetest.New(t))
+	require.Contains(t, s.fails(exitUsage, "top", "x"), "too much")
+	r := s.start("top", "--interval", "100")
+	require.Equal(t, exitInterrupted, r.end(), "there was nothing to print yet")
+}
+
+// Rates are what has happened between two looks.
+func TestTopCounts(t *testing.T) {
+	pool := storagetest.New(t)
+	s := on(t, pool)
+	calc(t, pool)
+	s.serving(stage)
+	c, err := bus.NewClient(pool, bus.ClientConfig{})
+	require.NoError(t, err)
+	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &watchtower{pool: pool, bus: c, kw: k, site: bus.DefaultSite, services: make(map[string]*service)}
+	defer w.watches.Wait()
+	defer cancel()
+	first := w.look(ctx)
+	require.NoError(t, first.err)
+	require.Zero(t, first.Types[0].Calls)
+	require.Eventually(t, func() bool { // it watches, and then sees a change
+		s.ok("call", "add", "--worker", "calc")
+		s.helio("", "call", "hail", "--worker", "calc")
+		s.ok("modify", "stage.SPEED=7")
+		seen := w.look(ctx)
+		return seen.Services[0].Changes > 0 && seen.Services[0].Last == "SPEED" && seen.Services[0].Value == "7" &&
+			seen.Types[0].Calls > 0 && seen.Types[0].Errors > 0 && seen.Types[0].Calls > seen.Types[0].Errors
+	}, soon, time.Millisecond)
+	require.Zero(t, w.look(ctx).Types[0].Calls, "nothing has happened since")
+}
+
+func TestPageOfTop(t *testing.T) {
+	at := time.Now()
+	page := sight{Time: at, Site: "dev", Ping: 0.00013, Types: []typeSight{
+		{Type: "calc", Workers: 2, Calls: 10, P99: 0.002},
+		{Type: "echo", Workers: 1, Queued: 7, Held: 3},
+		{Type: "slow", Workers: 3, Silent: 1},
+	}, Services: []*sawService{{Service: "dome", Changes: 1.5, Last: "AZ", Value: "12"}, {Service: "stage", Stale: true}}}.lines()
+	require.Equal(t, []line{
+		{clock(at) + "  site dev  6 workers  Redis answers in 130µs", ""},
+		{"", ""},
+		{"TYPE  WORKERS       QUEUED  HELD  CALLS/S  ERRORS/S  SLOWEST P99", faint},
+		{"calc  2             0       0     10.0     0         2ms", ""},
+		{"echo  1             7       3     0        0         0s", yellow},
+		{"slow  3 (1 silent)  0       0     0        0         0s", red},
+		{"", ""},
+		{"SERVICE  CHANGES/S  LAST CHANGE", faint},
+		{"dome     1.5        AZ = 12", ""},
+		{"stage    0                       no dispatcher", yellow},
+	}, page)
+	page = sight{Time: at, err: errors.New("storage: gone\nfor good")}.lines()
+	require.Equal(t, []line{{clock(at) + "  Redis does not answer: gone; for good", red}}, page)
+}
