@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestEmbedded(t *testing.T) {
+	s := on(t, storagetest.New(t))
+	delete(s.env, "REDIS_URL")
+	port := storagetest.FreePort(t)
+	s.env["REDIS_PORT"] = port
+	r := s.start("--embedded")
+	r.errs.awaits(t, "a Redis inside this process: redis://127.0.0.1:"+port+"\n")
+	require.Equal(t, "1 member added", s.ok("set", "add", "x", "y"))
+	require.Contains(t, s.fails(exitRedis, "--embedded", "workers"), "port "+port+" is taken")
+	require.Equal(t, exitOK, r.end())
+	require.Contains(t, s.fails(exitRedis, "workers"), "no Redis at localhost:"+port)
+	require.Contains(t, s.fails(exitUsage, "--embedded", "--hostname", "far", "workers"), "--embedded serves on this machine")
+	require.Contains(t, s.helio("", "--embedded", "--port", "0", "set", "add", "x", "y").out, "1 member added")
+}
+
+func TestHelp(t *testing.T) {
+	s := on(t, storagetest.New(t))
+	help := s.ok("--help")
+	require.Equal(t, help, s.ok())
+	var names []string
+	root := (&tool{}).root()
+	var visit func(path []string, cmd *cli.Command)
+	visit = func(path []string, cmd *cli.Command) {
+		for _, sub := range cmd.Commands {
+			path := append(path[:len(path):len(path)], sub.Name)
+			names = append(names, strings.Join(path, " "))
+			text := s.ok(append(path, "--help")...)
+			require.Contains(t, text, "helio "+strings.Join(path, " "))
+			if len(sub.Commands) == 0 {
+				require.Contains(t, text, "Example:\n\n", "%v", path)
+				require.Contains(t, text, "see helio --help", "%v", path)
+			}
+			visit(path, sub)
+		}
+	}
+	visit(nil, root)
+	require.Greater(t, len(names), 30)
+	for _, shell := range []string{"bash", "zsh", "fish", "pwsh"} {
+		require.Contains(t, s.ok("completion", shell), "--generate-shell-completion", shell)
+	}
+	out, err := exec.CommandContext(t.Context(), bin, "set", "--generate-shell-completion").Output() // what the scripts ask
+	require.NoError(t, err)
+	require.Contains(t, string(out), "add:add members\n")
+	require.Contains(t, s.ok("--version"), "helio version ")
+	require.Equal(t, `no command "cal": did you mean call?`, s.fails(exitUsage, "cal"))
+	require.Equal(t, `no command "xyz": helio --help lists them`, s.fails(exitUsage, "xyz"))
+	require.Equal(t, "unknown flag --ulr: did you mean --url?", s.fails(exitUsage, "--ulr", "x"))
+	require.Equal(t, "unknown flag -q: helio call --help lists them", s.fails(exitUsage, "call", "-q"))
+	require.Contains(t, s.fails(exitUsage, "help", "xyz"), "xyz")
+}
