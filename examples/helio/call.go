@@ -186,11 +186,7 @@ func (c caller) one(ctx context.Context, follow bool) error {
 	case !c.isStream(waiting, err):
 		return c.why(ctx, err)
 	case follow:
-		err := c.stream(ctx)
-		if ctx.Err() != nil {
-			return nil // that is how it ends
-		}
-		return c.why(ctx, err)
+		return untilCtrlC(ctx, c.why(ctx, c.stream(ctx)))
 	}
 	// Not a deadline: its handler would get to know it, and might end in time.
 	some, enough := context.WithCancel(ctx)

@@ -221,6 +221,7 @@ func (t *tool) with(ctx context.Context, cmd *cli.Command, do func(pool *storage
 		return usage("%s", plainly(err))
 	}
 	defer pool.Close()
+	cfg.Logger.Debug("connecting", "redis", where)
 	ping, cancel := context.WithTimeout(ctx, cmd.Duration("connect_timeout"))
 	defer cancel()
 	if err := pool.Ping(ping); err != nil {
@@ -265,12 +266,8 @@ func hosts(o redis.UniversalOptions) (all []string) {
 
 // serveEmbedded is helio --embedded without a command.
 func (t *tool) serveEmbedded(ctx context.Context, cmd *cli.Command) error {
-	err := t.with(ctx, cmd, func(*storage.Pool) error {
+	return untilCtrlC(ctx, t.with(ctx, cmd, func(*storage.Pool) error {
 		<-ctx.Done()
 		return nil
-	})
-	if ctx.Err() != nil {
-		return nil // that is how it ends
-	}
-	return err
+	}))
 }

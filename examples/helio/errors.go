@@ -45,6 +45,14 @@ func usage(format string, args ...any) error { return fail(exitUsage, format, ar
 // told is the end of a command that has said all on its way.
 func told(status int) error { return &failure{status: status} }
 
+// untilCtrlC is the error of a command that goes on until Ctrl-C, which is none.
+func untilCtrlC(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 // explain says what an error means to whoever typed the command.
 func explain(ctx context.Context, err error) *failure {
 	if f := new(failure); errors.As(err, &f) {

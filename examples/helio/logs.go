@@ -34,7 +34,11 @@ func (t *tool) logsCommand() *cli.Command {
 				return usage("-n: want 1 or more")
 			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
-				return s.logs(ctx, args[0], cmd.Int("n"), cmd.Bool("follow"))
+				err := s.logs(ctx, args[0], cmd.Int("n"), cmd.Bool("follow"))
+				if cmd.Bool("follow") {
+					return untilCtrlC(ctx, err)
+				}
+				return err
 			})
 		},
 	}
@@ -66,9 +70,6 @@ func (s session) logs(ctx context.Context, id string, n int, follow bool) error 
 			last = records[len(records)-1]
 		}
 		if records, err = s.newer(ctx, id, last); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return err
 		}
 	}

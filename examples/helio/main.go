@@ -17,7 +17,9 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/urfave/cli/v3"
@@ -51,6 +53,7 @@ type tool struct {
 	json    bool // --output json
 	verbose bool
 	dress   dress // of out
+	screen  atomic.Pointer[screen]
 }
 
 // run carries out a command line and returns the exit status.
@@ -59,7 +62,9 @@ func (t *tool) run(ctx context.Context, args []string) int {
 	root := t.root()
 	prepare(root)
 	root.CustomHelpTemplate = "" // it has these flags
-	err := root.Run(ctx, args)
+	ended := make(chan error, 1)
+	go func() { ended <- root.Run(ctx, args) }()
+	err := t.await(ctx, ended)
 	if err == nil {
 		return exitOK
 	}
@@ -68,6 +73,34 @@ func (t *tool) run(ctx context.Context, args []string) int {
 		fmt.Fprintln(t.err, dressOf(t.err, t.getenv).red("helio:"), oneLine(f.text))
 	}
 	return f.status
+}
+
+// grace is how long a command may take to end after Ctrl-C. It takes milliseconds
+// unless Redis hangs: a read that go-redis is blocked in does not end with its
+// context. A program that helio worker runs has half of it.
+const grace = 2 * time.Second
+
+// await waits for the end of a command. SIGTERM, unlike Ctrl-C, gives it all the
+// time that it wants: a worker ends its calls.
+func (t *tool) await(ctx context.Context, ended <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	var patience <-chan time.Time
+	if !errors.Is(context.Cause(ctx), signalled{syscall.SIGTERM}) {
+		patience = time.After(grace)
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-patience:
+		if s := t.screen.Load(); s != nil {
+			s.close()
+		}
+		return fail(exitInterrupted, "interrupted, without a goodbye to Redis, which does not answer")
+	}
 }
 
 func (t *tool) root() *cli.Command {

@@ -213,22 +213,19 @@ func (t *tool) sub(ctx context.Context, cmd *cli.Command) error {
 		listening, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	return t.withTopics(listening, cmd, func(ps *pubsub.Client) error {
+	return untilCtrlC(ctx, t.withTopics(listening, cmd, func(ps *pubsub.Client) error {
 		p := &listener{tool: t, codec: cmd.String("codec"), several: several, most: cmd.Int("count")}
 		err := p.listen(listening, ps, sources, pubsub.SubscribeOptions{
 			Replay: cmd.Bool("replay"), After: pubsub.Offset(cmd.String("after")), Policy: pubsub.Block,
 		})
 		switch {
-		case ctx.Err() != nil:
-			return nil // that is how it ends
-		case errors.Is(err, context.DeadlineExceeded):
-			if p.most > 0 {
-				return fail(exitLate, "%d of %d messages within %s", p.n, p.most, short(cmd.Duration("timeout")))
-			}
-			return nil
+		case !errors.Is(err, context.DeadlineExceeded):
+			return err
+		case p.most > 0:
+			return fail(exitLate, "%d of %d messages within %s", p.n, p.most, short(cmd.Duration("timeout")))
 		}
-		return err
-	})
+		return nil // it was to listen for so long
+	}))
 }
 
 // sourceOf returns the channel, or the channels, that a name means.

@@ -21,6 +21,7 @@ type screen struct {
 func (t *tool) openScreen() *screen {
 	s := &screen{t.out.(*os.File), t.dress}
 	_, _ = io.WriteString(s.w, "\x1b[?1049h\x1b[?25l")
+	t.screen.Store(s)
 	return s
 }
 
@@ -55,7 +56,7 @@ func (w *watchtower) live(ctx context.Context, s *screen, interval time.Duration
 	for {
 		seen := w.look(ctx)
 		if ctx.Err() != nil {
-			return nil // that is how it ends
+			return nil
 		}
 		if err := s.show(seen.lines()); err != nil {
 			return err

@@ -37,6 +37,8 @@ func TestCtrlC(t *testing.T) {
 		{[]string{"workers", "--follow"}, " + slow:", 0, ""},
 		{[]string{"worker", "idle", "--exec", "true"}, " is ready\n", 0, ""},
 		{[]string{"--embedded", "--url", "", "--port", "0"}, "redis://", 0, ""},
+		{[]string{"logs", "slow:h:1:abcd", "--follow", "--verbose"}, "DEBUG connected", 0, ""},
+		{[]string{"top", "--interval", "1000", "--verbose"}, "DEBUG connected", exitInterrupted, "helio: interrupted\n"},
 		{[]string{"waitfor", "-s", "stage", "SPEED > 3", "--verbose"}, "DEBUG connected", exitInterrupted, "helio: interrupted\n"},
 		{[]string{"call", "x", "--worker", "slow", "--wait", "100", "--verbose"}, "DEBUG connected", exitInterrupted, "helio: interrupted\n"},
 	} {
@@ -64,4 +66,30 @@ func TestCtrlC(t *testing.T) {
 	require.NoError(t, serve.Process.Signal(os.Interrupt))
 	serve.ends(0)
 	require.Empty(t, serve.errs.String())
+}
+
+// Redis may hang: that holds nobody up who presses Ctrl-C.
+func TestCtrlCWhileRedisHangs(t *testing.T) {
+	srv := storagetest.Start(t)
+	url := "redis://" + srv.Addr()
+	work := launch(t, url, "worker", "idle", "--exec", "true")
+	work.out.awaits(t, " is ready\n")
+	watch := launch(t, url, "workers", "--follow")
+	watch.out.awaits(t, " + idle:")
+	srv.Pause()
+	defer srv.Resume()
+	show := launch(t, url, "list", "--connect_timeout", "1000", "--verbose")
+	show.errs.awaits(t, "DEBUG connecting")
+	all := []*process{work, watch, show}
+	for _, p := range all {
+		require.NoError(t, p.Process.Signal(os.Interrupt))
+	}
+	for _, p := range all {
+		select {
+		case <-p.ended:
+		case <-time.After(soon):
+			t.Fatal("it goes on: ", p.Args)
+		}
+	}
+	require.Contains(t, show.errs.String(), "interrupted")
 }

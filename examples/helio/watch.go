@@ -37,13 +37,9 @@ func (t *tool) watchCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return t.withKeywords(ctx, cmd, func(s kwSession) error {
-				err := s.watch(ctx, refs, cmd.Int("count"), keywords.WatchOptions{MinInterval: cmd.Duration("interval")})
-				if ctx.Err() != nil {
-					return nil // that is how it ends
-				}
-				return err
-			})
+			return untilCtrlC(ctx, t.withKeywords(ctx, cmd, func(s kwSession) error {
+				return s.watch(ctx, refs, cmd.Int("count"), keywords.WatchOptions{MinInterval: cmd.Duration("interval")})
+			}))
 		},
 	}
 }

@@ -26,7 +26,7 @@ func (t *tool) workersCommand() *cli.Command {
 			typ := cmd.Args().First()
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
 				if cmd.Bool("follow") {
-					return s.followWorkers(ctx, typ)
+					return untilCtrlC(ctx, s.followWorkers(ctx, typ))
 				}
 				return s.listWorkers(ctx, typ)
 			})
@@ -59,10 +59,7 @@ func labels(all map[string]string) string {
 
 func (s session) followWorkers(ctx context.Context, typ string) error {
 	for ev, err := range s.bus.Watch(ctx, typ) {
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil
-		case err != nil:
+		if err != nil {
 			return err
 		}
 		sign := "-"
