@@ -63,7 +63,7 @@ func (t *tool) run(ctx context.Context, args []string) int {
 	prepare(root)
 	root.CustomHelpTemplate = "" // it has these flags
 	ended := make(chan error, 1)
-	go func() { ended <- root.Run(ctx, args) }()
+	go func() { ended <- root.Run(ctx, fromRedisbus(args)) }()
 	err := t.await(ctx, ended)
 	if err == nil {
 		return exitOK
