@@ -207,7 +207,7 @@ func (t *tool) gshowCommand() *cli.Command {
 			"helio gshow -s stage SPEED -n 100", "helio gshow stage.SPEED --since 1h"),
 		Flags: []cli.Flag{
 			serviceFlag(),
-			&cli.IntFlag{Name: "n", Value: 20, Usage: "the newest `N` values"},
+			&cli.IntFlag{Name: "n", Value: 20, Validator: positive, Usage: "the newest `N` values"},
 			&secondsFlag{Name: "since", Usage: "only those of the last so long"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -216,11 +216,8 @@ func (t *tool) gshowCommand() *cli.Command {
 				return err
 			}
 			refs, err := refsOf(cmd, words, false)
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case cmd.Int("n") < 1:
-				return usage("-n: want 1 or more")
 			}
 			return t.withKeywords(ctx, cmd, func(s kwSession) error {
 				return s.gshow(ctx, refs[0], cmd.Int("n"), cmd.Duration("since"))

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -21,7 +23,12 @@ func (seconds) Create(value time.Duration, p *time.Duration, _ cli.NoConfig) cli
 	return (*seconds)(p)
 }
 
-func (seconds) ToString(d time.Duration) string { return d.String() }
+func (seconds) ToString(d time.Duration) string {
+	if d == 0 {
+		return "" // no default
+	}
+	return short(d)
+}
 
 func (s *seconds) Set(text string) error {
 	d, err := parseSeconds(text)
@@ -48,4 +55,20 @@ func parseSeconds(text string) (time.Duration, error) {
 		return 0, errors.New("want a duration above 0")
 	}
 	return d, nil
+}
+
+func positive(n int) error {
+	if n < 1 {
+		return errors.New("want 1 or more")
+	}
+	return nil
+}
+
+func oneOf(words ...string) func(string) error {
+	return func(s string) error {
+		if !slices.Contains(words, s) {
+			return errors.New("want " + strings.Join(words, " or "))
+		}
+		return nil
+	}
 }

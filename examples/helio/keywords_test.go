@@ -140,6 +140,8 @@ func TestWaitfor(t *testing.T) {
 	require.Equal(t, "SPEED > 5 was not true within 50ms: SPEED is 4 mm/s", s.fails(exitLate, "waitfor", "-s", "stage", "SPEED > 5", "-t", "0.05"))
 	require.Equal(t, "the end instead of a value", s.fails(exitUsage, "waitfor", "-s", "stage", "SPEED >"))
 	require.Contains(t, s.fails(exitUsage, "waitfor", "SPEED > 5"), "a keyword begins with $")
+	s.ok("waitfor", "-s", "stage", "MODE == 'TRACK'", "--ignore_case")
+	require.Equal(t, `--count: "0": want 1 or more`, s.fails(exitUsage, "watch", "-s", "stage", "--count", "0"))
 	require.Contains(t, s.fails(exitNobody, "waitfor", "$stage.SPED > 5"), "stage.SPED: unknown_keyword")
 }
 

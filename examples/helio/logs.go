@@ -20,7 +20,7 @@ func (t *tool) logsCommand() *cli.Command {
 		Name: "logs", Usage: "print what a worker has logged", ArgsUsage: "ID", Category: "calls and workers",
 		Description: example("A worker that keeps a log (Worker.LogHandler) leaves it behind for an hour when it dies.", "helio logs calc:ada:4711:k3j9x2 -n 100"),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "n", Value: 20, Usage: "the newest `N` records"},
+			&cli.IntFlag{Name: "n", Value: 20, Validator: positive, Usage: "the newest `N` records"},
 			&cli.BoolFlag{Name: "follow", Usage: "go on with what comes, until Ctrl-C"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -30,8 +30,6 @@ func (t *tool) logsCommand() *cli.Command {
 				return err
 			case strings.Count(args[0], ":") != 3:
 				return usage("want an id, type:host:pid:uid, as helio workers lists them, not %q", args[0])
-			case cmd.Int("n") < 1:
-				return usage("-n: want 1 or more")
 			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
 				err := s.logs(ctx, args[0], cmd.Int("n"), cmd.Bool("follow"))

@@ -224,20 +224,9 @@ func arguments(cmd *cli.Command, names ...string) ([]string, error) {
 	return got, nil
 }
 
-func oneOf(words ...string) func(string) error {
-	return func(s string) error {
-		for _, word := range words {
-			if s == word {
-				return nil
-			}
-		}
-		return errors.New("want " + strings.Join(words, " or "))
-	}
-}
-
 // example is the end of a command's description.
 func example(text string, lines ...string) string {
-	return text + "\n\nExample:\n\n  " + strings.Join(lines, "\n  ")
+	return strings.TrimPrefix(text+"\n\n", "\n\n") + "Example:\n\n  " + strings.Join(lines, "\n  ")
 }
 
 func version() string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -12,166 +13,153 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// objectFlags are those of a command on an object, which may change it.
-func objectFlags(changes bool) []cli.Flag {
-	flags := []cli.Flag{codecFlag()}
-	if changes {
-		flags = append(flags, &secondsFlag{Name: "ttl", Usage: "how long the object lives after this change (default: for ever)"})
-	}
-	return flags
+// objectCommand is what can be done with an object of type O.
+type objectCommand[O any] struct {
+	name, usage, example string
+	args                 string // "NAME MEMBER..."
+	changes              bool   // it may set a time to live
+	do                   func(ctx context.Context, o O, a objectArgs) error
 }
 
-func objectOptions(cmd *cli.Command) storage.ObjectOptions {
-	return storage.ObjectOptions{Codec: codecs[cmd.String("codec")], TTL: cmd.Duration("ttl")}
+// objectArgs are the arguments of an objectCommand, behind the name of the
+// object: as they were typed, and as values.
+type objectArgs struct {
+	name   string
+	words  []string
+	values []any
 }
 
-// word reads a value as it is typed, for the codec of the object.
-func word(cmd *cli.Command, text string) any {
-	if cmd.String("codec") == "text" {
-		return text
-	}
-	return fromWord(text)
-}
-
-func (t *tool) setCommand() *cli.Command {
-	// act is a command on the set that its first argument names.
-	act := func(name, what string, names []string, do func(ctx context.Context, cmd *cli.Command, set *storage.Set[any], members []any) error) *cli.Command {
-		return &cli.Command{
-			Name: name, Usage: what, ArgsUsage: strings.Join(names, " "), Flags: objectFlags(name == "add"),
-			Description: example("", strings.TrimSpace("helio set "+name+" users"+map[bool]string{true: " ada grace"}[len(names) > 1])),
+// objectCommands are the commands on objects that open opens.
+func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.ObjectOptions) (O, error), all ...objectCommand[O]) (commands []*cli.Command) {
+	for _, c := range all {
+		flags := []cli.Flag{codecFlag()}
+		if c.changes {
+			flags = append(flags, &secondsFlag{Name: "ttl", Usage: "how long the object lives after this change (default: for ever)"})
+		}
+		commands = append(commands, &cli.Command{
+			Name: c.name, Usage: c.usage, ArgsUsage: c.args, Flags: flags, Description: example("", c.example),
 			Action: func(ctx context.Context, cmd *cli.Command) error {
-				args, err := arguments(cmd, names...)
+				words, err := arguments(cmd, strings.Fields(c.args)...)
 				if err != nil {
 					return err
 				}
 				return t.with(ctx, cmd, func(pool *storage.Pool) error {
-					set, err := storage.NewSet[any](pool, args[0], objectOptions(cmd))
+					codec := codecs[cmd.String("codec")]
+					o, err := open(pool, words[0], storage.ObjectOptions{Codec: codec, TTL: cmd.Duration("ttl")})
 					if err != nil {
 						return usage("%s", plainly(err))
 					}
-					var members []any
-					for _, text := range args[1:] {
-						members = append(members, word(cmd, text))
-					}
-					return do(ctx, cmd, set, members)
+					return c.do(ctx, o, objectArgs{words[0], words[1:], valuesOf(codec, words[1:])})
 				})
 			},
+		})
+	}
+	return commands
+}
+
+// valuesOf reads values as they are typed, for the codec of an object.
+func valuesOf(codec storage.Codec, words []string) (values []any) {
+	for _, word := range words {
+		if codec == storage.Text {
+			values = append(values, word)
+		} else {
+			values = append(values, fromWord(word))
 		}
 	}
+	return values
+}
+
+func (t *tool) setCommand() *cli.Command {
+	type set = *storage.Set[any]
 	return &cli.Command{
 		Name: "set", Usage: "sets that programs share (storage.Set)", Category: "pub/sub and objects",
 		Description: example("A member that is JSON is that value, all else is text.", "helio set add users ada grace", "helio set list users"),
-		Commands: []*cli.Command{
-			act("add", "add members", []string{"NAME", "MEMBER..."}, func(ctx context.Context, _ *cli.Command, set *storage.Set[any], members []any) error {
-				n, err := set.Add(ctx, members...)
-				return t.counted(err, n, "added", "%s added\n", count(n, "member"))
-			}),
-			act("remove", "remove members", []string{"NAME", "MEMBER..."}, func(ctx context.Context, _ *cli.Command, set *storage.Set[any], members []any) error {
-				n, err := set.Remove(ctx, members...)
-				return t.counted(err, n, "removed", "%s removed\n", count(n, "member"))
-			}),
-			act("list", "list the members", []string{"NAME"}, func(ctx context.Context, _ *cli.Command, set *storage.Set[any], _ []any) error {
-				members, err := set.Get(ctx)
+		Commands: objectCommands(t, storage.NewSet[any],
+			objectCommand[set]{"add", "add members", "helio set add users ada grace", "NAME MEMBER...", true, func(ctx context.Context, o set, a objectArgs) error {
+				n, err := o.Add(ctx, a.values...)
+				return t.counted(err, n, "added", count(n, "member")+" added")
+			}},
+			objectCommand[set]{"remove", "remove members", "helio set remove users ada", "NAME MEMBER...", false, func(ctx context.Context, o set, a objectArgs) error {
+				n, err := o.Remove(ctx, a.values...)
+				return t.counted(err, n, "removed", count(n, "member")+" removed")
+			}},
+			objectCommand[set]{"list", "list the members", "helio set list users", "NAME", false, func(ctx context.Context, o set, _ objectArgs) error {
+				members, err := o.Get(ctx)
 				if err != nil {
 					return err
 				}
 				return t.members(members)
-			}),
-			act("has", "exit with 0 if it has a member, with 3 if not", []string{"NAME", "MEMBER"}, func(ctx context.Context, cmd *cli.Command, set *storage.Set[any], members []any) error {
-				has, err := set.Contains(ctx, members[0])
-				switch {
-				case err != nil:
-					return err
-				case !has:
-					return fail(exitNobody, "%s has no member %s", cmd.Args().First(), cmd.Args().Get(1))
+			}},
+			objectCommand[set]{"has", "exit with 0 if it has a member, with 3 if not", "helio set has users ada && echo yes", "NAME MEMBER", false, func(ctx context.Context, o set, a objectArgs) error {
+				has, err := o.Contains(ctx, a.values[0])
+				if err == nil && !has {
+					err = fail(exitNobody, "%s has no member %s", a.name, a.words[0])
 				}
-				return nil
-			}),
-			act("len", "count the members", []string{"NAME"}, func(ctx context.Context, _ *cli.Command, set *storage.Set[any], _ []any) error {
-				n, err := set.Len(ctx)
-				return t.counted(err, n, "len", "%d\n", n)
-			}),
-			act("clear", "delete the set", []string{"NAME"}, func(ctx context.Context, cmd *cli.Command, set *storage.Set[any], _ []any) error {
-				there, err := set.Clear(ctx)
-				return t.cleared(cmd.Args().First(), there, err)
-			}),
-		},
+				return err
+			}},
+			objectCommand[set]{"len", "count the members", "helio set len users", "NAME", false, func(ctx context.Context, o set, _ objectArgs) error {
+				n, err := o.Len(ctx)
+				return t.counted(err, n, "len", strconv.Itoa(n))
+			}},
+			objectCommand[set]{"clear", "delete the set", "helio set clear users", "NAME", false, func(ctx context.Context, o set, a objectArgs) error {
+				there, err := o.Clear(ctx)
+				return cleared(a.name, there, err)
+			}},
+		),
 	}
 }
 
 func (t *tool) mapCommand() *cli.Command {
-	act := func(name, what string, names []string, do func(ctx context.Context, cmd *cli.Command, m *storage.Map[any], args []string) error) *cli.Command {
-		examples := map[string]string{"put": " prices tea 3.5", "get": " prices tea", "remove": " prices tea milk"}
-		if examples[name] == "" {
-			examples[name] = " prices"
-		}
-		return &cli.Command{
-			Name: name, Usage: what, ArgsUsage: strings.Join(names, " "), Flags: objectFlags(name == "put"),
-			Description: example("", "helio map "+name+examples[name]),
-			Action: func(ctx context.Context, cmd *cli.Command) error {
-				args, err := arguments(cmd, names...)
-				if err != nil {
-					return err
-				}
-				return t.with(ctx, cmd, func(pool *storage.Pool) error {
-					m, err := storage.NewMap[any](pool, args[0], objectOptions(cmd))
-					if err != nil {
-						return usage("%s", plainly(err))
-					}
-					return do(ctx, cmd, m, args[1:])
-				})
-			},
-		}
-	}
+	type fields = *storage.Map[any]
 	return &cli.Command{
 		Name: "map", Usage: "maps that programs share (storage.Map)", Category: "pub/sub and objects",
 		Description: example("A value that is JSON is that value, all else is text.", "helio map put prices tea 3.5", "helio map list prices"),
-		Commands: []*cli.Command{
-			act("put", "set a field", []string{"NAME", "FIELD", "VALUE"}, func(ctx context.Context, cmd *cli.Command, m *storage.Map[any], args []string) error {
-				return m.Put(ctx, args[0], word(cmd, args[1]))
-			}),
-			act("get", "print the value of a field; exit with 3 if there is none", []string{"NAME", "FIELD"}, func(ctx context.Context, cmd *cli.Command, m *storage.Map[any], args []string) error {
-				v, ok, err := m.Get(ctx, args[0])
+		Commands: objectCommands(t, storage.NewMap[any],
+			objectCommand[fields]{"put", "set a field", "helio map put prices tea 3.5", "NAME FIELD VALUE", true, func(ctx context.Context, o fields, a objectArgs) error {
+				return o.Put(ctx, a.words[0], a.values[1])
+			}},
+			objectCommand[fields]{"get", "print the value of a field; exit with 3 if there is none", "helio map get prices tea", "NAME FIELD", false, func(ctx context.Context, o fields, a objectArgs) error {
+				v, ok, err := o.Get(ctx, a.words[0])
 				switch {
 				case err != nil:
 					return err
 				case !ok:
-					return fail(exitNobody, "%s has no field %s", cmd.Args().First(), args[0])
+					return fail(exitNobody, "%s has no field %s", a.name, a.words[0])
 				}
 				return t.printValue(v)
-			}),
-			act("remove", "remove fields", []string{"NAME", "FIELD..."}, func(ctx context.Context, _ *cli.Command, m *storage.Map[any], args []string) error {
-				n, err := m.Delete(ctx, args...)
-				return t.counted(err, n, "removed", "%s removed\n", count(n, "field"))
-			}),
-			act("list", "list fields and values", []string{"NAME"}, func(ctx context.Context, _ *cli.Command, m *storage.Map[any], _ []string) error {
-				return t.fields(ctx, m)
-			}),
-			act("len", "count the fields", []string{"NAME"}, func(ctx context.Context, _ *cli.Command, m *storage.Map[any], _ []string) error {
-				n, err := m.Len(ctx)
-				return t.counted(err, n, "len", "%d\n", n)
-			}),
-			act("clear", "delete the map", []string{"NAME"}, func(ctx context.Context, cmd *cli.Command, m *storage.Map[any], _ []string) error {
-				there, err := m.Clear(ctx)
-				return t.cleared(cmd.Args().First(), there, err)
-			}),
-		},
+			}},
+			objectCommand[fields]{"remove", "remove fields", "helio map remove prices tea milk", "NAME FIELD...", false, func(ctx context.Context, o fields, a objectArgs) error {
+				n, err := o.Delete(ctx, a.words...)
+				return t.counted(err, n, "removed", count(n, "field")+" removed")
+			}},
+			objectCommand[fields]{"list", "list fields and values", "helio map list prices", "NAME", false, func(ctx context.Context, o fields, _ objectArgs) error {
+				return t.fields(ctx, o)
+			}},
+			objectCommand[fields]{"len", "count the fields", "helio map len prices", "NAME", false, func(ctx context.Context, o fields, _ objectArgs) error {
+				n, err := o.Len(ctx)
+				return t.counted(err, n, "len", strconv.Itoa(n))
+			}},
+			objectCommand[fields]{"clear", "delete the map", "helio map clear prices", "NAME", false, func(ctx context.Context, o fields, a objectArgs) error {
+				there, err := o.Clear(ctx)
+				return cleared(a.name, there, err)
+			}},
+		),
 	}
 }
 
 // counted prints a number, in words or as JSON.
-func (t *tool) counted(err error, n int, key, format string, args ...any) error {
+func (t *tool) counted(err error, n int, key, words string) error {
 	switch {
 	case err != nil:
 		return err
 	case t.json:
 		return t.emit(map[string]int{key: n})
 	}
-	_, err = fmt.Fprintf(t.out, format, args...)
+	_, err = fmt.Fprintln(t.out, words)
 	return err
 }
 
-func (t *tool) cleared(name string, there bool, err error) error {
+func cleared(name string, there bool, err error) error {
 	if err != nil || there {
 		return err
 	}

@@ -20,7 +20,7 @@ var codecs = map[string]storage.Codec{"msgpack": storage.MsgPack, "json": storag
 
 func codecFlag() cli.Flag {
 	return &cli.StringFlag{Name: "codec", Value: "msgpack", Validator: oneOf("msgpack", "json", "text"),
-		Usage: "form in Redis: msgpack, which is what Go programs use unless they say otherwise, json or text"}
+		Usage: "`FORM` in Redis: msgpack, which is what Go programs use unless they say otherwise, json or text"}
 }
 
 // encode reads a word for a value and gives it the form of a codec.
@@ -56,13 +56,7 @@ func topicOf(name string, history int) (pubsub.Topic[[]byte], error) {
 }
 
 func historyFlag() cli.Flag {
-	return &cli.IntFlag{Name: "history", Usage: "the channel keeps its last `N` messages: its publishers and subscribers must agree that it does",
-		Validator: func(n int) error {
-			if n < 1 {
-				return errors.New("want 1 or more")
-			}
-			return nil
-		}}
+	return &cli.IntFlag{Name: "history", HideDefault: true, Validator: positive, Usage: "the channel keeps its last `N` messages: its publishers and subscribers must agree that it does"}
 }
 
 func (t *tool) pubCommand() *cli.Command {
@@ -175,11 +169,11 @@ func (t *tool) subCommand() *cli.Command {
 		Description: example("A channel with any of * ? [ is a pattern. Of one channel the messages are printed, of more the channel too.",
 			"helio sub positions", "helio sub 'room:*' news --count 10", "helio sub orders --history 100 --replay"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "codec", Value: "auto", Validator: oneOf("auto", "msgpack", "json", "text"), Usage: "form of the messages: auto takes what is msgpack, or JSON, for that, and all else for text"},
+			&cli.StringFlag{Name: "codec", Value: "auto", Validator: oneOf("auto", "msgpack", "json", "text"), Usage: "`FORM` of the messages: auto takes what is msgpack, or JSON, for that, and all else for text"},
 			historyFlag(),
 			&cli.BoolFlag{Name: "replay", Usage: "begin with all that the history holds"},
 			&cli.StringFlag{Name: "after", Usage: "go on behind the message with this `OFFSET`, which --output json tells"},
-			&cli.IntFlag{Name: "count", Usage: "end after `N` messages"},
+			&cli.IntFlag{Name: "count", HideDefault: true, Validator: positive, Usage: "end after `N` messages"},
 			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after so long (default: never)"},
 		},
 		Action: t.sub,

@@ -23,7 +23,7 @@ func (t *tool) watchCommand() *cli.Command {
 		Flags: []cli.Flag{
 			serviceFlag(),
 			&secondsFlag{Name: "interval", Usage: "at most one line of a keyword in so long"},
-			&cli.IntFlag{Name: "count", Usage: "end after `N` lines"},
+			&cli.IntFlag{Name: "count", HideDefault: true, Validator: positive, Usage: "end after `N` lines"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			words := cmd.Args().Slice()
@@ -141,7 +141,7 @@ func (t *tool) waitforCommand() *cli.Command {
 		Flags: []cli.Flag{
 			serviceFlag(),
 			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after so long (default: never)"},
-			&cli.BoolFlag{Name: "case", Usage: "ignore the case of strings"},
+			&cli.BoolFlag{Name: "ignore_case", Usage: "ignore the case of strings"},
 		},
 		Action: t.waitfor,
 	}
@@ -169,7 +169,7 @@ func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
 			defer cancel()
 		}
 		p := t.begin("waiting for " + condition)
-		err := keywords.WaitForExpr(waiting, s.kw, text, keywords.WaitOptions{Service: service, IgnoreCase: cmd.Bool("case")})
+		err := keywords.WaitForExpr(waiting, s.kw, text, keywords.WaitOptions{Service: service, IgnoreCase: cmd.Bool("ignore_case")})
 		p.end()
 		refused := new(keywords.Error)
 		switch {

@@ -27,7 +27,7 @@ func (t *tool) workerCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "exec", Usage: "`CMD` to run for each call"},
 			&cli.BoolFlag{Name: "text", Usage: "CMD prints text: the result is a string"},
-			&cli.IntFlag{Name: "concurrency", Value: 8, Usage: "how many calls at a time"},
+			&cli.IntFlag{Name: "concurrency", Value: 8, Validator: positive, Usage: "how many calls at a time"},
 			&secondsFlag{Name: "drain", Value: 10 * time.Second, Usage: "how long SIGTERM waits for running calls"},
 			&secondsFlag{Name: "worker_interval", Usage: "run CMD every so often too, with HELIO_METHOD=" + tickMethod + ", one at a time"},
 			&cli.StringFlag{Name: "worker_path", TakesFile: true, Usage: "`DIR` to run CMD in, whose files helio download may fetch"},
@@ -49,11 +49,8 @@ func (t *tool) worker(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case cmd.String("exec") == "":
+	if cmd.String("exec") == "" {
 		return usage("--exec is missing: what is to be run for each call, as in helio worker %s --exec 'jq add'", args[0])
-	case cmd.Int("concurrency") < 1:
-		return usage("--concurrency: want 1 or more")
 	}
 	site, err := t.site(cmd)
 	if err != nil {

@@ -94,7 +94,7 @@ func TestWorkerLogIsFollowed(t *testing.T) {
 func TestArgumentsOfAWorker(t *testing.T) {
 	s := on(t, storagetest.New(t))
 	require.Contains(t, s.fails(exitUsage, "worker", "x"), "--exec is missing")
-	require.Contains(t, s.fails(exitUsage, "worker", "x", "--exec", "true", "--concurrency", "0"), "--concurrency: want 1 or more")
+	require.Contains(t, s.fails(exitUsage, "worker", "x", "--exec", "true", "--concurrency", "0"), `--concurrency: "0": want 1 or more`)
 	require.Contains(t, s.fails(exitUsage, "worker", "x", "--exec", "true", "--worker_path", "/no/such"), "--worker_path: ")
 	require.Contains(t, s.fails(exitUsage, "worker", "a b", "--exec", "true"), "WorkerConfig.Type")
 }
