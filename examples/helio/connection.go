@@ -205,12 +205,14 @@ func (t *tool) with(ctx context.Context, cmd *cli.Command, do func(pool *storage
 		return err
 	}
 	if cmd.Bool("embedded") {
-		started, stop, err := t.startEmbedded(cfg)
+		db := cfg.Redis.DB
+		served, stop, err := t.startEmbedded(cfg)
 		if err != nil {
 			return err
 		}
 		defer stop()
-		where = started
+		cfg.Redis, where = served.Redis, served.Redis.Addrs[0]
+		cfg.Redis.DB = db
 	}
 	cfg.Logger = t.logger()
 	if cfg.Redis.DialTimeout == 0 {
@@ -235,19 +237,16 @@ func (t *tool) with(ctx context.Context, cmd *cli.Command, do func(pool *storage
 }
 
 // startEmbedded serves a Redis where one was to be found.
-func (t *tool) startEmbedded(cfg storage.Config) (where string, stop func(), err error) {
+func (t *tool) startEmbedded(cfg storage.Config) (served storage.Config, stop func(), err error) {
 	if !slices.Equal(hosts(cfg.Redis), []string{"localhost"}) {
-		return "", nil, usage("--embedded serves on this machine: leave out the URL and the hostname, or say localhost")
+		return served, nil, usage("--embedded serves on this machine: leave out the URL and the hostname, or say localhost")
 	}
 	_, port, _ := net.SplitHostPort(cfg.Redis.Addrs[0])
-	served, stop, err := embedded.StartAt("127.0.0.1:" + port)
-	if err != nil {
-		return "", nil, fail(exitRedis, "port %s is taken, perhaps by a Redis that needs no --embedded: choose another with --port, 0 for any", port)
+	if served, stop, err = embedded.StartAt("127.0.0.1:" + port); err != nil {
+		return served, nil, fail(exitRedis, "port %s is taken, perhaps by a Redis that needs no --embedded: choose another with --port, 0 for any", port)
 	}
-	where = served.Redis.Addrs[0]
-	cfg.Redis.Addrs[0] = where
-	fmt.Fprintf(t.err, "a Redis inside this process: redis://%s\n", where)
-	return where, stop, nil
+	fmt.Fprintf(t.err, "a Redis inside this process: redis://%s\n", served.Redis.Addrs[0])
+	return served, stop, nil
 }
 
 func hosts(o redis.UniversalOptions) (all []string) {

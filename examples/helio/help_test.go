@@ -23,6 +23,7 @@ func TestEmbedded(t *testing.T) {
 	require.Equal(t, exitOK, r.end())
 	require.Contains(t, s.fails(exitRedis, "workers"), "no Redis at localhost:"+port)
 	require.Contains(t, s.fails(exitUsage, "--embedded", "--hostname", "far", "workers"), "--embedded serves on this machine")
+	require.Contains(t, s.helio("", "--embedded", "--url", "rediss://u:p@localhost:"+port+"/3", "set", "add", "x", "y").out, "1 member added", "of a URL, the port and the database")
 	require.Contains(t, s.helio("", "--embedded", "--port", "0", "set", "add", "x", "y").out, "1 member added")
 }
 

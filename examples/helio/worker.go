@@ -172,7 +172,7 @@ func (x *executor) run(ctx context.Context, method string, input []byte) ([]byte
 	err := cmd.Run()
 	said := oneLine(string(trimNewline(errs.data)))
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		err = fmt.Errorf("%q was ended: nobody waits for it any more, or the worker stops", x.command)
 	case err != nil && said != "":
 		err = fmt.Errorf("%w: %s", err, said)
