@@ -80,7 +80,7 @@ func shoot(t testing.TB, address string, data []byte, lines ...string) {
 		_ = w.conn.(interface{ CloseWrite() error }).CloseWrite()
 	}()
 	for {
-		f, err := ws.ReadFrame(w.in)
+		f, err := readFrame(w.in)
 		if err != nil { // it is closed, cleanly or by a reset: more has come than was read
 			return
 		}

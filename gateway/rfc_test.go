@@ -113,10 +113,20 @@ func (w *wire) send(b []byte) {
 	require.NoError(w.t, err)
 }
 
+// readFrame reads what our own server says.
+func readFrame(in io.Reader) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(in); err != nil {
+		return f, err
+	}
+	f.Payload = make([]byte, f.Header.Length)
+	_, err = io.ReadFull(in, f.Payload)
+	return f, err
+}
+
 // next returns the next frame. What a server sends is whole and not masked.
 func (w *wire) next() ws.Frame {
 	w.t.Helper()
-	f, err := ws.ReadFrame(w.in)
+	f, err := readFrame(w.in)
 	require.NoError(w.t, err)
 	require.True(w.t, f.Header.Fin)
 	require.False(w.t, f.Header.Masked)

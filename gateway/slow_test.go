@@ -42,7 +42,7 @@ func (s sleeper) wake(t testing.TB, last string) (contents []string, code gatewa
 	t.Helper()
 	require.NoError(t, s.SetReadDeadline(time.Now().Add(20*time.Second)))
 	for {
-		f, err := ws.ReadFrame(s.in)
+		f, err := readFrame(s.in)
 		if err != nil {
 			return contents, gateway.CloseAbnormal
 		}

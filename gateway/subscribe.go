@@ -252,11 +252,10 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 		if fields, s.below.seq, err = c.h.snapshot(ctx, name); err != nil {
 			return s, err
 		}
-		n, err := c.sendValues(ctx, r, name, fields, nil)
-		if err != nil {
+		s.values = new(0)
+		if *s.values, err = c.sendValues(ctx, r, name, fields, nil); err != nil {
 			return s, err
 		}
-		s.values = &n
 		if keeps {
 			s.below.head, err = c.offsetAt(ctx, source, m, s.below)
 		}
