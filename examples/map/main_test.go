@@ -143,7 +143,7 @@ func TestAPageGetsItsBoxInItsProjection(t *testing.T) {
 		c.send("BBOX 2550000 1150000 2700000 1250000 exit=1", "SUB objects snapshot=1", "SUB stats")
 		here := make(map[string]bool)
 		var published total
-		for published.Messages < 1000 {
+		for published.Messages < 700 {
 			switch m := c.next(); m.Source {
 			case objectsName:
 				id, at := m.feature(t)

@@ -147,7 +147,7 @@ function place(f) {
   const to = f.geometry.coordinates, now = performance.now(), o = objects.get(f.id);
   if (!inBox(to)) return; // it was sent before the gateway knew of this box
   if (!o) {
-    const angle = (f.properties.course - 90) * Math.PI / 180; // until it has been seen to move
+    const angle = ((f.properties.course ?? 90) - 90) * Math.PI / 180; // until it has been seen to move
     objects.set(f.id, { ...f.properties, from: to, to, time: now, every: 500, angle, trail: [] });
     return;
   }
@@ -216,7 +216,7 @@ function point(now) {
   }
   $("tip").hidden = !best;
   if (!best) return;
-  put("tip", `${best.o.name} · ${best.o.speed} km/h`);
+  put("tip", best.o.speed ? `${best.o.name} · ${best.o.speed} km/h` : best.o.name);
   $("tip").style.left = `${best.x}px`;
   $("tip").style.top = `${best.y}px`;
 }
