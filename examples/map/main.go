@@ -84,12 +84,15 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 		return err
 	}
 	h, err := gateway.New(pool, gateway.Config{
-		Channels: []gateway.Channel{
+		Channels: []gateway.Channel{ // a slow page gets the newest of each object
 			{Pattern: objectsName, Slow: gateway.Conflate, Key: idOf},
 			{Pattern: statsName, Slow: gateway.Conflate},
 		},
-		Keys:     []string{groundName, objectsName},
+		Keys:     []string{groundName, objectsName, statsName},
 		Commands: g.Commands(),
+		// Two seconds of all that the largest fleet publishes: a page may take that
+		// long over the snapshot.
+		Limits: gateway.Limits{QueueMessages: 4 * maxObjects, QueueBytes: 4 * maxObjects * 512},
 	})
 	if err != nil {
 		return err

@@ -198,12 +198,41 @@ func TestOtherNamesAreNotForPages(t *testing.T) {
 	url, _ := start(t, storagetest.New(t), "0", 1)
 	c := dial(t, url)
 	c.next() // it is open
-	for _, command := range []string{"GET stats", "GET other", "SUB ground", "SUB other", "PUB objects {}"} {
+	for _, command := range []string{"GET other", "SUB ground", "SUB other", "PUB objects {}"} {
 		c.send(command)
 		_, data, err := c.conn.Read(t.Context())
 		require.NoError(t, err)
 		require.Regexp(t, `"source": "error".*"(forbidden|bad_command)"`, string(data), command)
 	}
+}
+
+// When Redis is away that is said once, and when it is back everything is.
+func TestRedisGoesAndComes(t *testing.T) {
+	srv := storagetest.Start(t)
+	f, err := newFeed(storagetest.Open(t, srv.Config()), 10)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	complaints, ended := make(chan error, 100), make(chan struct{})
+	go func() { defer close(ended); f.run(ctx, func(err error) { complaints <- err }) }()
+	pool := storagetest.Open(t, srv.Config())
+	there := func() bool {
+		for name, n := range map[string]int64{groundName: 70, objectsName: 10, statsName: 1} {
+			key, err := pool.Key(name)
+			require.NoError(t, err)
+			if pool.Redis().HLen(ctx, key).Val() < n {
+				return false
+			}
+		}
+		return true
+	}
+	require.Eventually(t, there, patience, 10*time.Millisecond)
+	srv.Kill()
+	require.Error(t, <-complaints)
+	srv.Restart() // and it is empty
+	require.Eventually(t, there, patience, 10*time.Millisecond)
+	cancel()
+	<-ended
+	require.Empty(t, complaints)
 }
 
 func TestTheProgram(t *testing.T) {

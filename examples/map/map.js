@@ -1,4 +1,4 @@
-// A map of what moves. It speaks five commands with the gateway:
+// A map of what moves. What it says to the gateway:
 //
 //   PROJECTION epsg:2056     from now on all coordinates are in that
 //   GET ground               the outline, lakes, railways, towns and the graticule
@@ -28,7 +28,7 @@ const view = new View($("map"), () => {
 // --- the connection
 
 let socket;
-let pause; // ms until the next attempt
+let pause = 500; // ms until the next attempt
 let waiting = 0; // projections that were asked for and have not come
 
 function connect() {
@@ -38,7 +38,6 @@ function connect() {
     show("connected");
     pause = 500;
     waiting = 0;
-    send("SUB stats");
     project();
   };
   socket.onclose = () => {
@@ -51,9 +50,9 @@ function connect() {
 }
 
 function show(state) {
-  $("state").textContent = state;
+  put("state", state);
   $("state").classList.toggle("open", state === "connected");
-  $("error").textContent = "";
+  put("error", "");
 }
 
 function send(...commands) {
@@ -74,19 +73,26 @@ function project() {
 function projected() {
   if (--waiting > 0) return;
   const country = coming.get("Switzerland");
-  if (!country) { // Redis is empty
-    setTimeout(project, 500);
-    return;
-  }
+  if (!country) return projectSoon(); // Redis is empty, or away
   ground = coming;
   coming = new Map();
   const [xs, ys] = [0, 1].map(i => country.geometry.coordinates[0].map(p => p[i]));
   view.change([Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)]);
   look(); // a box that comes after the projection is in its units
-  send("SUB objects snapshot=1");
+  send("SUB stats", "SUB objects snapshot=1");
 }
 
-let soon; // a timer
+let again; // a timer
+
+// ProjectSoon begins anew, when something could not be had.
+function projectSoon() {
+  again ??= setTimeout(() => {
+    again = undefined;
+    project();
+  }, 1000);
+}
+
+let soon; // another
 let box = []; // left, bottom, right and top of what the gateway was told
 
 // LookSoon tells the gateway which box is looked at, at most ten times a second.
@@ -129,10 +135,12 @@ function receive(data) {
       measure(content);
       break;
     case "error":
-      $("error").textContent = `${content.command} ${content.code}: ${content.message}`;
+      put("error", `${content.command} ${content.code}: ${content.message}`);
+      if (content.code === "unavailable") projectSoon();
       break;
     case "websocket":
       if (content === "PONG") projected();
+      else if (content.status === "subscribed") put("error", "");
       else if (content.status === "closing") pause = content.reconnect_ms;
   }
 }
@@ -228,6 +236,5 @@ $("in").onclick = () => view.zoom(1.6);
 $("out").onclick = () => view.zoom(1 / 1.6);
 $("home").onclick = () => view.home();
 
-pause = 500;
 connect();
 frame();
