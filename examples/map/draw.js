@@ -86,7 +86,7 @@ function drawGround(c, view, ground, colour) {
 
 // Curve goes along a ring and rounds its corners.
 function curve(c, ring) {
-  const near = (a, b) => [a[0] + 0.35 * (b[0] - a[0]), a[1] + 0.35 * (b[1] - a[1])]; // a, on the way to b
+  const near = (a, b) => [a[0] + 0.22 * (b[0] - a[0]), a[1] + 0.22 * (b[1] - a[1])]; // a, on the way to b
   c.moveTo(...near(ring[0], ring[1]));
   for (let i = 1; i < ring.length; i++) { // the last is the first
     const corner = ring[i];
