@@ -14,7 +14,7 @@ var files embed.FS
 func page() http.Handler {
 	serve := http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:; img-src data:; frame-ancestors 'none'")
 		w.Header().Set("Cache-Control", "no-cache") // another version may be started here
 		serve.ServeHTTP(w, r)
 	})

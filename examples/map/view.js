@@ -83,6 +83,7 @@ export class View {
   listen() {
     const pointers = new Map(); // that are down: two make a pinch
     this.canvas.addEventListener("pointerdown", e => {
+      if (e.button !== 0) return;
       pointers.set(e.pointerId, [e.clientX, e.clientY]);
       this.canvas.classList.add("dragged");
     });
