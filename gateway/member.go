@@ -113,8 +113,14 @@ func (m *member) hold(messages []*Message) bool {
 	}
 	l := &m.c.h.cfg.Limits
 	for _, msg := range messages {
-		if m.over = m.over || len(m.held) >= l.QueueMessages || m.bytes+len(msg.Content) > l.QueueBytes; m.over {
-			break
+		for len(m.held) > 0 && (len(m.held) >= l.QueueMessages || m.bytes+len(msg.Content) > l.QueueBytes) {
+			if m.over = m.ch.rule.Slow == Disconnect; m.over {
+				return true
+			}
+			m.bytes -= len(m.held[0].Content)
+			m.held = m.held[1:]
+			m.lost++
+			m.c.h.count.dropped.Add(1)
 		}
 		// A copy: what is remembered with a message belongs to the goroutine that
 		// hands it out.

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -170,6 +171,66 @@ func TestAnswersWaitForTheClient(t *testing.T) {
 	contents, code := slow.wake(t, "null")
 	require.Zero(t, code)
 	require.Equal(t, 3+times*9, len(contents))
+}
+
+// What comes while a snapshot is taken is held. Of more than the queue may hold, the
+// oldest is left out and told, or else the SUB fails and may be tried again.
+func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
+	for name, slow := range map[string]gateway.Slow{"drop": gateway.DropOldest, "disconnect": gateway.Disconnect} {
+		t.Run(name, func(t *testing.T) {
+			pool := storagetest.New(t)
+			floodgate := make(chan struct{})
+			cfg := gateway.Config{
+				Channels: []gateway.Channel{{Pattern: "news", Slow: slow}}, Keys: []string{"news"},
+				Limits: gateway.Limits{QueueMessages: 10},
+				Hooks: []gateway.Hooks{{Publication: func(m *gateway.Message) *gateway.Message {
+					if string(m.Content) == "99" {
+						close(floodgate)
+					}
+					return m
+				}}},
+				Commands: make(map[string]gateway.Command),
+			}
+			// The filter of the snapshot's value holds the SUB until all is published.
+			cfg.Commands["HOLD"] = gateway.Command{Run: func(_ context.Context, c *gateway.Conn, _ gateway.Request) error {
+				c.SetFilter("hold", func(m *gateway.Message) *gateway.Message {
+					if string(m.Content) == `"state"` {
+						for i := range 100 {
+							_ = pool.Redis().Publish(context.Background(), key(t, pool, "news"), i).Err()
+						}
+						<-floodgate
+					}
+					return m
+				})
+				return nil
+			}}
+			require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "news"), "s", `"state"`).Err())
+			_, url := serve(t, pool, cfg)
+			b := open(t, url)
+			b.send("HOLD")
+			b.send("SUB news snapshot=1")
+			require.Equal(t, `"state"`, b.from("news"))
+			require.Equal(t, "subscribed", b.news().Status)
+			if slow == gateway.Disconnect {
+				require.Equal(t, gateway.CodeUnavailable, b.fails())
+				return
+			}
+			first := b.news()
+			require.Equal(t, "lost", first.Status)
+			for i := first.Count; i < 100; { // and perhaps again, on the way out
+				e := b.next()
+				if e.Source == "news" {
+					require.Equal(t, strconv.Itoa(i), string(e.Content))
+					i++
+					continue
+				}
+				var s status
+				require.NoError(t, json.Unmarshal(e.Content, &s))
+				require.Equal(t, "lost", s.Status)
+				i += s.Count
+			}
+		})
+	}
 }
 
 func TestShutdownSaysGoodbyeToEachInTurn(t *testing.T) {

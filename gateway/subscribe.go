@@ -134,6 +134,10 @@ func (c *Conn) release(m *member, below floor) error {
 			c.flush()
 			return nil
 		}
+		if m.lost > 0 && !m.told { // while they were held
+			m.told = true
+			c.add(entry{of: m})
+		}
 		c.mu.Unlock()
 		if n := m.offer(m.entries(nil, m.fresh(held))); n > 0 {
 			c.h.count.delivered.Add(int64(n))
