@@ -12,6 +12,8 @@
 //     process serves and all set, watch and wait for;
 //   - [github.com/heliograph/heliograph/gateway]: hashes and channels for
 //     browsers, over WebSockets;
+//   - [github.com/heliograph/heliograph/gateway/geo]: maps in them, by box and
+//     projection;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;
 //   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
