@@ -150,7 +150,16 @@ func (d *Dispatcher) expect(batch []staged) {
 	}
 }
 
-// expectNone has the next events looked at, whoever caused them.
+// expectNothing has all events looked at that come next, whoever caused them.
+func (d *Dispatcher) expectNothing() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.served {
+		s.expected = 0
+	}
+}
+
+// expectNone has the next events of a batch looked at, whoever caused them.
 func (d *Dispatcher) expectNone(batch []staged) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

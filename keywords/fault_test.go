@@ -71,12 +71,12 @@ type pressure struct {
 }
 
 // write has writers set keywords until ctx ends. They are not cut off: each has
-// its answer in the end.
+// its answer in the end, if not before Redis has been left alone for a while.
 func (p *pressure) write(ctx context.Context, round int, fields []keywords.Keyword[string]) {
 	for i, kw := range fields {
 		p.wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				limit, cancel := context.WithTimeout(context.Background(), patience)
+				limit, cancel := context.WithTimeout(context.Background(), 3*patience)
 				_, err := keywords.Modify(limit, p.k, kw, fmt.Sprintf("%d of %d in round %d", n, i, round))
 				cancel()
 				p.note(err)

@@ -71,6 +71,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		switch {
 		case errors.Is(m.Err, pubsub.ErrGap):
 			_ = d.enable(ctx) // a server that was restarted has forgotten it
+			d.expectNothing() // nor has it told of what was written meanwhile
 			for _, s := range d.served {
 				d.compare(ctx, s)
 			}
