@@ -178,7 +178,7 @@ func TestABrowserOfTheOriginal(t *testing.T) {
 
 func TestTooManyCommands(t *testing.T) {
 	cfg := anything
-	cfg.Limits = gateway.Limits{Commands: 1, CommandBurst: 5, CommandExcess: 50 * time.Millisecond}
+	cfg.Limits = gateway.Limits{Commands: 1, CommandBurst: 5, CommandExcess: 50 * time.Millisecond, Write: 200 * time.Millisecond}
 	h, url := serve(t, storagetest.New(t), cfg)
 	b := open(t, url)
 	for range 5 {
