@@ -16,25 +16,41 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/heliograph/heliograph/bus"
 )
 
-// options are the flags. A key of the configuration file is the name of a flag.
-type options struct {
+// Options are the flags. A key of the configuration file is the name of a flag.
+type Options struct {
+	// Site is where the gateway registers as a worker that tells its [Stats].
+	// Empty before Parse: the default one. Empty behind it: it does not.
+	Site string
+
+	// Prefix is that of all keys and channels in Redis, which clients don't see. A
+	// pool that Serve is given has one of its own.
+	Prefix string
+
+	// Goodbye is how long the goodbyes to all clients may take. 0 before Parse: 5 s.
+	Goodbye time.Duration
+
 	host                   string
 	port                   int
 	key, cert              string
 	filters                list
 	channels, origins      list
-	storage, redis, prefix string
+	storage, redis         string
 	redisHost              string
 	redisPort              int
 	redisChannels          list
 	redisKey               string
 	readTimeout, keepAlive seconds
 	config                 string
+	memory                 bool // the Redis is one inside the process
 }
 
-func (o *options) flags() *flag.FlagSet {
+func (o *Options) flags() *flag.FlagSet {
+	o.Site = cmp.Or(o.Site, bus.DefaultSite)
+	o.Goodbye = cmp.Or(o.Goodbye, 5*time.Second)
 	fs := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -55,35 +71,38 @@ func (o *options) flags() *flag.FlagSet {
 	fs.Var(&o.redisChannels, "redis_channels", "`list` of the channels that broadcast_pubsub follows (default global)")
 	fs.StringVar(&o.redisKey, "redis_key", "groups", "`name` under which broadcast_messages_by_token keeps its groups")
 	fs.Var(&o.channels, "channels", "`list` of globs of the channels, and the hashes of the same names, that clients may read (default * with a Redis inside the process, else none)")
-	fs.StringVar(&o.prefix, "prefix", "", "`prefix` of all keys and channels in Redis, which clients don't see")
+	fs.StringVar(&o.Prefix, "prefix", o.Prefix, "`prefix` of all keys and channels in Redis, which clients don't see")
 	fs.Var(&o.origins, "origins", "`list` of origins whose pages may connect, as https://example.org; *: any (default those of the gateway's own host)")
 	fs.Var(&o.readTimeout, "read_timeout", "longest silence of a client, in `seconds` or as 1m30s; 0: any")
 	fs.Var(&o.keepAlive, "keep_alive_timeout", "longest life of a connection, in `seconds` or as 1m30s; 0: any")
+	fs.Var((*seconds)(&o.Goodbye), "goodbye", "how long the goodbyes to all clients may take, in `seconds` or as 1m30s")
+	fs.StringVar(&o.Site, "site", o.Site, "`name` of the site at whose workers this gateway registers, to tell its statistics; empty: it does not")
 	return fs
 }
 
-// parse reads the arguments, and the file that they may name.
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
+// Parse reads the arguments, and the file that they may name. Its error is
+// [flag.ErrHelp] if they ask for help.
+func (o *Options) Parse(args []string) error {
 	fs := o.flags()
-	err := fs.Parse(joined(fs, args))
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stderr, "usage: gateway [flags]\nA WebSocket gateway to the hashes and channels of a Redis.")
-		fs.SetOutput(stderr)
-		fs.PrintDefaults()
-	}
-	if err != nil {
-		return o, err
+	if err := fs.Parse(joined(fs, args)); err != nil {
+		return err
 	}
 	if fs.NArg() > 0 {
-		return o, fmt.Errorf("%q is not a flag", fs.Arg(0))
+		return fmt.Errorf("%q is not a flag", fs.Arg(0))
 	}
 	if o.config != "" {
 		if err := readFile(fs, o.config); err != nil {
-			return o, err
+			return err
 		}
 	}
-	return o, o.complete()
+	return o.check()
+}
+
+// Help prints what the flags are.
+func (o Options) Help(w io.Writer) {
+	fs := o.flags()
+	fs.SetOutput(w)
+	fs.PrintDefaults()
 }
 
 // joined puts commas between the values of a list, which fws_server takes as
@@ -169,9 +188,8 @@ func asFlag(value any) (string, error) {
 	return "", errors.New("must be a string, a number or a list of strings")
 }
 
-// complete checks the options together, and fills in what depends on others.
-func (o *options) complete() error {
-	named := o.redis != "" || o.redisHost != ""
+// check checks the options together.
+func (o *Options) check() error {
 	switch {
 	case o.port < 0 || o.port > 65535:
 		return fmt.Errorf("-port: there is no %d", o.port)
@@ -179,7 +197,7 @@ func (o *options) complete() error {
 		return errors.New("-key, -cert: one needs the other")
 	case o.storage != "" && o.storage != "redis" && o.storage != "memory":
 		return fmt.Errorf("-storage: %q is neither redis nor memory", o.storage)
-	case o.storage == "memory" && named:
+	case o.storage == "memory" && (o.redis != "" || o.redisHost != ""):
 		return errors.New("-storage memory: and yet a Redis is named")
 	case o.redis != "" && o.redisHost != "":
 		return errors.New("-redis, -redis_host: one is enough")
@@ -191,26 +209,32 @@ func (o *options) complete() error {
 			return fmt.Errorf("-channels: %q is not a glob", glob)
 		}
 	}
-	if err := o.checkFilters(); err != nil {
-		return err
-	}
-	if !named && o.storage != "memory" {
+	return o.checkFilters()
+}
+
+// NamesRedis reports whether the flags say which Redis is meant, if only that it is
+// one inside the process.
+func (o *Options) NamesRedis() bool {
+	return o.redis != "" || o.redisHost != "" || o.storage == "memory"
+}
+
+// complete fills in what depends on others. Given is whether there is a Redis
+// already.
+func (o *Options) complete(given bool) {
+	if !given && !o.NamesRedis() {
 		o.redis = os.Getenv("REDIS_URL")
 	}
 	if o.redis == "" && (o.redisHost != "" || o.storage == "redis") {
 		o.redis = "redis://" + net.JoinHostPort(cmp.Or(o.redisHost, "localhost"), strconv.Itoa(o.redisPort))
 	}
+	o.memory = !given && o.redis == ""
 	if o.redisChannels == nil {
 		o.redisChannels = list{"global"}
 	}
-	if o.channels == nil && o.memory() {
+	if o.channels == nil && o.memory {
 		o.channels = list{"*"}
 	}
-	return nil
 }
-
-// memory reports whether the Redis is one inside the process.
-func (o *options) memory() bool { return o.redis == "" }
 
 // list is the value of a flag that may be many.
 type list []string

@@ -18,7 +18,7 @@ var filterNames = []string{
 
 // checkFilters accepts their names, also as they are in Python:
 // filtered_websocket.filters.stdout_messages.
-func (o *options) checkFilters() error {
+func (o *Options) checkFilters() error {
 	for i, name := range o.filters {
 		o.filters[i] = name[strings.LastIndexByte(name, '.')+1:]
 		if !slices.Contains(filterNames, o.filters[i]) {
@@ -30,18 +30,18 @@ func (o *options) checkFilters() error {
 
 // plain reports whether clients speak as those of filtered_websocket do: where
 // there is any broadcast, they send no commands.
-func (o *options) plain() bool {
+func (o *Options) plain() bool {
 	return slices.ContainsFunc(o.filters, func(name string) bool { return strings.HasPrefix(name, "broadcast_") })
 }
 
 // hooks returns what the filters are, in their order.
-func (o *options) hooks(pool *storage.Pool, stdout io.Writer) (hooks []gateway.Hooks, err error) {
+func (o *Options) hooks(pool *storage.Pool, stdout io.Writer) (hooks []gateway.Hooks, err error) {
 	for _, name := range o.filters {
 		switch name {
 		case "broadcast_messages":
 			hooks = append(hooks, gateway.BroadcastMessages())
 		case "broadcast_messages_by_token":
-			if o.memory() {
+			if o.memory {
 				pool = nil // there is no other process
 			}
 			groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{Name: o.redisKey, Tokens: true})

@@ -14,43 +14,49 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/gateway/geo"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/embedded"
 )
 
-// grace is how long the goodbyes to all clients may take.
-const grace = 5 * time.Second
-
 // Main runs a gateway until ctx ends, and returns the status to exit with: 2 if the
 // arguments are wrong, 1 if something else is. What filters print goes to stdout,
 // all else to stderr.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
+	var o Options
+	err := o.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(stderr, "usage: gateway [flags]\nA WebSocket gateway to the hashes and channels of a Redis.")
+		Options{}.Help(stderr)
 		return 0
 	case err != nil:
 		fmt.Fprintln(stderr, "gateway:", err)
 		return 2
 	}
-	if err := o.serve(ctx, stdout, stderr); err != nil {
+	if err := o.Serve(ctx, nil, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "gateway:", strings.TrimPrefix(err.Error(), "gateway: "))
 		return 1
 	}
 	return 0
 }
 
-// serve serves until ctx ends, and then says goodbye.
-func (o options) serve(ctx context.Context, stdout, stderr io.Writer) error {
-	pool, err := o.open(ctx)
-	if err != nil {
-		return err
+// Serve serves until ctx ends, and then says goodbye. Without a pool it opens one on
+// the Redis that the flags name, on that of $REDIS_URL, or on one inside the process.
+func (o Options) Serve(ctx context.Context, pool *storage.Pool, stdout, stderr io.Writer) error {
+	o.complete(pool != nil)
+	if pool == nil {
+		var err error
+		if pool, err = o.open(ctx); err != nil {
+			return err
+		}
+		defer pool.Close()
 	}
-	defer pool.Close()
 	cfg, err := o.gateway(pool, stdout)
 	if err != nil {
 		return err
@@ -59,23 +65,26 @@ func (o options) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var worker *bus.Worker
+	if !o.memory && o.Site != "" {
+		if worker, err = o.worker(pool, h); err != nil {
+			return err
+		}
+	}
 	listener, scheme, err := o.listen()
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer stop()
 	p := page{gateway: h, Plain: o.plain()}
-	var feeding chan struct{}
-	if o.memory() {
+	if o.memory {
 		if !p.Plain {
 			p.Follow = feedNames
 		}
-		feeding = make(chan struct{})
-		go func() {
-			defer close(feeding)
-			feed(ctx, pool)
-		}()
+		beside.Go(func() { feed(ctx, pool) })
 	}
 	srv := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	ended := make(chan error, 1)
@@ -84,21 +93,24 @@ func (o options) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stderr, "gateway: clients may read nothing: -channels says what they may")
 	}
 	fmt.Fprintf(stderr, "gateway: %s, and a page at %s\n", o.url("ws"+scheme, listener), o.url("http"+scheme, listener))
+	if worker != nil {
+		beside.Go(func() {
+			if err := worker.Run(ctx); err != nil { // it may read this Redis, and not write: that is enough for a gateway
+				fmt.Fprintln(stderr, "gateway: nobody can ask for its statistics:", err)
+			}
+		})
+	}
 	select {
-	case err = <-ended:
+	case err := <-ended:
+		return err
 	case <-ctx.Done():
-		err = goodbye(srv, h)
+		return o.goodbye(srv, h)
 	}
-	stop()
-	if feeding != nil {
-		<-feeding
-	}
-	return err
 }
 
 // goodbye ends what is served. Who has not gone within the grace time is cut off.
-func goodbye(srv *http.Server, h *gateway.Handler) error {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+func (o Options) goodbye(srv *http.Server, h *gateway.Handler) error {
+	ctx, cancel := context.WithTimeout(context.Background(), o.Goodbye)
 	defer cancel()
 	if err := h.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) { // of the sockets, which srv does not know of
 		return err
@@ -107,7 +119,7 @@ func goodbye(srv *http.Server, h *gateway.Handler) error {
 }
 
 // gateway is what the options say of a handler.
-func (o options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, error) {
+func (o Options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, error) {
 	hooks, err := o.hooks(pool, stdout)
 	if err != nil {
 		return gateway.Config{}, err
@@ -135,9 +147,9 @@ func (o options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, 
 }
 
 // open returns a pool on the Redis that is named, or on one of its own.
-func (o options) open(ctx context.Context) (*storage.Pool, error) {
-	if !o.memory() {
-		pool, err := storage.Open(storage.Config{URL: o.redis, Prefix: o.prefix})
+func (o Options) open(ctx context.Context) (*storage.Pool, error) {
+	if !o.memory {
+		pool, err := storage.Open(storage.Config{URL: o.redis, Prefix: o.Prefix})
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +164,7 @@ func (o options) open(ctx context.Context) (*storage.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Prefix = o.prefix
+	cfg.Prefix = o.Prefix
 	pool, err := storage.Open(cfg)
 	if err != nil {
 		stop()
@@ -163,7 +175,7 @@ func (o options) open(ctx context.Context) (*storage.Pool, error) {
 }
 
 // listen returns where clients come in, and what the schemes of its URLs end with.
-func (o options) listen() (l net.Listener, scheme string, err error) {
+func (o Options) listen() (l net.Listener, scheme string, err error) {
 	var cfg *tls.Config
 	if o.cert != "" {
 		cert, err := tls.LoadX509KeyPair(o.cert, o.key)
@@ -182,7 +194,7 @@ func (o options) listen() (l net.Listener, scheme string, err error) {
 }
 
 // url says how to come here, by the port that it really is.
-func (o options) url(scheme string, l net.Listener) string {
+func (o Options) url(scheme string, l net.Listener) string {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	host := o.host
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
