@@ -87,7 +87,7 @@ func explain(ctx context.Context, err error) *failure {
 // plainly is an error without the name of our package.
 func plainly(err error) string {
 	text := err.Error()
-	for _, name := range []string{"bus: ", "keywords: ", "pubsub: ", "storage: "} {
+	for _, name := range []string{"bus: ", "keywords: ", "pubsub: ", "storage: ", "gateway: "} {
 		text = strings.TrimPrefix(text, name)
 	}
 	return text
