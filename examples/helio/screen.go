@@ -107,6 +107,20 @@ func (s sight) lines() (page []line) {
 			add("", "%s", text)
 		}
 	}
+	if len(s.Gateways) > 0 {
+		add("", "")
+		rows = [][]string{{"GATEWAY", "SOCKETS", "CHANNELS", "IN/S", "OUT/S", "SLOW", "DROPPED"}}
+		for _, g := range s.Gateways {
+			rows = append(rows, []string{g.Worker, fmt.Sprint(g.Sockets), fmt.Sprint(g.Channels), rate(g.In), rate(g.Out), fmt.Sprint(g.Slow), fmt.Sprint(g.Dropped)})
+		}
+		for i, text := range aligned(rows) {
+			colour := ""
+			if i == 0 {
+				colour = faint
+			}
+			add(colour, "%s", text)
+		}
+	}
 	add("", "")
 	rows = [][]string{{"SERVICE", "CHANGES/S", "LAST CHANGE", ""}}
 	for _, k := range s.Services {

@@ -5,19 +5,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/examples/gateway/server"
+	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 )
 
 func (t *tool) topCommand() *cli.Command {
 	return &cli.Command{
-		Name: "top", Usage: "a live screen of workers, queues, rates and keywords that change", Category: "calls and workers",
+		Name: "top", Usage: "a live screen of workers, queues, rates, sockets and keywords that change", Category: "calls and workers",
 		Description: example("Ends with Ctrl-C. Where stdout is no terminal, and with --output json, it looks twice and prints once.",
 			"helio top", "helio top --interval 5 > snapshot.txt"),
 		Flags: []cli.Flag{&secondsFlag{Name: "interval", Value: 2 * time.Second, Usage: "between two looks"}},
@@ -82,8 +85,9 @@ type watchtower struct {
 	kw   *keywords.Client
 	site string
 
-	looked time.Time
-	stats  map[string]*bus.WorkerStats // at the last look, by worker
+	looked  time.Time
+	stats   map[string]*bus.WorkerStats // at the last look, by worker
+	sockets map[string]*gateway.Stats   // the same of gateways
 
 	watches  sync.WaitGroup
 	services map[string]*service
@@ -91,11 +95,12 @@ type watchtower struct {
 
 // sight is what is seen at one look.
 type sight struct {
-	Time     time.Time     `json:"time"`
-	Site     string        `json:"site"`
-	Ping     float64       `json:"ping_seconds"`
-	Types    []typeSight   `json:"types"`
-	Services []*sawService `json:"services"`
+	Time     time.Time      `json:"time"`
+	Site     string         `json:"site"`
+	Ping     float64        `json:"ping_seconds"`
+	Types    []typeSight    `json:"types"`
+	Gateways []gatewaySight `json:"gateways"`
+	Services []*sawService  `json:"services"`
 
 	err error // Redis does not tell
 }
@@ -126,9 +131,12 @@ func (w *watchtower) look(ctx context.Context) sight {
 	}
 	s.Ping = time.Since(now).Seconds()
 	var names []string
+	var gateways sync.WaitGroup // asked at the same time: somebody silent takes all of it
+	gateways.Go(func() { s.Gateways = w.gateways(asking, now) })
 	if s.Types, s.err = w.types(asking, now); s.err == nil {
 		names, s.err = w.kw.Services(asking)
 	}
+	gateways.Wait()
 	s.Services = w.keywords(ctx, names, now)
 	w.looked = now
 	return s
@@ -167,6 +175,42 @@ func (w *watchtower) types(ctx context.Context, now time.Time) ([]typeSight, err
 	return all, nil
 }
 
+// gatewaySight is what a gateway does: totals since it began, but for what is said
+// to be per second, and the first two, which are now.
+type gatewaySight struct {
+	Worker   string  `json:"worker"`
+	Sockets  int     `json:"sockets"`
+	Channels int     `json:"channels"`       // that somebody follows
+	In       float64 `json:"in_per_second"`  // messages from clients
+	Out      float64 `json:"out_per_second"` // publications to clients, each counted
+	Slow     int64   `json:"slow"`           // clients that were too slow, and are gone
+	Dropped  int64   `json:"dropped"`        // publications that did not fit
+}
+
+// gateways asks all gateways what they have done. Who does not answer is a silent
+// worker, and counted there.
+func (w *watchtower) gateways(ctx context.Context, now time.Time) []gatewaySight {
+	all, stats := []gatewaySight{}, make(map[string]*gateway.Stats)
+	for r, err := range bus.Gather(ctx, w.bus, bus.Broadcast(server.Type), server.Stats, struct{}{}) {
+		if err != nil {
+			continue
+		}
+		g := gatewaySight{
+			Worker: r.From.ID, Sockets: r.Value.Connections, Channels: r.Value.Channels,
+			Slow: r.Value.Slow, Dropped: r.Value.Dropped + r.Value.Overflowed,
+		}
+		if before := w.sockets[r.From.ID]; before != nil {
+			seconds := now.Sub(w.looked).Seconds()
+			g.In = float64(r.Value.Messages-before.Messages) / seconds
+			g.Out = float64(r.Value.Delivered-before.Delivered) / seconds
+		}
+		all, stats[r.From.ID] = append(all, g), &r.Value
+	}
+	w.sockets = stats
+	slices.SortFunc(all, func(a, b gatewaySight) int { return strings.Compare(a.Worker, b.Worker) })
+	return all
+}
+
 // add adds what a worker has done in some seconds. The methods are counted, and
 // not the calls of all: our own question is one of those.
 func (t *typeSight) add(now bus.WorkerStats, before *bus.WorkerStats, seconds float64) {
@@ -184,6 +228,9 @@ func (t *typeSight) add(now bus.WorkerStats, before *bus.WorkerStats, seconds fl
 
 func counts(s bus.WorkerStats) (calls, failed int64) {
 	for _, m := range s.Methods {
+		if m.Name == server.Stats.Name() {
+			continue // our own question too
+		}
 		calls += m.Calls
 		for _, n := range m.Errors {
 			failed += n

@@ -62,13 +62,37 @@ func TestTopCounts(t *testing.T) {
 	require.Zero(t, w.look(ctx).Types[0].Calls, "nothing has happened since")
 }
 
+func TestTopShowsGateways(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		s := on(t, pool)
+		require.NotContains(t, s.ok("top", "--interval", "0.01"), "GATEWAY")
+		_, url := s.serves("gateway", "-p", "0", "-channels", "news")
+		asks(t, url, "SUB news", "PING")
+		c, err := bus.NewClient(pool, bus.ClientConfig{})
+		require.NoError(t, err)
+		w := &watchtower{pool: pool, bus: c, site: bus.DefaultSite}
+		require.Eventually(t, func() bool {
+			s.ok("pub", "news", "tea", "--codec", "json")
+			asks(t, url, "PING")
+			all := w.gateways(t.Context(), time.Now())
+			w.looked = time.Now()
+			return len(all) == 1 && all[0].Sockets > 1 && all[0].Channels == 1 && all[0].In > 0 && all[0].Out > 0
+		}, soon, time.Millisecond)
+		require.Regexp(t, `\ngateway +1 +0 +0 +0 +0 +\S+\n\nGATEWAY +SOCKETS +CHANNELS +IN/S +OUT/S +SLOW +DROPPED\ngateway:\S+ +\d+ +1 +0 +0 +0 +0\n\nSERVICE`,
+			s.ok("top", "--interval", "0.01"))
+		require.Regexp(t, `"gateways":\[\{"worker":"gateway:[^"]+","sockets":`, s.ok("top", "--interval", "0.01", "-o", "json"))
+		require.Contains(t, s.ok("call", "gateway.stats", "--worker", "gateway"), `"Channels":1`)
+	})
+}
+
 func TestPageOfTop(t *testing.T) {
 	at := time.Now()
 	page := sight{Time: at, Site: "dev", Ping: 0.00013, Types: []typeSight{
 		{Type: "calc", Workers: 2, Calls: 10, P99: 0.002},
 		{Type: "echo", Workers: 1, Queued: 7, Held: 3},
 		{Type: "slow", Workers: 3, Silent: 1},
-	}, Services: []*sawService{{Service: "dome", Changes: 1.5, Last: "AZ", Value: "12"}, {Service: "stage", Stale: true}}}.lines()
+	}, Gateways: []gatewaySight{{Worker: "gateway:h:1:abcdefgh", Sockets: 12, Channels: 3, In: 1, Out: 250.25, Slow: 1, Dropped: 2}},
+		Services: []*sawService{{Service: "dome", Changes: 1.5, Last: "AZ", Value: "12"}, {Service: "stage", Stale: true}}}.lines()
 	require.Equal(t, []line{
 		{clock(at) + "  site dev  6 workers  Redis answers in 130µs", ""},
 		{"", ""},
@@ -76,6 +100,9 @@ func TestPageOfTop(t *testing.T) {
 		{"calc  2             0       0     10.0     0         2ms", ""},
 		{"echo  1             7       3     0        0         0s", yellow},
 		{"slow  3 (1 silent)  0       0     0        0         0s", red},
+		{"", ""},
+		{"GATEWAY               SOCKETS  CHANNELS  IN/S  OUT/S  SLOW  DROPPED", faint},
+		{"gateway:h:1:abcdefgh  12       3         1.0   250.2  1     2", ""},
 		{"", ""},
 		{"SERVICE  CHANGES/S  LAST CHANGE", faint},
 		{"dome     1.5        AZ = 12", ""},
