@@ -68,7 +68,7 @@ var differ = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`(shop.zip: )\d+`), "${1}SIZE"},
 	{regexp.MustCompile(`  (user|path|go)  +.*`), "  $1  HERE"},
-	{regexp.MustCompile(`127.0.0.1:\d+`), "ADDRESS"},
+	{regexp.MustCompile(`(127.0.0.1|//localhost):\d+`), "ADDRESS"},
 	{regexp.MustCompile(`   *`), "  "},
 }
 
