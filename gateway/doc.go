@@ -120,4 +120,20 @@
 //	4500  disconnected by the host: don't come back
 //
 // Below 4500 a client may come back.
+//
+// # What it costs
+//
+// Server and load in two processes on two cores, 1,000 sockets that follow one
+// channel, messages of 128 bytes; CPU time of the server for each delivery, as a
+// ratio to a loop of coder/websocket writes in the same run (medians of turns, over
+// several runs):
+//
+//	8 messages under way    0.17–0.21
+//	1 message under way     0.78–0.85: nine tenths of it are the kernel's write
+//
+// An idle socket takes 9 to 10.5 KB of memory (5,000 of them). Beside one socket that
+// reads nothing, the p99 of 200 others is 0.96 of what it is without. Ten thousand
+// sockets on one channel get every message: that is a test.
+//
+//	cd examples/peers && go test -run '^$' -bench Gateway -benchtime 1x .
 package gateway

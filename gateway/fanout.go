@@ -82,8 +82,8 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 		return
 	}
 	var together []together
-	delivered := 0
 	var entries []entry
+	delivered, waits := 0, len(members) > share
 	for _, m := range members {
 		if !m.live.Load() && m.hold(messages) {
 			continue
@@ -93,10 +93,17 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 		} else {
 			entries = m.entries(entries[:0], m.fresh(messages))
 		}
-		delivered += m.offer(entries)
+		if len(members) > share { // and so flushed by several goroutines
+			delivered += m.offer(entries)
+			continue
+		}
+		n, wait := m.serve(entries)
+		delivered, waits = delivered+n, waits || wait
 	}
 	h.count.delivered.Add(int64(delivered))
-	flush(members)
+	if waits {
+		flush(members)
+	}
 }
 
 // share is how many members one goroutine flushes.

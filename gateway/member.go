@@ -90,10 +90,15 @@ func (ch *channel) key(m *Message) (key string) {
 // conflateKey is what Channel.Key is remembered by.
 type conflateKey struct{}
 
-// offer queues entries, and returns how many messages are in them.
+// offer queues entries, to be flushed, and returns how many messages are in them.
 func (m *member) offer(entries []entry) (n int) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
+	return m.queue(entries)
+}
+
+// queue is offer with the lock of the connection.
+func (m *member) queue(entries []entry) (n int) {
 	if m.left {
 		return 0
 	}
@@ -102,6 +107,17 @@ func (m *member) offer(entries []entry) (n int) {
 		n += e.n
 	}
 	return n
+}
+
+// serve is offer that has an entry written at once, if it is the only one and
+// nothing waits before it. It reports whether there is anything to be flushed.
+func (m *member) serve(entries []entry) (n int, waits bool) {
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	if !m.left && len(entries) == 1 && m.c.through(entries[0].data) {
+		return entries[0].n, false
+	}
+	return m.queue(entries), true
 }
 
 // hold keeps messages while the member is joining, and reports whether it is.

@@ -153,6 +153,20 @@ func (c *Conn) flush() {
 	c.mu.Unlock()
 }
 
+// through writes data past the queue, if that is empty and the socket can be asked.
+// What the socket does not take is queued. The lock is held.
+func (c *Conn) through(data []byte) bool {
+	if c.direct == nil || c.state != open || c.writing || c.head < len(c.queue) || len(data) == 0 {
+		return false
+	}
+	n, err := c.direct.write(data)
+	if n < len(data) || err != nil { // the goroutine will see the error again
+		c.add(entry{data: slices.Clone(data[n:]), rest: n > 0})
+		c.wake()
+	}
+	return true
+}
+
 // wake has a goroutine write the queue. The lock is held.
 func (c *Conn) wake() {
 	if !c.writing && c.head < len(c.queue) {
