@@ -14,15 +14,10 @@ var stopExample = func() {}
 
 // examplePool returns a pool on a Redis of its own.
 func examplePool() *storage.Pool {
-	cfg, stop, err := embedded.Start()
+	pool, err := embedded.Open(storage.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	pool, err := storage.Open(cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	_, _ = pool.Own(func() error { stop(); return nil }) // closed last
 	stopExample = func() { _ = pool.Close() }
 	return pool
 }

@@ -17,17 +17,11 @@ import (
 
 // examplePool is a pool on a Redis inside the process, until stop.
 func examplePool() (pool *storage.Pool, stop func()) {
-	cfg, end, err := embedded.Start()
+	pool, err := embedded.Open(storage.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if pool, err = storage.Open(cfg); err != nil {
-		log.Fatal(err)
-	}
-	return pool, func() {
-		_ = pool.Close()
-		end()
-	}
+	return pool, func() { _ = pool.Close() }
 }
 
 // exampleServer serves a handler.

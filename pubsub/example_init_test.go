@@ -11,17 +11,11 @@ import (
 // examplePool is a pool on a Redis of its own. Stop ends both, and what was built
 // on the pool.
 func examplePool() (pool *storage.Pool, stop func()) {
-	cfg, stopServer, err := embedded.Start()
+	pool, err := embedded.Open(storage.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if pool, err = storage.Open(cfg); err != nil {
-		log.Fatal(err)
-	}
-	return pool, func() {
-		_ = pool.Close()
-		stopServer()
-	}
+	return pool, func() { _ = pool.Close() }
 }
 
 // exampleClient is a client on such a pool.

@@ -149,18 +149,7 @@ func open(ctx context.Context) (*storage.Pool, error) {
 		}
 		return pool, nil
 	}
-	cfg, stop, err := embedded.Start()
-	if err != nil {
-		return nil, err
-	}
-	cfg.Prefix = prefix
-	pool, err := storage.Open(cfg)
-	if err != nil {
-		stop()
-		return nil, err
-	}
-	_, err = pool.Own(func() error { stop(); return nil }) // owned first, closed last
-	return pool, err
+	return embedded.Open(storage.Config{Prefix: prefix})
 }
 
 // prefix keeps what we write apart from what is in a Redis already.

@@ -132,13 +132,5 @@ func open() (*storage.Pool, error) {
 	if url := os.Getenv("REDIS_URL"); url != "" {
 		return storage.Open(storage.Config{URL: url})
 	}
-	cfg, stop, err := embedded.Start()
-	if err != nil {
-		return nil, err
-	}
-	pool, err := storage.Open(cfg)
-	if err == nil {
-		_, err = pool.Own(func() error { stop(); return nil })
-	}
-	return pool, err
+	return embedded.Open(storage.Config{})
 }

@@ -15,15 +15,10 @@ import (
 
 // examplePool returns a pool on a Redis of its own.
 func examplePool() *storage.Pool {
-	cfg, stop, err := embedded.Start()
+	pool, err := embedded.Open(storage.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	pool, err := storage.Open(cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	_, _ = pool.Own(func() error { stop(); return nil }) // closed last
 	return pool
 }
 

@@ -1,12 +1,11 @@
 // Package embedded runs a Redis inside the process, for examples, development
 // and tests on machines that have none.
 //
-//	cfg, stop, err := embedded.Start()
+//	pool, err := embedded.Open(storage.Config{Prefix: "obs"})
 //	if err != nil {
 //		return err
 //	}
-//	defer stop()
-//	pool, err := storage.Open(cfg)
+//	defer pool.Close()
 //
 // It is https://github.com/alicebob/miniredis with a running clock, on a port of
 // the loopback interface, so that other processes can join in. It keeps
@@ -17,6 +16,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/alicebob/miniredis/v2"
@@ -24,6 +24,26 @@ import (
 
 	"github.com/heliograph/heliograph/storage"
 )
+
+// Open returns a pool, configured by cfg, on a server of its own that ends with it.
+// Cfg must not name a Redis.
+func Open(cfg storage.Config) (*storage.Pool, error) {
+	if cfg.URL != "" || len(cfg.Redis.Addrs) > 0 {
+		return nil, errors.New("embedded: Config.URL, Redis.Addrs: they name another Redis")
+	}
+	own, stop, err := Start()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Redis.Addrs = own.Redis.Addrs
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	_, err = pool.Own(func() error { stop(); return nil }) // owned first, closed last
+	return pool, err
+}
 
 // Start runs a server of its own on a free port and returns the configuration of
 // a pool on it. Stop ends the server and its connections; more than once is no

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/storage"
@@ -27,6 +28,23 @@ func TestServersDoNotSeeEachOther(t *testing.T) {
 	a, b := storagetest.New(t), storagetest.New(t)
 	require.NoError(t, a.Redis().Set(t.Context(), "k", "v", 0).Err())
 	require.Zero(t, b.Redis().Exists(t.Context(), "k").Val())
+}
+
+func TestOpenRefusesToBeElsewhere(t *testing.T) {
+	for _, cfg := range []storage.Config{{URL: "redis://localhost"}, {Redis: redis.UniversalOptions{Addrs: []string{"localhost:6379"}}}, {Prefix: "a b"}} {
+		_, err := embedded.Open(cfg)
+		require.Error(t, err)
+	}
+}
+
+func ExampleOpen() {
+	pool, err := embedded.Open(storage.Config{Prefix: "obs"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close() // and with it the server
+	fmt.Println(pool.Ping(context.Background()))
+	// Output: <nil>
 }
 
 func TestStartAtAnAddress(t *testing.T) {

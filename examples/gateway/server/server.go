@@ -160,18 +160,7 @@ func (o Options) open(ctx context.Context) (*storage.Pool, error) {
 		}
 		return pool, nil
 	}
-	cfg, stop, err := embedded.Start()
-	if err != nil {
-		return nil, err
-	}
-	cfg.Prefix = o.Prefix
-	pool, err := storage.Open(cfg)
-	if err != nil {
-		stop()
-		return nil, err
-	}
-	_, err = pool.Own(func() error { stop(); return nil }) // owned first, closed last
-	return pool, err
+	return embedded.Open(storage.Config{Prefix: o.Prefix})
 }
 
 // listen returns where clients come in, and what the schemes of its URLs end with.
