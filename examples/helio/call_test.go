@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -109,7 +110,7 @@ func TestCallOfAStream(t *testing.T) {
 	require.Equal(t, id+`  method "tally" is a stream: call it with --worker_id`, strings.TrimSuffix(s.helio("", "call", "tally").err, "\n"))
 
 	follow := s.start("call", "tally", "--worker_id", id, "--jsondata", "3", "--follow")
-	follow.out.awaits(t, "2\n")
+	follow.out.Await(t, "2\n")
 	require.Equal(t, exitOK, follow.end())
 	require.Empty(t, follow.errs.String())
 }
@@ -166,7 +167,7 @@ func TestArgumentsOfACall(t *testing.T) {
 func TestStdinThatDoesNotEnd(t *testing.T) {
 	read, write := io.Pipe()
 	defer write.Close()
-	var out, errs page
+	var out, errs printed.Page
 	tool := &tool{in: read, out: &out, err: &errs, getenv: os.Getenv}
 	require.Equal(t, exitUsage, tool.run(t.Context(), []string{"helio", "call", "x", "--wait", "0.05"}))
 	require.Equal(t, "helio: stdin has not ended within 50ms: --jsondata - waits for it, </dev/null calls without arguments\n", errs.String())
@@ -197,9 +198,9 @@ func TestWhoIsThere(t *testing.T) {
 	require.Contains(t, s.fails(exitUsage, "ping", "calc", "--local"), "not both")
 
 	follow := s.start("workers", "--follow")
-	follow.out.awaits(t, " + "+id+"\n")
+	follow.out.Await(t, " + "+id+"\n")
 	require.Equal(t, id+"  stopping", s.ok("stop", "calc"))
-	follow.out.awaits(t, " - "+id+"\n")
+	follow.out.Await(t, " - "+id+"\n")
 	require.Equal(t, exitOK, follow.end())
 }
 

@@ -18,7 +18,7 @@ var socket = regexp.MustCompile(`gateway: (ws://\S+), and a page at `)
 func (s shellOn) serves(args ...string) (r *running, url string) {
 	s.t.Helper()
 	r = s.start(args...)
-	r.errs.awaits(s.t, ", and a page at ")
+	r.errs.Await(s.t, ", and a page at ")
 	return r, socket.FindStringSubmatch(r.errs.String())[1]
 }
 
@@ -50,7 +50,7 @@ func TestGateway(t *testing.T) {
 		s.ok("--prefix", "x", "map", "put", "prices", "tea", "4.5", "--codec", "json")
 		r, url := s.serves("gateway", "-p", "0", "-channels", "prices", "--filters", "stdout_messages")
 		require.Contains(t, asks(t, url, "GET prices tea"), "3.5")
-		r.out.awaits(t, "GET prices tea")
+		r.out.Await(t, "GET prices tea")
 		for _, args := range [][]string{
 			{"--prefix", "x", "gateway", "-p", "0", "-channels", "prices"},
 			{"gateway", "-p", "0", "-channels", "prices", "-prefix", "x"},

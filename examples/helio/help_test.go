@@ -17,7 +17,7 @@ func TestEmbedded(t *testing.T) {
 	port := storagetest.FreePort(t)
 	s.env["REDIS_PORT"] = port
 	r := s.start("--embedded")
-	r.errs.awaits(t, "a Redis inside this process: redis://127.0.0.1:"+port+"\n")
+	r.errs.Await(t, "a Redis inside this process: redis://127.0.0.1:"+port+"\n")
 	require.Equal(t, "1 member added", s.ok("set", "add", "x", "y"))
 	require.Contains(t, s.fails(exitRedis, "--embedded", "workers"), "port "+port+" is taken")
 	require.Equal(t, exitOK, r.end())

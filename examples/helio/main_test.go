@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -9,13 +8,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -46,29 +45,6 @@ func TestMain(m *testing.M) {
 // soon bounds what must happen soon.
 const soon = 20 * time.Second
 
-// page is what was printed so far.
-type page struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (p *page) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(b)
-}
-
-func (p *page) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
-}
-
-func (p *page) awaits(t *testing.T, text string) {
-	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(p.String(), text) }, soon, time.Millisecond, "%s in %s", text, p)
-}
-
 // result is how a command ended.
 type result struct {
 	status   int
@@ -97,7 +73,7 @@ func (s shellOn) helio(in string, args ...string) result {
 // until is helio with a context that may end as Ctrl-C would have it.
 func (s shellOn) until(ctx context.Context, in string, args ...string) result {
 	s.t.Helper()
-	var out, errs page
+	var out, errs printed.Page
 	tool := &tool{out: &out, err: &errs, getenv: func(name string) string { return s.env[name] }}
 	if in != "" {
 		tool.in = strings.NewReader(in)
@@ -129,8 +105,8 @@ func (s shellOn) fails(status int, args ...string) string {
 // running is a command that goes on.
 type running struct {
 	t     *testing.T
-	out   page
-	errs  page
+	out   printed.Page
+	errs  printed.Page
 	stop  context.CancelFunc
 	ended chan int
 }
@@ -153,7 +129,7 @@ func (s shellOn) start(args ...string) *running {
 // ready waits for a server, and returns who it says it is.
 func (r *running) ready() string {
 	r.t.Helper()
-	r.out.awaits(r.t, " is ready\n")
+	r.out.Await(r.t, " is ready\n")
 	who, _, _ := strings.Cut(r.out.String(), " is ready\n")
 	return who
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/examples/internal/printed"
 )
 
 func TestSeconds(t *testing.T) {
@@ -36,7 +38,7 @@ func TestShort(t *testing.T) {
 }
 
 func TestColoursAreForTerminals(t *testing.T) {
-	var p page
+	var p printed.Page
 	require.Equal(t, dress{}, dressOf(&p, os.Getenv))
 	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
 	require.NoError(t, err)
@@ -47,12 +49,12 @@ func TestColoursAreForTerminals(t *testing.T) {
 }
 
 func TestProgressGoesAway(t *testing.T) {
-	var out page
+	var out printed.Page
 	p := &progress{w: &out, text: "waiting", stop: make(chan struct{})}
 	p.show(time.Millisecond)
-	out.awaits(t, "\r\x1b[Kwaiting… 0s")
+	out.Await(t, "\r\x1b[Kwaiting… 0s")
 	p.say("%d of 2", 1)
-	out.awaits(t, "\r\x1b[K1 of 2… 0s")
+	out.Await(t, "\r\x1b[K1 of 2… 0s")
 	p.end()
 	require.True(t, strings.HasSuffix(out.String(), "\r\x1b[K"))
 }

@@ -48,8 +48,8 @@ func TestSubShowsWhatGoProgramsPublish(t *testing.T) {
 	ps, err := pubsub.NewClient(pool, pubsub.Config{})
 	require.NoError(t, err)
 	one, all := s.start("sub", "a:1"), s.start("sub", "a:*", "b", "-o", "json")
-	one.errs.awaits(t, "listening to a:1\n")
-	all.errs.awaits(t, "listening to a:*, b\n")
+	one.errs.Await(t, "listening to a:1\n")
+	all.errs.Await(t, "listening to a:*, b\n")
 	for _, v := range []any{position{1, "x"}, 42, "text", nil, []byte("bytes"), []byte{0xff}} {
 		_, err := pubsub.Publish(t.Context(), ps, pubsub.NewTopic[any]("a:1"), v)
 		require.NoError(t, err)

@@ -22,9 +22,9 @@ func TestCtrlC(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "k.json")
 	require.NoError(t, os.WriteFile(file, []byte(`[{"service":"stage","name":"SPEED","kind":"double","initial":0}]`), 0o600))
 	serve := launch(t, url, "keywords", "serve", file)
-	serve.out.awaits(t, "service stage is ready\n")
+	serve.out.Await(t, "service stage is ready\n")
 	work := launch(t, url, "worker", "slow", "--exec", "echo begun >&2; sleep 1000", "--verbose")
-	work.out.awaits(t, " is ready\n")
+	work.out.Await(t, " is ready\n")
 
 	for _, c := range []struct {
 		args   []string
@@ -73,13 +73,13 @@ func TestCtrlCWhileRedisHangs(t *testing.T) {
 	srv := storagetest.Start(t)
 	url := "redis://" + srv.Addr()
 	work := launch(t, url, "worker", "idle", "--exec", "true")
-	work.out.awaits(t, " is ready\n")
+	work.out.Await(t, " is ready\n")
 	watch := launch(t, url, "workers", "--follow")
-	watch.out.awaits(t, " + idle:")
+	watch.out.Await(t, " + idle:")
 	srv.Pause()
 	defer srv.Resume()
 	show := launch(t, url, "list", "--connect_timeout", "1000", "--verbose")
-	show.errs.awaits(t, "DEBUG connecting")
+	show.errs.Await(t, "DEBUG connecting")
 	all := []*process{work, watch, show}
 	for _, p := range all {
 		require.NoError(t, p.Process.Signal(os.Interrupt))

@@ -23,9 +23,9 @@ func TestOnACluster(t *testing.T) {
 	require.Equal(t, "1 member added", s.ok("set", "add", "users", "ada"))
 	require.Regexp(t, `site dome  1 worker  Redis(.|\n)*\necho +1 (.|\n)*\nstage `, s.ok("top", "--interval", "0.01"))
 	sub := s.start("sub", "orders", "--history", "10", "--count", "1")
-	sub.errs.awaits(t, "listening to orders\n")
+	sub.errs.Await(t, "listening to orders\n")
 	s.ok("pub", "orders", "--history", "10", "tea")
-	sub.out.awaits(t, "tea\n")
+	sub.out.Await(t, "tea\n")
 
 	delete(s.env, "HELIO_PREFIX")
 	require.Equal(t, "0", s.ok("set", "len", "users"))

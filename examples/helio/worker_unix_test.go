@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -84,7 +85,7 @@ func TestWorkerLogIsFollowed(t *testing.T) {
 	follow := s.start("logs", id, "--follow")
 	for _, method := range []string{"a", "b", "c"} {
 		s.ok("call", method, "--worker", "echo", "--jsondata", "1", "--wait", "20")
-		follow.out.awaits(t, "done method="+method+" ")
+		follow.out.Await(t, "done method="+method+" ")
 	}
 	require.Equal(t, exitOK, follow.end())
 	require.Equal(t, 3, strings.Count(follow.out.String(), "\n"), follow.out.String())
@@ -103,7 +104,7 @@ func TestArgumentsOfAWorker(t *testing.T) {
 type process struct {
 	t *testing.T
 	*exec.Cmd
-	out, errs page
+	out, errs printed.Page
 	ended     chan int
 }
 
@@ -141,7 +142,7 @@ func TestSIGTERMDrainsAWorker(t *testing.T) {
 	url := "redis://" + pool.Config().Redis.Addrs[0]
 	dir := t.TempDir()
 	work := launch(t, url, "worker", "slow", "--worker_path", dir, "--exec", "touch begun; while [ ! -e go ]; do sleep 0.01; done; echo 7")
-	work.out.awaits(t, " is ready\n")
+	work.out.Await(t, " is ready\n")
 	call := launch(t, url, "call", "x", "--worker", "slow", "--wait", "100")
 	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "begun")); return err == nil }, soon, time.Millisecond)
 	require.NoError(t, work.Process.Signal(syscall.SIGTERM))

@@ -8,34 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
 func TestMain(m *testing.M) { storagetest.Main(m) }
-
-// page is what was printed so far.
-type page struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (p *page) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(b)
-}
-
-func (p *page) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
-}
 
 func write(t *testing.T, file, text string) {
 	t.Helper()
@@ -58,7 +40,7 @@ func TestLastLines(t *testing.T) {
 	} {
 		file := filepath.Join(t.TempDir(), "log")
 		write(t, file, c.text)
-		var out, info page
+		var out, info printed.Page
 		require.NoError(t, run(t.Context(), &out, &info, TailArgs{Lines: c.n}, []string{file}))
 		require.Equal(t, c.want, out.String(), "%.20q %d", c.text, c.n)
 		require.Equal(t, fmt.Sprintf("%s: %d bytes, %d lines\n", file, len(c.text), strings.Count(c.text, "\n")), info.String())
@@ -78,7 +60,7 @@ func TestItFollowsSeveralFiles(t *testing.T) {
 			write(t, b, "half")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			var out page
+			var out printed.Page
 			ended := make(chan error, 1)
 			go func() { ended <- run(ctx, &out, io.Discard, TailArgs{Lines: 2, Follow: true}, []string{b, a, a}) }()
 			lines := func(want ...string) {

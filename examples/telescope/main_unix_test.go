@@ -9,13 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -25,29 +25,6 @@ func TestMain(m *testing.M) { storagetest.Main(m) }
 
 // patience bounds what must happen soon.
 const patience = 20 * time.Second
-
-// page is what was printed so far.
-type page struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (p *page) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(b)
-}
-
-func (p *page) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
-}
-
-func (p *page) awaits(t *testing.T, text string) {
-	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(p.String(), text) }, patience, time.Millisecond, text)
-}
 
 // seen checks what the observer has printed.
 func seen(t *testing.T, out string) {
@@ -79,7 +56,7 @@ func seen(t *testing.T, out string) {
 }
 
 func TestBothInOneProcess(t *testing.T) {
-	var out page
+	var out printed.Page
 	require.NoError(t, run(t.Context(), &out, "", false))
 	seen(t, out.String())
 }
@@ -93,8 +70,8 @@ func build(t *testing.T) string {
 }
 
 // start runs it.
-func start(t *testing.T, bin, url string, args ...string) (cmd *exec.Cmd, out *page, ended chan int) {
-	cmd, out, ended = exec.Command(bin, args...), new(page), make(chan int, 1)
+func start(t *testing.T, bin, url string, args ...string) (cmd *exec.Cmd, out *printed.Page, ended chan int) {
+	cmd, out, ended = exec.Command(bin, args...), new(printed.Page), make(chan int, 1)
 	cmd.Env = append(os.Environ(), "REDIS_URL="+url)
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(t, cmd.Start())
@@ -111,7 +88,7 @@ func start(t *testing.T, bin, url string, args ...string) (cmd *exec.Cmd, out *p
 	return cmd, out, ended
 }
 
-func exits(t *testing.T, ended chan int, want int, out *page) {
+func exits(t *testing.T, ended chan int, want int, out *printed.Page) {
 	t.Helper()
 	select {
 	case code := <-ended:
@@ -131,7 +108,7 @@ func TestTwoPrograms(t *testing.T) {
 	require.Equal(t, "telescope: keywords: stage: unknown_service\n", out.String())
 
 	telescope, serving, stopped := start(t, bin, url)
-	serving.awaits(t, "the stage and the dome are ready\n")
+	serving.Await(t, "the stage and the dome are ready\n")
 	_, out, ended = start(t, bin, url, "observe")
 	exits(t, ended, 0, out)
 	seen(t, out.String())
@@ -150,7 +127,7 @@ func TestTwoPrograms(t *testing.T) {
 	_, err = keywords.WaitFor(t.Context(), k, StageState, func(s State) bool { return s == Moving })
 	require.NoError(t, err)
 	observer, out, ended := start(t, bin, url, "observe")
-	out.awaits(t, "prepare\n") // the stage does one thing at a time
+	out.Await(t, "prepare\n") // the stage does one thing at a time
 	require.NoError(t, observer.Process.Signal(os.Interrupt))
 	exits(t, ended, 1, out)
 	require.True(t, strings.HasSuffix(out.String(), "telescope: interrupted\n"), out)

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/examples/gateway/server"
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -29,28 +28,10 @@ func TestMain(m *testing.M) {
 	storagetest.Main(m)
 }
 
-// output is what was printed so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // program is a gateway that runs.
 type program struct {
 	ws, http       string // its URLs
-	stdout, stderr output
+	stdout, stderr printed.Page
 	stop           context.CancelFunc
 	status         chan int
 }
@@ -454,13 +435,13 @@ func TestBadArguments(t *testing.T) {
 			name = file(t, content)
 			args = []string{"-c", name}
 		}
-		var stdout, stderr output
+		var stdout, stderr printed.Page
 		require.Equal(t, c.status, server.Main(t.Context(), args, &stdout, &stderr), "%s: %s", c.args, &stderr)
 		require.True(t, strings.HasPrefix(stderr.String(), "gateway: "+strings.Replace(c.want, "FILE", name, 1)), "%s: %s", c.args, &stderr)
 		require.Equal(t, 1, strings.Count(stderr.String(), "\n"), "%s: %s", c.args, &stderr)
 		require.Empty(t, stdout.String())
 	}
-	var stdout, stderr output
+	var stdout, stderr printed.Page
 	require.Zero(t, server.Main(t.Context(), []string{"--help"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "usage: gateway [flags]")
 }

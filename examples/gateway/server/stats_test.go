@@ -10,6 +10,7 @@ import (
 
 	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/examples/gateway/server"
+	"github.com/heliograph/heliograph/examples/internal/printed"
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -45,7 +46,7 @@ func TestStatisticsOverRedis(t *testing.T) {
 		p.stop()
 		require.Eventually(t, func() bool { return len(gateways(t, pool, bus.DefaultSite)) == 0 }, 20*time.Second, 10*time.Millisecond)
 	})
-	var stderr output
+	var stderr printed.Page
 	require.Equal(t, 1, server.Main(t.Context(), []string{"-p", "0", "-redis", redisURL(storagetest.New(t)), "-site", "a b"}, &stderr, &stderr))
 	require.True(t, strings.HasPrefix(stderr.String(), "gateway: -site: "), &stderr)
 }
