@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -209,8 +208,8 @@ func ping(_ context.Context, c *Conn, r Request) error { return c.Reply(r, "webs
 // help is the command HELP.
 func help(_ context.Context, c *Conn, r Request) error {
 	usage := make(map[string]string)
-	for name := range maps.Keys(c.h.commands) {
-		usage[name] = strings.TrimSpace(name + " " + c.h.commands[name].Usage)
+	for name, command := range c.h.commands {
+		usage[name] = strings.TrimSpace(name + " " + command.Usage)
 	}
 	return c.Reply(r, "websocket", map[string]any{"commands": usage})
 }
@@ -226,28 +225,11 @@ func auth(ctx context.Context, c *Conn, r Request) error {
 	return c.Reply(r, "websocket", map[string]any{"status": "authenticated"})
 }
 
-// bucket is the tokens that a client has left for commands.
-type bucket struct {
-	tokens float64
-	filled int64 // when; 0: never
-	empty  int64 // since when it has been found empty; 0: it was not
-}
-
-// fill puts in what has come back by now.
-func (b *bucket) fill(now int64, l *Limits) {
-	if b.filled == 0 {
-		b.tokens = l.CommandBurst
-	} else {
-		b.tokens = min(l.CommandBurst, b.tokens+float64(now-b.filled)/float64(time.Second)*l.Commands)
-	}
-	b.filled = now
-}
-
 // owe takes a cost that shows when it has been caused already. It may leave less
 // than nothing, but never more debts than a burst pays.
 func (c *Conn) owe(cost float64) {
 	l := &c.h.cfg.Limits
-	c.rate.fill(time.Now().UnixNano(), l)
+	c.rate.fill(time.Now().UnixNano(), l.Commands, l.CommandBurst)
 	c.rate.tokens = max(c.rate.tokens-cost, -l.CommandBurst)
 }
 
@@ -255,18 +237,16 @@ func (c *Conn) owe(cost float64) {
 // was as much; if not, it takes nothing. A command whose cost shows while it runs
 // charges the rest with it before it goes on. Only commands may call it.
 func (c *Conn) Charge(cost float64) bool {
-	l, b, now := &c.h.cfg.Limits, &c.rate, time.Now().UnixNano()
-	b.fill(now, l)
-	if b.tokens >= min(cost, l.CommandBurst) {
-		b.tokens -= cost
-		b.empty = 0
+	l, now := &c.h.cfg.Limits, time.Now().UnixNano()
+	if c.rate.take(now, cost, l.Commands, l.CommandBurst) {
+		c.broke = 0
 		return true
 	}
 	c.h.count.tooFast.Add(1)
-	if b.empty == 0 {
-		b.empty = now
+	if c.broke == 0 {
+		c.broke = now
 	}
-	if now-b.empty > int64(l.CommandExcess) {
+	if now-c.broke > int64(l.CommandExcess) {
 		c.Close(CloseTooFast, fmt.Sprintf("more than %v commands a second", l.Commands))
 	}
 	return false

@@ -33,7 +33,8 @@ type Conn struct {
 	began   int64 // the time of connecting; all times are of the sweeper's clock, in ns
 
 	// Of the goroutine that reads.
-	rate bucket
+	rate  bucket // of commands
+	broke int64  // since when it has not been enough; 0: it was
 
 	principal atomic.Pointer[Principal]
 	filters   atomic.Pointer[[]namedFilter]

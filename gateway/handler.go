@@ -37,7 +37,7 @@ type Handler struct {
 	mu        sync.Mutex
 	conns     map[*Conn]struct{}
 	addresses map[string]int
-	accepts   rate
+	accepts   bucket
 	sweeping  bool
 	draining  bool
 	closed    chan struct{} // Close has ended; nil: it has not begun

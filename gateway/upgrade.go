@@ -174,7 +174,7 @@ func (h *Handler) enter(address string) int {
 		return http.StatusServiceUnavailable
 	case l.PerAddress > 0 && h.addresses[address] >= l.PerAddress:
 		return http.StatusTooManyRequests
-	case l.AcceptRate > 0 && !h.accepts.take(l.AcceptRate, l.AcceptBurst):
+	case l.AcceptRate > 0 && !h.accepts.take(time.Now().UnixNano(), 1, l.AcceptRate, float64(l.AcceptBurst)):
 		return http.StatusServiceUnavailable
 	}
 	h.open.Add(1)
@@ -194,27 +194,6 @@ func (h *Handler) leave(address string) {
 			delete(h.addresses, address)
 		}
 	}
-}
-
-// rate is tokens that come back with time.
-type rate struct {
-	tokens float64
-	filled time.Time
-}
-
-func (r *rate) take(perSecond float64, most int) bool {
-	now := time.Now()
-	if r.filled.IsZero() {
-		r.tokens = float64(most)
-	} else {
-		r.tokens = min(float64(most), r.tokens+now.Sub(r.filled).Seconds()*perSecond)
-	}
-	r.filled = now
-	if r.tokens < 1 {
-		return false
-	}
-	r.tokens--
-	return true
 }
 
 // register adds a connection, and begins to sweep with the first.
