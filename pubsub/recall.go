@@ -19,7 +19,7 @@ func Recall[T any](ctx context.Context, c *Client, from Topic[T], after Offset, 
 	fail := func(err error) ([]Message[T], Offset, error) {
 		return nil, head, fmt.Errorf("pubsub: recall %s: %w", from, err)
 	}
-	d, err := newDelivery(ctx, c, from, append(opts, SubscribeOptions{})[:max(1, len(opts))])
+	d, err := newDelivery(ctx, c, from, opts)
 	if err != nil {
 		return fail(err)
 	}
