@@ -258,10 +258,10 @@ func BenchmarkGatewaySlow(b *testing.B) {
 	p := startServer(b, "heliograph", srv.Addr())
 	var took latencies
 	for range sockets {
-		conn, ahead := p.dial(b, "SUB heliograph")
+		conn, ahead := p.dial(b, "SUB heliograph ack=1")
 		go took.read(conn, ahead)
 	}
-	took.wait(sockets) // each was told that it is open
+	took.wait(2 * sockets) // each was told that it is open, and subscribed
 	for b.Loop() {
 		var ratios []float64
 		for range turns {
