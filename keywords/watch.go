@@ -247,7 +247,8 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 		}
 		n := w.waiting[key]
 		delete(w.waiting, key)
-		w.order = append(w.order[:i:i], w.order[i+1:]...)
+		copy(w.order[1:], w.order[:i]) // those that are not due stay before the others
+		w.order = w.order[1:]
 		i--
 		if w.small(key, n) {
 			continue
