@@ -2,7 +2,6 @@ package geo
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 )
 
@@ -70,8 +69,9 @@ func (b Box) holds(d *Doc, f *feature) bool {
 		return true
 	}
 	if b.Left > b.Right && b.Antimeridian {
-		east, west := b, b
-		east.Right, west.Left = math.Inf(1), math.Inf(-1)
+		east, west := b, b // the same box: a place behind the date line has two longitudes
+		east.Right, west.Left = b.Right+360, b.Left-360
+		east.Antimeridian, west.Antimeridian = false, false
 		return east.holds(d, f) || west.holds(d, f)
 	}
 	if b.Intersects {

@@ -103,7 +103,7 @@ func TestBoxes(t *testing.T) {
 func TestBoxOverTheDateLine(t *testing.T) {
 	for _, intersects := range []bool{false, true} {
 		b := geo.Box{Left: 170, Right: -170, Bottom: -10, Top: 10, BoxOptions: geo.BoxOptions{Antimeridian: true, Intersects: intersects}}
-		for lon, want := range map[float64]bool{175: true, -175: true, 180: true, -180: true, 0: false, 165: false, -165: false} {
+		for lon, want := range map[float64]bool{175: true, -175: true, 180: true, -180: true, 0: false, 165: false, -165: false, 185: true, -185: true, 200: false, 300: false, -300: false, 535: false} {
 			d := geo.Read([]byte(`{"type":"Point","coordinates":[` + strconv.FormatFloat(lon, 'f', -1, 64) + `,5]}`))
 			require.Equal(t, want, b.Passes(d), "%v", lon)
 		}
@@ -121,7 +121,7 @@ func TestExits(t *testing.T) {
 	var e geo.Exits
 	says := func(raw string) string {
 		t.Helper()
-		passes, gone := e.Passes(b, geo.Read([]byte(raw), geo.ReadOptions{IDProperty: "name"}))
+		passes, gone := e.Passes("trains", b, geo.Read([]byte(raw), geo.ReadOptions{IDProperty: "name"}))
 		if passes {
 			require.Nil(t, gone)
 			return "passes"
@@ -175,19 +175,19 @@ func TestExitsRememberNoMoreThanTheirLimit(t *testing.T) {
 		return geo.Read([]byte(fmt.Sprintf(`{"type":"Feature","id":%d,"geometry":{"type":"Point","coordinates":[%d,5]}}`, id, x)))
 	}
 	for id := range 100 {
-		e.Passes(b, at(id, 5))
-		e.Passes(b, at(0, 5)) // it is seen all the time
+		e.Passes("trains", b, at(id, 5))
+		e.Passes("trains", b, at(0, 5)) // it is seen all the time
 		now, _ := e.Remembered()
 		require.LessOrEqual(t, now, 10)
 	}
 	now, forgotten := e.Remembered()
 	require.Equal(t, 100, now+int(forgotten))
 	for id := 95; id < 100; id++ {
-		_, gone := e.Passes(b, at(id, 15))
+		_, gone := e.Passes("trains", b, at(id, 15))
 		require.NotNil(t, gone, "one of the last %d", id)
 	}
-	_, gone := e.Passes(b, at(0, 15))
+	_, gone := e.Passes("trains", b, at(0, 15))
 	require.NotNil(t, gone)
-	_, gone = e.Passes(b, at(50, 15))
+	_, gone = e.Passes("trains", b, at(50, 15))
 	require.Nil(t, gone)
 }

@@ -71,13 +71,18 @@ func (g *Geo) projection(_ context.Context, c *gateway.Conn, r gateway.Request) 
 	switch {
 	case err != nil:
 		return err
-	case p == nil:
-		c.SetFilter("PROJECTION", nil)
-	default:
+	case p != nil:
 		c.SetFilter("PROJECTION", g.projected(p))
+		c.SetValue(projectionKey{}, true)
+	case c.Value(projectionKey{}) != nil:
+		// It keeps its place: a box that came behind it is on the map that is next.
+		c.SetFilter("PROJECTION", func(m *gateway.Message) *gateway.Message { return m })
 	}
 	return nil
 }
+
+// projectionKey is what a connection that was ever projected keeps that by.
+type projectionKey struct{}
 
 // pget is the command PGET: GET, in a projection for this once. The filters of
 // the connection decide as ever, and in their own projection.

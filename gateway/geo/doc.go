@@ -24,7 +24,8 @@
 //
 //   - The filters run in the order in which they were first set. After PROJECTION,
 //     BBOX is in the units of that map; before it, in degrees. PGET does not change
-//     that: its projection is for what is sent, not for the box.
+//     that: its projection is for what is sent, not for the box. PROJECTION keeps
+//     its place when epsg:4326 ends it; BBOX does not.
 //   - A message is in a box when a vertex of it is, and not just on the edge: as in
 //     redis_websocket_api, a line that only crosses the box is not. A FeatureCollection
 //     passes as a whole, if any of its features does.
@@ -37,8 +38,10 @@
 //   - A number that JSON can't write is never sent: a feature with a position that
 //     the projection has no image of is dropped, and counted in [Stats].
 //   - With exit=1 a feature that was sent, and is not in the box any more, is
-//     announced by one with a geometry of null. It takes a message about the feature
+//     announced by one with a geometry of null. An id belongs to its channel, and to
+//     the hash of the same name. It takes a message about the feature
 //     to find that out: what a client moves its box away from, it drops by itself.
+//     One that jumps where the projection has no image is not announced.
 //
 // # Projections
 //
@@ -56,9 +59,11 @@
 //
 // They are what PROJ 9.1.1 computes from EPSG:4326 without grids: testdata has 30
 // places for each code, and the script that asked PROJ. The largest difference is
-// a micrometre; over the area of use the way back is exact to 1e-9 degrees. Hundreds
-// of kilometres around that area the two agree as well, but for 27700: PROJ leaves
-// the datum out there, and jumps by 100 m and more, where this goes on.
+// a micrometre; over the area of use the way back is exact to 1e-9 degrees, but
+// where two shifts of the datum meet, in 31466–31469 and 5514: there it may take the
+// other, metres away. Hundreds of kilometres around that area the two agree as well,
+// but for 5514, and for 27700: at the rim of its area PROJ leaves the datum out, and
+// jumps by 100 m and more, where this goes on.
 //
 // Without grids means that other datums are reached by the Helmert transformation
 // that PROJ prefers from EPSG:4326 to the code, which for some codes depends on the

@@ -117,7 +117,7 @@ func ExampleExits() {
 	exits := geo.Exits{Limit: 1000}
 	for _, at := range []string{"[5,5]", "[15,5]", "[20,5]"} {
 		d := geo.Read([]byte(`{"type":"Feature","properties":{"n":7},"geometry":{"type":"Point","coordinates":`+at+`}}`), geo.ReadOptions{IDProperty: "n"})
-		passes, gone := exits.Passes(box, d)
+		passes, gone := exits.Passes("trains", box, d)
 		fmt.Printf("%v %q\n", passes, gone)
 	}
 	now, forgotten := exits.Remembered()

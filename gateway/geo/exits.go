@@ -1,6 +1,9 @@
 package geo
 
-import "cmp"
+import (
+	"cmp"
+	"hash/maphash"
+)
 
 // Exits is the memory of one client: which features it has been sent, so that it
 // can be told of those that leave its box. Nothing else would take them off its
@@ -12,13 +15,14 @@ type Exits struct {
 	Limit int
 
 	// Two generations: when the younger is half of all, the elder is forgotten.
-	// A feature is its hash, 64 bits of a secret function of its id: ids of any
-	// length take the same room.
+	// A feature is its hash, 64 bits of a secret function of its id and of where it
+	// comes from: ids of any length take the same room.
 	young, old map[uint64]struct{}
 	forgotten  uint64
 }
 
-// Passes is [Box.Passes], and remembers. Where a message does not pass, gone is
+// Passes is [Box.Passes] for a message of the channel or hash from, and remembers:
+// an id is one of that name's, and another feature in one of another name. Where a message does not pass, gone is
 // what to send in its place of the features in it that the client knows, if any:
 // of a Feature
 //
@@ -27,15 +31,16 @@ type Exits struct {
 // and of a FeatureCollection one with a Feature like this for each. It says that
 // they have left the box, and is said once. What has no id neither enters nor
 // leaves.
-func (e *Exits) Passes(b Box, d *Doc) (passes bool, gone []byte) {
+func (e *Exits) Passes(from string, b Box, d *Doc) (passes bool, gone []byte) {
 	passes = b.Passes(d)
+	of := maphash.String(seed, from)
 	for i := range d.features {
 		f := &d.features[i]
 		switch {
 		case f.id == nil || f.state == foreign:
 		case passes && f.state == located:
-			e.enter(f.hash)
-		case e.leave(f.hash) && !passes:
+			e.enter(of ^ f.hash)
+		case e.leave(of^f.hash) && !passes:
 			switch {
 			case gone != nil:
 				gone = append(gone, ',')

@@ -39,8 +39,9 @@ func decode(t *testing.T, raw []byte) (v any) {
 	return v
 }
 
-// same compares two values but for the numbers in arrays of numbers.
-func same(t *testing.T, a, b any) {
+// same compares two values but, in those of coordinates, for the first two numbers
+// of arrays.
+func same(t *testing.T, a, b any, coordinates bool) {
 	t.Helper()
 	switch a := a.(type) {
 	case map[string]any:
@@ -48,17 +49,17 @@ func same(t *testing.T, a, b any) {
 		require.Len(t, b, len(a))
 		for k := range a {
 			require.Contains(t, b, k)
-			same(t, a[k], b[k])
+			same(t, a[k], b[k], coordinates || k == "coordinates")
 		}
 	case []any:
 		b := b.([]any)
 		require.Len(t, b, len(a))
 		for i := range a {
-			if _, number := a[i].(json.Number); number && i < 2 {
+			if _, number := a[i].(json.Number); number && i < 2 && coordinates {
 				require.IsType(t, a[i], b[i])
 				continue
 			}
-			same(t, a[i], b[i])
+			same(t, a[i], b[i], coordinates)
 		}
 	default:
 		require.Equal(t, a, b)
@@ -104,7 +105,7 @@ func FuzzRead(f *testing.F) {
 			require.Equal(t, v, again.Vertices()[i])
 		}
 		if valid && dropped == 0 {
-			same(t, decode(t, raw), decode(t, p.Raw()))
+			same(t, decode(t, raw), decode(t, p.Raw()), false)
 		}
 	})
 }

@@ -268,6 +268,14 @@ func TestWhatLeavesTheBoxIsAnnounced(t *testing.T) {
 	require.Equal(t, `{"type":"Feature","id":2,"geometry":null}`, b.next())
 	require.EqualValues(t, 2, s.geo.Stats().Exits)
 
+	b.send("BBOX 0 0 1000000 1000000 exit=1", "SUB buses")
+	s.publish("trains", at(1, 5, 5))
+	require.JSONEq(t, mercator(t, 1, 5, 5), b.next())
+	s.publish("buses", at(1, 15, 5))
+	s.publish("trains", at(1, 15, 5))
+	require.Equal(t, gone, b.next(), "and not the bus with its number")
+	require.EqualValues(t, 3, s.geo.Stats().Exits)
+
 	b.send("BBOX 0 0 1000000 1000000")
 	s.publish("trains", at(1, 5, 5), at(1, 15, 5), at(3, 5, 5))
 	require.JSONEq(t, mercator(t, 1, 5, 5), b.next())
@@ -301,4 +309,16 @@ func TestStrictAxes(t *testing.T) {
 	b.send("PROJECTION epsg:4326")
 	s.publish("trains", at(1, 5, 6))
 	require.Equal(t, at(1, 5, 6), b.next())
+}
+
+// A page with a switch of projections sends the box anew with each, in its units.
+func TestAProjectionThatIsEndedKeepsItsPlace(t *testing.T) {
+	s := serve(t, storagetest.New(t), geo.Config{})
+	b := s.open("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000", "SUB trains")
+	b.send("PROJECTION epsg:4326", "BBOX 0 0 10 10")
+	s.publish("trains", at(1, 15, 5), at(1, 5, 5))
+	require.Equal(t, at(1, 5, 5), b.next())
+	b.send("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000")
+	s.publish("trains", at(1, 15, 5), at(1, 5, 5))
+	require.JSONEq(t, mercator(t, 1, 5, 5), b.next())
 }

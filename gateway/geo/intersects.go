@@ -80,9 +80,6 @@ func (b Box) touches(x0, y0, x1, y1 float64) bool {
 // does if a ray from a corner to the east crosses the ring an odd number of times.
 func (b Box) within(ring []float64) (in bool) {
 	x, y := b.Left, b.Bottom
-	if !finite(x, y) {
-		x = b.Right // it is one of the halves of a box over the date line
-	}
 	px, py := ring[len(ring)-2], ring[len(ring)-1]
 	for i := 0; i+1 < len(ring); i += 2 {
 		qx, qy := ring[i], ring[i+1]
