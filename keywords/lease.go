@@ -198,11 +198,15 @@ func (d *Dispatcher) drop(ctx context.Context, names ...string) error {
 }
 
 // load reads what an earlier run has left, and goes on counting from there. What
-// does not persist begins with its initial value, or with none. It returns a
+// does not persist, or is no value of its keyword any more, begins with the initial
+// one, or with none. It returns a
 // channel that tells when those are committed.
 func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error) {
 	meta, err := d.client.HMGet(ctx, d.service.meta(d.cfg.Name), "e", "n").Result()
-	if err != nil {
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGTYPE"): // somebody else's, and worth nothing
+		meta = []any{nil, nil}
+	case err != nil:
 		return nil, storage.Normalize(ctx, err)
 	}
 	epoch, _ := meta[0].(string)
@@ -213,24 +217,19 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 	d.mu.Unlock()
 
 	values := make(map[*served]*redis.SliceCmd)
-	var passing []string
 	_, err = d.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for name, s := range d.served {
+		for _, s := range d.served {
 			if s.def.Persist {
 				values[s] = pipe.HMGet(ctx, s.key, valueFields...)
-			} else {
-				passing = append(passing, name)
 			}
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return nil, storage.Normalize(ctx, err)
 	}
-	if err := d.drop(ctx, passing...); err != nil {
-		return nil, err
-	}
 	var initial []staged
+	var unfit []string
 	for name, s := range d.served {
 		if cmd := values[s]; cmd != nil {
 			rec, ok := readRecord(name, cmd.Val())
@@ -241,9 +240,13 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 				continue
 			}
 		}
+		unfit = append(unfit, name)
 		if v := s.def.Initial; v != nil {
 			initial = append(initial, d.valued(s, v, record{}, ""))
 		}
+	}
+	if err := d.drop(ctx, unfit...); err != nil {
+		return nil, err
 	}
 	committed = make(chan error, 1)
 	if len(initial) == 0 {

@@ -133,21 +133,29 @@ if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
 //	      many logs, v m of each change, how long and what of each log, then
 //	      for each inbox how many frames and the frames
 //
-// Where it was carried out already, it says so and does nothing.
+// Where it was carried out already, it says so and does nothing. A key that
+// somebody has made something else of is deleted first: it is ours.
 var luaCommit = storage.NewScript(luaFence + `
-local m = redis.call('HMGET', KEYS[2], 'e', 'n')
+local function write(command, key, ...)
+  local r = redis.pcall(command, key, ...)
+  if type(r) == 'table' and r.err then
+    if string.find(r.err, 'WRONGTYPE', 1, true) then redis.call('DEL', key) end
+    redis.call(command, key, ...) -- which raises any other error
+  end
+end
+local m = redis.pcall('HMGET', KEYS[2], 'e', 'n')
 if m[1] ~= ARGV[2] then return redis.error_reply('EPOCH') end
 if m[2] == ARGV[4] then return 0 end
 if m[2] ~= ARGV[3] then return redis.error_reply('EPOCH') end
 local count, logs = tonumber(ARGV[7]), tonumber(ARGV[8])
 local a = 9
 for i = 1, count do
-  redis.call('HSET', KEYS[2 + i], 'v', ARGV[a], 'm', ARGV[a+1])
+  write('HSET', KEYS[2 + i], 'v', ARGV[a], 'm', ARGV[a+1])
   a = a + 2
 end
 redis.call('HSET', KEYS[2], 'n', ARGV[4])
 for i = 3 + count, 2 + count + logs do
-  redis.call('LPUSH', KEYS[i], ARGV[a+1])
+  write('LPUSH', KEYS[i], ARGV[a+1])
   redis.call('LTRIM', KEYS[i], 0, ARGV[a] - 1)
   a = a + 2
 end
@@ -165,6 +173,7 @@ return 1`)
 
 // luaEpoch begins an epoch: KEYS owner, meta; ARGV token, epoch.
 var luaEpoch = storage.NewScript(luaFence + `
+redis.call('DEL', KEYS[2]) -- whatever it is
 redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
 return 1`)
 
