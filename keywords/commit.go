@@ -111,6 +111,20 @@ func (d *Dispatcher) commit(stop <-chan struct{}) {
 	}
 }
 
+// retire refuses what is staged from now on, and what nobody commits any more.
+func (d *Dispatcher) retire() {
+	d.mu.Lock()
+	if d.lost == nil {
+		d.lost = ErrClosed
+	}
+	left, lost := d.staged, d.lost
+	d.staged = nil
+	d.mu.Unlock()
+	for i := range left {
+		d.tell(&left[i], lost)
+	}
+}
+
 // pause waits before the next try to reach Redis. A dispatcher that stops gives
 // up soon: pause reports false, and what was staged may have been committed.
 func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {

@@ -108,8 +108,10 @@ type Dispatcher struct {
 	draft        draft         // the committer's
 	farewell     time.Time     // the committer's: when it gives up, once Run ends
 	more         chan struct{} // there is something to commit; holds one
+	owned        chan struct{} // closed: the lease was had, and what is there is known
 	ended        chan struct{} // closed: nothing can be written any more
 	stopped      chan struct{} // closed: Run ends
+	over         chan struct{} // closed: Run has ended
 	end          func()        // closes it
 
 	mu        sync.Mutex
@@ -156,7 +158,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	d := &Dispatcher{
 		pool: pool, cfg: cfg, clock: storage.NewClock(nil), served: make(map[string]*served),
 		ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{}, 1), ended: make(chan struct{}),
-		stopped: make(chan struct{}),
+		owned: make(chan struct{}), stopped: make(chan struct{}), over: make(chan struct{}),
 	}
 	d.end = sync.OnceFunc(func() { close(d.ended) })
 	d.turn <- struct{}{}

@@ -230,8 +230,9 @@ func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
 }
 
 // Set sets a keyword from the dispatcher's own code, read-only ones too, without
-// hooks, and returns its revision when that is committed. A value out of range is
-// an error.
+// hooks, and returns when that is committed. It waits until the dispatcher has its
+// lease; once Run has ended it returns [ErrClosed]. A value out of range is an
+// error.
 func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
 	return d.set(ctx, k.Name(), k.encode(v))
 }
@@ -243,6 +244,13 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	}
 	if err := s.def.Check(v); err != nil {
 		return err
+	}
+	select {
+	case <-d.owned:
+	case <-d.over:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	now, was := d.newestOf(s)
 	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {

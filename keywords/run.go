@@ -17,9 +17,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	over := make(chan struct{})
-	defer close(over)
-	disown, err := d.pool.Own(func() error { cancel(); <-over; return nil })
+	defer close(d.over)
+	disown, err := d.pool.Own(func() error { cancel(); <-d.over; return nil })
 	if err != nil {
 		return err
 	}
@@ -44,6 +43,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if err != nil {
 		return ended(ctx, err)
 	}
+	defer d.retire()
+	close(d.owned)
 	stopKeeping := background(d.keep)
 	defer stopKeeping()
 	stopListening := d.listen(ctx)

@@ -134,7 +134,7 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 			yield(notice{}, err)
 			return
 		}
-		w := &watcher{opts: o, last: make(map[string]*record), due: make(map[string]time.Time), waiting: make(map[string]*notice), more: make(chan struct{}, 1)}
+		w := &watcher{opts: o, last: make(map[string]*yielded), due: make(map[string]time.Time), waiting: make(map[string]*notice), more: make(chan struct{}, 1)}
 		for _, t := range targets {
 			match := func(name string) bool { ok, _ := path.Match(t.glob, name); return ok }
 			name := t.name
@@ -179,8 +179,14 @@ type watcher struct {
 	err     error
 
 	// Of the one who iterates:
-	last map[string]*record   // what was yielded
+	last map[string]*yielded
 	due  map[string]time.Time // when the next may be
+}
+
+// yielded is what a watcher had of a keyword last.
+type yielded struct {
+	rec     record
+	quality Quality
 }
 
 // push adds a notice, or puts it in the place of one that was not yet taken.
@@ -210,6 +216,9 @@ func (w *watcher) fail(err error) {
 // next waits for a notice that is due.
 func (w *watcher) next(ctx context.Context) (notice, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return notice{}, err
+		}
 		n, wait, err := w.take(time.Now())
 		if n != nil || err != nil {
 			if err != nil {
@@ -225,7 +234,6 @@ func (w *watcher) next(ctx context.Context) (notice, error) {
 		case <-w.more:
 		case <-later:
 		case <-ctx.Done():
-			return notice{}, ctx.Err()
 		}
 	}
 }
@@ -253,9 +261,10 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 		if w.small(key, n) {
 			continue
 		}
-		n.prev = w.last[key]
-		rec := n.rec
-		w.last[key] = &rec
+		if last := w.last[key]; last != nil {
+			n.prev = &last.rec
+		}
+		w.last[key] = &yielded{n.rec, n.quality}
 		if w.opts.MinInterval > 0 {
 			w.due[key] = now.Add(w.opts.MinInterval)
 		}
@@ -270,10 +279,10 @@ func (w *watcher) small(key string, n *notice) bool {
 	switch {
 	case w.opts.DeadBand == 0, last == nil, !n.def.Kind.isNumeric():
 		return false
-	case n.kind != Change && n.kind != Resync, last.severity != n.rec.severity:
+	case n.kind != Change && n.kind != Resync, last.quality != n.quality, last.rec.severity != n.rec.severity:
 		return false
 	}
-	a, errA := n.def.Parse(last.text)
+	a, errA := n.def.Parse(last.rec.text)
 	b, errB := n.def.Parse(n.rec.text)
 	return errA == nil && errB == nil && near(a, b, w.opts.DeadBand)
 }

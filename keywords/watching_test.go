@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
 // soon bounds a test of what must not hang.
@@ -95,5 +98,47 @@ func isClosed(ch <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// A watcher whose news never ends ends with its ctx all the same.
+func TestWatchEndsWithItsContext(t *testing.T) {
+	pool := storagetest.New(t)
+	d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+	k := client(t, pool)
+	require.NoError(t, keywords.Set(soon(t), d.Dispatcher, Count, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events := 0
+	for ev, err := range keywords.WatchText(ctx, k, "stage", "*") { // SPEED has a value too
+		if err != nil {
+			require.ErrorIs(t, err, context.Canceled)
+			break
+		}
+		require.Equal(t, keywords.Initial, ev.Kind)
+		events++
+		cancel()
+	}
+	require.Equal(t, 1, events)
+}
+
+// A dead band is about values: that a dispatcher lives again is told.
+func TestADeadBandLeavesQualityAlone(t *testing.T) {
+	pool := storagetest.New(t)
+	cfg := keywords.DispatcherConfig{Lease: time.Second}
+	d := run(t, pool, cfg, nil).wait()
+	k := client(t, pool)
+	for ev, err := range keywords.Watch(soon(t), k, Speed, keywords.WatchOptions{DeadBand: 0.5}) {
+		require.NoError(t, err)
+		switch {
+		case ev.Kind == keywords.Initial:
+			d.stop()
+			require.NoError(t, <-d.ended)
+		case ev.Value.Quality == keywords.Stale:
+			run(t, pool, cfg, nil).wait()
+		default:
+			require.Equal(t, 1.0, ev.Value.V)
+			return
+		}
 	}
 }
