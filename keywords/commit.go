@@ -25,16 +25,29 @@ const maxCommit = 64
 func (d *Dispatcher) stage(recs []staged) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.lost != nil:
-		return d.lost
-	case len(d.staged)+len(recs) > d.cfg.MaxStaged:
-		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, d.cfg.MaxStaged)
+	if err := d.room(len(recs)); err != nil {
+		return err
 	}
+	d.enter(together(recs))
+	return nil
+}
+
+// together has values be committed by one script.
+func together(recs []staged) []staged {
 	for i := range recs {
 		recs[i].with = len(recs) - 1 - i
 	}
-	d.enter(recs)
+	return recs
+}
+
+// room says why so many values can't be staged. The lock is held.
+func (d *Dispatcher) room(n int) error {
+	switch {
+	case d.lost != nil:
+		return d.lost
+	case len(d.staged)+n > d.cfg.MaxStaged:
+		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, d.cfg.MaxStaged)
+	}
 	return nil
 }
 

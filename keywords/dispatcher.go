@@ -114,7 +114,10 @@ type Dispatcher struct {
 	over         chan struct{} // closed: Run has ended
 	end          func()        // closes it
 
+	polling sync.WaitGroup // what refreshes by itself
+
 	mu        sync.Mutex
+	polls     context.Context // of polling; nil: not yet, or not any more
 	epoch     string
 	newest    uint64   // number of the newest value, staged or committed
 	staged    []staged // not committed, oldest first

@@ -27,8 +27,8 @@ type Hooks[T any] struct {
 	Check func(ctx context.Context, v T) error
 	// Write does it. The modify is complete when it returns.
 	Write func(ctx context.Context, v T) error
-	// Postwrite is told the value that was set. The writer does not wait for it;
-	// it has DispatcherConfig.Drain.
+	// Postwrite is told the value once it is committed. The writer does not wait
+	// for it, but the next modify does; it has DispatcherConfig.Drain.
 	Postwrite func(ctx context.Context, v T) error
 
 	// Read returns the value that is true now, which is set if it differs.

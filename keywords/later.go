@@ -46,16 +46,19 @@ func Schedule[T Type](d *Dispatcher, k Keyword[T], at time.Time) error {
 		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: k.Name()}
 	}
 	time.AfterFunc(time.Until(at), func() {
-		select {
-		case <-d.ready:
-		default:
+		d.mu.Lock()
+		polls := d.polls
+		if polls != nil {
+			d.polling.Add(1)
+		}
+		d.mu.Unlock()
+		if polls == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Drain)
+		defer d.polling.Done()
+		ctx, cancel := context.WithTimeout(polls, d.cfg.Drain)
 		defer cancel()
-		if !closed(d.ended) && !closed(d.stopped) {
-			d.poll(ctx, s)
-		}
+		d.poll(ctx, s)
 	})
 	return nil
 }

@@ -118,8 +118,11 @@ func wireError(err error) error {
 	if errors.As(err, &own) {
 		return bus.Errorf(bus.Code(codePrefix+string(own.Code)), "%s\x00%s", own.Keyword, own.Text)
 	}
-	if errors.Is(err, ErrIndeterminate) {
+	switch {
+	case errors.Is(err, ErrIndeterminate):
 		return bus.Errorf(codePrefix+"indeterminate", "")
+	case errors.Is(err, ErrQueueFull):
+		return bus.Errorf(codePrefix+"queue_full", "")
 	}
 	return err
 }
@@ -134,6 +137,8 @@ func (c *Client) explain(svc, name string, err error) error {
 		switch {
 		case ours && code == "indeterminate", answered.Code == bus.CodeStopped:
 			return about(ErrIndeterminate)
+		case ours && code == "queue_full":
+			return about(ErrQueueFull)
 		case ours:
 			keyword, text, _ := strings.Cut(answered.Text, "\x00")
 			return &Error{Code: Code(code), Service: svc, Keyword: keyword, Text: text}

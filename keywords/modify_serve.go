@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/heliograph/heliograph/bus"
 )
@@ -61,6 +62,9 @@ func (d *Dispatcher) alone(ctx context.Context, run func() error) error {
 		}
 	}
 	defer func() { d.turn <- struct{}{} }()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return d.guard(run)
 }
 
@@ -89,12 +93,22 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 		}
 		all = append(all, st)
 	}
+	d.mu.Lock()
+	err := d.room(len(all)) // before anything is done; what Set stages meanwhile comes on top
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	var committed chan error // nil: no hook waits for it
 	for i := range all {
 		st := &all[i]
 		if !st.write {
 			continue
 		}
 		h := &st.s.hooks
+		if h.Postwrite != nil {
+			committed = make(chan error, 1)
+		}
 		if h.Write != nil {
 			if err := h.Write(ctx, st.canonical); err != nil {
 				return d.rejected(st.s, err)
@@ -102,11 +116,25 @@ func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) erro
 		}
 		st.rec.at = d.clock.Now().UnixMicro()
 	}
-	all[len(all)-1].pending = p
-	if err := d.stage(all); err != nil {
+	last := &all[len(all)-1]
+	last.pending, last.done = p, committed
+	d.mu.Lock()
+	if err = d.lost; err == nil {
+		d.enter(together(all))
+	}
+	d.mu.Unlock()
+	if err != nil || committed == nil {
 		return err
 	}
-	// The writer is answered when that is committed, whatever comes now.
+	select { // the writer is answered when it is committed, whatever comes now
+	case err := <-committed:
+		if err != nil {
+			return nil
+		}
+	case <-time.After(d.cfg.Drain):
+		d.log.Warn("keywords: no Postwrite, since Redis has not taken the value", "keyword", last.s.def.Name)
+		return nil
+	}
 	for i := range all {
 		if st := &all[i]; st.write && st.s.hooks.Postwrite != nil {
 			d.postwrite(ctx, st)
@@ -194,6 +222,9 @@ func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) err
 	st, err := d.reread(ctx, s)
 	if err != nil {
 		return err
+	}
+	if !st.write && s.hooks.Read != nil {
+		d.compare(ctx, s) // somebody else may have written what is not true
 	}
 	st.pending = p
 	return d.stage([]staged{st})

@@ -3,7 +3,6 @@ package keywords
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -115,17 +114,18 @@ func (d *Dispatcher) sign(status string) {
 func (d *Dispatcher) tick(stop <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var all sync.WaitGroup
+	d.mu.Lock()
+	d.polls = ctx
+	d.mu.Unlock()
 	every := func(period time.Duration, do func()) {
-		all.Go(func() {
+		d.polling.Go(func() {
 			ticker := time.NewTicker(period)
 			defer ticker.Stop()
-			for {
+			for ctx.Err() == nil {
 				select {
 				case <-ticker.C:
 					do()
 				case <-ctx.Done():
-					return
 				}
 			}
 		})
@@ -143,8 +143,19 @@ func (d *Dispatcher) tick(stop <-chan struct{}) {
 		}
 	}
 	<-stop
+	d.mu.Lock()
+	d.polls = nil
+	d.mu.Unlock()
 	cancel()
-	all.Wait()
+	polled := make(chan struct{})
+	go func() {
+		defer close(polled)
+		d.polling.Wait()
+	}()
+	select {
+	case <-polled:
+	case <-time.After(d.cfg.Drain): // a hook that does not heed its ctx
+	}
 }
 
 // poll refreshes a keyword.

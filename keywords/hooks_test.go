@@ -1,0 +1,126 @@
+package keywords_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// What Postwrite is told can be read by then.
+func TestPostwriteComesAfterTheCommit(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		k := client(t, pool)
+		seen := make(chan float64, 2)
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, Speed, keywords.Hooks[float64]{Postwrite: func(ctx context.Context, v float64) error {
+				read, err := keywords.Read(ctx, k, Speed)
+				seen <- read.V - v
+				return err
+			}})
+		}).wait()
+		for v := range 20 {
+			_, err := keywords.Modify(soon(t), k, Speed, float64(v))
+			require.NoError(t, err)
+			require.Zero(t, <-seen)
+		}
+	})
+}
+
+// There is room for what is asked, or no hook is run.
+func TestTooMuchAtOnceRunsNoHook(t *testing.T) {
+	pool := storagetest.New(t)
+	var wrote atomic.Int32
+	run(t, pool, keywords.DispatcherConfig{MaxStaged: 2}, func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Note, keywords.Hooks[string]{})
+		keywords.Serve(d, ModeOf, keywords.Hooks[Mode]{})
+		keywords.Serve(d, Speed, keywords.Hooks[float64]{Write: func(context.Context, float64) error { wrote.Add(1); return nil }})
+	}).wait()
+	k := client(t, pool)
+	_, err := keywords.ModifyMany(soon(t), k, Speed.To(1), ModeOf.To(Track), Note.To("three"))
+	require.ErrorIs(t, err, keywords.ErrQueueFull)
+	require.Zero(t, wrote.Load())
+	_, err = keywords.ModifyMany(soon(t), k, Speed.To(1), ModeOf.To(Track))
+	require.NoError(t, err)
+}
+
+// No hook begins once Run ends, and Run waits for one that runs, by a schedule too.
+func TestHooksEndWithRun(t *testing.T) {
+	pool := storagetest.New(t)
+	begun, let := make(chan struct{}, 10), make(chan struct{})
+	var ended atomic.Bool
+	hooks := keywords.Hooks[float64]{Read: func(context.Context) (float64, error) {
+		begun <- struct{}{}
+		<-let
+		ended.Store(true)
+		return 3, nil
+	}}
+	d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, Speed, hooks) }).wait()
+	require.NoError(t, keywords.Schedule(d.Dispatcher, Speed, time.Now()))
+	<-begun
+	require.NoError(t, keywords.Schedule(d.Dispatcher, Speed, time.Now())) // waits for its turn
+	d.stop()
+	select {
+	case <-d.ended:
+		t.Fatal("Run has not waited")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(let)
+	require.NoError(t, <-d.ended)
+	require.True(t, ended.Load())
+	require.NoError(t, keywords.Schedule(d.Dispatcher, Speed, time.Now()))
+	time.Sleep(20 * time.Millisecond)
+	require.Empty(t, begun)
+}
+
+// One that heeds no ctx is left behind after Drain, however soon its next time is.
+func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
+	pool := storagetest.New(t)
+	let := make(chan struct{})
+	defer close(let)
+	begun := make(chan struct{}, 1)
+	d := run(t, pool, keywords.DispatcherConfig{Drain: 50 * time.Millisecond}, func(d *keywords.Dispatcher) {
+		keywords.Serve(d, Speed, keywords.Hooks[float64]{Period: time.Millisecond, Read: func(context.Context) (float64, error) {
+			begun <- struct{}{}
+			<-let
+			return 3, nil
+		}})
+	}).wait()
+	<-begun
+	d.stop()
+	select {
+	case err := <-d.ended:
+		require.NoError(t, err)
+	case <-time.After(patience):
+		t.Fatal("Run waits for a hook")
+	}
+}
+
+// What a Read hook says is what Refresh returns, whatever somebody has written.
+func TestRefreshIsTrue(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, Speed, keywords.Hooks[float64]{Read: func(context.Context) (float64, error) { return 5, nil }})
+		}).wait()
+		k := client(t, pool)
+		key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+		require.NoError(t, err)
+		for _, spoil := range []func() error{
+			func() error { return nil },
+			func() error { return pool.Redis().HSet(t.Context(), key, "v", "9").Err() },
+			func() error { return pool.Redis().Del(t.Context(), key).Err() },
+			func() error { return pool.Redis().Set(t.Context(), key, "x", 0).Err() },
+		} {
+			require.NoError(t, spoil())
+			v, err := keywords.Refresh(soon(t), k, Speed)
+			require.NoError(t, err)
+			require.Equal(t, 5.0, v.V)
+		}
+	})
+}
