@@ -125,11 +125,11 @@ func (c *Client) definitions(ctx context.Context, s service) ([]Definition, erro
 	}
 	defs := make([]Definition, 0, len(all))
 	for name, text := range all {
-		def, err := readDefinition(s.name, name, text)
-		if err != nil {
-			return nil, err
+		// One that can't be read, by a program of another time, says so when it is
+		// asked for by name. The others are none the worse.
+		if def, err := readDefinition(s.name, name, text); err == nil {
+			defs = append(defs, def)
 		}
-		defs = append(defs, def)
 	}
 	slices.SortFunc(defs, func(a, b Definition) int { return strings.Compare(a.Name, b.Name) })
 	return defs, nil

@@ -278,11 +278,16 @@ func (f *feed) set(k *known, kind EventKind, rec record) {
 	f.tellAll(kind, k)
 }
 
-// found notes a value that was read. What somebody else has written may be none
-// of the keyword's: then its dispatcher will say what it is. The lock is held.
+// found notes a value that was read, or that there is none any more. What somebody
+// else has written may be none of the keyword's: then its dispatcher will say what
+// it is. The lock is held.
 func (f *feed) found(k *known, kind EventKind, r seen) {
-	if _, err := k.def.Parse(r.text); r.ok && err == nil {
+	switch _, err := k.def.Parse(r.text); {
+	case r.ok && err == nil:
 		f.set(k, kind, r.record)
+	case !r.ok && r.err == nil && k.ok:
+		k.ok = false
+		f.tellAll(Gone, k)
 	}
 }
 

@@ -1,10 +1,12 @@
 package keywords
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -141,22 +143,38 @@ func (d *Dispatcher) release(ctx context.Context) {
 }
 
 // publish writes the definitions of what is served, and removes those that this
-// dispatcher has left from an earlier run, with their values.
+// dispatcher has left from an earlier run, with their values. Where another writes
+// definitions at the same time it looks again.
 func (d *Dispatcher) publish(ctx context.Context) error {
+	for {
+		if err := d.define(ctx); err == nil || !strings.Contains(err.Error(), "CHANGED") {
+			return err
+		}
+	}
+}
+
+func (d *Dispatcher) define(ctx context.Context) error {
 	all, err := d.client.HGetAll(ctx, d.service.definitions()).Result()
 	if err != nil {
 		return storage.Normalize(ctx, err)
 	}
 	var gone []string
 	for name, text := range all {
-		var def Definition
+		var def struct { // as much of a definition as any program can read
+			Dispatcher string `json:"dispatcher"`
+		}
 		err := storage.JSON.Unmarshal([]byte(text), &def)
 		switch s := d.served[name]; {
-		case s != nil && err == nil && def.Dispatcher != d.cfg.Name:
-			if n, err := d.client.Exists(ctx, d.service.owner(def.Dispatcher)).Result(); err == nil && n > 0 {
+		case err != nil: // of nobody
+		case s != nil && cmp.Or(def.Dispatcher, DefaultDispatcher) != d.cfg.Name:
+			n, err := d.client.Exists(ctx, d.service.owner(def.Dispatcher)).Result()
+			switch {
+			case err != nil:
+				return storage.Normalize(ctx, err)
+			case n > 0:
 				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, def.Dispatcher)
 			}
-		case s == nil && (err != nil || def.Dispatcher == d.cfg.Name):
+		case s == nil && cmp.Or(def.Dispatcher, DefaultDispatcher) == d.cfg.Name:
 			gone = append(gone, name)
 		}
 	}
@@ -179,7 +197,7 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		args = append(args, name, text)
+		args = append(args, name, all[name], text)
 	}
 	err = luaDefine.Run(ctx, d.client, keys, args...).Err()
 	if err == nil {

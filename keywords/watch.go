@@ -20,7 +20,7 @@ const (
 	Resync                      // as Change, found by reading anew: values between may be missing
 	StaleEvent                  // the dispatcher is gone; the value is the last that it left
 	GoodEvent                   // after StaleEvent: a dispatcher lives again, and has the value that there was
-	Gone                        // the keyword is no longer defined
+	Gone                        // the keyword has no value any more, or is no longer defined
 )
 
 var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "gone"}
@@ -38,7 +38,7 @@ type Event[T any] struct {
 	Kind    EventKind
 	Service string
 	Keyword string
-	Value   Value[T]
+	Value   Value[T]  // of Gone: the last that there was
 	Prev    *Value[T] // the one that this watcher saw before; nil: none
 }
 

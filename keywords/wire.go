@@ -178,20 +178,20 @@ redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
 return 1`)
 
 // luaDefine writes definitions and says so, and removes those of keywords that
-// are gone, with what they had.
+// are gone, with what they had. Of two dispatchers with a keyword in common the
+// second finds it CHANGED.
 //
 //	KEYS  owner, definitions, then what is to be deleted
-//	ARGV  token, channel, message, how many are gone, their names, then name and
-//	      definition of each that there is
-//
-// Lua can't unpack more than 8,000 values at once.
+//	ARGV  token, channel, message, how many are gone, their names, then name,
+//	      definition before ("": none) and definition of each that there is
 var luaDefine = storage.NewScript(luaFence + `
 local gone = tonumber(ARGV[4])
+for i = 5 + gone, #ARGV, 3 do
+  if (redis.call('HGET', KEYS[2], ARGV[i]) or '') ~= ARGV[i+1] then return redis.error_reply('CHANGED') end
+end
 for i = 5, 4 + gone do redis.call('HDEL', KEYS[2], ARGV[i]) end
 for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
-for i = 5 + gone, #ARGV, 1000 do
-  redis.call('HSET', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
-end
+for i = 5 + gone, #ARGV, 3 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i+2]) end
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1`)
 

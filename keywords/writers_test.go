@@ -235,7 +235,7 @@ func watchLogs(t *testing.T, k *keywords.Client) (ended func() map[string]keywor
 				return
 			}
 			mu.Lock()
-			if was, ok := last[ev.Keyword]; ok && ev.Kind != keywords.StaleEvent && ev.Kind != keywords.GoodEvent &&
+			if was, ok := last[ev.Keyword]; ok && ev.Kind != keywords.StaleEvent && ev.Kind != keywords.GoodEvent && ev.Kind != keywords.Gone &&
 				(was.Rev.Epoch != ev.Value.Rev.Epoch || ev.Value.Rev.N <= was.Rev.N) {
 				t.Errorf("%s: %v %v after %v", ev.Keyword, ev.Kind, ev.Value.Rev, was.Rev)
 			}

@@ -1,0 +1,109 @@
+package keywords_test
+
+import (
+	"context"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// A value that is not there any more is told as gone, and waited for.
+func TestValuesThatAreGone(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		cfg := keywords.DispatcherConfig{Lease: time.Second}
+		d := run(t, pool, cfg, nil).wait()
+		k := client(t, pool)
+		_, err := keywords.Modify(soon(t), k, ModeOf, Track) // which does not persist
+		require.NoError(t, err)
+		next, stop := iter.Pull2(keywords.Watch(soon(t), k, ModeOf))
+		defer stop()
+		event := func(kind keywords.EventKind) {
+			t.Helper()
+			for {
+				ev, err, _ := next()
+				require.NoError(t, err)
+				require.Equal(t, Track, ev.Value.V)
+				if ev.Kind != keywords.StaleEvent && ev.Kind != keywords.GoodEvent {
+					require.Equal(t, kind.String(), ev.Kind.String())
+					return
+				}
+			}
+		}
+		event(keywords.Initial)
+		d.stop()
+		require.NoError(t, <-d.ended)
+		d = run(t, pool, cfg, nil).wait()
+		event(keywords.Gone)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err = keywords.WaitFor(ctx, k, ModeOf, func(Mode) bool { return true })
+		require.ErrorIs(t, err, context.DeadlineExceeded, "a value that nobody can read")
+		_, err = keywords.Modify(soon(t), k, ModeOf, Track)
+		require.NoError(t, err)
+		event(keywords.Change)
+
+		d.stop() // and nobody serves, when somebody deletes it
+		require.NoError(t, <-d.ended)
+		key, err := pool.Key("kw", storage.HashTag("stage"), "v", "MODE")
+		require.NoError(t, err)
+		require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
+		event(keywords.Gone)
+	})
+}
+
+// Of two dispatchers that begin together one gets what both would serve.
+func TestAKeywordHasOneDispatcher(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		for range 10 {
+			var both [2]*running
+			for i, name := range []string{"left", "right"} {
+				twin := keywords.Define("stage", "TWIN", keywords.Spec[int]{Dispatcher: name})
+				both[i] = run(t, pool, keywords.DispatcherConfig{Name: name}, func(d *keywords.Dispatcher) { keywords.Serve(d, twin, keywords.Hooks[int]{}) })
+			}
+			ready := 0
+			for _, d := range both {
+				select {
+				case <-d.Ready():
+					ready++
+				case err := <-d.ended:
+					require.ErrorContains(t, err, "keywords: stage.TWIN is served by the dispatcher")
+				}
+			}
+			require.LessOrEqual(t, ready, 1)
+			for _, d := range both {
+				d.stop()
+				<-d.ended
+			}
+		}
+	})
+}
+
+// A definition of another time harms neither its service nor itself.
+func TestADefinitionThatCannotBeRead(t *testing.T) {
+	pool := storagetest.New(t)
+	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
+	key, err := pool.Key("kw", storage.HashTag("stage"), "def")
+	require.NoError(t, err)
+	future := `{"version":1000,"dispatcher":"other"}`
+	require.NoError(t, pool.Redis().HSet(t.Context(), key, "FUTURE", future, "RUBBISH", "{").Err())
+	k := client(t, pool)
+	defs, err := k.Keywords(soon(t), "stage")
+	require.NoError(t, err)
+	require.Len(t, defs, 4)
+	_, err = k.Describe(soon(t), "stage", "FUTURE")
+	require.ErrorContains(t, err, "FUTURE")
+	newest(t, k).await(1)
+
+	d.stop()
+	require.NoError(t, <-d.ended)
+	run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
+	left, err := pool.Redis().HGet(t.Context(), key, "FUTURE").Result()
+	require.NoError(t, err)
+	require.Equal(t, future, left)
+}
