@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -160,4 +161,48 @@ func TestACLOfNotifications(t *testing.T) {
 	allow("-config|get", "-config|set") // once an admin has set it, it need not be allowed
 	d = begin()
 	require.NoError(t, d.Notifications())
+
+	// Nor must it be there before the dispatcher is.
+	d.stop()
+	require.NoError(t, <-d.ended)
+	require.NoError(t, admin.Redis().ConfigSet(ctx, "notify-keyspace-events", "").Err())
+	d = begin()
+	require.ErrorIs(t, d.Notifications(), keywords.ErrNotificationsUnavailable)
+	require.ErrorContains(t, d.Notifications(), "NOPERM")
+	k := client(t, admin)
+	for v := range 3 {
+		_, err := keywords.Modify(ctx, k, Speed, float64(v))
+		require.NoError(t, err)
+	}
+	require.NoError(t, admin.Redis().HSet(ctx, "kw:{stage}:v:SPEED", "v", "9").Err())
+	require.NoError(t, admin.Redis().ConfigSet(ctx, "notify-keyspace-events", "KEA").Err())
+	reads := func(want float64) func() bool {
+		return func() bool { v, err := keywords.Read(ctx, k, Speed); return err == nil && v.V == want }
+	}
+	require.Eventually(t, reads(2), patience, 10*time.Millisecond, "what was written before")
+	require.NoError(t, d.Notifications())
+	require.NoError(t, admin.Redis().HSet(ctx, "kw:{stage}:v:SPEED", "v", "9").Err())
+	require.Eventually(t, reads(2), patience, 10*time.Millisecond, "the first that is written then")
+}
+
+// Who may not follow a service is told so by Listen, and may try again.
+func TestListenWithoutTheChannel(t *testing.T) {
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config())
+	run(t, admin, keywords.DispatcherConfig{}, nil).wait()
+	allow := func(words ...any) {
+		require.NoError(t, admin.Redis().Do(t.Context(), append([]any{"acl", "setuser", "client"}, words...)...).Err())
+	}
+	allow("on", ">secret", "~*", "resetchannels", "+@all")
+	cfg := srv.Config()
+	cfg.Redis.Username, cfg.Redis.Password = "client", "secret"
+	k := client(t, storagetest.Open(t, cfg))
+	called := make(chan float64, 10)
+	hear := func(ev keywords.Event[float64]) { called <- ev.Value.V }
+	_, err := keywords.Listen(soon(t), k, Speed, hear)
+	require.ErrorContains(t, err, "NOPERM")
+	allow("allchannels")
+	_, err = keywords.Listen(soon(t), k, Speed, hear)
+	require.NoError(t, err)
+	require.Equal(t, 1.0, <-called)
 }

@@ -51,7 +51,7 @@
 //     two leases of a crash. One that has lost its lease can write nothing.
 //   - Its hooks run strictly one after another, and need no locks.
 //   - What others change in Redis behind its back (redis-cli, an old program) it
-//     is told, and accepts or reverts, as DispatcherConfig.Foreign says. That takes
+//     is told, and accepts or reverts, if DispatcherConfig.Foreign says so. That takes
 //     keyspace notifications: the flags that are missing are added, and none is
 //     taken away. Where Redis refuses, [Dispatcher.Notifications] says what an
 //     admin must do, and everything else works.

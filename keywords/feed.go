@@ -38,7 +38,7 @@ type known struct {
 	gone     bool // it is not defined now; its watchers wait until it is again
 	stale    bool // watchers were told so
 	watchers map[*watcher]struct{}
-	polled   time.Time // when it was read last, if it is not broadcast
+	polled   time.Time // when it was read last, if nobody tells of it
 }
 
 // head is where a dispatcher is.
@@ -198,6 +198,8 @@ func (f *feed) run() {
 	}
 	look := time.NewTicker(lookTime)
 	defer look.Stop()
+	poll := time.NewTimer(f.pollTime())
+	defer poll.Stop()
 	for {
 		select {
 		case <-f.ctx.Done():
@@ -212,6 +214,11 @@ func (f *feed) run() {
 				_ = f.again(Resync) // what Redis refuses now, it may give at the next look
 			}
 			f.reading.Unlock()
+		case <-poll.C:
+			f.reading.Lock()
+			f.poll()
+			f.reading.Unlock()
+			poll.Reset(f.pollTime())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package keywords
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -128,7 +129,6 @@ func (f *feed) look() (again bool) {
 	if err != nil {
 		return false
 	}
-	f.poll(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for disp, now := range heads {
@@ -151,15 +151,44 @@ func (f *feed) look() (again bool) {
 	return again
 }
 
+// pollsEvery is how often a keyword is to be read; 0: what is told is enough. The
+// lock is held.
+func (f *feed) pollsEvery(k *known) time.Duration {
+	switch {
+	case k.gone || len(k.watchers) == 0:
+		return 0
+	case k.def.NoBroadcast:
+		return cmp.Or(k.def.Period, lookTime)
+	case !f.alive(k):
+		return lookTime
+	}
+	return 0
+}
+
+// pollTime is the least of all pollsEvery, and never more than a keyword that is
+// watched from now on may wait.
+func (f *feed) pollTime() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	least := lookTime
+	for _, k := range f.keywords {
+		if every := f.pollsEvery(k); every > 0 {
+			least = min(least, every)
+		}
+	}
+	return least
+}
+
 // poll reads what nobody tells of: keywords that are not broadcast, and those
 // without a dispatcher, which anybody may have changed.
-func (f *feed) poll(ctx context.Context) {
+func (f *feed) poll() {
+	ctx, cancel := context.WithTimeout(f.ctx, lookTime)
+	defer cancel()
 	now := time.Now()
 	f.mu.Lock()
 	var defs []Definition
 	for _, k := range f.keywords {
-		due := !f.alive(k) || k.def.NoBroadcast && now.Sub(k.polled) >= k.def.Period
-		if due && !k.gone && len(k.watchers) > 0 {
+		if every := f.pollsEvery(k); every > 0 && now.Sub(k.polled) >= every-every/8 { // timers are not exact
 			k.polled = now
 			defs = append(defs, *k.def)
 		}

@@ -36,9 +36,13 @@ const notifyFlags = "Khgxe$"
 // canaryTime is how long Redis may take to tell of what was just written.
 const canaryTime = time.Second
 
+// deafTime is between two tries to be told what others write.
+const deafTime = 5 * time.Second
+
 // Notifications returns nil if Redis tells the dispatcher what others write, or
 // nobody has asked for that, or [ErrNotificationsUnavailable] with what an admin
-// must do. It knows once Ready is closed.
+// must do. It knows once Ready is closed. Within seconds after an admin has done it
+// the error is gone, and all that was written meanwhile is looked at.
 func (d *Dispatcher) Notifications() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,8 +66,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		note(err)
 		return func() {}
 	}
-	end = func() { _ = ps.Close() }
-	refused := d.enable(ctx)
+	closing := func() { _ = ps.Close() }
 	canary := make(chan struct{}, 1)
 	own := d.service.bare + ":v:" // a KeyEvents has the pool's prefix put before it
 	_, err = pubsub.Listen(ctx, ps, pubsub.NewKeyEvents(own+"*"), func(ctx context.Context, m pubsub.Message[string]) error {
@@ -71,10 +74,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		switch {
 		case errors.Is(m.Err, pubsub.ErrGap):
 			_ = d.enable(ctx) // a server that was restarted has forgotten it
-			d.expectNothing() // nor has it told of what was written meanwhile
-			for _, s := range d.served {
-				d.compare(ctx, s)
-			}
+			d.compareAll(ctx) // nor has it told of what was written meanwhile
 		case m.Err != nil || !ours:
 		case strings.HasPrefix(name, "-"):
 			signal(canary)
@@ -83,31 +83,58 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		}
 		return nil
 	})
-	if err != nil { // an ACL that does not let us, as a rule: see the package's doc
-		note(fmt.Errorf("%w: %w", ErrNotificationsUnavailable, err))
-		return end
+	if err != nil { // an ACL that does not let us, as a rule
+		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, d.pool.Database(), d.service.value("")))
+		return closing
 	}
-	// Whether it is told can't be asked where CONFIG is refused. It can be tried.
+	if err = d.hears(ctx, canary); err == nil || ctx.Err() != nil {
+		return closing
+	}
+	note(err)
+	stop := background(func(stop <-chan struct{}) {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(deafTime):
+			}
+			if d.hears(ctx, canary) == nil {
+				d.mu.Lock()
+				d.deaf = nil
+				d.mu.Unlock()
+				d.compareAll(ctx)
+				return
+			}
+		}
+	})
+	return func() { stop(); closing() }
+}
+
+// hears tries whether Redis tells what others write: where CONFIG is refused it
+// can't be asked.
+func (d *Dispatcher) hears(ctx context.Context, canary <-chan struct{}) error {
+	refused := d.enable(ctx)
 	key := d.service.value("-" + rand.Text()[:8])
 	if err := d.client.Set(ctx, key, "", canaryTime).Err(); err != nil {
-		note(storage.Normalize(ctx, err))
-		return end
+		return storage.Normalize(ctx, err)
 	}
 	select {
 	case <-canary:
+		return nil
 	case <-time.After(canaryTime):
-		note(fmt.Errorf("%w: an admin must add %s to notify-keyspace-events, as by CONFIG SET notify-keyspace-events KEA (%v)", ErrNotificationsUnavailable, notifyFlags, refused))
+		return fmt.Errorf("%w: an admin must add the flags %s; where there are none yet, by CONFIG SET notify-keyspace-events %[2]s (%[3]v)", ErrNotificationsUnavailable, notifyFlags, refused)
 	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return end
 }
 
-// enable adds the flags that are missing on each server, and takes none away.
+// enable adds the flags that are missing on each server, and takes none away. Its
+// error has the command that was refused.
 func (d *Dispatcher) enable(ctx context.Context) error {
 	one := func(ctx context.Context, node *redis.Client) error {
 		now, err := node.ConfigGet(ctx, "notify-keyspace-events").Result()
 		if err != nil {
-			return err
+			return fmt.Errorf("CONFIG GET notify-keyspace-events: %w", err)
 		}
 		flags := now["notify-keyspace-events"]
 		want := flags
@@ -120,7 +147,10 @@ func (d *Dispatcher) enable(ctx context.Context) error {
 		if want == flags {
 			return nil
 		}
-		return node.ConfigSet(ctx, "notify-keyspace-events", want).Err()
+		if err := node.ConfigSet(ctx, "notify-keyspace-events", want).Err(); err != nil {
+			return fmt.Errorf("CONFIG SET notify-keyspace-events %s: %w", want, err)
+		}
+		return nil
 	}
 	switch c := d.client.(type) {
 	case *redis.ClusterClient:
@@ -145,6 +175,19 @@ func (d *Dispatcher) noticed(ctx context.Context, name string) {
 	}
 	d.mu.Unlock()
 	if !own {
+		d.compare(ctx, s)
+	}
+}
+
+// compareAll looks at all values, and has all events looked at that come next,
+// whoever caused them.
+func (d *Dispatcher) compareAll(ctx context.Context) {
+	d.mu.Lock()
+	for _, s := range d.served {
+		s.expected = 0
+	}
+	d.mu.Unlock()
+	for _, s := range d.served {
 		d.compare(ctx, s)
 	}
 }

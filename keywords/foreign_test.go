@@ -2,6 +2,7 @@ package keywords_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -124,4 +125,20 @@ func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+// They are read as often as their Period says, not once a second.
+func TestThePeriodOfPolling(t *testing.T) {
+	quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true, Period: 5 * time.Millisecond})
+	pool := storagetest.New(t)
+	d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
+	require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, 0))
+	seen := 0
+	for ev, err := range keywords.Watch(soon(t), client(t, pool), quiet) {
+		require.NoError(t, err)
+		if seen++; seen == 100 { // a minute and a half, at one a second
+			return
+		}
+		require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, ev.Value.V+1))
+	}
 }

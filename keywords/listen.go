@@ -26,19 +26,22 @@ func (l *Listener) Close() error { l.close(); return nil }
 // until the Listener or the client is closed. All listeners of a keyword are
 // called one after another for each event, the preferred first, otherwise in the
 // order in which they were added; a new one is told the newest value. A panic in
-// one is logged, and ends that call only. Ctx bounds the look whether there is
-// such a keyword.
+// one is logged, and ends that call only. Ctx, or ClientConfig.Timeout, bounds the
+// look whether there is such a keyword and Redis lets it be followed.
 func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(Event[T]), opts ...ListenOptions) (*Listener, error) {
 	o, err := optional(opts)
 	if err != nil {
 		return nil, err
 	}
-	switch def, err := c.Describe(ctx, k.Service(), k.Name()); {
-	case err != nil:
+	// Its goroutine will follow the service too, and must not be the first to find
+	// out that this can't be done.
+	looking, cancel := c.bounded(ctx)
+	defer cancel()
+	leave, err := c.watch(looking, k.Service(), newWatcher(WatchOptions{}), nil, k.Name())
+	if err != nil {
 		return nil, err
-	case def.WriteOnly:
-		return nil, &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
 	}
+	defer leave()
 	one := &listening{preferred: o.Preferred, call: func(n notice) {
 		if ev, err := eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) }); err == nil {
 			listener(ev)
@@ -102,9 +105,14 @@ func (c *Client) unlisten(g *listeners, one *listening) {
 	g.all = slices.DeleteFunc(slices.Clone(g.all), func(l *listening) bool { return l == one })
 	if len(g.all) == 0 {
 		g.cancel()
-		if c.listening[g.key] == g {
-			delete(c.listening, g.key)
-		}
+		c.forget(g)
+	}
+}
+
+// forget has the next listener of the keyword begin anew. The lock is held.
+func (c *Client) forget(g *listeners) {
+	if c.listening[g.key] == g {
+		delete(c.listening, g.key)
 	}
 }
 
@@ -115,6 +123,9 @@ func (g *listeners) run(ctx context.Context, t target) {
 		if err != nil {
 			if ctx.Err() == nil {
 				g.c.pool.Logger().Warn("keywords: listeners are told nothing any more", "keyword", g.key, "error", err)
+				g.c.mu.Lock()
+				g.c.forget(g)
+				g.c.mu.Unlock()
 			}
 			return
 		}

@@ -134,7 +134,7 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 			yield(notice{}, err)
 			return
 		}
-		w := &watcher{opts: o, last: make(map[string]*yielded), due: make(map[string]time.Time), waiting: make(map[string]*notice), more: make(chan struct{}, 1)}
+		w := newWatcher(o)
 		for _, t := range targets {
 			match := func(name string) bool { ok, _ := path.Match(t.glob, name); return ok }
 			name := t.name
@@ -181,6 +181,13 @@ type watcher struct {
 	// Of the one who iterates:
 	last map[string]*yielded
 	due  map[string]time.Time // when the next may be
+}
+
+func newWatcher(o WatchOptions) *watcher {
+	return &watcher{
+		opts: o, more: make(chan struct{}, 1), waiting: make(map[string]*notice),
+		last: make(map[string]*yielded), due: make(map[string]time.Time),
+	}
 }
 
 // yielded is what a watcher had of a keyword last.
