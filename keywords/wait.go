@@ -3,6 +3,9 @@ package keywords
 import (
 	"context"
 	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // WaitFor returns the first value of a keyword for which until is true, the one
@@ -38,6 +41,10 @@ type WaitOptions struct {
 // strings in quotes, and words, which are the names of enumerators. A keyword
 // without a value is waited for. An expression that can't be read, or compares
 // what can't be compared, is an error.
+//
+// Of several keywords of a service the values count that were there at one
+// moment: a condition that is true for an instant only may be missed. Services
+// have no moment in common.
 func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOptions) error {
 	o, err := optional(opts)
 	if err != nil {
@@ -48,9 +55,12 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 		return err
 	}
 	var targets []target
+	services := make(map[string]bool)
 	for _, name := range e.names() {
 		targets = append(targets, target{service: name.Service, name: name.Keyword})
+		services[name.Service] = true
 	}
+	defs := make(map[exprName]*Definition, len(targets)) // of those that have a value
 	values := make(map[exprName]exprValue, len(targets))
 	lookup := func(name exprName) (exprValue, bool) { v, ok := values[name]; return v, ok }
 	// What is there is delivered at once: one event for each that has a value.
@@ -61,10 +71,18 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 		name := exprName{n.service, n.rec.name}
 		if n.kind == Gone {
 			delete(values, name)
+			delete(defs, name)
 		} else if values[name], err = exprOf(n.def, n.rec.text); err != nil {
 			return err
+		} else {
+			defs[name] = n.def
 		}
-		switch done, err := e.eval(lookup); {
+		done, err := e.eval(lookup)
+		if done && err == nil && len(services) < len(targets) {
+			// What was set together comes in one event after another.
+			done, err = c.holds(ctx, e, defs)
+		}
+		switch {
 		case done && err == nil:
 			return nil
 		case err != nil && !errors.Is(err, errExprNoValue):
@@ -72,6 +90,49 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 		}
 	}
 	return ErrClosed
+}
+
+// holds reports whether a condition is true of what Redis has, those of a service
+// at one moment, however long Redis is away.
+func (c *Client) holds(ctx context.Context, e *expr, defs map[exprName]*Definition) (bool, error) {
+	for try := 0; ; try++ {
+		values, err := c.values(ctx, defs)
+		var reply redis.Error
+		switch {
+		case err == nil:
+			return e.eval(func(name exprName) (exprValue, bool) { v, ok := values[name]; return v, ok })
+		case ctx.Err() != nil:
+			return false, ctx.Err()
+		case errors.As(err, &reply) && !redis.IsLoadingError(err), errors.Is(err, redis.ErrClosed):
+			return false, err
+		}
+		select {
+		case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// values reads keywords, those of a service in one transaction. What somebody else
+// has written, and is no value, is left out.
+func (c *Client) values(ctx context.Context, defs map[exprName]*Definition) (map[exprName]exprValue, error) {
+	services := make(map[string][]Definition)
+	for name, def := range defs {
+		services[name.Service] = append(services[name.Service], *def)
+	}
+	values := make(map[exprName]exprValue, len(defs))
+	for svc, defs := range services {
+		recs, err := c.read(ctx, svc, defs)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range recs {
+			if v, err := exprOf(&defs[i], r.text); r.ok && err == nil {
+				values[exprName{svc, r.name}] = v
+			}
+		}
+	}
+	return values, nil
 }
 
 // exprOf is a value as expressions have it.

@@ -1,0 +1,37 @@
+package keywords_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// Of two keywords that are set together one is always 1 and the other 0.
+func TestWaitForExprTakesValuesOfOneMoment(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		a := keywords.Define("stage", "A", keywords.Spec[int]{Initial: new(1)})
+		b := keywords.Define("stage", "B", keywords.Spec[int]{Initial: new(0)})
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, a, keywords.Hooks[int]{})
+			keywords.Serve(d, b, keywords.Hooks[int]{})
+		}).wait()
+		k := client(t, pool)
+		ended := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		go func() { ended <- keywords.WaitForExpr(ctx, k, "$stage.A == 1 and $stage.B == 1") }()
+		for i := range 1000 {
+			_, err := keywords.ModifyMany(ctx, k, b.To((i+1)%2), a.To(i%2))
+			require.NoError(t, err)
+		}
+		require.Empty(t, ended, "it was never true")
+		_, err := keywords.ModifyMany(ctx, k, a.To(1), b.To(1))
+		require.NoError(t, err)
+		require.NoError(t, <-ended)
+	})
+}
