@@ -35,8 +35,9 @@ const (
 //     which the number counts, or one of the same enumerators. A mask is equal to
 //     a number or names joined by '|' or ',' (” is none), and has all bits of
 //     either. Names may be in any case, as when they are written.
-//   - A boolean is equal to KTL's words in any case (true t yes y on 1, false f no
-//     n off 0) and the numbers 1 and 0. Alone it is a condition; no other value is.
+//   - A boolean is equal to the names of its enumerators, KTL's words in any case
+//     (true t yes y on 1, false f no n off 0) and the numbers 1 and 0. Alone it is a
+//     condition; no other value is.
 //   - Bytes are equal to a string or bytes. All other pairs of kinds are errors, as
 //     are names that don't exist: such a wait would never end.
 //

@@ -87,7 +87,10 @@ func (v *exprValue) compare(w *exprValue, fold bool) (int, error) {
 		n, err := v.bits(w)
 		return cmp.Compare(v.n, n), err
 	case w.kind == exprString && v.kind == exprBoolean:
-		n, ok := exprBooleanWord(w.s)
+		n, ok := v.number(w.s)
+		if !ok {
+			n, ok = exprBooleanWord(w.s)
+		}
 		if !ok {
 			return 0, errors.New("no word for true or false")
 		}

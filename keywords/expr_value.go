@@ -39,7 +39,7 @@ type exprValue struct {
 	f      float64     // of a float
 	s      string      // of a string
 	data   any         // []byte, []int64, []float64 or []string
-	labels []exprLabel // of enumerated and mask
+	labels []exprLabel // of enumerated, mask and boolean
 	ascii  string      // the text form of a keyword
 }
 

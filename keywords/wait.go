@@ -3,6 +3,8 @@ package keywords
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -143,12 +145,12 @@ func exprOf(def *Definition, text string) (exprValue, error) {
 	}
 	n, _ := v.(int64)
 	switch def.Kind {
+	case Boolean:
+		b := newExprValue(v, text)
+		b.labels = enumerators(def)
+		return b, nil
 	case Enumerated:
-		var labels []exprLabel
-		for number, name := range def.Enumerators {
-			labels = append(labels, exprLabel{name, int64(number)})
-		}
-		return newExprEnumerated(n, labels, text), nil
+		return newExprEnumerated(n, enumerators(def), text), nil
 	case Mask:
 		var labels []exprLabel
 		for i, name := range def.Bits {
@@ -159,4 +161,13 @@ func exprOf(def *Definition, text string) (exprValue, error) {
 		return newExprMask(n, labels, text), nil
 	}
 	return newExprValue(v, text), nil
+}
+
+// enumerators are the names of an enumerated keyword or a boolean, by number.
+func enumerators(def *Definition) []exprLabel {
+	var labels []exprLabel
+	for _, number := range slices.Sorted(maps.Keys(def.Enumerators)) {
+		labels = append(labels, exprLabel{def.Enumerators[number], int64(number)})
+	}
+	return labels
 }

@@ -35,3 +35,25 @@ func TestWaitForExprTakesValuesOfOneMoment(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+func TestExpressionsKnowTheNamesOfEnumerators(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		names := []string{"red", "green", "blue", "i", "z", "y"}
+		shutter := keywords.Define("stage", "SHUTTER", keywords.Spec[bool]{Enumerators: []string{"closed", "open"}, Initial: new(true)})
+		one := keywords.Define("stage", "ONE", keywords.Spec[Mode]{Enumerators: names, Initial: new(Mode(2))})
+		other := keywords.Define("stage", "OTHER", keywords.Spec[Mode]{Enumerators: names, Initial: new(Mode(2))})
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, shutter, keywords.Hooks[bool]{})
+			keywords.Serve(d, one, keywords.Hooks[Mode]{})
+			keywords.Serve(d, other, keywords.Hooks[Mode]{})
+		}).wait()
+		k := client(t, pool)
+		for _, text := range []string{
+			"$stage.SHUTTER == 'open'", "$stage.SHUTTER == OPEN", "$stage.SHUTTER != closed", "$stage.SHUTTER == yes", "$stage.SHUTTER",
+			"$stage.ONE == $stage.OTHER", "$stage.ONE == Blue",
+		} {
+			require.NoError(t, keywords.WaitForExpr(t.Context(), k, text), text)
+		}
+		require.ErrorContains(t, keywords.WaitForExpr(t.Context(), k, "$stage.SHUTTER == ajar"), "no word for true or false")
+	})
+}
