@@ -159,19 +159,45 @@ func readInt(word string, size int) (int64, error) {
 		return strconv.ParseInt(digits, 16, size)
 	}
 	f, ferr := readFloat(word, 64)
-	if errors.Is(ferr, strconv.ErrRange) {
-		return 0, ferr
+	if errors.Is(ferr, strconv.ErrRange) || math.IsInf(f, 0) {
+		return 0, strconv.ErrRange
 	}
-	if ferr != nil || f != math.Trunc(f) {
+	if ferr != nil || math.IsNaN(f) {
 		return 0, err
 	}
-	if math.Abs(f) > 1<<53 { // it may have been rounded
-		return 0, strconv.ErrRange
+	digits, ok := wholeDigits(word)
+	if !ok {
+		return 0, err
 	}
-	if n = int64(f); size == 32 && n != int64(int32(n)) {
-		return 0, strconv.ErrRange
+	return strconv.ParseInt(digits, 10, size)
+}
+
+// wholeDigits returns the digits, and sign, of a number such as 12.0 or 1.2e1 that
+// float64 has room for, if it is exactly an integer. As a float64 it may have been
+// rounded.
+func wholeDigits(word string) (digits string, ok bool) {
+	word, exponent, _ := strings.Cut(strings.ToLower(word), "e")
+	shift := 0
+	if exponent != "" {
+		var err error
+		if shift, err = strconv.Atoi(exponent); err != nil {
+			return "", false
+		}
 	}
-	return n, nil
+	unsigned := strings.TrimLeft(word, "+-")
+	sign := word[:len(word)-len(unsigned)]
+	before, after, _ := strings.Cut(unsigned, ".")
+	digits = before + after
+	point := len(before) + shift // is behind so many digits
+	switch {
+	case strings.Trim(digits, "0") == "":
+		return "0", true
+	case point >= len(digits):
+		return sign + digits + strings.Repeat("0", point-len(digits)), true
+	case point > 0 && strings.Trim(digits[point:], "0") == "":
+		return sign + digits[:point], true
+	}
+	return "", false
 }
 
 // cutHex takes the 0x out of a number, and keeps its sign.
@@ -249,6 +275,11 @@ func (r *rules) appendText(b []byte, v any) []byte {
 			if name, ok := r.names[v]; ok {
 				return append(b, name...)
 			}
+			number := strconv.FormatInt(v, 10)
+			for _, named := r.numbers[number]; named; _, named = r.numbers[number] {
+				number = "+" + number // or it would be read back as the one of that name
+			}
+			return append(b, number...)
 		case Mask:
 			return r.appendMask(b, v)
 		}

@@ -34,6 +34,7 @@ var (
 	double     = keywords.Define("s", "DOUBLE", keywords.Spec[float64]{}).Definition()
 	enumerated = keywords.Define("s", "ENUMERATED", keywords.Spec[mode]{Enumerators: modes}).Definition()
 	filter     = keywords.Define("s", "FILTER", keywords.Spec[int32]{Enumerators: []string{"r", "R", "1", "I"}}).Definition()
+	gear       = keywords.Define("s", "GEAR", keywords.Spec[int32]{Enumerators: []string{"3", "2", "1"}}).Definition()
 	mask       = keywords.Define("s", "MASK", keywords.Spec[flags]{Bits: bits}).Definition()
 	unnamed    = keywords.Define("s", "UNNAMED", keywords.Spec[uint32]{}).Definition()
 	text       = keywords.Define("s", "STRING", keywords.Spec[string]{}).Definition()
@@ -43,7 +44,7 @@ var (
 	texts      = keywords.Define("s", "STRINGS", keywords.Spec[[]string]{}).Definition()
 
 	all = []keywords.Definition{boolean, labelled, integer, integer64, float, double, enumerated,
-		filter, mask, unnamed, text, data, integers, doubles, texts}
+		filter, gear, mask, unnamed, text, data, integers, doubles, texts}
 )
 
 func TestParseAndText(t *testing.T) {
@@ -65,7 +66,10 @@ func TestParseAndText(t *testing.T) {
 		{integer, "-2147483648", int64(math.MinInt32), nil},
 		{integer64, "9223372036854775807", int64(math.MaxInt64), []string{"0x7fffffffffffffff"}},
 		{integer64, "-9223372036854775808", int64(math.MinInt64), nil},
-		{integer64, "9007199254740993", int64(1<<53 + 1), nil},
+		{integer64, "9007199254740993", int64(1<<53 + 1), []string{"9007199254740993.0", "9007199254740.993e3", "90071992547409930e-1", "0.9007199254740993e+16"}},
+		{integer64, "1000000000000000000", int64(1e18), []string{"1e18", "+1E18", ".001e21"}},
+		{integer64, "-1000000000000000000", int64(-1e18), []string{"-1e18"}},
+		{integer64, "0", int64(0), []string{"0e99", "-0.0e-99", "0e1000000000"}},
 		{float, "0.1", float64(float32(0.1)), []string{"1e-1", "0.10", ".1", "0.100000001490116"}},
 		{float, "3.4028235e+38", float64(math.MaxFloat32), nil},
 		{float, "1e-45", float64(math.SmallestNonzeroFloat32), nil},
@@ -89,6 +93,8 @@ func TestParseAndText(t *testing.T) {
 		{filter, "R", int64(1), nil},
 		{filter, "1", int64(2), []string{"2"}}, // the name wins
 		{filter, "I", int64(3), []string{"i", "3"}},
+		{gear, "3", int64(0), []string{"0"}},
+		{gear, "1", int64(2), nil},
 		{mask, "none", int64(0), []string{"0", "None", "0x0"}},
 		{mask, "open", int64(1), []string{"1", "OPEN", "open,open", "0x1"}},
 		{mask, "open,Too Hot", int64(17), []string{"17", "too hot | open", "open, 16", "open|0x10"}},
@@ -132,15 +138,18 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{boolean, keywords.ErrMalformed, []string{"", "2", "-1", "tru", "yess", "1.0", "true false"}},
 		{labelled, keywords.ErrMalformed, []string{"", "Inn"}},
-		{integer, keywords.ErrMalformed, []string{"", "a", "1 2", "1.5", "0x", "0xg", "0x-1", "--1", "1_000", "NaN", "1e", "٣"}},
+		{integer, keywords.ErrMalformed, []string{"", "a", "1 2", "1.5", "0x", "0xg", "0x-1", "--1", "1_000", "NaN", "1e", "٣", ".",
+			"0.99999999999999999999", "1.00000000000000000001", "1e-1", "1e-400", "1e-1000000000", "15e-1"}},
 		{integer, keywords.ErrRange, []string{"2147483648", "-2147483649", "1e10", "0x80000000", "99999999999999999999", "2147483648.0", "1e400", "Inf"}},
-		{integer64, keywords.ErrRange, []string{"9223372036854775808", "-9223372036854775809", "0x8000000000000000", "1e30"}},
+		{integer64, keywords.ErrRange, []string{"9223372036854775808", "-9223372036854775809", "0x8000000000000000", "1e30",
+			"9223372036854775808.0", "9223372036854775807e1", "1e308"}},
 		{float, keywords.ErrMalformed, []string{"", "1,5", "1.5 mm", "e", "١"}},
 		{float, keywords.ErrRange, []string{"3.5e38", "-1e39"}},
 		{double, keywords.ErrMalformed, []string{"", "1.2.3", "Inf5", "nane", "0x"}},
 		{double, keywords.ErrRange, []string{"1e309", "-1e999"}},
 		{enumerated, keywords.ErrEnumerator, []string{"", "run", "2", "-1", "idle,Track", "99999999999"}},
-		{filter, keywords.ErrEnumerator, []string{"4"}},
+		{filter, keywords.ErrEnumerator, []string{"4", filter.Text(int64(4))}},
+		{gear, keywords.ErrEnumerator, []string{"4", gear.Text(int64(3)), gear.Text(int64(4))}},
 		{mask, keywords.ErrEnumerator, []string{"", "shut", "open,", "open,,lit", "-1", "0x100000000", "open lit"}},
 		{data, keywords.ErrMalformed, []string{"A", "A*==", "AP/+ AP/+"}},
 		{integers, keywords.ErrMalformed, []string{"a", "1,,2", ",1", "1,", "[1", "1]", "[1)", "1.5", "1 [2]", `"1`, `"1"2`}},
