@@ -168,8 +168,13 @@ func (c *Client) describe(ctx context.Context, s service, name string) (Definiti
 	return readDefinition(s.name, name, text)
 }
 
+// fenceTime is how long Clear leaves the fencing numbers behind: no dispatcher
+// sleeps longer.
+const fenceTime = 24 * time.Hour
+
 // Clear removes a service: definitions, values, history and revisions. A
-// dispatcher of it that lives is [ErrServed].
+// dispatcher of it that lives is [ErrServed]; one that only slept finds
+// its lease lost.
 func (c *Client) Clear(ctx context.Context, service string) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -199,8 +204,10 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 		}
 		for _, disp := range fences {
 			tx.Del(ctx, s.meta(disp))
+			tx.HIncrBy(ctx, s.fence(), disp, 1) // one that sleeps is not to write it all again
 		}
-		tx.Del(ctx, s.definitions(), s.fence())
+		tx.Expire(ctx, s.fence(), fenceTime)
+		tx.Del(ctx, s.definitions())
 		return nil
 	})
 	if err == nil {

@@ -16,7 +16,8 @@ import (
 //	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
 //	                                 revision, time in µs, severity, who set it
 //	kw:{service}:own:<disp>  string  fence:owner, as long as a dispatcher lives
-//	kw:{service}:fence       hash    dispatcher → how often it was taken over
+//	kw:{service}:fence       hash    dispatcher → how often it was taken over; Clear
+//	                                 leaves it for a day
 //	kw:{service}:meta:<disp> hash    e epoch, n revision of the newest value
 //
 // The channel kw:<service>:<database>:changes brings each batch of changes as a
@@ -209,6 +210,7 @@ local left = redis.call('PTTL', KEYS[1])
 if left > 0 then return -left end
 if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 local fence = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+redis.call('PERSIST', KEYS[2])
 redis.call('SET', KEYS[1], fence .. ':' .. ARGV[2], 'PX', ARGV[3])
 return fence`)
 
