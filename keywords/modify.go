@@ -112,11 +112,12 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, what asked) 
 const codePrefix = "kw."
 
 // wireError is an error as a dispatcher answers with it. Its text is that of the
-// error, and the keyword, which may be another than the first, stands before.
+// error; before it stand service and keyword, which may be those of another modify
+// that a hook has asked for.
 func wireError(err error) error {
 	var own *Error
 	if errors.As(err, &own) {
-		return bus.Errorf(bus.Code(codePrefix+string(own.Code)), "%s\x00%s", own.Keyword, own.Text)
+		return bus.Errorf(bus.Code(codePrefix+string(own.Code)), "%s\x00%s\x00%s", own.Service, own.Keyword, own.Text)
 	}
 	switch {
 	case errors.Is(err, ErrIndeterminate):
@@ -140,8 +141,9 @@ func (c *Client) explain(svc, name string, err error) error {
 		case ours && code == "queue_full":
 			return about(ErrQueueFull)
 		case ours:
-			keyword, text, _ := strings.Cut(answered.Text, "\x00")
-			return &Error{Code: Code(code), Service: svc, Keyword: keyword, Text: text}
+			service, text, _ := strings.Cut(answered.Text, "\x00")
+			keyword, text, _ := strings.Cut(text, "\x00")
+			return &Error{Code: Code(code), Service: cmp.Or(service, svc), Keyword: keyword, Text: text}
 		}
 		return &Error{Code: ErrRejected, Service: svc, Keyword: name, Text: answered.Text}
 	case errors.Is(err, bus.ErrNoWorkers):

@@ -1,0 +1,42 @@
+package keywords_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// A hook that hands on the error of another service's keyword, or one without any.
+func TestErrorsSayWhoRefused(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		k := client(t, pool)
+		az := keywords.Define("dome", "AZ", keywords.Spec[float64]{Max: new(1.0)})
+		dome, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "dome"})
+		require.NoError(t, err)
+		keywords.Serve(dome, az, keywords.Hooks[float64]{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- dome.Run(ctx) }()
+		<-dome.Ready()
+		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, Speed, keywords.Hooks[float64]{Write: func(ctx context.Context, v float64) error {
+				if v == 0 {
+					return &keywords.Error{Code: keywords.ErrRange, Text: "it stands"}
+				}
+				_, err := keywords.Modify(ctx, k, az, v)
+				return err
+			}})
+		}).wait()
+		_, err = keywords.Modify(t.Context(), k, Speed, 5)
+		require.EqualError(t, err, "keywords: dome.AZ: range: 5 is above 1")
+		_, err = keywords.Modify(t.Context(), k, Speed, 0)
+		require.EqualError(t, err, "keywords: stage: range: it stands")
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
