@@ -26,7 +26,7 @@ func TestClearIsNotUndoneByADispatcherThatSlept(t *testing.T) {
 		require.ErrorIs(t, <-d.ended, keywords.ErrFenced)
 		left, err := rdb.Keys(ctx, base+":*").Result()
 		require.NoError(t, err)
-		require.Equal(t, []string{base+":fence"}, left)
+		require.Equal(t, []string{base + ":fence"}, left)
 		require.Positive(t, rdb.TTL(ctx, base+":fence").Val(), "in the end that goes too")
 
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()

@@ -28,8 +28,8 @@
 //   - [Modify] is carried out by exactly one dispatcher, one modify at a time, and
 //     returns when it is complete: hooks run, value committed and published. What
 //     was refused is an [*Error] with a code, and has changed nothing.
-//   - Nobody there to carry it out is [ErrNoDispatcher], in one round trip. A
-//     dispatcher that dies meanwhile is [ErrIndeterminate]: it may have happened.
+//   - Nobody there to carry it out is [ErrNoDispatcher], at once. A dispatcher
+//     that dies meanwhile is [ErrIndeterminate]: it may have happened.
 //   - What a Modify has written, the same client reads afterwards.
 //
 // # What a reader may rely on
@@ -116,7 +116,7 @@
 //	Keyword.set, from the dispatcher's own code  Set
 //	orphan keywords                              Serve with no hooks: Hooks[T]{}
 //	ValueError in the dispatcher's log           an *Error at the writer: ErrMalformed, ErrRange, ErrEnumerator, …
-//	a dispatcher that is gone: waits for ever    ErrNoDispatcher in one round trip; Stale values, Stale events
+//	a dispatcher that is gone: waits for ever    ErrNoDispatcher at once; Stale values, Stale events
 //	two dispatchers by mistake                   the second waits, or ErrServed; a fence in every script
 //	dispatcher status and heartbeat keywords     DispatcherConfig.Status, Heartbeat
 //	history of a keyword                         Spec.History, History

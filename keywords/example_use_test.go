@@ -179,14 +179,18 @@ func ExampleModify() {
 	// true keywords: stage.SPEED: range: 25 is above 20
 }
 
+// Nobody serves the keyword, and here nobody ever has.
 func ExampleModify_nobody() {
 	pool := examplePool()
 	defer stopExample()
 	k, _ := keywords.NewClient(pool, keywords.ClientConfig{})
 
 	_, err := keywords.Modify(context.Background(), k, Speed, 3.5)
-	fmt.Println(errors.Is(err, keywords.ErrNoDispatcher), err)
-	// Output: true keywords: stage.SPEED: no dispatcher
+	fmt.Println(errors.Is(err, keywords.ErrNoDispatcher), errors.Is(err, keywords.ErrUnknownService))
+	fmt.Println(err)
+	// Output:
+	// true true
+	// keywords: stage: unknown_service: no dispatcher
 }
 
 // Compare and set: what somebody else has set meanwhile is not overwritten.

@@ -173,7 +173,7 @@ func TestModifyAndRead(t *testing.T) {
 		require.Equal(t, keywords.Stale, v.Quality)
 		require.NoError(t, k.Clear(ctx, "stage"))
 		_, err = keywords.Read(ctx, k, Speed)
-		require.ErrorIs(t, err, keywords.ErrUnknownKeyword)
+		require.ErrorIs(t, err, keywords.ErrUnknownService)
 	})
 }
 

@@ -23,7 +23,8 @@ type ModifyOptions struct {
 // committed. Its errors are
 //
 //   - an [*Error] for what the dispatcher refused: nothing has changed;
-//   - [ErrNoDispatcher]: it was not carried out;
+//   - [ErrNoDispatcher]: it was not carried out. Where there is no such keyword
+//     either, or service, it is that [*Error] as well;
 //   - [ErrIndeterminate]: the dispatcher died meanwhile; it may have been;
 //   - [context.DeadlineExceeded] or [context.Canceled]: it may still be.
 func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...ModifyOptions) (Revision, error) {
@@ -102,8 +103,15 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, what asked) 
 		return Revision{}, err
 	}
 	rep, err := bus.CallRaw(ctx, c.bus, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
+	name := what.Changes[0].Name
+	if errors.Is(err, bus.ErrNoWorkers) {
+		var unknown *Error
+		if _, why := c.Describe(ctx, svc, name); errors.As(why, &unknown) {
+			return Revision{}, fmt.Errorf("%w: %w", unknown, ErrNoDispatcher)
+		}
+	}
 	if err != nil {
-		return Revision{}, c.explain(svc, what.Changes[0].Name, err)
+		return Revision{}, c.explain(svc, name, err)
 	}
 	return ParseRevision(string(rep.Data))
 }

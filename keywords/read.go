@@ -2,6 +2,7 @@ package keywords
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +20,13 @@ func Read[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error
 	if err != nil {
 		return Value[T]{}, err
 	}
-	return readValue(k, recs[0])
+	v, err := readValue(k, recs[0])
+	if errors.Is(err, ErrUnknownKeyword) {
+		if _, why := c.Describe(ctx, k.def.Service, k.def.Name); why != nil { // or service
+			err = why
+		}
+	}
+	return v, err
 }
 
 func readValue[T Type](k Keyword[T], r seen) (Value[T], error) {

@@ -40,3 +40,33 @@ func TestErrorsSayWhoRefused(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+// Calls by type tell what there is not, as those by text do, whether a dispatcher
+// lives or none does.
+func TestWhatThereIsNot(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		k, ctx := client(t, pool), t.Context()
+		color := keywords.Define("stage", "COLOR", keywords.Spec[int]{})
+		want := func(want keywords.Code) {
+			t.Helper()
+			_, modify := keywords.Modify(ctx, k, color, 1)
+			_, many := keywords.ModifyMany(ctx, k, color.To(1))
+			_, refresh := keywords.Refresh(ctx, k, color)
+			_, read := keywords.Read(ctx, k, color)
+			_, text := keywords.ModifyText(ctx, k, "stage", "COLOR", "1")
+			for _, err := range []error{modify, many, refresh, read, text} {
+				require.ErrorIs(t, err, want)
+			}
+		}
+		want(keywords.ErrUnknownService)
+		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		want(keywords.ErrUnknownKeyword)
+		d.stop()
+		require.NoError(t, <-d.ended)
+		want(keywords.ErrUnknownKeyword)
+		_, err := keywords.Modify(ctx, k, color, 1)
+		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
+		_, err = keywords.Modify(ctx, k, Speed, 1)
+		require.EqualError(t, err, "keywords: stage.SPEED: no dispatcher")
+	})
+}
