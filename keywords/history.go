@@ -8,7 +8,7 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// History returns the newest n values of a keyword that keeps some (see
+// History returns the newest n values of a keyword, or as many as it keeps (see
 // [Spec].History), the newest first, as canonical text.
 func History(ctx context.Context, c *Client, service, name string, n int) ([]Value[string], error) {
 	if n < 1 {
@@ -18,8 +18,11 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	if err != nil {
 		return nil, err
 	}
-	if def.WriteOnly {
+	switch {
+	case def.WriteOnly:
 		return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
+	case def.History == 0:
+		return nil, nil // what lies there is of an earlier definition
 	}
 	s, err := newService(c.pool, service)
 	if err != nil {
@@ -27,7 +30,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	lines, err := c.pool.Redis().LRange(ctx, s.log(name), 0, int64(n)-1).Result()
+	lines, err := c.pool.Redis().LRange(ctx, s.log(name), 0, int64(min(n, def.History))-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, storage.Normalize(ctx, err))
 	}

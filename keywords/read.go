@@ -81,7 +81,8 @@ func (c *Client) refresh(ctx context.Context, def Definition) error {
 }
 
 // ReadMany returns the values of several keywords of one service at one moment,
-// by name, as canonical text. One without a value is left out.
+// by name, as canonical text. One without a value is left out; one that [ReadText]
+// refuses is the error of all.
 func ReadMany(ctx context.Context, c *Client, service string, names ...string) (map[string]Value[string], error) {
 	s, err := newService(c.pool, service)
 	if err != nil {
@@ -109,9 +110,12 @@ func ReadMany(ctx context.Context, c *Client, service string, names ...string) (
 		return nil, err
 	}
 	values := make(map[string]Value[string], len(recs))
-	for _, r := range recs {
-		if r.ok {
+	for i, r := range recs {
+		switch err := r.refused(&defs[i]); {
+		case err == nil:
 			values[r.name] = r.value()
+		case !errors.Is(err, ErrNoValue):
+			return nil, err
 		}
 	}
 	return values, nil

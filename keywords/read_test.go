@@ -1,0 +1,54 @@
+package keywords_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// Somebody has put something else where a value was.
+func TestReadManyReportsWhatReadDoes(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		k, ctx := client(t, pool), t.Context()
+		key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+		require.NoError(t, err)
+		require.NoError(t, pool.Redis().Set(ctx, key, "x", 0).Err())
+		_, one := keywords.Read(ctx, k, Speed)
+		_, many := keywords.ReadMany(ctx, k, "stage", "SPEED", "NOTE")
+		for _, err := range []error{one, many} {
+			var wrong *storage.WrongTypeError
+			require.ErrorAs(t, err, &wrong)
+			require.Equal(t, key, wrong.Key)
+		}
+		all, err := keywords.ReadMany(ctx, k, "stage", "NOTE")
+		require.NoError(t, err)
+		require.Empty(t, all, "it has no value")
+	})
+}
+
+// The log of an earlier definition, which kept more.
+func TestHistoryIsWhatTheDefinitionSays(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		k := client(t, pool)
+		for _, keeps := range []int{3, 2, 0} {
+			past := keywords.Define("stage", "PAST", keywords.Spec[int]{History: keeps, Persist: true})
+			d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, past, keywords.Hooks[int]{}) }).wait()
+			if keeps == 3 {
+				for i := range keeps {
+					_, err := keywords.Modify(t.Context(), k, past, i)
+					require.NoError(t, err)
+				}
+			}
+			values, err := keywords.History(t.Context(), k, "stage", "PAST", 10)
+			require.NoError(t, err)
+			require.Len(t, values, keeps)
+			d.stop()
+			require.NoError(t, <-d.ended)
+		}
+	})
+}
