@@ -82,6 +82,16 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 		return c, fmt.Errorf("keywords: DispatcherConfig.Foreign: no %d", c.Foreign)
 	case c.MaxStaged < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
+	case c.Drain < 0:
+		return c, fmt.Errorf("keywords: DispatcherConfig.Drain: %v is negative", c.Drain)
+	case c.Status != "" && c.Status == c.Heartbeat:
+		return c, fmt.Errorf("keywords: DispatcherConfig.Heartbeat: %s is Status too", c.Heartbeat)
+	}
+	for _, own := range [][2]string{{"Status", c.Status}, {"Heartbeat", c.Heartbeat}} {
+		field, name := own[0], own[1]
+		if err := checkKeywordName(name); name != "" && err != nil {
+			return c, fmt.Errorf("keywords: DispatcherConfig.%s: %w", field, err)
+		}
 	}
 	return c, nil
 }

@@ -3,6 +3,7 @@ package keywords_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,4 +70,22 @@ func TestWhatThereIsNot(t *testing.T) {
 		_, err = keywords.Modify(ctx, k, Speed, 1)
 		require.EqualError(t, err, "keywords: stage.SPEED: no dispatcher")
 	})
+}
+
+func TestNewDispatcherRefuses(t *testing.T) {
+	pool := storagetest.New(t)
+	for want, cfg := range map[string]keywords.DispatcherConfig{
+		`Service: empty name`:                         {},
+		`Name: name "Main"`:                           {Service: "stage", Name: "Main"},
+		`Lease: 1ms is less than 300ms`:               {Service: "stage", Lease: time.Millisecond},
+		`Foreign: no 3`:                               {Service: "stage", Foreign: 3},
+		`MaxStaged: -1 is negative`:                   {Service: "stage", MaxStaged: -1},
+		`Drain: -1ns is negative`:                     {Service: "stage", Drain: -1},
+		`Heartbeat: CLK is Status too`:                {Service: "stage", Status: "CLK", Heartbeat: "CLK"},
+		`Status: name "bad name": ' ' is not allowed`: {Service: "stage", Status: "bad name"},
+		`Heartbeat: name "clk"`:                       {Service: "stage", Heartbeat: "clk"},
+	} {
+		_, err := keywords.NewDispatcher(pool, cfg)
+		require.ErrorContains(t, err, "keywords: DispatcherConfig."+want)
+	}
 }
