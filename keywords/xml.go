@@ -74,15 +74,18 @@ var ktlElements = map[string]string{
 //   - capability: broadcast, read or write, false;
 //   - serverside, with initialize: value is Initial, use_cache is Persist.
 //
-// Elements that it does not know are skipped; a value that it can't take is an
-// error that names keyword and element.
+// The file is UTF-8, ISO-8859-1 or US-ASCII, as its first line says. Elements that
+// LoadXML does not know are skipped; a value that it can't take is an error that
+// names keyword and element.
 func LoadXML(r io.Reader) ([]Definition, error) {
 	data, err := readFile(r)
 	if err != nil {
 		return nil, err
 	}
 	var b ktlBundle
-	if err := xml.NewDecoder(bytes.NewReader(data)).Decode(&b); err != nil {
+	dec := xml.NewDecoder(bytes.NewReader(data))
+	dec.CharsetReader = charsetReader
+	if err := dec.Decode(&b); err != nil {
 		return nil, fmt.Errorf("keywords: bundle: %w", err)
 	}
 	service := strings.ToLower(strings.TrimSpace(b.Service))
@@ -109,6 +112,31 @@ func LoadXML(r io.Reader) ([]Definition, error) {
 		}
 	}
 	return defs, checkTwice(defs)
+}
+
+// charsetReader reads what is not UTF-8, which package xml reads by itself.
+func charsetReader(charset string, r io.Reader) (io.Reader, error) {
+	var limit byte
+	switch strings.ToLower(charset) {
+	case "iso-8859-1":
+		limit = 0xff
+	case "us-ascii":
+		limit = 0x7f
+	default:
+		return nil, errors.New("want UTF-8, ISO-8859-1 or US-ASCII")
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	for _, c := range data {
+		if c > limit {
+			return nil, fmt.Errorf("byte %#x", c)
+		}
+		text.WriteRune(rune(c))
+	}
+	return strings.NewReader(text.String()), nil
 }
 
 // define fills d with what the file says.

@@ -130,6 +130,29 @@ func TestLoadXMLWithoutDispatcher(t *testing.T) {
 	require.Empty(t, defs)
 }
 
+func TestLoadXMLInOtherCharsets(t *testing.T) {
+	file := func(charset, units string) string {
+		return `<?xml version="1.0" encoding="` + charset + `"?><bundle service="s"><keyword><name>A</name><type>double</type><units>` + units + `</units></keyword></bundle>`
+	}
+	for _, row := range [][3]string{
+		{"UTF-8", "°µ", "°µ"}, {"utf-8", "K", "K"},
+		{"ISO-8859-1", "\xb0\xb5", "°µ"}, {"iso-8859-1", "K", "K"},
+		{"US-ASCII", "K", "K"}, {"us-ascii", "K", "K"},
+	} {
+		defs, err := keywords.LoadXML(strings.NewReader(file(row[0], row[1])))
+		require.NoError(t, err, row[0])
+		require.Equal(t, row[2], defs[0].Units)
+	}
+	for charset, want := range map[string]string{
+		"UTF-8":    "invalid UTF-8",
+		"us-ascii": `keywords: bundle: xml: opening charset "us-ascii": byte 0xb0`,
+		"koi8-r":   `keywords: bundle: xml: opening charset "koi8-r": want UTF-8, ISO-8859-1 or US-ASCII`,
+	} {
+		_, err := keywords.LoadXML(strings.NewReader(file(charset, "\xb0")))
+		require.ErrorContains(t, err, want)
+	}
+}
+
 func TestLoadXMLRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		``:                     `bundle: EOF`,
