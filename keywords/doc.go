@@ -21,7 +21,7 @@
 //
 // A service is a set of keywords. Its definitions are published: a client that
 // knows no Go type of it finds them with [Client.Keywords] and [Client.Describe],
-// and uses [ReadText], [RefreshText], [ModifyText] and [WatchText].
+// and uses [ReadText], [RefreshText], [ModifyText], [WatchText] and [WatchMany].
 //
 // # What a writer may rely on
 //
@@ -99,7 +99,7 @@
 //	ktl.write, wait=True                         Modify: returns when it is complete, or why not
 //	write, wait=False, and wait on the sequence  ModifyAsync: a Future; what is only accepted is never reported as done
 //	several writes in a row                      ModifyMany: all in one step, or none
-//	monitor, subscribe                           for ev, err := range Watch(…); WatchText, a service by glob
+//	monitor, subscribe                           for ev, err := range Watch(…); WatchMany, several; WatchText, a service by glob
 //	callback, preferred first                    Listen; ListenOptions.Preferred
 //	gshow, the values before                     Spec.History; History
 //	waitFor, wait on an expression               WaitFor, WaitForExpr, with the same $service.KEYWORD

@@ -150,6 +150,32 @@ func ExampleWatchText() {
 	// change NOTE all is well
 }
 
+// Several keywords in one loop. What was set together comes in one event each.
+func ExampleWatchMany() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for ev, err := range keywords.WatchMany(ctx, k, "stage", []string{"SPEED", "MODE"}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Keyword, ev.Value.V)
+		switch {
+		case ev.Kind == keywords.Initial: // MODE has no value yet
+			if _, err := keywords.ModifyMany(ctx, k, Speed.To(2), ModeOf.To(Track)); err != nil {
+				log.Fatal(err)
+			}
+		case ev.Keyword == "MODE":
+			return
+		}
+	}
+	// Output:
+	// initial SPEED 1
+	// change SPEED 2
+	// change MODE track
+}
+
 func ExampleWaitFor() {
 	_, k := exampleStage(nil)
 	defer stopExample()

@@ -2,6 +2,7 @@ package keywords
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -42,7 +43,7 @@ type Event[T any] struct {
 	Prev    *Value[T] // the one that this watcher saw before; nil: none
 }
 
-// WatchOptions are the options of [Watch] and [WatchText].
+// WatchOptions are the options of [Watch], [WatchText] and [WatchMany].
 type WatchOptions struct {
 	// MinInterval is between two events of a keyword at least; the newest value is
 	// yielded in the end. 0: none.
@@ -93,6 +94,34 @@ func WatchText(ctx context.Context, c *Client, service, glob string, opts ...Wat
 			return
 		}
 		for n, err := range c.events(ctx, opts, target{service: service, glob: glob}) {
+			var ev Event[string]
+			if err == nil {
+				ev, err = eventOf(n, asText)
+			}
+			if !yield(ev, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// WatchMany is [Watch] of several keywords of one service by name, as canonical
+// text. One that there is not is [ErrUnknownKeyword], at once.
+func WatchMany(ctx context.Context, c *Client, service string, names []string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
+	return func(yield func(Event[string], error) bool) {
+		if len(names) == 0 {
+			yield(Event[string]{}, errors.New("keywords: WatchMany of nothing"))
+			return
+		}
+		targets := make([]target, len(names))
+		for i, name := range names {
+			if name == "" {
+				yield(Event[string]{}, &Error{Code: ErrUnknownKeyword, Service: service, Text: "empty name"})
+				return
+			}
+			targets[i] = target{service: service, name: name}
+		}
+		for n, err := range c.events(ctx, opts, targets...) {
 			var ev Event[string]
 			if err == nil {
 				ev, err = eventOf(n, asText)
