@@ -12,6 +12,9 @@ import (
 
 // WaitFor returns the first value of a keyword for which until is true, the one
 // that is there included. A ctx without a deadline waits for as long as it takes.
+//
+// What a dispatcher that is gone has left counts as well: the Quality of the value
+// is [Stale] then. Who can't do with that waits with [Watch].
 func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v T) bool) (Value[T], error) {
 	for ev, err := range Watch(ctx, c, k) {
 		if err != nil {
@@ -46,7 +49,7 @@ type WaitOptions struct {
 //
 // Of several keywords of a service the values count that were there at one
 // moment: a condition that is true for an instant only may be missed. Services
-// have no moment in common.
+// have no moment in common. Stale values count, as with [WaitFor].
 func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOptions) error {
 	o, err := optional(opts)
 	if err != nil {

@@ -57,3 +57,16 @@ func TestExpressionsKnowTheNamesOfEnumerators(t *testing.T) {
 		require.ErrorContains(t, keywords.WaitForExpr(t.Context(), k, "$stage.SHUTTER == ajar"), "no word for true or false")
 	})
 }
+
+func TestWaitForTakesWhatADispatcherHasLeft(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		d.stop()
+		require.NoError(t, <-d.ended)
+		k := client(t, pool)
+		v, err := keywords.WaitFor(soon(t), k, Speed, func(v float64) bool { return v == 1 })
+		require.NoError(t, err)
+		require.Equal(t, keywords.Stale, v.Quality)
+		require.NoError(t, keywords.WaitForExpr(soon(t), k, "$stage.SPEED == 1"))
+	})
+}
