@@ -101,6 +101,7 @@
 //	several writes in a row                      ModifyMany: all in one step, or none
 //	monitor, subscribe                           for ev, err := range Watch(…); WatchMany, several; WatchText, a service by glob
 //	callback, preferred first                    Listen; ListenOptions.Preferred
+//	callback on the dispatcher's side            Postwrite: all that is modified; Listen, on a client beside it: whoever has set it
 //	gshow, the values before                     Spec.History; History
 //	waitFor, wait on an expression               WaitFor, WaitForExpr, with the same $service.KEYWORD
 //	timeout                                      the deadline of ctx, or ClientConfig.Timeout

@@ -1,6 +1,7 @@
 package keywords_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 
@@ -56,4 +57,33 @@ func TestListenersAreCalledInTurn(t *testing.T) {
 		_, err = keywords.Listen(t.Context(), k, color, func(keywords.Event[string]) {})
 		require.ErrorIs(t, err, keywords.ErrUnknownKeyword)
 	})
+}
+
+// A dispatcher's own listener is told whoever has set the keyword, and may set
+// others.
+func TestListenBesideADispatcher(t *testing.T) {
+	pool := storagetest.Open(t, storagetest.Start(t).Config())
+	ctx := soon(t)
+	d := run(t, pool, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+	require.NoError(t, d.Notifications())
+	k := client(t, pool)
+	_, err := keywords.Listen(ctx, k, Speed, func(ev keywords.Event[float64]) {
+		if err := keywords.Set(context.Background(), d.Dispatcher, Count, int(ev.Value.V)); err != nil {
+			t.Error(err)
+		}
+	})
+	require.NoError(t, err)
+	told := func(want int) {
+		t.Helper()
+		_, err := keywords.WaitFor(ctx, k, Count, func(n int) bool { return n == want })
+		require.NoError(t, err)
+	}
+	told(1)
+	_, err = keywords.Modify(ctx, k, Speed, 2)
+	require.NoError(t, err)
+	told(2)
+	require.NoError(t, keywords.Set(ctx, d.Dispatcher, Speed, 3))
+	told(3)
+	require.NoError(t, pool.Redis().HSet(ctx, "kw:{stage}:v:SPEED", "v", "4").Err())
+	told(4)
 }
