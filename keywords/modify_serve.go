@@ -276,12 +276,14 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	if err := s.def.Check(v); err != nil {
 		return err
 	}
-	select {
-	case <-d.owned:
-	case <-d.over:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	if !closed(d.owned) { // a hook whose ctx has ended may still say how it has left things
+		select {
+		case <-d.owned:
+		case <-d.over:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	now, was := d.newestOf(s)
 	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {

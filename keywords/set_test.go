@@ -49,3 +49,17 @@ func TestSetAfterRun(t *testing.T) {
 	require.ErrorIs(t, <-ended, keywords.ErrClosed)
 	require.NoError(t, keywords.Set(soon(t), standby.Dispatcher, Count, 2))
 }
+
+// What a hook sets last is committed also where its ctx has ended.
+func TestSetWithAContextThatHasEnded(t *testing.T) {
+	pool := storagetest.New(t)
+	d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+	k := client(t, pool)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 20 {
+		_ = keywords.Set(ended, d.Dispatcher, Count, i)
+		_, err := keywords.WaitFor(soon(t), k, Count, func(v int) bool { return v == i })
+		require.NoError(t, err)
+	}
+}

@@ -78,7 +78,7 @@ func TestTopShowsGateways(t *testing.T) {
 			w.looked = time.Now()
 			return len(all) == 1 && all[0].Sockets > 1 && all[0].Channels == 1 && all[0].In > 0 && all[0].Out > 0
 		}, soon, time.Millisecond)
-		require.Regexp(t, `\ngateway +1 +0 +0 +0 +0 +\S+\n\nGATEWAY +SOCKETS +CHANNELS +IN/S +OUT/S +SLOW +DROPPED\ngateway:\S+ +\d+ +1 +0 +0 +0 +0\n\nSERVICE`,
+		require.Regexp(t, `\ngateway +1 +0 +\d +0 +0 +\S+\n\nGATEWAY +SOCKETS +CHANNELS +IN/S +OUT/S +SLOW +DROPPED\ngateway:\S+ +\d+ +1 +0 +0 +0 +0\n\nSERVICE`,
 			s.ok("top", "--interval", "0.01"))
 		require.Regexp(t, `"gateways":\[\{"worker":"gateway:[^"]+","sockets":`, s.ok("top", "--interval", "0.01", "-o", "json"))
 		require.Contains(t, s.ok("call", "gateway.stats", "--worker", "gateway"), `"Channels":1`)
