@@ -82,6 +82,12 @@ func (c *Client) Close() error {
 	return errors.Join(c.bus.Close(), c.ps.Close())
 }
 
+func (c *Client) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
 // bounded is ctx with the client's Timeout, if it has no deadline.
 func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok || c.cfg.Timeout < 0 {

@@ -202,8 +202,12 @@ func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (sta
 // rejected is the error of a hook as the writer gets it.
 func (d *Dispatcher) rejected(s *served, err error) error {
 	var own *Error
-	if errors.As(err, &own) {
-		return own
+	switch {
+	case !errors.As(err, &own):
+	case own.Service == "":
+		return &Error{Code: own.Code, Service: d.service.name, Keyword: s.def.Name, Text: own.Text}
+	default:
+		return own // of another modify that the hook has asked for, as a rule
 	}
 	return &Error{Code: ErrRejected, Service: d.service.name, Keyword: s.def.Name, Text: err.Error()}
 }

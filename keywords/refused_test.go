@@ -36,7 +36,7 @@ func TestErrorsSayWhoRefused(t *testing.T) {
 		_, err = keywords.Modify(t.Context(), k, Speed, 5)
 		require.EqualError(t, err, "keywords: dome.AZ: range: 5 is above 1")
 		_, err = keywords.Modify(t.Context(), k, Speed, 0)
-		require.EqualError(t, err, "keywords: stage: range: it stands")
+		require.EqualError(t, err, "keywords: stage.SPEED: range: it stands")
 		cancel()
 		require.NoError(t, <-ended)
 	})

@@ -108,6 +108,8 @@ func (c *Client) holds(ctx context.Context, e *expr, defs map[exprName]*Definiti
 			return e.eval(func(name exprName) (exprValue, bool) { v, ok := values[name]; return v, ok })
 		case ctx.Err() != nil:
 			return false, ctx.Err()
+		case c.isClosed():
+			return false, ErrClosed
 		case errors.As(err, &reply) && !redis.IsLoadingError(err), errors.Is(err, redis.ErrClosed):
 			return false, err
 		}
