@@ -197,6 +197,17 @@ func TestWhoIsThere(t *testing.T) {
 	require.Equal(t, "whom? a type, an id or a pattern, or --broadcast for all: helio stop calc", s.fails(exitUsage, "stop"))
 	require.Contains(t, s.fails(exitUsage, "ping", "calc", "--local"), "not both")
 
+	// A variable of a script that is not set means nobody, and not all.
+	for _, args := range [][]string{
+		{"stop", ""}, {"stop", "--worker", ""}, {"stop", "--worker_id", ""}, {"stop", "--worker_id", "", "--local"}, {"stop", "--multicast", ""}, {"stop", "--multicast", "", "--worker", "calc"},
+		{"stop", "--local=false"}, {"stop", "--broadcast=false"}, {"workers", ""},
+		{"call", "add", "--worker", ""}, {"call", "add", "--worker_id="}, {"call", "add", "--multicast", ""}, {"--call", "add", "--worker", ""},
+	} {
+		s.fails(exitUsage, args...)
+	}
+	require.Equal(t, `--worker_id: "": it is empty`, s.fails(exitUsage, "stop", "--worker_id", ""))
+	require.Equal(t, "whom? an empty word names no worker", s.fails(exitUsage, "stop", ""))
+
 	follow := s.start("workers", "--follow")
 	follow.out.Await(t, " + "+id+"\n")
 	require.Equal(t, id+"  stopping", s.ok("stop", "calc"))

@@ -64,6 +64,13 @@ func positive(n int) error {
 	return nil
 }
 
+func filled(s string) error {
+	if s == "" {
+		return errors.New("it is empty")
+	}
+	return nil
+}
+
 func oneOf(words ...string) func(string) error {
 	return func(s string) error {
 		if !slices.Contains(words, s) {

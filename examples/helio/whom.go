@@ -24,9 +24,9 @@ type whom struct {
 
 func whomFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "worker", Usage: "one worker of this `TYPE`"},
-		&cli.StringFlag{Name: "worker_id", Usage: "the worker with this `ID`"},
-		&cli.StringFlag{Name: "multicast", Usage: "every worker whose id matches a `PATTERN` such as 'calc:10.130.*', or behind the type of --worker such as '10.130.*'"},
+		&cli.StringFlag{Name: "worker", Validator: filled, Usage: "one worker of this `TYPE`"},
+		&cli.StringFlag{Name: "worker_id", Validator: filled, Usage: "the worker with this `ID`"},
+		&cli.StringFlag{Name: "multicast", Validator: filled, Usage: "every worker whose id matches a `PATTERN` such as 'calc:10.130.*', or behind the type of --worker such as '10.130.*'"},
 		&cli.BoolFlag{Name: "local", Usage: "every worker on this host, of --worker or of all types"},
 		&cli.BoolFlag{Name: "broadcast", Usage: "every worker, of --worker or of all types: what is meant if nothing else is said"},
 	}
@@ -73,7 +73,9 @@ func audienceOf(cmd *cli.Command) (whom, error) {
 		return whom{}, err
 	case cmd.Args().Len() > 1:
 		return whom{}, usage("%q is too much: %s [TYPE | ID | PATTERN]", cmd.Args().Get(1), cmd.FullName())
-	case word != "" && anySet(cmd, "worker", "worker_id", "multicast", "local", "broadcast"):
+	case word == "" && cmd.Args().Present():
+		return whom{}, errEmptyWord
+	case word != "" && saysWhom(cmd):
 		return whom{}, usage("%q, or a flag that says whom: not both", word)
 	case strings.ContainsAny(word, ":*?"):
 		w = whom{all: bus.Multicast(word), several: true, text: "worker " + word}
@@ -88,8 +90,13 @@ func audienceOf(cmd *cli.Command) (whom, error) {
 	return w, nil
 }
 
-func anySet(cmd *cli.Command, names ...string) bool {
-	return slices.ContainsFunc(names, cmd.IsSet)
+// errEmptyWord refuses what a script makes of a variable that is not set: it is
+// not all workers that were meant.
+var errEmptyWord = usage("whom? an empty word names no worker")
+
+// saysWhom reports whether a flag does.
+func saysWhom(cmd *cli.Command) bool {
+	return cmd.String("worker") != "" || cmd.String("worker_id") != "" || cmd.String("multicast") != "" || cmd.Bool("local") || cmd.Bool("broadcast")
 }
 
 func ofType(typ string) string {

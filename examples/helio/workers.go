@@ -24,6 +24,9 @@ func (t *tool) workersCommand() *cli.Command {
 				return usage("%q is too much: helio workers [TYPE]", cmd.Args().Get(1))
 			}
 			typ := cmd.Args().First()
+			if typ == "" && cmd.Args().Present() {
+				return errEmptyWord
+			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
 				if cmd.Bool("follow") {
 					return untilCtrlC(ctx, s.followWorkers(ctx, typ))
@@ -90,7 +93,7 @@ func asking[R any](t *tool, name, what string, method bus.Method[struct{}, R], s
 			if err != nil {
 				return err
 			}
-			if name == "stop" && cmd.Args().Len() == 0 && !anySet(cmd, "worker", "worker_id", "multicast", "local", "broadcast") {
+			if name == "stop" && cmd.Args().Len() == 0 && !saysWhom(cmd) {
 				return usage("whom? a type, an id or a pattern, or --broadcast for all: helio stop calc")
 			}
 			wait := cmd.Duration("wait")
