@@ -112,6 +112,13 @@ func (t *tool) root() *cli.Command {
 		ConfigureShellCompletionCommand: func(c *cli.Command) {
 			c.Hidden, c.Usage = false, "print the completion script of a shell: bash, zsh, fish or pwsh"
 			c.Description = "Example:\n\n  source <(helio completion bash)"
+			c.Action = func(_ context.Context, cmd *cli.Command) error {
+				if cmd.Args().Present() {
+					return usage("no completion for %q: there is bash, zsh, fish and pwsh", cmd.Args().First())
+				}
+				return cli.ShowSubcommandHelp(cmd)
+			}
+			prepare(c)
 		},
 		Writer: t.out, ErrWriter: t.err,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
@@ -156,6 +163,7 @@ var commandHelp = strings.NewReplacer(
 // prepare has a command and those below it say what is wrong in one line.
 func prepare(cmd *cli.Command) {
 	cmd.CustomHelpTemplate = commandHelp
+	cmd.HideHelpCommand = len(cmd.Commands) == 0 // there, help is an argument like any other
 	cmd.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error { return badFlag(cmd, err) }
 	for _, sub := range cmd.Commands {
 		prepare(sub)
