@@ -49,6 +49,7 @@ func TestHelp(t *testing.T) {
 	}
 	visit(nil, root)
 	require.Greater(t, len(names), 30)
+	require.Equal(t, s.ok("call", "--help"), s.ok("call", "add", "--worker", "x", "--help"))
 	for _, shell := range []string{"bash", "zsh", "fish", "pwsh"} {
 		require.Contains(t, s.ok("completion", shell), "--generate-shell-completion", shell)
 	}

@@ -163,7 +163,12 @@ var commandHelp = strings.NewReplacer(
 // prepare has a command and those below it say what is wrong in one line.
 func prepare(cmd *cli.Command) {
 	cmd.CustomHelpTemplate = commandHelp
-	cmd.HideHelpCommand = len(cmd.Commands) == 0 // there, help is an argument like any other
+	if len(cmd.Commands) == 0 {
+		cmd.HideHelpCommand = true                                                    // help is an argument like any other
+		cmd.CommandNotFound = func(ctx context.Context, cmd *cli.Command, _ string) { // --help behind an argument
+			_ = cli.ShowCommandHelp(ctx, cmd.Lineage()[1], cmd.Name)
+		}
+	}
 	cmd.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error { return badFlag(cmd, err) }
 	for _, sub := range cmd.Commands {
 		prepare(sub)
