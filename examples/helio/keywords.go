@@ -275,6 +275,7 @@ func (s kwSession) show(values []shown, full, terse, long bool) error {
 	var rows [][]string
 	records := make([]record, 0, len(values))
 	for _, v := range values {
+		records = append(records, v.record())
 		name := v.def.Name
 		if full {
 			name = v.def.String()
@@ -287,7 +288,7 @@ func (s kwSession) show(values []shown, full, terse, long bool) error {
 		if long {
 			row = append(row, v.at(), v.value.Source, v.value.Rev.String())
 		}
-		rows, records = append(rows, row), append(records, v.record())
+		rows = append(rows, row)
 	}
 	if s.json {
 		return s.emit(records)

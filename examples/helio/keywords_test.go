@@ -53,6 +53,7 @@ func TestKeywordsOfEveryKind(t *testing.T) {
 			"NOTE   two words", "NS     1 2", "ON     true", `SS     a "b c"`, "UNSET  (no value)",
 		}, "\n"), s.ok("show", "-s", "all"))
 		json := s.ok("show", "-s", "all", "-o", "json")
+		require.Equal(t, json, s.ok("show", "-s", "all", "-o", "json", "--terse"))
 		for _, want := range []string{
 			`"keyword":"ON","value":true,`, `"keyword":"N64","value":2,`, `"keyword":"F32","value":0.5,"units":"m",`, `"keyword":"F64","value":"NaN",`,
 			`"keyword":"MODE","value":"idle",`, `"keyword":"LAMPS","value":"red",`, `"keyword":"NS","value":[1,2],`, `"keyword":"SS","value":["a","b c"],`, `"keyword":"UNSET","value":null,`,
