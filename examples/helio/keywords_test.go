@@ -142,6 +142,8 @@ func TestWaitfor(t *testing.T) {
 	require.Equal(t, "the end instead of a value", s.fails(exitUsage, "waitfor", "-s", "stage", "SPEED >"))
 	require.Contains(t, s.fails(exitUsage, "waitfor", "SPEED > 5"), "a keyword begins with $")
 	s.ok("waitfor", "-s", "stage", "MODE == 'TRACK'", "--ignore_case")
+	s.ok("waitfor", "-s", "stage", "mode == track and Speed > 3")
+	require.Equal(t, "service stage has no keyword MOED: helio list stage lists them; a text goes in quotes", s.fails(exitNobody, "waitfor", "-s", "stage", "MOED == track"))
 	require.Equal(t, `--count: "0": want 1 or more`, s.fails(exitUsage, "watch", "-s", "stage", "--count", "0"))
 	require.Contains(t, s.fails(exitNobody, "waitfor", "$stage.SPED > 5"), "stage.SPED: unknown_keyword")
 }
@@ -154,15 +156,29 @@ func TestDollars(t *testing.T) {
 		"$stage.SPEED > 3":                   "$stage.SPEED > 3",
 		"${my-stage.SPEED} > SPEED[0]":       "${my-stage.SPEED} > $SPEED[0]",
 		"MODE == 'SPEED' or MODE == \"SPEED": "$MODE == 'SPEED' or $MODE == \"SPEED",
-		"SPEEDY == SPEED-MODE":               "SPEEDY == $SPEED-$MODE",
+		"SPEED == SPEEDY-MODE":               "$SPEED == SPEEDY-$MODE",
 		"(SPEED)":                            "($SPEED)",
 		"":                                   "",
+		"speed > 3 and Mode == 'speed'":      "$SPEED > 3 and $MODE == 'speed'",
+		`MODE == 'it\'s MODE' or "\"MODE`:    `$MODE == 'it\'s MODE' or "\"MODE`,
+		"not true == SPEED or 0x1f < .5e3":   "not true == $SPEED or 0x1f < .5e3",
+		`MODE in (idle, MODE)`:               "$MODE in (idle, $MODE)",
 	} {
-		got, _ := dollars(condition, defs)
+		got, _, unknown := dollars(condition, defs)
 		require.Equal(t, want, got)
+		require.Empty(t, unknown, condition)
 	}
-	_, names := dollars("SPEED > MODE and SPEED", defs)
+	text, names, _ := dollars("has IN and ascii(IN)", []keywords.Definition{{Name: "IN"}, {Name: "AND"}, {Name: "ASCII"}})
+	require.Equal(t, "has $IN and ascii($IN)", text)
+	require.Equal(t, []string{"IN"}, names, "what is of the language is no keyword")
+	_, names, _ = dollars("SPEED > MODE and speed", defs)
 	require.Equal(t, []string{"SPEED", "MODE"}, names)
+	for _, condition := range []string{
+		"MOED == track", "SPEED > 3 and MOED=track", "MOED<3", "MOED != 'track'", "not MOED in (idle)", "MOED not  in (idle)", "(MOED has x)", "MOED >= MODE and X == 1", "-MOED > 1",
+	} {
+		_, _, unknown := dollars(condition, defs)
+		require.Equal(t, "MOED", unknown, condition)
+	}
 }
 
 func TestWatch(t *testing.T) {

@@ -160,7 +160,10 @@ func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
 			if err != nil {
 				return err
 			}
-			text, names = dollars(condition, defs)
+			var unknown string
+			if text, names, unknown = dollars(condition, defs); unknown != "" {
+				return fail(exitNobody, "service %s has no keyword %s: helio list %s lists them; a text goes in quotes", service, unknown, service)
+			}
 		}
 		waiting := ctx
 		if timeout := cmd.Duration("timeout"); timeout > 0 {
@@ -210,20 +213,23 @@ func (s kwSession) nowText(ctx context.Context, service string, names []string) 
 }
 
 // dollars puts the $ before the keywords of a service that a condition has by
-// their names alone, and returns their names. Words in quotes are not looked at,
-// nor those behind a $, a dot or a brace.
-func dollars(condition string, defs []keywords.Definition) (text string, names []string) {
+// their names alone, in any case, and returns their names. Words in quotes are
+// not looked at, nor those behind a $. Unknown is a word that is compared as a
+// keyword would be and is none: it would be a text, and waited for in vain.
+func dollars(condition string, defs []keywords.Definition) (text string, names []string, unknown string) {
 	var b strings.Builder
 	for i := 0; i < len(condition); {
 		c := condition[i]
 		end := i + 1
 		switch {
 		case c == '\'' || c == '"':
-			if n := strings.IndexByte(condition[i+1:], c); n >= 0 {
-				end = i + n + 2
-			} else {
-				end = len(condition)
+			for end < len(condition) && condition[end] != c {
+				if condition[end] == '\\' {
+					end++
+				}
+				end++
 			}
+			end = min(end+1, len(condition))
 		case c == '$':
 			for end < len(condition) && (inName(condition[end]) || strings.IndexByte("{}.-", condition[end]) >= 0) {
 				end++
@@ -233,20 +239,33 @@ func dollars(condition string, defs []keywords.Definition) (text string, names [
 				end++
 			}
 			word := condition[i:end]
-			if slices.ContainsFunc(defs, func(d keywords.Definition) bool { return d.Name == word }) {
-				b.WriteString("$" + word)
-				if !slices.Contains(names, word) {
-					names = append(names, word)
+			n := slices.IndexFunc(defs, func(d keywords.Definition) bool { return strings.EqualFold(d.Name, word) })
+			switch {
+			case reserved.MatchString(word):
+			case n >= 0:
+				name := defs[n].Name
+				b.WriteString("$" + name)
+				if !slices.Contains(names, name) {
+					names = append(names, name)
 				}
 				i = end
 				continue
+			case unknown == "" && compared.MatchString(condition[end:]):
+				unknown = word
 			}
 		}
 		b.WriteString(condition[i:end])
 		i = end
 	}
-	return b.String(), names
+	return b.String(), names, unknown
 }
+
+// reserved are the words of the language, and numbers. Compared is what stands
+// behind a word that is compared.
+var (
+	reserved = regexp.MustCompile(`^(and|or|not|in|has|true|false|ascii|[0-9].*)$`)
+	compared = regexp.MustCompile(`^\s*([=<>]|!=|(in|has|not\s+in)\b)`)
+)
 
 func inName(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
