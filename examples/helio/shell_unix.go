@@ -19,3 +19,11 @@ func shell(ctx context.Context, command string) *exec.Cmd {
 	cmd.WaitDelay = time.Second
 	return cmd
 }
+
+// killRest kills what a command that has ended has left behind, unless that is in
+// a process group of its own.
+func killRest(cmd *exec.Cmd) {
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+}

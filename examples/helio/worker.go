@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -170,10 +171,16 @@ func (x *executor) run(ctx context.Context, method string, input []byte) ([]byte
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = reader(input), out, errs
 	begun := time.Now()
 	err := cmd.Run()
+	late := errors.Is(err, exec.ErrWaitDelay)
+	if err != nil && ctx.Err() != nil || late {
+		killRest(cmd)
+	}
 	said := oneLine(string(trimNewline(errs.data)))
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = fmt.Errorf("%q was ended: nobody waits for it any more, or the worker stops", x.command)
+	case late:
+		err = fmt.Errorf("%q has ended, but what it left behind still holds its output: send that to /dev/null", x.command)
 	case err != nil && said != "":
 		err = fmt.Errorf("%w: %s", err, said)
 	case out.over:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,6 +68,47 @@ func TestWorkerOfAProgramThatPrintsText(t *testing.T) {
 	s := on(t, storagetest.New(t))
 	s.start("worker", "echo", "--text", "--exec", `printf '%s says\n"%s"\n' "$HELIO_METHOD" "$(cat)"`).ready()
 	require.Equal(t, "it says\n\"1\"", s.ok("call", "it", "--worker", "echo", "--jsondata", "1", "--wait", "20"))
+}
+
+// What a program has left behind ends with Ctrl-C, even if it does not listen to
+// SIGTERM, or when it holds the output.
+func TestWorkerLeavesNothingBehind(t *testing.T) {
+	pool := storagetest.New(t)
+	s, dir := on(t, pool), t.TempDir()
+	work := launch(t, s.env["REDIS_URL"], "worker", "echo", "--worker_path", dir, "--exec", `case $HELIO_METHOD in
+		silent) (trap "" TERM; exec sleep 1000) >/dev/null 2>&1 & ;;
+		*) (trap "" TERM; exec sleep 1000) & ;;
+		esac
+		echo $! >$HELIO_METHOD.part; mv $HELIO_METHOD.part $HELIO_METHOD
+		case $HELIO_METHOD in
+		left) echo 1 ;;
+		*) wait ;;
+		esac`)
+	work.out.Await(t, " is ready\n")
+	gone := func(method string) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, method))
+		require.NoError(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return !lives(pid) }, soon, time.Millisecond, method)
+	}
+	require.Contains(t, s.fails(exitFailed, "call", "left", "--worker", "echo", "--wait", "20"), "has ended, but what it left behind still holds its output: send that to /dev/null")
+	gone("left")
+	for _, method := range []string{"silent", "held"} {
+		s.start("call", method, "--worker", "echo", "--wait", "100")
+		require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, method)); return err == nil }, soon, time.Millisecond)
+	}
+	require.NoError(t, work.Process.Signal(os.Interrupt))
+	work.ends(0)
+	gone("silent")
+	gone("held")
+}
+
+// lives reports whether there is a process that is no zombie.
+func lives(pid int) bool {
+	state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
 }
 
 func TestWorkerTicks(t *testing.T) {
