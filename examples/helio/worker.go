@@ -69,7 +69,7 @@ func (t *tool) worker(ctx context.Context, cmd *cli.Command) error {
 		defer root.Close()
 	}
 	return t.with(ctx, cmd, func(pool *storage.Pool) error {
-		x := &executor{command: cmd.String("exec"), dir: dir, text: cmd.Bool("text"), halt: ctx}
+		x := &executor{command: cmd.String("exec"), name: clip([]byte(cmd.String("exec")), 80), dir: dir, text: cmd.Bool("text"), halt: ctx}
 		cfg := bus.WorkerConfig{
 			Site: site, Type: args[0], Concurrency: cmd.Int("concurrency"), Drain: cmd.Duration("drain"),
 			Description: cmd.String("description"), Labels: cmd.StringMap("label"),
@@ -116,47 +116,68 @@ func (t *tool) serve(ctx context.Context, run func(context.Context) error, ready
 // executor runs a command for each call.
 type executor struct {
 	command, dir, id string
+	name             string // of the command, for people: its beginning
 	text             bool
 	halt             context.Context // of the process: Ctrl-C ends what runs
 	log              *slog.Logger
 }
 
 func (x *executor) call(ctx context.Context, method string, args bus.Body) (bus.Body, error) {
+	begun := time.Now()
+	result, said, err := x.answer(ctx, method, args)
+	x.tell(method, begun, said, err)
+	return result, err
+}
+
+// tell logs how a run of the command has ended. Said is what it printed on stderr.
+func (x *executor) tell(method string, begun time.Time, said string, err error) {
+	if err != nil {
+		x.log.Info("failed", "method", method, "took", short(time.Since(begun)), "error", err)
+		return
+	}
+	x.log.Info("done", "method", method, "took", short(time.Since(begun)), "stderr", said)
+}
+
+func (x *executor) answer(ctx context.Context, method string, args bus.Body) (result bus.Body, said string, err error) {
 	input, err := toJSON(args)
 	if err != nil {
-		return bus.Body{}, fmt.Errorf("the arguments: %w", err)
+		return result, "", fmt.Errorf("the arguments: %w", err)
 	}
 	if len(args.Data) == 0 {
 		input = nil
 	}
-	out, err := x.run(ctx, method, input)
+	out, said, err := x.run(ctx, method, input)
 	if err != nil {
-		return bus.Body{}, err
+		return result, said, err
 	}
 	if x.text {
 		if out, err = storage.JSON.Marshal(string(trimNewline(out))); err != nil {
-			return bus.Body{}, err
+			return result, said, err
 		}
 	}
 	var v any
 	if err := storage.JSON.Unmarshal(out, &v); err != nil {
-		return bus.Body{}, fmt.Errorf("%q printed no JSON, but %q: is --text missing?", x.command, clip(out, 80))
+		return result, said, fmt.Errorf("%q printed no JSON, but %q: is --text missing?", x.name, clip(out, 80))
 	}
 	if args.Codec == storage.JSON {
-		return bus.Body{Codec: storage.JSON, Data: out}, nil
+		return bus.Body{Codec: storage.JSON, Data: out}, said, nil
 	}
 	data, err := args.Codec.Marshal(v) // the caller's
-	return bus.Body{Codec: args.Codec, Data: data}, err
+	return bus.Body{Codec: args.Codec, Data: data}, said, err
 }
 
 func (x *executor) tick(ctx context.Context) {
-	if _, err := x.run(ctx, tickMethod, nil); err != nil && ctx.Err() == nil {
+	begun := time.Now()
+	_, said, err := x.run(ctx, tickMethod, nil)
+	x.tell(tickMethod, begun, said, err)
+	if err != nil && ctx.Err() == nil {
 		x.log.Warn("tick failed", "error", err)
 	}
 }
 
-// run runs the command, for as long as ctx lasts and nobody has pressed Ctrl-C.
-func (x *executor) run(ctx context.Context, method string, input []byte) ([]byte, error) {
+// run runs the command, for as long as ctx lasts and nobody has pressed Ctrl-C, and
+// returns what it printed and what it said on stderr.
+func (x *executor) run(ctx context.Context, method string, input []byte) (printed []byte, said string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(x.halt, func() {
@@ -169,29 +190,23 @@ func (x *executor) run(ctx context.Context, method string, input []byte) ([]byte
 	cmd.Env = append(os.Environ(), "HELIO_METHOD="+method, "HELIO_WORKER="+x.id)
 	out, errs := &limited{most: maxArguments}, &limited{most: 4 << 10}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = reader(input), out, errs
-	begun := time.Now()
-	err := cmd.Run()
+	err = cmd.Run()
 	late := errors.Is(err, exec.ErrWaitDelay)
 	if err != nil && ctx.Err() != nil || late {
 		killRest(cmd)
 	}
-	said := oneLine(string(trimNewline(errs.data)))
+	said = oneLine(string(trimNewline(errs.data)))
 	switch {
 	case err != nil && ctx.Err() != nil:
-		err = fmt.Errorf("%q was ended: nobody waits for it any more, or the worker stops", x.command)
+		err = fmt.Errorf("%q was ended: nobody waits for it any more, or the worker stops", x.name)
 	case late:
-		err = fmt.Errorf("%q has ended, but what it left behind still holds its output: send that to /dev/null", x.command)
+		err = fmt.Errorf("%q has ended, but what it left behind still holds its output: send that to /dev/null", x.name)
 	case err != nil && said != "":
 		err = fmt.Errorf("%w: %s", err, said)
 	case out.over:
-		err = fmt.Errorf("%q printed more than %d bytes", x.command, maxArguments)
+		err = fmt.Errorf("%q printed more than %d bytes", x.name, maxArguments)
 	}
-	if err != nil {
-		x.log.Info("failed", "method", method, "took", short(time.Since(begun)), "error", err)
-		return nil, err
-	}
-	x.log.Info("done", "method", method, "took", short(time.Since(begun)), "stderr", said)
-	return out.data, nil
+	return out.data, said, err
 }
 
 // limited keeps the beginning of what is written to it.

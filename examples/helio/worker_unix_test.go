@@ -39,7 +39,7 @@ func TestWorkerRunsAProgram(t *testing.T) {
 		require.Equal(t, `{"a":[1,2]}`, s.ok(call("any", "--jsondata", `{"a": [1,2]}`)...))
 		require.Equal(t, id+": failed: exit status 7: first; second", s.fails(exitFailed, call("fail")...))
 		require.Equal(t, id+": failed: exit status 7", s.fails(exitFailed, call("quiet")...))
-		require.Contains(t, s.fails(exitFailed, call("text")...), `printed no JSON, but "hello": is --text missing?`)
+		require.Contains(t, s.fails(exitFailed, call("text")...), `…" printed no JSON, but "hello": is --text missing?`)
 		require.Contains(t, s.fails(exitFailed, call("any")...), `printed no JSON, but "": is --text missing?`, "no arguments are no stdin")
 		require.Contains(t, s.fails(exitFailed, call("large")...), "printed more than 1048576 bytes")
 		require.Contains(t, s.ok("workers", "echo"), "rack=7 zone=eu")
@@ -48,8 +48,10 @@ func TestWorkerRunsAProgram(t *testing.T) {
 		require.Regexp(t, `spawner +me\n`, info)
 		require.Eventually(t, func() bool { // they are written behind the reply
 			logs := s.helio("", "logs", id, "-n", "100").out
-			return strings.Contains(logs, "INFO  done method=any took=") && strings.Contains(logs, "exit status 7: first; second method=fail")
+			return strings.Contains(logs, "INFO  done method=any took=") && strings.Contains(logs, "exit status 7: first; second method=fail") &&
+				strings.Contains(logs, "is --text missing? method=text")
 		}, soon, time.Millisecond)
+		require.NotContains(t, s.ok("logs", id, "-n", "100"), "done method=text", "what came was no JSON")
 
 		// A Go program gets its own types back.
 		c, err := bus.NewClient(pool, bus.ClientConfig{})
