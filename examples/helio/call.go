@@ -38,6 +38,9 @@ func (t *tool) call(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := checkName("METHOD", args[0]); err != nil {
+		return err
+	}
 	to, err := whomOf(cmd)
 	if err != nil {
 		return err

@@ -147,6 +147,13 @@ func TestArgumentsOfACall(t *testing.T) {
 		{`--jsondata is not JSON: unexpected end of JSON input at byte 3: want one value, such as '[1,2]' or '{"a":1}'`, []string{"a", "--jsondata", "[1,"}},
 		{"--worker_id, --multicast, --local and --broadcast: only one of them", []string{"a", "--multicast", "x", "--broadcast"}},
 		{`--worker_id: want type:host:pid:uid, as helio workers lists them, not "x"`, []string{"a", "--worker_id", "x"}},
+		{"METHOD: empty name", []string{""}},
+		{`METHOD: name "x*": '*' is not allowed`, []string{"x*"}},
+		{`METHOD: name "a:b": ':' is not allowed`, []string{"a:b"}},
+		{`--worker: name "a b": ' ' is not allowed`, []string{"a", "--worker", "a b"}},
+		{`--worker_id: name "h h": ' ' is not allowed`, []string{"a", "--worker_id", "calc:h h:1:abcd"}},
+		{`--worker_id: empty name`, []string{"a", "--worker_id", "calc::1:abcd"}},
+		{`--multicast: name "a b": ' ' is not allowed`, []string{"a", "--multicast", "a b:*"}},
 		{"--follow goes with one worker: --worker or --worker_id", []string{"a", "--follow"}},
 		{`--wait: "soon": want seconds, or a duration such as 1.5s or 2m`, []string{"a", "--wait", "soon"}},
 		{`--wait: "0": want a duration above 0`, []string{"a", "--wait", "0"}},
@@ -182,7 +189,13 @@ func TestWhoIsThere(t *testing.T) {
 	require.Regexp(t, `^ID +UP +VERSION +LABELS\n`+id+` +\d+s +1.2$`, s.ok("workers"))
 	require.Contains(t, s.ok("workers", "calc", "--output", "json"), `[{"id":"`+id+`","site":"local","type":"calc",`)
 	require.Equal(t, "no worker of type x at site local; running: calc (1)", s.fails(exitNobody, "workers", "x"))
-	require.Contains(t, s.fails(exitUsage, "workers", "a b"), "' ' is not allowed")
+	for _, args := range [][]string{{"workers"}, {"workers", "--follow"}, {"ping"}, {"stop"}} {
+		require.Equal(t, `TYPE: name "a b": ' ' is not allowed`, s.fails(exitUsage, append(args, "a b")...))
+	}
+	require.Equal(t, `PATTERN: name "a b": ' ' is not allowed`, s.fails(exitUsage, "ping", "a b:*"))
+	for _, args := range [][]string{{"logs", "calc:::"}, {"download", "calc:::", "x"}} {
+		require.Equal(t, "ID: empty name", s.fails(exitUsage, args...))
+	}
 
 	require.Regexp(t, `^`+id+`  \d`, s.ok("ping"))
 	require.Regexp(t, `^`+id+`  \d`, s.ok("ping", id))
@@ -206,7 +219,7 @@ func TestWhoIsThere(t *testing.T) {
 		s.fails(exitUsage, args...)
 	}
 	require.Equal(t, `--worker_id: "": it is empty`, s.fails(exitUsage, "stop", "--worker_id", ""))
-	require.Equal(t, "whom? an empty word names no worker", s.fails(exitUsage, "stop", ""))
+	require.Equal(t, "TYPE: empty name", s.fails(exitUsage, "stop", ""))
 
 	follow := s.start("workers", "--follow")
 	follow.out.Await(t, " + "+id+"\n")
@@ -239,5 +252,5 @@ func TestDownload(t *testing.T) {
 	require.Len(t, entries, 1, "nothing half is left")
 	require.Contains(t, s.fails(exitFailed, "download", id, "../x", "--to", to, "--force"), "not_allowed")
 	require.Contains(t, s.fails(exitNobody, "download", "files:h:1:abcd", "x"), "no worker files:h:1:abcd at site local; of this type: "+id)
-	require.Contains(t, s.fails(exitUsage, "download", "files", "x"), "want an id")
+	require.Contains(t, s.fails(exitUsage, "download", "files", "x"), "ID: want type:host:pid:uid")
 }

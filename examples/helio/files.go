@@ -33,11 +33,11 @@ func (t *tool) downloadCommand() *cli.Command {
 
 func (t *tool) download(ctx context.Context, cmd *cli.Command) error {
 	args, err := arguments(cmd, "ID", "PATH")
-	switch {
-	case err != nil:
+	if err == nil {
+		err = checkID("ID", args[0])
+	}
+	if err != nil {
 		return err
-	case strings.Count(args[0], ":") != 3:
-		return usage("want an id, type:host:pid:uid, as helio workers lists them, not %q", args[0])
 	}
 	id, file := args[0], args[1]
 	method, to := bus.Download, cmd.String("to")

@@ -25,11 +25,11 @@ func (t *tool) logsCommand() *cli.Command {
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			args, err := arguments(cmd, "ID")
-			switch {
-			case err != nil:
+			if err == nil {
+				err = checkID("ID", args[0])
+			}
+			if err != nil {
 				return err
-			case strings.Count(args[0], ":") != 3:
-				return usage("want an id, type:host:pid:uid, as helio workers lists them, not %q", args[0])
 			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
 				err := s.logs(ctx, args[0], cmd.Int("n"), cmd.Bool("follow"))

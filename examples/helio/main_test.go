@@ -102,6 +102,15 @@ func (s shellOn) fails(status int, args ...string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(r.err, "helio: "), "\n")
 }
 
+func TestRedisThatRefuses(t *testing.T) {
+	pool := storagetest.Open(t, storagetest.Start(t).Config())
+	s := on(t, pool)
+	require.NoError(t, pool.Redis().Do(t.Context(), "ACL", "SETUSER", "default", "-@all", "+@connection").Err())
+	for _, args := range [][]string{{"workers"}, {"ping"}, {"call", "x", "--worker", "calc"}, {"show", "-s", "stage"}, {"sub", "x"}, {"set", "list", "x"}} {
+		require.Contains(t, s.fails(exitRedis, args...), "NOPERM", "%v", args)
+	}
+}
+
 // running is a command that goes on.
 type running struct {
 	t     *testing.T

@@ -42,11 +42,20 @@ func whomOf(cmd *cli.Command) (whom, error) {
 			ways++
 		}
 	}
+	var wrong error
 	switch {
 	case ways > 1:
-		return whom{}, usage("--worker_id, --multicast, --local and --broadcast: only one of them")
-	case id != "" && strings.Count(id, ":") != 3:
-		return whom{}, usage("--worker_id: want type:host:pid:uid, as helio workers lists them, not %q", id)
+		wrong = usage("--worker_id, --multicast, --local and --broadcast: only one of them")
+	case id != "":
+		wrong = checkID("--worker_id", id)
+	case typ != "":
+		wrong = checkName("--worker", typ)
+	case pattern != "":
+		wrong = checkPattern("--multicast", pattern)
+	}
+	switch {
+	case wrong != nil:
+		return whom{}, wrong
 	case id != "":
 		of, _, _ := strings.Cut(id, ":")
 		return whom{one: bus.Direct(id), typ: of, text: "worker " + id}, nil
@@ -73,14 +82,18 @@ func audienceOf(cmd *cli.Command) (whom, error) {
 		return whom{}, err
 	case cmd.Args().Len() > 1:
 		return whom{}, usage("%q is too much: %s [TYPE | ID | PATTERN]", cmd.Args().Get(1), cmd.FullName())
-	case word == "" && cmd.Args().Present():
-		return whom{}, errEmptyWord
-	case word != "" && saysWhom(cmd):
+	case cmd.Args().Present() && saysWhom(cmd):
 		return whom{}, usage("%q, or a flag that says whom: not both", word)
 	case strings.ContainsAny(word, ":*?"):
+		if err := checkPattern("PATTERN", word); err != nil {
+			return whom{}, err
+		}
 		w = whom{all: bus.Multicast(word), several: true, text: "worker " + word}
 		w.typ, _, _ = strings.Cut(word, ":")
-	case word != "":
+	case cmd.Args().Present():
+		if err := checkName("TYPE", word); err != nil {
+			return whom{}, err
+		}
 		w = whom{all: bus.Broadcast(word), several: true, typ: word, text: "worker " + ofType(word)}
 	case cmd.String("worker_id") != "":
 		w.all, w.several = bus.Multicast(cmd.String("worker_id")), true
@@ -90,9 +103,40 @@ func audienceOf(cmd *cli.Command) (whom, error) {
 	return w, nil
 }
 
-// errEmptyWord refuses what a script makes of a variable that is not set: it is
-// not all workers that were meant.
-var errEmptyWord = usage("whom? an empty word names no worker")
+// checkName says what is wrong with the name of a type or a method, before anybody
+// is asked. An empty one is what a script makes of a variable that is not set: it
+// is not all workers that were meant.
+func checkName(what, name string) error {
+	err := storage.CheckName(name)
+	if err == nil && strings.Contains(name, ":") {
+		err = fmt.Errorf("name %q: ':' is not allowed", name)
+	}
+	if err != nil {
+		return usage("%s: %v", what, err)
+	}
+	return nil
+}
+
+func checkID(what, id string) error {
+	parts := strings.Split(id, ":")
+	if len(parts) != 4 {
+		return usage("%s: want type:host:pid:uid, as helio workers lists them, not %q", what, id)
+	}
+	for _, part := range parts {
+		if err := checkName(what, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPattern looks at the type that a pattern of ids begins with, if it is one.
+func checkPattern(what, pattern string) error {
+	if typ, _, found := strings.Cut(pattern, ":"); found && !strings.ContainsAny(typ, "*?") {
+		return checkName(what, typ)
+	}
+	return nil
+}
 
 // saysWhom reports whether a flag does.
 func saysWhom(cmd *cli.Command) bool {

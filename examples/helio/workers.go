@@ -24,8 +24,10 @@ func (t *tool) workersCommand() *cli.Command {
 				return usage("%q is too much: helio workers [TYPE]", cmd.Args().Get(1))
 			}
 			typ := cmd.Args().First()
-			if typ == "" && cmd.Args().Present() {
-				return errEmptyWord
+			if cmd.Args().Present() {
+				if err := checkName("TYPE", typ); err != nil {
+					return err
+				}
 			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
 				if cmd.Bool("follow") {
@@ -41,7 +43,7 @@ func (s session) listWorkers(ctx context.Context, typ string) error {
 	workers, err := s.bus.Workers(ctx, typ)
 	switch {
 	case err != nil:
-		return usage("%s", plainly(err))
+		return err
 	case len(workers) == 0 && (typ != "" || !s.json):
 		return s.nobody(ctx, whom{typ: typ, text: strings.TrimSpace("worker " + ofType(typ))})
 	}
