@@ -107,12 +107,14 @@ func (t *tool) callBody(ctx context.Context, cmd *cli.Command) (bus.Body, error)
 	return body, checkJSON(flag, data)
 }
 
-// checkJSON says what is wrong with a JSON text.
+// checkJSON says what is wrong with a JSON text. What its numbers fit into is for
+// the worker to say.
 func checkJSON(flag string, data []byte) error {
-	var v any
-	err := json.Unmarshal(data, &v) // says where
+	var text json.RawMessage
+	err := json.Unmarshal(data, &text) // says where
 	if err == nil {
-		err = storage.JSON.Unmarshal(data, &v)
+		var v any
+		err = storage.JSON.Unmarshal(data, &v) // is stricter
 	}
 	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
 		err = fmt.Errorf("%w at byte %d", err, syntax.Offset)

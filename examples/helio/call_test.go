@@ -166,6 +166,11 @@ func TestArgumentsOfACall(t *testing.T) {
 	require.Contains(t, r.err, "stdin is not JSON: ")
 	r = s.helio(`"`+strings.Repeat("x", maxArguments)+`"`, "call", "a")
 	require.Equal(t, result{exitUsage, "", "helio: stdin: more than 1048576 bytes of arguments\n"}, r)
+	for _, number := range []string{"1e400", "-1e-400", strings.Repeat("7", maxArguments)} {
+		r = s.helio(number, "call", "a", "--worker", "calc")
+		require.Equal(t, exitNobody, r.status, "it is JSON")
+		require.Less(t, len(r.err), 1000)
+	}
 	r = s.helio(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), "call", "a")
 	require.Contains(t, r.err, "stdin is not JSON: ")
 }
