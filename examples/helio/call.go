@@ -341,9 +341,5 @@ func (t *tool) printBody(body bus.Body) error {
 	if err != nil {
 		return err
 	}
-	if t.json {
-		return t.emit(value)
-	}
-	_, err = fmt.Fprintln(t.out, plain(t.text(value)))
-	return err
+	return t.printValue(value)
 }

@@ -131,7 +131,7 @@ func remoteText(err *bus.Error) string {
 	if err.Text == "" {
 		return fmt.Sprintf("%s: %s", err.Worker, err.Code)
 	}
-	return fmt.Sprintf("%s: %s: %s", err.Worker, err.Code, err.Text)
+	return fmt.Sprintf("%s: %s: %s", err.Worker, err.Code, clip([]byte(err.Text), 4<<10))
 }
 
 // oneLine is a text without its line breaks.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,12 +28,17 @@ type objectArgs struct {
 	name   string
 	words  []string
 	values []any
+	form   string // --codec
 }
 
-// objectCommands are the commands on objects that open opens.
-func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.ObjectOptions) (O, error), all ...objectCommand[O]) (commands []*cli.Command) {
+// objectCommands are the commands on objects that open opens. Those that only read
+// values get their bytes: others may have written them, in any form.
+func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.ObjectOptions) (O, error), reads bool, all ...objectCommand[O]) (commands []*cli.Command) {
 	for _, c := range all {
 		flags := []cli.Flag{codecFlag()}
+		if reads {
+			flags[0] = formFlag()
+		}
 		if c.changes {
 			flags = append(flags, &secondsFlag{Name: "ttl", Usage: "how long the object lives after this change (default: for ever)"})
 		}
@@ -44,12 +50,16 @@ func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.
 					return err
 				}
 				return t.with(ctx, cmd, func(pool *storage.Pool) error {
-					codec := codecs[cmd.String("codec")]
+					form := cmd.String("codec")
+					codec := codecs[form]
+					if reads {
+						codec = storage.Raw
+					}
 					o, err := open(pool, words[0], storage.ObjectOptions{Codec: codec, TTL: cmd.Duration("ttl")})
 					if err != nil {
 						return usage("%s", plainly(err))
 					}
-					return c.do(ctx, o, objectArgs{words[0], words[1:], valuesOf(codec, words[1:])})
+					return c.do(ctx, o, objectArgs{words[0], words[1:], valuesOf(codec, words[1:]), form})
 				})
 			},
 		})
@@ -71,10 +81,11 @@ func valuesOf(codec storage.Codec, words []string) (values []any) {
 
 func (t *tool) setCommand() *cli.Command {
 	type set = *storage.Set[any]
+	type raw = *storage.Set[[]byte]
 	return &cli.Command{
 		Name: "set", Usage: "sets that programs share (storage.Set)", Category: "pub/sub and objects",
 		Description: example("A member that is JSON is that value, all else is text.", "helio set add users ada grace", "helio set list users"),
-		Commands: objectCommands(t, storage.NewSet[any],
+		Commands: append(objectCommands(t, storage.NewSet[any], false,
 			objectCommand[set]{"add", "add members", "helio set add users ada grace", "NAME MEMBER...", true, func(ctx context.Context, o set, a objectArgs) error {
 				n, err := o.Add(ctx, a.values...)
 				return t.counted(err, n, "added", count(n, "member")+" added")
@@ -82,13 +93,6 @@ func (t *tool) setCommand() *cli.Command {
 			objectCommand[set]{"remove", "remove members", "helio set remove users ada", "NAME MEMBER...", false, func(ctx context.Context, o set, a objectArgs) error {
 				n, err := o.Remove(ctx, a.values...)
 				return t.counted(err, n, "removed", count(n, "member")+" removed")
-			}},
-			objectCommand[set]{"list", "list the members", "helio set list users", "NAME", false, func(ctx context.Context, o set, _ objectArgs) error {
-				members, err := o.Get(ctx)
-				if err != nil {
-					return err
-				}
-				return t.members(members)
 			}},
 			objectCommand[set]{"has", "exit with 0 if it has a member, with 3 if not", "helio set has users ada && echo yes", "NAME MEMBER", false, func(ctx context.Context, o set, a objectArgs) error {
 				has, err := o.Contains(ctx, a.values[0])
@@ -105,35 +109,31 @@ func (t *tool) setCommand() *cli.Command {
 				there, err := o.Clear(ctx)
 				return cleared(a.name, there, err)
 			}},
-		),
+		), objectCommands(t, storage.NewSet[[]byte], true,
+			objectCommand[raw]{"list", "list the members", "helio set list users", "NAME", false, func(ctx context.Context, o raw, a objectArgs) error {
+				members, err := o.Get(ctx)
+				if err != nil {
+					return err
+				}
+				return t.members(members, a.form)
+			}},
+		)...),
 	}
 }
 
 func (t *tool) mapCommand() *cli.Command {
 	type fields = *storage.Map[any]
+	type raw = *storage.Map[[]byte]
 	return &cli.Command{
 		Name: "map", Usage: "maps that programs share (storage.Map)", Category: "pub/sub and objects",
 		Description: example("A value that is JSON is that value, all else is text.", "helio map put prices tea 3.5", "helio map list prices"),
-		Commands: objectCommands(t, storage.NewMap[any],
+		Commands: append(objectCommands(t, storage.NewMap[any], false,
 			objectCommand[fields]{"put", "set a field", "helio map put prices tea 3.5", "NAME FIELD VALUE", true, func(ctx context.Context, o fields, a objectArgs) error {
 				return o.Put(ctx, a.words[0], a.values[1])
-			}},
-			objectCommand[fields]{"get", "print the value of a field; exit with 3 if there is none", "helio map get prices tea", "NAME FIELD", false, func(ctx context.Context, o fields, a objectArgs) error {
-				v, ok, err := o.Get(ctx, a.words[0])
-				switch {
-				case err != nil:
-					return err
-				case !ok:
-					return fail(exitNobody, "%s has no field %s", a.name, a.words[0])
-				}
-				return t.printValue(v)
 			}},
 			objectCommand[fields]{"remove", "remove fields", "helio map remove prices tea milk", "NAME FIELD...", false, func(ctx context.Context, o fields, a objectArgs) error {
 				n, err := o.Delete(ctx, a.words...)
 				return t.counted(err, n, "removed", count(n, "field")+" removed")
-			}},
-			objectCommand[fields]{"list", "list fields and values", "helio map list prices", "NAME", false, func(ctx context.Context, o fields, _ objectArgs) error {
-				return t.fields(ctx, o)
 			}},
 			objectCommand[fields]{"len", "count the fields", "helio map len prices", "NAME", false, func(ctx context.Context, o fields, _ objectArgs) error {
 				n, err := o.Len(ctx)
@@ -143,7 +143,21 @@ func (t *tool) mapCommand() *cli.Command {
 				there, err := o.Clear(ctx)
 				return cleared(a.name, there, err)
 			}},
-		),
+		), objectCommands(t, storage.NewMap[[]byte], true,
+			objectCommand[raw]{"get", "print the value of a field; exit with 3 if there is none", "helio map get prices tea", "NAME FIELD", false, func(ctx context.Context, o raw, a objectArgs) error {
+				data, ok, err := o.Get(ctx, a.words[0])
+				switch {
+				case err != nil:
+					return err
+				case !ok:
+					return fail(exitNobody, "%s has no field %s", a.name, a.words[0])
+				}
+				return t.printValue(readAs(a.form, data))
+			}},
+			objectCommand[raw]{"list", "list fields and values", "helio map list prices", "NAME", false, func(ctx context.Context, o raw, a objectArgs) error {
+				return t.fields(ctx, o, a.form)
+			}},
+		)...),
 	}
 }
 
@@ -167,38 +181,26 @@ func cleared(name string, there bool, err error) error {
 }
 
 // printValue prints a value by itself.
-func (t *tool) printValue(v any) error {
-	value, err := storage.JSON.Marshal(v)
-	switch {
-	case err != nil:
-		return err
-	case t.json:
-		return t.emit(json.RawMessage(value))
+func (t *tool) printValue(value json.RawMessage) error {
+	if t.json {
+		return t.emit(value)
 	}
-	_, err = fmt.Fprintln(t.out, plain(t.text(value)))
+	_, err := fmt.Fprintln(t.out, plain(t.text(value)))
 	return err
 }
 
 // members prints the members of a set in the order of their texts.
-func (t *tool) members(members []any) error {
-	var lines []string
+func (t *tool) members(members [][]byte, form string) error {
+	values := make([]json.RawMessage, 0, len(members))
 	for _, m := range members {
-		value, err := storage.JSON.Marshal(m)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, string(value))
+		values = append(values, readAs(form, m))
 	}
-	slices.Sort(lines)
+	slices.SortFunc(values, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
 	if t.json {
-		list := make([]json.RawMessage, 0, len(lines))
-		for _, line := range lines {
-			list = append(list, json.RawMessage(line))
-		}
-		return t.emit(list)
+		return t.emit(values)
 	}
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(t.out, plain(t.text(json.RawMessage(line)))); err != nil {
+	for _, value := range values {
+		if err := t.printValue(value); err != nil {
 			return err
 		}
 	}
@@ -206,20 +208,16 @@ func (t *tool) members(members []any) error {
 }
 
 // fields prints a map in the order of its fields.
-func (t *tool) fields(ctx context.Context, m *storage.Map[any]) error {
-	values := make(map[string]any) // a field may be yielded twice
+func (t *tool) fields(ctx context.Context, m *storage.Map[[]byte], form string) error {
+	values := make(map[string]json.RawMessage) // a field may be yielded twice
 	for entry, err := range m.All(ctx) {
 		if err != nil {
 			return err
 		}
-		values[entry.Field] = entry.Value
+		values[entry.Field] = readAs(form, entry.Value)
 	}
 	var rows [][]string
-	for field, v := range values {
-		value, err := storage.JSON.Marshal(v)
-		if err != nil {
-			return err
-		}
+	for field, value := range values {
 		rows = append(rows, []string{plain(field), plain(t.text(value))})
 	}
 	slices.SortFunc(rows, slices.Compare)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -21,6 +20,13 @@ var codecs = map[string]storage.Codec{"msgpack": storage.MsgPack, "json": storag
 func codecFlag() cli.Flag {
 	return &cli.StringFlag{Name: "codec", Value: "msgpack", Validator: oneOf("msgpack", "json", "text"),
 		Usage: "`FORM` in Redis: msgpack, which is what Go programs use unless they say otherwise, json or text"}
+}
+
+// formFlag is codecFlag for what is only read. Nothing in Redis says in what form a
+// value is.
+func formFlag() cli.Flag {
+	return &cli.StringFlag{Name: "codec", Value: "auto", Validator: oneOf("auto", "msgpack", "json", "text"),
+		Usage: "`FORM` in Redis: auto takes what is msgpack, or JSON, for that, and all else for text"}
 }
 
 // encode reads a word for a value and gives it the form of a codec.
@@ -169,7 +175,7 @@ func (t *tool) subCommand() *cli.Command {
 		Description: example("A channel with any of * ? [ is a pattern. Of one channel the messages are printed, of more the channel too.",
 			"helio sub positions", "helio sub 'room:*' news --count 10", "helio sub orders --history 100 --replay"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "codec", Value: "auto", Validator: oneOf("auto", "msgpack", "json", "text"), Usage: "`FORM` of the messages: auto takes what is msgpack, or JSON, for that, and all else for text"},
+			formFlag(),
 			historyFlag(),
 			&cli.BoolFlag{Name: "replay", Usage: "begin with all that the history holds"},
 			&cli.StringFlag{Name: "after", Usage: "go on behind the message with this `OFFSET`, which --output json tells"},
@@ -322,10 +328,7 @@ func (l *listener) gap(m pubsub.Message[[]byte]) error {
 }
 
 func (l *listener) print(m pubsub.Message[[]byte]) error {
-	value, err := toJSON(bus.Body{Codec: l.form(m.Value), Data: m.Value})
-	if err != nil {
-		value, _ = storage.JSON.Marshal(string(m.Value)) // what is there, with its form not as it should be
-	}
+	value := readAs(l.codec, m.Value)
 	if l.json {
 		line := map[string]any{"channel": m.Channel, "value": value, "time": time.Now()}
 		if m.Offset != "" {
@@ -337,22 +340,6 @@ func (l *listener) print(m pubsub.Message[[]byte]) error {
 	if l.several {
 		text = m.Channel + "  " + text
 	}
-	_, err = fmt.Fprintln(l.out, text)
+	_, err := fmt.Fprintln(l.out, text)
 	return err
-}
-
-// form is the codec of a message. Nothing on the wire says it: what is exactly one
-// value of msgpack is taken for that. A text would have to be a single letter.
-func (l *listener) form(message []byte) storage.Codec {
-	if codec, ok := codecs[l.codec]; ok {
-		return codec
-	}
-	var v any
-	switch {
-	case storage.MsgPack.Unmarshal(message, &v) == nil:
-		return storage.MsgPack
-	case storage.JSON.Unmarshal(message, &v) == nil:
-		return storage.JSON
-	}
-	return storage.Text
 }

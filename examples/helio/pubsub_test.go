@@ -134,6 +134,20 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, "1", s.ok("map", "len", "places"))
 		require.Equal(t, "1 field removed", s.ok("map", "remove", "places", "here", "there"))
 
+		// Whatever others have written is shown, and hides nothing else.
+		mixed, err := storage.NewMap[[]byte](pool, "mixed", storage.ObjectOptions{Codec: storage.Raw})
+		require.NoError(t, err)
+		for field, data := range map[string]string{"json": `{"a": [1, 2]}`, "text": "two words", "msgpack": "\x81\xa1a\x07", "none": "", "bytes": "\xff\xfe"} {
+			require.NoError(t, mixed.Put(ctx, field, []byte(data)))
+		}
+		require.Equal(t, "FIELD    VALUE\nbytes    //4=\njson     {\"a\":[1,2]}\nmsgpack  {\"a\":7}\nnone\ntext     two words", s.ok("map", "list", "mixed"))
+		require.Equal(t, `{"bytes":"//4=","json":{"a":[1,2]},"msgpack":{"a":7},"none":"","text":"two words"}`, s.ok("map", "list", "mixed", "-o", "json"))
+		require.Equal(t, `{"a":[1,2]}`, s.ok("map", "get", "mixed", "json"))
+		require.Equal(t, "two words", s.ok("map", "get", "mixed", "text", "--codec", "json"), "as it is there")
+		_, err = pool.Redis().SAdd(ctx, "foreign", "plain", `{"b": 1}`, "\x07").Result()
+		require.NoError(t, err)
+		require.Equal(t, "plain\n7\n{\"b\":1}", s.ok("set", "list", "foreign"))
+
 		s.ok("set", "add", "words", "7", "--codec", "text", "--ttl", "100")
 		words, err := storage.NewSet[string](pool, "words", storage.ObjectOptions{Codec: storage.Text})
 		require.NoError(t, err)

@@ -32,6 +32,32 @@ func toJSON(body bus.Body) (json.RawMessage, error) {
 	return storage.JSON.Marshal(bytesApart(v))
 }
 
+// readAs returns a value in JSON that is in the form of --codec, or else as it is
+// there.
+func readAs(form string, data []byte) json.RawMessage {
+	value, err := toJSON(bus.Body{Codec: codecOf(form, data), Data: data})
+	if err != nil {
+		value, _ = storage.JSON.Marshal(string(data))
+	}
+	return value
+}
+
+// codecOf is the codec of a form. For auto, what is exactly one value of msgpack is
+// taken for that: a text would have to be a single letter.
+func codecOf(form string, data []byte) storage.Codec {
+	if codec, ok := codecs[form]; ok {
+		return codec
+	}
+	var v any
+	switch {
+	case storage.MsgPack.Unmarshal(data, &v) == nil:
+		return storage.MsgPack
+	case storage.JSON.Unmarshal(data, &v) == nil:
+		return storage.JSON
+	}
+	return storage.Text
+}
+
 // bytesApart makes bytes of the strings that are no text: msgpack's bytes are
 // strings where the Go type is any, and JSON would lose what is no UTF-8.
 func bytesApart(v any) any {
