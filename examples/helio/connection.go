@@ -132,6 +132,8 @@ func lookup(all []source, name string) (value string, at int) {
 	return "", len(all)
 }
 
+const maxNumber = 65535 // of a port; there are fewer databases
+
 // number is lookup of one that is a number, -1 if there is none.
 func number(all []source, name string) (n, at int, err error) {
 	text, at := lookup(all, name)
@@ -139,8 +141,8 @@ func number(all []source, name string) (n, at int, err error) {
 		return -1, at, nil
 	}
 	n, err = strconv.Atoi(text)
-	if err != nil || n < 0 || n > 65535 {
-		return 0, at, usage("%s: want a number, not %q", all[at].name(name), text)
+	if err != nil || n < 0 || n > maxNumber {
+		return 0, at, usage("%s: want a number from 0 to %d, not %q", all[at].name(name), maxNumber, text)
 	}
 	return n, at, nil
 }

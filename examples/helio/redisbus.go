@@ -12,7 +12,8 @@ func fromRedisbus(args []string) []string {
 	if at < 1 || !strings.HasPrefix(args[1], "-") {
 		return args // there is a command
 	}
-	method, rest := args[at:at+1], args[at+1:]
+	var method []string // none at the end of the line: call says so
+	rest := args[at+1:]
 	if value, ok := strings.CutPrefix(args[at], "--call="); ok {
 		method = []string{value}
 	} else if len(rest) > 0 {

@@ -18,7 +18,7 @@ func TestCommandLinesOfRedisbus(t *testing.T) {
 		"helio --worker calc --local":               "helio --worker calc --local",
 		"helio call add --local --data --call":      "helio call add --local --data --call",
 		"helio --verbose call add":                  "helio --verbose call add",
-		"helio --call":                              "helio call --call",
+		"helio --call":                              "helio call",
 		"helio":                                     "helio",
 		"helio --call add --local":                  "helio call add --local",
 		"helio --hostname h --port 1 --call info x": "helio call info --hostname h --port 1 x",
@@ -29,5 +29,8 @@ func TestCommandLinesOfRedisbus(t *testing.T) {
 	s, id := on(t, pool), calc(t, pool)
 	require.Equal(t, "3", s.ok("--call", "add", "--worker", "calc", "--jsondata", `{"a":1,"b":2}`, "--wait", "5"))
 	require.Equal(t, id+"  0", s.ok("--call", "add", "--local", "True"))
-	require.Equal(t, "unknown flag --call: helio call --help lists them", s.fails(exitUsage, "--call"))
+	require.Equal(t, "METHOD is missing: helio call METHOD", s.fails(exitUsage, "--call"))
+	require.Equal(t, "METHOD is missing: helio call METHOD", s.fails(exitUsage, "--worker", "calc", "--call"))
+	require.Equal(t, "METHOD is missing: helio call METHOD", s.fails(exitUsage, "--call", "--worker", "calc"))
+	require.Equal(t, "METHOD: empty name", s.fails(exitUsage, "--call="))
 }
