@@ -99,7 +99,7 @@ func (t *tool) setCommand() *cli.Command {
 				if err == nil && !has {
 					err = fail(exitNobody, "%s has no member %s", a.name, a.words[0])
 				}
-				return err
+				return t.done(err, "has")
 			}},
 			objectCommand[set]{"len", "count the members", "helio set len users", "NAME", false, func(ctx context.Context, o set, _ objectArgs) error {
 				n, err := o.Len(ctx)
@@ -107,7 +107,7 @@ func (t *tool) setCommand() *cli.Command {
 			}},
 			objectCommand[set]{"clear", "delete the set", "helio set clear users", "NAME", false, func(ctx context.Context, o set, a objectArgs) error {
 				there, err := o.Clear(ctx)
-				return cleared(a.name, there, err)
+				return t.cleared(err, a.name, there)
 			}},
 		), objectCommands(t, storage.NewSet[[]byte], true,
 			objectCommand[raw]{"list", "list the members", "helio set list users", "NAME", false, func(ctx context.Context, o raw, a objectArgs) error {
@@ -129,7 +129,7 @@ func (t *tool) mapCommand() *cli.Command {
 		Description: example("A value that is JSON is that value, all else is text.", "helio map put prices tea 3.5", "helio map list prices"),
 		Commands: append(objectCommands(t, storage.NewMap[any], false,
 			objectCommand[fields]{"put", "set a field", "helio map put prices tea 3.5", "NAME FIELD VALUE", true, func(ctx context.Context, o fields, a objectArgs) error {
-				return o.Put(ctx, a.words[0], a.values[1])
+				return t.done(o.Put(ctx, a.words[0], a.values[1]), "put")
 			}},
 			objectCommand[fields]{"remove", "remove fields", "helio map remove prices tea milk", "NAME FIELD...", false, func(ctx context.Context, o fields, a objectArgs) error {
 				n, err := o.Delete(ctx, a.words...)
@@ -141,7 +141,7 @@ func (t *tool) mapCommand() *cli.Command {
 			}},
 			objectCommand[fields]{"clear", "delete the map", "helio map clear prices", "NAME", false, func(ctx context.Context, o fields, a objectArgs) error {
 				there, err := o.Clear(ctx)
-				return cleared(a.name, there, err)
+				return t.cleared(err, a.name, there)
 			}},
 		), objectCommands(t, storage.NewMap[[]byte], true,
 			objectCommand[raw]{"get", "print the value of a field; exit with 3 if there is none", "helio map get prices tea", "NAME FIELD", false, func(ctx context.Context, o raw, a objectArgs) error {
@@ -173,11 +173,19 @@ func (t *tool) counted(err error, n int, key, words string) error {
 	return err
 }
 
-func cleared(name string, there bool, err error) error {
-	if err != nil || there {
+// done prints that something is done or true, for scripts: people see no error.
+func (t *tool) done(err error, key string) error {
+	if err != nil || !t.json {
 		return err
 	}
-	return fail(exitNobody, "there was no %s", name)
+	return t.emit(map[string]bool{key: true})
+}
+
+func (t *tool) cleared(err error, name string, there bool) error {
+	if err == nil && !there {
+		err = fail(exitNobody, "there was no %s", name)
+	}
+	return t.done(err, "cleared")
 }
 
 // printValue prints a value by itself.

@@ -134,6 +134,13 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, "1", s.ok("map", "len", "places"))
 		require.Equal(t, "1 field removed", s.ok("map", "remove", "places", "here", "there"))
 
+		s.ok("set", "add", "numbers", "7")
+		require.Equal(t, `{"has":true}`, s.ok("set", "has", "numbers", "7", "-o", "json"))
+		require.Equal(t, `{"cleared":true}`, s.ok("set", "clear", "numbers", "-o", "json"))
+		require.Equal(t, `{"put":true}`, s.ok("map", "put", "places", "here", "1", "-o", "json"))
+		require.Equal(t, `{"cleared":true}`, s.ok("map", "clear", "places", "-o", "json"))
+		require.Empty(t, s.ok("map", "put", "places", "here", "1"))
+
 		// Whatever others have written is shown, and hides nothing else.
 		mixed, err := storage.NewMap[[]byte](pool, "mixed", storage.ObjectOptions{Codec: storage.Raw})
 		require.NoError(t, err)

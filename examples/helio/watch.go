@@ -176,10 +176,8 @@ func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
 		p.end()
 		refused := new(keywords.Error)
 		switch {
-		case err == nil && t.json:
-			return t.emit(map[string]bool{"true": true})
 		case err == nil, ctx.Err() != nil:
-			return err
+			return t.done(err, "true")
 		case errors.Is(err, context.DeadlineExceeded):
 			return fail(exitLate, "%s was not true within %s%s", condition, short(cmd.Duration("timeout")), s.nowText(ctx, service, names))
 		case errors.As(err, &refused):
