@@ -33,6 +33,11 @@ type Command struct {
 	// Options are the names that may come as name=value.
 	Options []string
 
+	// Names are those of the arguments, in their order: each may come as name=value
+	// as well. One that is called client_ref becomes the Ref of a request that has
+	// none.
+	Names []string
+
 	// Cost is what it counts for in Limits.Commands. 0: 1.
 	Cost float64
 }
@@ -40,9 +45,9 @@ type Command struct {
 // builtin returns the commands that there are without any of the host's.
 func (h *Handler) builtin() map[string]Command {
 	all := map[string]Command{
-		"GET":  {Run: get, Usage: "key [ref] [client_ref]", Min: 1, Max: 3},
-		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "ack"}},
-		"DEL":  {Run: del, Usage: "channel", Min: 1, Max: 1},
+		"GET":  {Run: get, Usage: "key [ref] [client_ref]", Min: 1, Max: 3, Names: []string{"channel_name", "ref", "client_ref"}},
+		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "ack"}, Names: []string{"channel_name"}},
+		"DEL":  {Run: del, Usage: "channel", Min: 1, Max: 1, Names: []string{"channel_name"}},
 		"PING": {Run: ping, Max: -1},
 		"HELP": {Run: help},
 	}
@@ -74,10 +79,24 @@ func (r Request) flag(name string) (bool, error) {
 	return false, Errorf(CodeBadCommand, "%s must be 0 or 1", name)
 }
 
-// check refuses what a command does not take.
-func (h *Handler) check(r Request, command Command) error {
+// check refuses what a command does not take, and puts what has the name of an
+// argument in its place. What is left out before it is empty.
+func (h *Handler) check(r *Request, command Command) error {
 	if n := len(r.Args) + len(r.Options); n > h.cfg.Limits.Args {
 		return Errorf(CodeBadCommand, "%d arguments; %d are allowed", n, h.cfg.Limits.Args)
+	}
+	given := len(r.Args)
+	for i, name := range command.Names {
+		if value, ok := r.Options[name]; ok {
+			if i < given {
+				return Errorf(CodeBadCommand, "%s comes twice", name)
+			}
+			r.Args = append(append(r.Args, make([]string, i-len(r.Args))...), value)
+			delete(r.Options, name)
+		}
+		if name == "client_ref" && i < len(r.Args) && r.Args[i] != "" && r.Ref == nil {
+			r.Ref = appendString(nil, r.Args[i])
+		}
 	}
 	if len(r.Args) < command.Min || command.Max >= 0 && len(r.Args) > command.Max {
 		return Errorf(CodeBadCommand, "usage: %s", strings.TrimSpace(r.Command+" "+command.Usage))
@@ -115,7 +134,7 @@ func (c *Conn) handle(message []byte) {
 	case !paid:
 		err = c.tooFast()
 	case err == nil:
-		err = c.run(r)
+		err = c.run(&r)
 	}
 	if err == nil {
 		_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
@@ -125,7 +144,7 @@ func (c *Conn) handle(message []byte) {
 }
 
 // run carries out a command.
-func (c *Conn) run(r Request) (err error) {
+func (c *Conn) run(r *Request) (err error) {
 	command, ok := c.h.commands[r.Command]
 	if !ok {
 		return Errorf(CodeBadCommand, "no command %s; HELP tells those there are", quoteName(r.Command))
@@ -149,7 +168,7 @@ func (c *Conn) run(r Request) (err error) {
 		c.cancel = nil
 		c.mu.Unlock()
 	}()
-	c.guard("command "+r.Command, func() { err = command.Run(ctx, c, r) })
+	c.guard("command "+r.Command, func() { err = command.Run(ctx, c, *r) })
 	return err
 }
 

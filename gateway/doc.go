@@ -75,6 +75,9 @@
 //	WHO channel                  who follows it, where Channel.Presence has it kept
 //	AUTH credentials             where Config.Refresh is set
 //
+// As in the original, the arguments of GET may also come as channel_name=, ref= and
+// client_ref=, and that of SUB and DEL as channel_name=.
+//
 // All frames are the envelope. Its source is the key ("key ref" for one field), the
 // channel, "websocket" for what is about the connection, or "error" with a content
 // of code, message and command. A message of a channel with a history has a field

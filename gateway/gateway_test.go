@@ -176,6 +176,45 @@ func TestABrowserOfTheOriginal(t *testing.T) {
 	})
 }
 
+func TestTheArgumentsOfTheOriginalHaveNames(t *testing.T) {
+	pool := storagetest.New(t)
+	_, url := serve(t, pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "trains"}}, Keys: []string{"trains"}})
+	key, err := pool.Key("trains")
+	require.NoError(t, err)
+	require.NoError(t, pool.Redis().HSet(t.Context(), key, "1", `{"v": 1}`).Err())
+	b := open(t, url)
+	for command, want := range map[string]string{
+		"GET trains client_ref=7":                    "trains/7",
+		"GET trains ref=1":                           "trains 1/",
+		"GET trains 1 client_ref=7":                  "trains 1/7",
+		"GET client_ref=7 ref=1 channel_name=trains": "trains 1/7",
+		`GET trains "" 7`:                            "trains/7",
+		"GET staff 1 7":                              "error/7",
+		"GET staff client_ref=7":                     "error/7",
+		"GET trains 1 ref=1":                         "error/",
+		"GET ref=1 client_ref=7":                     "error/7",
+		"DEL trains name=trains":                     "error/",
+	} {
+		b.send(command)
+		e := b.next()
+		if e.Ref == nil {
+			e.Ref = new("")
+		}
+		require.Equal(t, want, e.Source+"/"+*e.Ref, command)
+	}
+	b.send("SUB channel_name=trains ack=1")
+	require.Contains(t, b.from("websocket"), "subscribed")
+	b.send("DEL channel_name=trains")
+	require.NoError(t, pool.Redis().Publish(t.Context(), key, "1").Err())
+	b.send("PING")
+	require.Equal(t, `"PONG"`, b.from("websocket"))
+
+	j := open(t, url, "heliograph.json.v1")
+	j.send(`{"id": 8, "command": "GET", "args": ["trains", 1], "options": {"client_ref": 7}}`)
+	require.JSONEq(t, `{"type": "value", "id": 8, "source": "trains 1", "content": {"v": 1}}`, j.raw(), "it has an id")
+	require.JSONEq(t, `{"type": "done", "id": 8}`, j.raw())
+}
+
 func TestTooManyCommands(t *testing.T) {
 	cfg := anything
 	cfg.Limits = gateway.Limits{Commands: 1, CommandBurst: 5, CommandExcess: 50 * time.Millisecond, Write: 200 * time.Millisecond}

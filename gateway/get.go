@@ -75,13 +75,13 @@ func get(ctx context.Context, c *Conn, r Request) error { return Get(ctx, c, r, 
 func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message) error {
 	name, source, field := r.Args[0], r.Args[0], ""
 	if len(r.Args) > 1 {
-		if field = r.Args[1]; field == "" {
-			return Errorf(CodeBadCommand, "an empty ref")
-		}
-		source += " " + field
+		field = r.Args[1]
 	}
-	if len(r.Args) > 2 {
-		r.Ref = appendString(nil, r.Args[2])
+	switch {
+	case field != "":
+		source += " " + field
+	case len(r.Args) == 2: // or else there is none, but a client_ref
+		return Errorf(CodeBadCommand, "an empty ref")
 	}
 	if err := c.admit(ctx, OpGet, name); err != nil {
 		return err

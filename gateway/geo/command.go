@@ -17,7 +17,7 @@ func (g *Geo) Commands() map[string]gateway.Command {
 		"PROJECTION": {Run: g.projection, Usage: "epsg:code", Min: 1, Max: 1},
 		"PGET": {
 			Run: g.pget, Usage: "key [ref] [client_ref] [projection=epsg:code]", Min: 1, Max: 4,
-			Options: []string{"projection"},
+			Names: []string{"channel_name", "ref", "client_ref", "projection"},
 		},
 	}
 }
@@ -87,18 +87,10 @@ type projectionKey struct{}
 // pget is the command PGET: GET, in a projection for this once. The filters of
 // the connection decide as ever, and in their own projection.
 func (g *Geo) pget(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
-	code, given := r.Options["projection"]
-	if len(r.Args) == 4 {
-		if given {
-			return gateway.Errorf(gateway.CodeBadCommand, "two projections")
-		}
-		code, given = r.Args[3], true
-		r.Args = r.Args[:3]
-	}
-	if !given {
+	if len(r.Args) < 4 {
 		return gateway.Get(ctx, c, r, nil)
 	}
-	p, err := g.lookup(code)
+	p, err := g.lookup(r.Args[3])
 	if err != nil {
 		return err
 	}

@@ -211,7 +211,8 @@ func TestPGet(t *testing.T) {
 	require.JSONEq(t, mercator(t, 1, 5, 5), one(b, "PGET trains"))
 
 	require.Contains(t, b.fails("PGET trains projection=epsg:1"), "epsg:1")
-	require.Contains(t, b.fails("PGET trains 1 ref epsg:3857 projection=epsg:3857"), "two projections")
+	require.Contains(t, b.fails("PGET trains 1 ref epsg:3857 projection=epsg:3857"), "projection comes twice")
+	require.JSONEq(t, mercator(t, 1, 5, 5), one(b, "PGET trains ref=1 client_ref=x projection=epsg:3857"))
 }
 
 func TestABadCommandKeepsWhatWasSet(t *testing.T) {
