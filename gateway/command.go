@@ -257,8 +257,11 @@ func (c *Conn) owe(cost float64) {
 // charges the rest with it before it goes on. Only commands may call it.
 func (c *Conn) Charge(cost float64) bool {
 	l, now := &c.h.cfg.Limits, time.Now().UnixNano()
-	if c.rate.take(now, cost, l.Commands, l.CommandBurst) {
+	c.rate.fill(now, l.Commands, l.CommandBurst)
+	if c.rate.tokens >= l.CommandBurst/2 { // even of a flood some succeed: only a while of less ends it
 		c.broke = 0
+	}
+	if c.rate.take(now, cost, l.Commands, l.CommandBurst) {
 		return true
 	}
 	c.h.count.tooFast.Add(1)

@@ -103,7 +103,7 @@ type Limits struct {
 
 	Commands      float64       // cost per second; a message, a ping and most commands cost 1. 0: 50
 	CommandBurst  float64       // at once. 0: 200. More: an error frame
-	CommandExcess time.Duration // of nothing but too many: close 4029. 0: 10 s
+	CommandExcess time.Duration // of too many, until half a burst has come back: close 4029. 0: 10 s
 
 	Fields int // of a hash to be read. 0: 10,000
 	Bytes  int // of its values. 0: 1 MiB

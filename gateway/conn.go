@@ -34,7 +34,7 @@ type Conn struct {
 
 	// Of the goroutine that reads.
 	rate  bucket // of commands
-	broke int64  // since when it has not been enough; 0: it was
+	broke int64  // since when there have been too many; 0: there are not
 
 	principal atomic.Pointer[Principal]
 	filters   atomic.Pointer[[]namedFilter]

@@ -215,6 +215,20 @@ func TestTheArgumentsOfTheOriginalHaveNames(t *testing.T) {
 	require.JSONEq(t, `{"type": "done", "id": 8}`, j.raw())
 }
 
+// Of a flood some commands succeed, as many as are allowed.
+func TestAFloodOfCommands(t *testing.T) {
+	cfg := anything
+	cfg.Limits = gateway.Limits{Commands: 50, CommandBurst: 20, CommandExcess: 300 * time.Millisecond}
+	_, url := serve(t, storagetest.New(t), cfg)
+	b := open(t, url)
+	go func() {
+		for b.conn.Write(t.Context(), websocket.MessageText, []byte("PING")) == nil {
+			time.Sleep(4 * time.Millisecond)
+		}
+	}()
+	require.Equal(t, gateway.CloseTooFast, b.closed())
+}
+
 func TestTooManyCommands(t *testing.T) {
 	cfg := anything
 	cfg.Limits = gateway.Limits{Commands: 1, CommandBurst: 5, CommandExcess: 50 * time.Millisecond, Write: 200 * time.Millisecond}
