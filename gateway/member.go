@@ -140,7 +140,9 @@ func (m *member) hold(messages []*Message) bool {
 		}
 		// A copy: what is remembered with a message belongs to the goroutine that
 		// hands it out.
-		m.held, m.bytes = append(m.held, msg.With(msg.Content)), m.bytes+len(msg.Content)
+		held := msg.With(msg.Content)
+		held.raw = msg.raw
+		m.held, m.bytes = append(m.held, held), m.bytes+len(msg.Content)
 	}
 	return true
 }

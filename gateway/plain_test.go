@@ -1,8 +1,10 @@
 package gateway_test
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,5 +35,45 @@ func TestPlainClientsGetWhatWasPublished(t *testing.T) {
 	for _, published := range []string{"hello", `"hello"`, `{"a": 1}`, "a \"word\"", "\xff"} {
 		require.NoError(t, pool.Redis().Publish(t.Context(), "global", published).Err())
 		require.Equal(t, published, b.raw())
+	}
+}
+
+// commanded is Plain for clients who send commands.
+type commanded struct{ gateway.Protocol }
+
+func (commanded) Parse(message []byte) (gateway.Request, error) { return gateway.Text.Parse(message) }
+
+// What is held for a client who is joining comes as it was, too.
+func TestPlainClientsGetWhatWasHeldForThem(t *testing.T) {
+	pool := storagetest.New(t)
+	cfg := anything
+	cfg.Protocols = []gateway.Protocol{commanded{gateway.Plain}}
+	const all = 100 // more than are handed out at once
+	var came atomic.Int32
+	cfg.Hooks = []gateway.Hooks{{Publication: func(m *gateway.Message) *gateway.Message {
+		came.Add(1)
+		return m
+	}}}
+	cfg.Commands = map[string]gateway.Command{"HOLD": {Run: func(_ context.Context, c *gateway.Conn, _ gateway.Request) error {
+		c.SetFilter("hold", func(m *gateway.Message) *gateway.Message {
+			if string(m.Content) == `"state"` {
+				for range all {
+					_ = pool.Redis().Publish(t.Context(), key(t, pool, "news"), "hello").Err()
+				}
+				for came.Load() < all {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			return m
+		})
+		return nil
+	}}}
+	require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "news"), "s", `"state"`).Err())
+	_, url := serve(t, pool, cfg)
+	b := dial(t, url)
+	b.send("HOLD")
+	b.send("SUB news snapshot=1")
+	for range all {
+		require.Equal(t, "hello", b.raw())
 	}
 }
