@@ -105,7 +105,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 		s := b.news()
 		require.Equal(t, "subscribed", s.Status)
 		require.NotEmpty(t, s.Offset, "told also when nothing was ever published")
-		first := s.Offset
+		none := s.Offset
 		publish(10)
 		var offsets []string
 		for i := range 10 {
@@ -120,11 +120,15 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 			b.send("SUB log since=" + since)
 			return b, b.news()
 		}
+		b, s = resume(none)
+		require.False(t, *s.Recovered, "of a history before this one nothing would be known")
+		require.Equal(t, offsets[9], s.Offset)
+		require.NoError(t, b.conn.CloseNow())
 		publish(5)
 		for _, row := range []struct {
 			since string
 			from  int
-		}{{first, 0}, {offsets[0], 1}, {offsets[9], 10}} {
+		}{{offsets[0], 1}, {offsets[9], 10}} {
 			b, s := resume(row.since)
 			require.True(t, *s.Recovered)
 			for i := row.from; i < n; i++ {
@@ -135,7 +139,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 			require.NoError(t, b.conn.CloseNow())
 		}
 		publish(100)
-		b, s = resume(first)
+		b, s = resume(offsets[0])
 		require.False(t, *s.Recovered, "it was trimmed")
 		publish(1)
 		require.Equal(t, strconv.Itoa(n-1), b.from("log"), "nothing of it")
@@ -144,7 +148,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 
 		b.send("SUB log since=nonsense")
 		require.Equal(t, gateway.CodeBadCommand, b.fails())
-		b.send("SUB plain since=" + first)
+		b.send("SUB plain since=" + none)
 		require.False(t, *b.news().Recovered, "a channel without a history")
 	})
 }

@@ -215,11 +215,12 @@ func ExampleRecall() {
 	ctx := context.Background()
 	lines := pubsub.NewTopic[string]("lines").WithHistory(pubsub.History{Size: 100})
 
+	_, _ = pubsub.Publish(ctx, ps, lines, "one")
 	_, was, err := pubsub.Recall(ctx, ps, lines, "")
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, line := range []string{"one", "two"} {
+	for _, line := range []string{"two", "three"} {
 		_, _ = pubsub.Publish(ctx, ps, lines, line)
 	}
 	missed, now, err := pubsub.Recall(ctx, ps, lines, was)
@@ -230,8 +231,8 @@ func ExampleRecall() {
 		fmt.Println(m.Value, m.Offset.Before(now))
 	}
 	// Output:
-	// one true
-	// two false
+	// two true
+	// three false
 }
 
 // Of each sensor, only the newest sample waits for a consumer that is slow.

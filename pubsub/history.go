@@ -131,7 +131,7 @@ func unpack(p *packet) (item, place, error) {
 
 var (
 	errTrimmed = errors.New("the history does not reach back so far")
-	errEpoch   = errors.New("the history was lost")
+	errEpoch   = errors.New("the history was lost, or there was none yet")
 	errTooMuch = errors.New("what is missing is more than SubscribeOptions.MaxMessages or MaxBytes")
 )
 
@@ -195,8 +195,8 @@ func readHead(values []any) (place, error) {
 }
 
 // since returns all messages behind from, or errTrimmed or errEpoch. A from
-// without epoch is before the first that was published; of that, what is not
-// there any more does not count for a replay.
+// without epoch is from when there was no history: since then one may have come
+// and gone, so that nothing is known to be all. For a replay it is all that there is.
 func (t *tracker) since(ctx context.Context, from place, replay bool) (items []item, at place, err error) {
 	stream, meta := t.c.historyKeys(t.spec)
 	size := 0
@@ -215,19 +215,16 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 		switch {
 		case err != nil:
 			return nil, from, err
-		case at.epoch == "" && last.epoch == "":
-			return nil, last, nil
-		case at.epoch == "" && replay && len(entries.Val()) == 0:
+		case at.epoch == "" && !replay:
+			return nil, from, errEpoch
+		case at.epoch == "" && len(entries.Val()) == 0:
 			return nil, last, nil
 		case at.epoch == "":
-			at.epoch = last.epoch
-			if replay {
-				first, err := parseID(last.epoch, entries.Val()[0].ID)
-				if err != nil {
-					return nil, from, err
-				}
-				at.n = first.n - 1
+			first, err := parseID(last.epoch, entries.Val()[0].ID)
+			if err != nil {
+				return nil, from, err
 			}
+			at = place{epoch: last.epoch, n: first.n - 1}
 		case at.epoch != last.epoch, at.n > last.n, at.n == last.n && at.ms != last.ms:
 			return nil, from, errEpoch
 		}
@@ -262,7 +259,7 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err error) {
 	err = insist(ctx, func() error {
 		var err error
-		t.prelude, t.at, err = t.since(ctx, from, t.opts.Replay)
+		t.prelude, t.at, err = t.since(ctx, from, t.opts.After == "") // if that is empty, so was the history a moment ago
 		return err
 	})
 	switch {

@@ -187,6 +187,31 @@ func TestHistoryOnTheWire(t *testing.T) {
 	})
 }
 
+// Who begins before the first message is told of a gap: there may have been a
+// history that is gone.
+func TestAHistoryThatHasNotBegun(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		p := startProxy(t, pool)
+		subscriber, publisher := client(t, storagetest.Open(t, p.config()), pubsub.Config{}), client(t, pool, pubsub.Config{})
+		_, none, err := pubsub.Recall(t.Context(), subscriber, Kept, "")
+		require.NoError(t, err)
+		there := subscribe(t, subscriber, Kept)
+		p.refuse(true)
+		p.cut()
+		publish(t, publisher, Kept, 0, 1, 2)
+		require.NoError(t, pool.Redis().FlushDB(t.Context()).Err())
+		publish(t, publisher, Kept, 100, 101)
+		p.refuse(false)
+		require.ErrorIs(t, next(t, there).Err, pubsub.ErrGap)
+		late := subscribe(t, subscriber, Kept, pubsub.SubscribeOptions{After: none})
+		require.False(t, late.Recovered())
+		require.ErrorIs(t, next(t, late).Err, pubsub.ErrGap)
+		publish(t, publisher, Kept, 102)
+		require.Equal(t, 102, next(t, there).Value)
+		require.Equal(t, 102, next(t, late).Value)
+	})
+}
+
 // With a policy that leaves messages out, a history can't tell what is missing,
 // and does not try.
 func TestHistoryAndDropOldest(t *testing.T) {

@@ -9,9 +9,10 @@ import (
 // Recall reads what a topic's history holds behind the message at after: all of
 // it and in order, or none of it and a [*GapError] where it does not reach back
 // that far. Head is the place of the last message that was published, to be
-// asked for next time; an empty after asks for nothing else. Of the options
-// MaxMessages and MaxBytes count: of more than that nothing is returned, as of a
-// gap.
+// asked for next time; an empty after asks for nothing else. Before the first
+// message there is a place as well, behind which a gap is all that can be told. Of
+// the options MaxMessages and MaxBytes count: of more than that nothing is
+// returned, as of a gap.
 //
 // Who follows a topic for many others reads with it for each what that one has
 // missed; for a single subscription there is SubscribeOptions.After.

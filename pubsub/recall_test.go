@@ -19,13 +19,18 @@ func TestRecallIsAllOrNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEmpty(t, none, "a place there is before the first message, too")
 
-		publish(t, c, Kept, count(0, 50)...)
-		missed, head, err := pubsub.Recall(ctx, c, Kept, none)
+		_, _, err = pubsub.Recall(ctx, c, Kept, none)
+		require.ErrorIs(t, err, pubsub.ErrGap, "but there may have been a history in between")
+		publish(t, c, Kept, 0)
+		_, first, err := pubsub.Recall(ctx, c, Kept, none)
+		require.ErrorIs(t, err, pubsub.ErrGap)
+		publish(t, c, Kept, count(1, 51)...)
+		missed, head, err := pubsub.Recall(ctx, c, Kept, first)
 		require.NoError(t, err)
 		require.Len(t, missed, 50)
 		for i, m := range missed {
 			require.NoError(t, m.Err)
-			require.Equal(t, i, m.Value)
+			require.Equal(t, i+1, m.Value)
 			require.Zero(t, m.Seq)
 		}
 		require.Equal(t, missed[49].Offset, head)
@@ -45,12 +50,12 @@ func TestRecallIsAllOrNothing(t *testing.T) {
 		require.Equal(t, head, same)
 
 		few := pubsub.SubscribeOptions{MaxMessages: 49}
-		missed, newest, err := pubsub.Recall(ctx, c, Kept, none, few)
+		missed, newest, err := pubsub.Recall(ctx, c, Kept, first, few)
 		require.ErrorIs(t, err, pubsub.ErrGap)
 		require.Empty(t, missed)
 		require.Equal(t, head, newest)
 
-		publish(t, c, Kept, count(50, 160)...)
+		publish(t, c, Kept, count(51, 160)...)
 		_, newest, err = pubsub.Recall(ctx, c, Kept, head)
 		var gap *pubsub.GapError
 		require.True(t, errors.As(err, &gap), "trimmed: %v", err)
