@@ -108,8 +108,8 @@ type Limits struct {
 	Fields int // of a hash to be read. 0: 10,000
 	Bytes  int // of its values. 0: 1 MiB
 
-	QueueBytes    int // that wait for a client. 0: 1 MiB. More: Channel.Slow
-	QueueMessages int // the same. 0: 1,024
+	QueueBytes    int // that wait for a client, 64 more for each message. 0: 1 MiB. More: Channel.Slow
+	QueueMessages int // the same. 0: 1,024. Answers to commands wait for room in half of both
 	Pending       int // publications of a channel that wait to be handed out. 0: 4,096. More: a gap
 
 	Handshake time.Duration // to write the answer to the upgrade. 0: 10 s

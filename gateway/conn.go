@@ -138,7 +138,7 @@ func (c *Conn) Channels() []string {
 // Send sends data to the client as it is, as one message; what is not UTF-8 as a
 // binary one. It does not wait: a client who is too slow for it is disconnected.
 func (c *Conn) Send(data []byte) {
-	c.push(entry{data: compile(c.v, &Frame{Kind: KindBroadcast, Content: data})})
+	c.push(entry{data: compile(c.v, &Frame{Kind: KindBroadcast, Content: data}), n: 1})
 }
 
 // Reply sends a value that answers a request, and waits while too much waits for

@@ -19,6 +19,9 @@ import (
 
 func TestMain(m *testing.M) { storagetest.Main(m) }
 
+// patience bounds what must happen soon.
+const patience = 20 * time.Second
+
 // anything allows everything.
 var anything = gateway.Config{Channels: []gateway.Channel{{Pattern: "*"}}, Keys: []string{"*"}}
 

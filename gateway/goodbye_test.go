@@ -72,3 +72,42 @@ func TestALargeMessageForASlowClient(t *testing.T) {
 	}
 	require.Zero(t, h.Stats().Slow)
 }
+
+// What a host sends counts in the queue, by number and with what it takes besides.
+func TestBroadcastsForASlowClient(t *testing.T) {
+	for name, limits := range map[string]gateway.Limits{
+		"messages": {QueueMessages: 1000, QueueBytes: 1 << 30},
+		"bytes":    {QueueMessages: 1 << 30, QueueBytes: 64_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := anything
+			cfg.Limits = limits
+			cfg.Limits.Write = time.Minute
+			h, address := serve(t, storagetest.New(t), cfg)
+			sleep(t, address, "SUB news")
+			require.Eventually(t, func() bool { return h.Stats().Subscriptions == 1 }, patience, time.Millisecond)
+			h.Broadcast(make([]byte, 24<<20)) // of which the socket takes a part
+			time.Sleep(20 * time.Millisecond) // and the rest is being written, and waits no more
+			for range 1100 {
+				h.Broadcast([]byte("x"))
+			}
+			require.EqualValues(t, 1, h.Stats().Slow)
+		})
+	}
+}
+
+// Who reads gets an answer of more messages than the queue holds.
+func TestAnswersOfManyMessages(t *testing.T) {
+	pool := storagetest.New(t)
+	cfg := anything
+	cfg.Limits = gateway.Limits{QueueMessages: 10, QueueBytes: 1000}
+	_, address := serve(t, pool, cfg)
+	for i := range 5000 {
+		require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "big"), i, i).Err())
+	}
+	b := open(t, address)
+	b.send("GET big")
+	for range 5000 {
+		b.from("big")
+	}
+}

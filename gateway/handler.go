@@ -81,7 +81,7 @@ func broadcast(conns []*Conn, data []byte) {
 		if _, ok := compiled[c.v]; !ok {
 			compiled[c.v] = compile(c.v, f)
 		}
-		c.push(entry{data: compiled[c.v]})
+		c.push(entry{data: compiled[c.v], n: 1})
 	}
 }
 

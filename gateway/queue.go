@@ -11,12 +11,18 @@ import (
 // entry is what waits for a client: compiled frames.
 type entry struct {
 	data []byte
-	n    int     // messages of channels in data; 0: none
+	n    int     // messages in data; 0: it is of the connection itself
 	of   *member // whose they are, where they may be dropped; nil: they may not
 	key  string  // of Conflate
 	kept bool    // no limit is for it: it is small, and there are few
 	rest bool    // the socket has taken the beginning of it
 }
+
+// entryBytes is what an entry takes beside its data.
+const entryBytes = 64
+
+// size is what an entry counts for in Limits.QueueBytes.
+func (e entry) size() int { return len(e.data) + entryBytes }
 
 // push adds entries to the queue, for whoever may not wait, and has them written.
 func (c *Conn) push(entries ...entry) {
@@ -48,7 +54,7 @@ func (c *Conn) enqueue(entries []entry) {
 
 func (c *Conn) full(e entry) bool {
 	l := &c.h.cfg.Limits
-	return c.bytes > 0 && c.bytes+len(e.data) > l.QueueBytes || e.n > 0 && c.count > 0 && c.count+e.n > l.QueueMessages
+	return c.bytes > 0 && c.bytes+e.size() > l.QueueBytes || e.n > 0 && c.count > 0 && c.count+e.n > l.QueueMessages
 }
 
 // add appends to the queue. The lock is held.
@@ -59,7 +65,7 @@ func (c *Conn) add(e entry) {
 		c.queue, c.head = c.queue[:n], 0
 	}
 	c.queue = append(c.queue, e)
-	c.bytes += len(e.data)
+	c.bytes += e.size()
 	c.count += e.n
 }
 
@@ -91,6 +97,7 @@ func (c *Conn) drop() bool {
 			copy(c.queue[c.head+1:i+1], c.queue[c.head:i])
 			c.queue[c.head] = entry{}
 			c.head++
+			c.bytes -= entryBytes
 		} else {
 			c.queue[i] = entry{of: e.of}
 			e.of.told = true
@@ -106,17 +113,20 @@ func (c *Conn) tooSlow() {
 	c.goodbye(CloseReason{Code: CloseSlow, Text: "too slow"}, false)
 }
 
-// reply adds what answers a command, having waited for room. Only the goroutine
-// that reads calls it, so that who does not take his answers asks for no more. It is
-// written when the command is done, or there is no more room.
+// reply adds what answers a command, having waited for room: answers take half the
+// queue, or the next that is published would end who asks for much. Only the
+// goroutine that reads calls it, so that who does not take his answers asks for no
+// more. It is written when the command is done, or there is no more room.
 func (c *Conn) reply(e entry) error {
+	l := &c.h.cfg.Limits
+	e.n = 1
 	for {
 		c.mu.Lock()
 		switch {
 		case c.state != open:
 			c.mu.Unlock()
 			return ErrClosed
-		case c.bytes == 0 || c.bytes+len(e.data) <= c.h.cfg.Limits.QueueBytes:
+		case c.bytes == 0 || c.bytes+e.size() <= l.QueueBytes/2 && c.count < l.QueueMessages/2:
 			if len(e.data) > 0 {
 				c.add(e)
 			}
@@ -142,7 +152,7 @@ func (c *Conn) flush() {
 		n, err := c.direct.write(data)
 		if n < len(data) {
 			rest := entry{data: slices.Clone(data[n:]), rest: true}
-			c.queue, c.bytes = slices.Insert(c.queue, c.head, rest), c.bytes+len(rest.data)
+			c.queue, c.bytes = slices.Insert(c.queue, c.head, rest), c.bytes+rest.size()
 		}
 		release(scratch)
 		if n < len(data) || err != nil { // the goroutine will see the error again
@@ -249,7 +259,7 @@ func (c *Conn) next() (data []byte, scratch *[]byte) {
 		if e.n == 0 && e.of != nil {
 			e.of.lost, e.of.told = 0, false
 		}
-		c.bytes -= len(c.queue[c.head].data)
+		c.bytes -= c.queue[c.head].size()
 		c.count -= e.n
 		c.queue[c.head] = entry{}
 		c.head++
