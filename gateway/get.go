@@ -9,9 +9,9 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// readScript returns a hash, or of one that is too large the number of its fields
-// or bytes. With a channel it publishes a mark there: what Redis sends behind it
-// happened after the hash was read.
+// readScript returns a hash, or what of it is too large, and how many fields it has
+// looked at for that. With a channel it publishes a mark there: what Redis sends
+// behind it happened after the hash was read.
 //
 // KEYS: hash. ARGV: fields, bytes, field ("" for all), channel ("" for none), token.
 var readScript = storage.NewScript(`
@@ -19,14 +19,14 @@ local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then return {'type'} end
 local all
 if ARGV[3] ~= '' then
-  if redis.call('HSTRLEN', KEYS[1], ARGV[3]) > tonumber(ARGV[2]) then return {'bytes'} end
+  if redis.call('HSTRLEN', KEYS[1], ARGV[3]) > tonumber(ARGV[2]) then return {'bytes', 1} end
   all = {'values', redis.call('HGET', KEYS[1], ARGV[3])}
 else
   if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return {'fields'} end
-  local bytes = 0
-  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local fields, bytes = redis.call('HKEYS', KEYS[1]), 0
+  for _, field in ipairs(fields) do
     bytes = bytes + redis.call('HSTRLEN', KEYS[1], field)
-    if bytes > tonumber(ARGV[2]) then return {'bytes'} end
+    if bytes > tonumber(ARGV[2]) then return {'bytes', #fields} end
   end
   all = redis.call('HVALS', KEYS[1])
   table.insert(all, 1, 'values')
@@ -44,9 +44,10 @@ func (h *Handler) key(name string) string {
 }
 
 // hash reads the values of a hash, or with a field the one value that there is.
-func (h *Handler) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
-	l := &h.cfg.Limits
-	reply, err := readScript.Run(ctx, h.pool.Redis(), []string{h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
+// What is large costs more than one command, had or not.
+func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
+	l := &c.h.cfg.Limits
+	reply, err := readScript.Run(ctx, c.h.pool.Redis(), []string{c.h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
 	switch {
 	case err != nil:
 		return nil, storage.Normalize(ctx, err)
@@ -55,6 +56,7 @@ func (h *Handler) hash(ctx context.Context, name, field, channel, token string) 
 	case reply[0] == "fields":
 		return nil, Errorf(CodeTooLarge, "%s has more than %d fields", quoteName(name), l.Fields)
 	case reply[0] == "bytes":
+		c.owe(float64(reply[1].(int64)) / valuesPerCost)
 		return nil, Errorf(CodeTooLarge, "%s has more than %d bytes", quoteName(name), l.Bytes)
 	}
 	var values []string
@@ -63,6 +65,7 @@ func (h *Handler) hash(ctx context.Context, name, field, channel, token string) 
 			values = append(values, s)
 		}
 	}
+	c.owe(float64(len(values)) / valuesPerCost)
 	return values, nil
 }
 
@@ -86,7 +89,7 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 	if err := c.admit(ctx, OpGet, name); err != nil {
 		return err
 	}
-	values, err := c.h.hash(ctx, name, field, "", "")
+	values, err := c.hash(ctx, name, field, "", "")
 	if err != nil {
 		return err
 	}
@@ -98,9 +101,8 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 }
 
 // sendValues sends what the filters leave of values, and returns how many that
-// are. What is large costs more than one command.
+// are.
 func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string, change func(*Message) *Message) (sent int, err error) {
-	c.owe(float64(len(values)) / valuesPerCost)
 	for _, v := range values {
 		m := newMessage(source, []byte(v))
 		if change != nil {
@@ -124,10 +126,10 @@ const valuesPerCost = 100
 
 // snapshot reads a hash, and returns the number of the last message that Redis
 // sent before it was read; 0: the source does not know.
-func (h *Handler) snapshot(ctx context.Context, name string) (values []string, seq int64, err error) {
-	source, ok := h.source.(*redisSource)
+func (c *Conn) snapshot(ctx context.Context, name string) (values []string, seq int64, err error) {
+	source, ok := c.h.source.(*redisSource)
 	if !ok {
-		values, err = h.hash(ctx, name, "", "", "")
+		values, err = c.hash(ctx, name, "", "", "")
 		return values, 0, err
 	}
 	channel, token, seen, err := source.mark(ctx)
@@ -135,7 +137,7 @@ func (h *Handler) snapshot(ctx context.Context, name string) (values []string, s
 		return nil, 0, err
 	}
 	defer source.unmark(token)
-	if values, err = h.hash(ctx, name, "", channel, token); err != nil {
+	if values, err = c.hash(ctx, name, "", channel, token); err != nil {
 		return nil, 0, err
 	}
 	select {

@@ -168,10 +168,11 @@ func rateLimit(t *testing.T) {
 	require.NoError(t, err)
 	for i := range 1000 {
 		require.NoError(t, pool.Redis().HSet(t.Context(), key, fmt.Sprint(i), "1").Err())
+		require.NoError(t, pool.Redis().HSet(t.Context(), key+"r", fmt.Sprint(i), "larger").Err())
 	}
 	hooked := make(chan string, 100)
 	cfg := anything
-	cfg.Limits = gateway.Limits{Commands: 0.01, CommandBurst: 5}
+	cfg.Limits = gateway.Limits{Commands: 0.01, CommandBurst: 5, Bytes: 1000}
 	cfg.Commands = map[string]gateway.Command{"DEAR": {Run: func(context.Context, *gateway.Conn, gateway.Request) error { return nil }, Cost: 4.5}}
 	cfg.Hooks = []gateway.Hooks{{Message: func(_ *gateway.Conn, data []byte) ([]byte, error) { hooked <- string(data); return data, nil }}}
 	_, address := serve(t, pool, cfg)
@@ -186,6 +187,7 @@ func rateLimit(t *testing.T) {
 		"pings":            {frame(fin|pings, ""), 5},
 		"dear commands":    {frame(fin|text, "DEAR"), 1},
 		"large hashes":     {frame(fin|text, "GET hash"), 1},
+		"too large hashes": {frame(fin|text, "GET hashr"), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := connect(t, address)

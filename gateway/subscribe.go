@@ -253,7 +253,7 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 	}
 	if snapshot {
 		var fields []string
-		if fields, s.below.seq, err = c.h.snapshot(ctx, name); err != nil {
+		if fields, s.below.seq, err = c.snapshot(ctx, name); err != nil {
 			return s, err
 		}
 		s.values = new(0)
