@@ -46,7 +46,7 @@
 //     message is decoded, filtered and framed once for all who get the same, and
 //     written to each together with what else waits for him.
 //   - A panic in a hook, a command or a filter ends that connection and nothing
-//     else.
+//     else; in a Protocol's Append it costs a frame, in a Source a subscription.
 //   - Shutdown spreads the goodbyes over the time it is given, with a hint when
 //     to come back.
 //

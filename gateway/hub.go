@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 
@@ -79,7 +80,8 @@ func (ch *channel) begin() {
 		ch.presence, ch.err = h.attendance(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
 	}
 	if ch.err == nil {
-		ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver)
+		ch.err = errors.New("Source.Follow panicked") // unless it returns
+		h.guard("Source.Follow", func() { ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver) })
 	}
 	if ch.err != nil {
 		ch.hub.forget(ch)
@@ -93,7 +95,7 @@ func (ch *channel) end() {
 	ch.over = true
 	ch.mu.Unlock()
 	if ch.stop != nil {
-		ch.stop()
+		ch.hub.h.guard("the stop of Source.Follow", ch.stop)
 	}
 	if ch.presence != nil {
 		_ = ch.presence.Close()

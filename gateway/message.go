@@ -41,6 +41,7 @@ type frame struct {
 // variant is what two connections have in common that get the same bytes of the
 // same message.
 type variant struct {
+	h        *Handler // which knows what to do about a panic
 	protocol Protocol
 	deflate  bool
 }
@@ -100,8 +101,9 @@ func (m *Message) compiled(v variant) []byte {
 // compile returns the WebSocket frame of f.
 func compile(v variant, f *Frame) []byte {
 	const room = 10 // for the header: its length is known at the end
-	payload := v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f)
-	if len(payload) == room {
+	var payload []byte
+	v.h.guard("protocol", func() { payload = v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f) })
+	if len(payload) <= room {
 		return nil
 	}
 	h := ws.Header{Fin: true, OpCode: ws.OpText}

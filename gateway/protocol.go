@@ -15,8 +15,8 @@ type Protocol interface {
 	// ignored; an error is told to the client. The message is the protocol's.
 	Parse(message []byte) (Request, error)
 
-	// Append appends a frame to dst as one message. Where it appends nothing,
-	// nothing is sent.
+	// Append appends a frame to dst as one message. Where it appends nothing, or
+	// panics, nothing is sent.
 	Append(dst []byte, f *Frame) []byte
 }
 

@@ -159,6 +159,52 @@ func poison(t *testing.T) {
 	})
 }
 
+// clumsy is a protocol and a source that panic.
+type clumsy struct{ gateway.Protocol }
+
+func (clumsy) Name() string { return "clumsy" }
+
+func (clumsy) Append(dst []byte, f *gateway.Frame) []byte {
+	if string(f.Content) == `"oops"` {
+		panic("oops")
+	}
+	return gateway.Text.Append(dst, f)
+}
+
+func (clumsy) Follow(_ context.Context, channel string, deliver func(gateway.Publication)) (func(), error) {
+	if channel == "begin" {
+		panic("oops")
+	}
+	deliver(gateway.Publication{})
+	return func() { panic("oops") }, nil
+}
+
+// A panic of what a host brings costs a frame or a subscription, and no more.
+func TestPanicsOfTheHost(t *testing.T) {
+	pool := storagetest.New(t)
+	cfg := anything
+	cfg.Protocols = []gateway.Protocol{gateway.Text, clumsy{gateway.Text}}
+	h, address := serve(t, pool, cfg)
+	b := open(t, address, "clumsy")
+	b.send("SUB c ack=1")
+	b.from("websocket")
+	for _, data := range []string{`"oops"`, `"fine"`} {
+		require.NoError(t, pool.Redis().Publish(t.Context(), key(t, pool, "c"), data).Err())
+	}
+	require.Equal(t, `"fine"`, b.from("c"))
+	require.EqualValues(t, 1, h.Stats().Panics)
+
+	cfg = anything
+	cfg.Source = clumsy{}
+	h, address = serve(t, storagetest.New(t), cfg)
+	b = open(t, address)
+	require.Equal(t, gateway.CodeInternal, b.does("SUB begin"))
+	require.Empty(t, b.does("SUB end"))
+	require.Empty(t, b.does("DEL end"))
+	require.Eventually(t, func() bool { return h.Stats().Panics == 2 }, patience, time.Millisecond)
+	require.Empty(t, b.does("PING"))
+}
+
 func floods(t *testing.T) {
 	cfg := anything
 	cfg.Limits = gateway.Limits{CommandExcess: time.Millisecond}

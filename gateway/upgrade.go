@@ -149,7 +149,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 		protocol = h.cfg.Protocols[0]
 	}
 	_, deflated := deflate.Accepted()
-	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, direct: newDirect(conn), v: variant{protocol, deflated}}
+	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, direct: newDirect(conn), v: variant{h, protocol, deflated}}
 	return c, rest(rw.Reader, conn), nil
 }
 
