@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/pubsub"
 )
 
 // Options are the flags. A key of the configuration file is the name of a flag.
@@ -67,7 +68,7 @@ func (o *Options) flags() *flag.FlagSet {
 	fs.StringVar(&o.storage, "storage", "", "`redis|memory`: memory is a Redis inside the process, with a demo feed (default redis if one is named, else memory)")
 	fs.StringVar(&o.redis, "redis", "", "`URL` of the Redis; $REDIS_URL if that is set")
 	fs.StringVar(&o.redisHost, "redis_host", "", "`host` of the Redis, in place of a URL")
-	fs.IntVar(&o.redisPort, "redis_port", 6379, "its `port`")
+	fs.IntVar(&o.redisPort, "redis_port", 6379, "its `port`; without -redis_host, on this machine")
 	fs.Var(&o.redisChannels, "redis_channels", "`list` of the channels that broadcast_pubsub follows (default global)")
 	fs.StringVar(&o.redisKey, "redis_key", "groups", "`name` under which broadcast_messages_by_token keeps its groups")
 	fs.Var(&o.channels, "channels", "`list` of globs of the channels, and the hashes of the same names, that clients may read (default * with a Redis inside the process, else none)")
@@ -95,6 +96,11 @@ func (o *Options) Parse(args []string) error {
 			return err
 		}
 	}
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name == "redis_port" {
+			o.redisHost = cmp.Or(o.redisHost, "localhost")
+		}
+	})
 	return o.check()
 }
 
@@ -158,7 +164,7 @@ func readFile(fs *flag.FlagSet, file string) error {
 		seen[f.Value] = key
 		word, err := asFlag(object[key])
 		if err == nil && !given[f.Value] {
-			err = f.Value.Set(word)
+			err = fs.Set(key, word)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %q: %w", file, key, err)
@@ -200,7 +206,7 @@ func (o *Options) check() error {
 	case o.storage == "memory" && (o.redis != "" || o.redisHost != ""):
 		return errors.New("-storage memory: and yet a Redis is named")
 	case o.redis != "" && o.redisHost != "":
-		return errors.New("-redis, -redis_host: one is enough")
+		return errors.New("-redis, -redis_host: one is enough; -redis_port is of the latter")
 	case o.redisPort < 1 || o.redisPort > 65535:
 		return fmt.Errorf("-redis_port: there is no %d", o.redisPort)
 	}
@@ -209,7 +215,18 @@ func (o *Options) check() error {
 			return fmt.Errorf("-channels: %q is not a glob", glob)
 		}
 	}
-	return o.checkFilters()
+	for _, name := range o.redisChannels {
+		if _, err := pubsub.ParseTopic[[]byte](name); err != nil || strings.HasPrefix(name, "__") {
+			return fmt.Errorf("-redis_channels: %.80q is not the name of a channel that can be followed", name)
+		}
+	}
+	if err := o.checkFilters(); err != nil {
+		return err
+	}
+	if len(o.channels) > 0 && o.plain() {
+		return errors.New("-channels: with a filter that broadcasts, clients send no commands and can't read them")
+	}
+	return nil
 }
 
 // NamesRedis reports whether the flags say which Redis is meant, if only that it is

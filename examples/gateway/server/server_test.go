@@ -412,6 +412,10 @@ func TestBadArguments(t *testing.T) {
 		{"--redis_host h --redis_port 0", 2, "-redis_port: there is no 0"},
 		{"-redis http://h", 1, `storage: URL: unknown scheme "http"`},
 		{"-redis redis://127.0.0.1:1", 1, "no Redis: dial tcp 127.0.0.1:1: "},
+		{"-storage memory --redis_port 6379", 2, "-storage memory: and yet a Redis is named"},
+		{"-f broadcast_pubsub --redis_channels a a*", 2, `-redis_channels: "a*" is not the name of a channel`},
+		{"--redis_channels __keyspace@0__:a", 2, `-redis_channels: "__keyspace@0__:a" is not the name`},
+		{"-channels a -f stdout_pubsub broadcast_messages", 2, "-channels: with a filter that broadcasts, clients send no commands"},
 		{"-channels [a", 2, `-channels: "[a" is not a glob`},
 		{"-origins example.org", 1, `Config.Origins[0]: "example.org" is not like https://example.org`},
 		{"-prefix a*", 1, `storage: Config.Prefix: name "a*": `},
@@ -427,6 +431,7 @@ func TestBadArguments(t *testing.T) {
 		{`-c={"p":1,"port":2}`, 2, `FILE: "p" and "port" are the same`},
 		{`-c={"port":true}`, 2, `FILE: "port": must be a string, a number or a list of strings`},
 		{`-c={"port":1.5}`, 2, `FILE: "port": parse error`},
+		{`-c={"redis_port":1}`, 1, "no Redis: dial tcp "},
 		{`-c={"filters":[1]}`, 2, `FILE: "filters": a list must be of strings`},
 		{`-c={"filters":"nope"}`, 2, `-filters: no "nope"; `},
 	} {

@@ -63,7 +63,7 @@ func TestOptionsOfAProgram(t *testing.T) {
 	require.Equal(t, 2*time.Second, o.Goodbye)
 	require.Equal(t, "x", o.Prefix)
 	require.False(t, o.NamesRedis())
-	for _, args := range [][]string{{"-redis", "redis://h"}, {"-redis_host", "h"}, {"-storage", "memory"}} {
+	for _, args := range [][]string{{"-redis", "redis://h"}, {"-redis_host", "h"}, {"-redis_port", "6379"}, {"-storage", "memory"}} {
 		require.NoError(t, o.Parse(args))
 		require.True(t, o.NamesRedis(), "%v", args)
 		o = server.Options{}
