@@ -44,6 +44,8 @@ type Options struct {
 	redisPort              int
 	redisChannels          list
 	redisKey               string
+	geoID                  string
+	strictAxes             bool
 	readTimeout, keepAlive seconds
 	config                 string
 	memory                 bool // the Redis is one inside the process
@@ -72,6 +74,8 @@ func (o *Options) flags() *flag.FlagSet {
 	fs.Var(&o.redisChannels, "redis_channels", "`list` of the channels that broadcast_pubsub follows (default global)")
 	fs.StringVar(&o.redisKey, "redis_key", "groups", "`name` under which broadcast_messages_by_token keeps its groups")
 	fs.Var(&o.channels, "channels", "`list` of globs of the channels, and the hashes of the same names, that clients may read (default * with a Redis inside the process, else none)")
+	fs.StringVar(&o.geoID, "geo_id", "", "`property` by which features without an id are known, to BBOX with exit=1")
+	fs.BoolVar(&o.strictAxes, "strict_axes", false, "send coordinates in the order that the authority of each EPSG code says; else x is east and y is north")
 	fs.StringVar(&o.Prefix, "prefix", o.Prefix, "`prefix` of all keys and channels in Redis, which clients don't see")
 	fs.Var(&o.origins, "origins", "`list` of origins whose pages may connect, as https://example.org; *: any (default those of the gateway's own host)")
 	fs.Var(&o.readTimeout, "read_timeout", "longest silence of a client, in `seconds` or as 1m30s; 0: any")
@@ -180,6 +184,8 @@ func asFlag(value any) (string, error) {
 		return v, nil
 	case json.Number:
 		return v.String(), nil
+	case bool:
+		return strconv.FormatBool(v), nil
 	case []any:
 		var words []string
 		for _, elem := range v {
@@ -191,7 +197,7 @@ func asFlag(value any) (string, error) {
 		}
 		return strings.Join(words, ","), nil
 	}
-	return "", errors.New("must be a string, a number or a list of strings")
+	return "", errors.New("must be a string, a number, true, false or a list of strings")
 }
 
 // check checks the options together.
@@ -251,6 +257,16 @@ func (o *Options) complete(given bool) {
 	if o.channels == nil && o.memory {
 		o.channels = list{"*"}
 	}
+}
+
+// readable returns those of names that clients may read.
+func (o *Options) readable(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !slices.ContainsFunc(o.channels, func(glob string) bool {
+			ok, err := path.Match(glob, name)
+			return ok && err == nil
+		})
+	})
 }
 
 // list is the value of a flag that may be many.

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/heliograph/heliograph/gateway"
@@ -25,7 +26,7 @@ type page struct {
 
 func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.Header.Get("Upgrade") != "":
+	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
 		p.gateway.ServeHTTP(w, r)
 	case r.URL.Path != "/":
 		http.NotFound(w, r)

@@ -82,7 +82,7 @@ func (o Options) Serve(ctx context.Context, pool *storage.Pool, stdout, stderr i
 	p := page{gateway: h, Plain: o.plain()}
 	if o.memory {
 		if !p.Plain {
-			p.Follow = feedNames
+			p.Follow = o.readable(feedNames)
 		}
 		beside.Go(func() { feed(ctx, pool) })
 	}
@@ -124,7 +124,7 @@ func (o Options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, 
 	if err != nil {
 		return gateway.Config{}, err
 	}
-	places, err := geo.New(geo.Config{})
+	places, err := geo.New(geo.Config{IDProperty: o.geoID, StrictAxes: o.strictAxes})
 	if err != nil {
 		return gateway.Config{}, err
 	}

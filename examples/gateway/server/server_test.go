@@ -304,11 +304,15 @@ func TestRequestsThatAreNoWebSocket(t *testing.T) {
 		want         int
 		body         string
 	}{
+		{"GET", "/?upgrade=h2c", 200, "<title>"},
 		{"GET", "/", 200, "<title>heliograph gateway</title>"}, {"GET", "/?x=1", 200, "<title>"}, {"HEAD", "/", 200, ""},
 		{"GET", "/favicon.ico", 404, "404"}, {"POST", "/", 405, "a page, or a WebSocket"}, {"GET", "/%2e%2e/", 404, "404"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, p.http+c.path, nil)
 		require.NoError(t, err)
+		if protocol := req.URL.Query().Get("upgrade"); protocol != "" {
+			req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {protocol}}
+		}
 		transport := &http.Transport{DisableKeepAlives: true}
 		resp, err := transport.RoundTrip(req)
 		require.NoError(t, err)
@@ -341,6 +345,16 @@ func TestThePrefixAndTheDemoFeed(t *testing.T) {
 		require.InDelta(t, 46.8, f.Geometry.Coordinates[1], 1)
 		seen[f.ID]++
 	}
+}
+
+// The page follows what of the feed clients may read.
+func TestThePageKnowsWhatMayBeRead(t *testing.T) {
+	resp, err := http.Get(start(t, "-storage", "memory", "-channels", "c*,other").http)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(body), `const follow = ["clock"] || []`)
 }
 
 func file(t *testing.T, content string) string {
@@ -429,7 +443,8 @@ func TestBadArguments(t *testing.T) {
 		{`-c={"color":"red"}`, 2, `FILE: unknown key "color"`},
 		{`-c={"config":"x"}`, 2, `FILE: unknown key "config"`},
 		{`-c={"p":1,"port":2}`, 2, `FILE: "p" and "port" are the same`},
-		{`-c={"port":true}`, 2, `FILE: "port": must be a string, a number or a list of strings`},
+		{`-c={"port":{}}`, 2, `FILE: "port": must be a string, a number, true, false or a list of strings`},
+		{`-c={"port":true}`, 2, `FILE: "port": parse error`},
 		{`-c={"port":1.5}`, 2, `FILE: "port": parse error`},
 		{`-c={"redis_port":1}`, 1, "no Redis: dial tcp "},
 		{`-c={"filters":[1]}`, 2, `FILE: "filters": a list must be of strings`},
