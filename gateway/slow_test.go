@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -269,4 +270,22 @@ func TestShutdownCutsOffWhoStays(t *testing.T) {
 	defer cancel()
 	require.ErrorIs(t, h.Shutdown(ctx), context.DeadlineExceeded)
 	require.Zero(t, h.Stats().Connections)
+}
+
+// A hook that waits for what does not come is told when the time is over.
+func TestShutdownWhileAHookWaits(t *testing.T) {
+	cfg := anything
+	cfg.Limits.Command = time.Hour
+	began := make(chan struct{})
+	cfg.Hooks = []gateway.Hooks{{Connect: func(ctx context.Context, _ *gateway.Conn, _ *http.Request) error {
+		close(began)
+		<-ctx.Done()
+		return ctx.Err()
+	}}}
+	h, url := serve(t, storagetest.New(t), cfg)
+	dial(t, url)
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, h.Shutdown(ctx), context.DeadlineExceeded)
 }

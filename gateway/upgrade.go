@@ -84,6 +84,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	entered = false // it leaves with the connection
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
 	h.greet(ctx, c, r)
 	if h.isDraining() { // Shutdown may have come too early to see it
 		c.dismiss()
