@@ -210,7 +210,7 @@ func (c *Conn) explain(r Request, err error) *Error {
 func away(err error) bool {
 	var network net.Error
 	for _, is := range []error{
-		io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrClosed, redis.ErrPoolTimeout,
+		errAway, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrClosed, redis.ErrPoolTimeout,
 		storage.ErrQueueFull, storage.ErrIndeterminate, storage.ErrClosed, pubsub.ErrClosed, pubsub.ErrTooMany,
 	} {
 		if errors.Is(err, is) {

@@ -58,6 +58,7 @@ const (
 	CloseTooLong      CloseCode = 1009
 	CloseInternal     CloseCode = 1011
 	CloseRestart      CloseCode = 1012
+	CloseTryAgain     CloseCode = 1013
 	CloseIdle         CloseCode = 4000
 	CloseExpired      CloseCode = 4001
 	CloseLifetime     CloseCode = 4002

@@ -14,7 +14,8 @@ import (
 // connection that it was about.
 type Hooks struct {
 	// Connect is told of a new connection before anything is read from it. An error
-	// ends it with close code 1008; r must not be kept.
+	// ends it with close code 1008, or with 1013 if it says that Redis is away; r must
+	// not be kept.
 	Connect func(ctx context.Context, c *Conn, r *http.Request) error
 
 	// Raw sees the payload of each frame of a message as it comes, unmasked, before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -222,6 +223,32 @@ func TestRedisIsGoneForAWhile(t *testing.T) {
 	require.Equal(t, "subscribed", b.news().Status)
 	require.Equal(t, int64(2), h.Stats().Unavailable)
 	require.Equal(t, int64(1), h.Stats().Gaps)
+}
+
+// Who wants to follow a channel meanwhile is told at once that he can't, and who
+// would do nothing else is asked to come back.
+func TestNobodyWaitsForARedisThatIsAway(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	cfg := anything
+	cfg.Limits.Command = time.Hour
+	cfg.Hooks = []gateway.Hooks{{Connect: func(ctx context.Context, c *gateway.Conn, r *http.Request) error {
+		if r.URL.RawQuery == "" {
+			return nil
+		}
+		return gateway.BroadcastPublications("global").Connect(ctx, c, r)
+	}}}
+	h, url := serve(t, pool, cfg)
+	b := open(t, url)
+	srv.Kill()
+	for i := range 3 {
+		b.send(fmt.Sprint("SUB ", i))
+		require.Equal(t, gateway.CodeUnavailable, b.fails())
+	}
+	require.EqualValues(t, 3, h.Stats().Unavailable)
+	require.Equal(t, gateway.CloseTryAgain, dial(t, url+"?follow").closed())
+	srv.Restart()
+	require.Eventually(t, func() bool { return b.does("SUB 1") == "" }, patience, time.Millisecond)
 }
 
 func TestOneRedisSubscriptionForEachChannel(t *testing.T) {

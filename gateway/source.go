@@ -39,6 +39,8 @@ type redisSource struct {
 	marking   *pubsub.Listener // of markChannel; nil: there was no mark yet
 
 	mu          sync.Mutex
+	reach       context.Context // ends when Redis can't be reached, and is another then
+	unreached   context.CancelFunc
 	follows     map[*pubsub.Listener]func(Publication)
 	markChannel string                // as Redis has it
 	marks       map[string]chan int64 // that are awaited: token → Seq
@@ -47,14 +49,30 @@ type redisSource struct {
 
 func newRedisSource(h *Handler) (*redisSource, error) {
 	s := &redisSource{h: h, client: h.cfg.PubSub, follows: make(map[*pubsub.Listener]func(Publication)), marks: make(map[string]chan int64)}
+	s.reach, s.unreached = context.WithCancel(context.Background())
 	if s.client == nil {
 		s.own = true
 		var err error
-		if s.client, err = pubsub.NewClient(h.pool, pubsub.Config{}); err != nil {
+		if s.client, err = pubsub.NewClient(h.pool, pubsub.Config{OnEvent: s.event}); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// errAway is that of a channel that could not be followed, as Redis is away.
+var errAway = errors.New("gateway: Redis can't be reached")
+
+// event ends the wait of all who want to follow a channel: our client would go on
+// trying for them, each as long as a command may take.
+func (s *redisSource) event(e pubsub.Event) {
+	if e.Kind != pubsub.ReconnectFailed {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unreached()
+	s.reach, s.unreached = context.WithCancel(context.Background())
 }
 
 func (s *redisSource) topic(channel string) (pubsub.Topic[[]byte], error) {
@@ -78,10 +96,19 @@ func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(P
 	if rule := s.h.rule(channel); rule != nil && rule.History != nil {
 		policy = pubsub.End // it fills gaps
 	}
+	s.mu.Lock()
+	reach := s.reach
+	s.mu.Unlock()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(reach, func() { end(errAway) })()
 	listener, err := pubsub.Listen(ctx, s.client, topic, func(_ context.Context, m pubsub.Message[[]byte]) error {
 		deliver(Publication{Data: m.Value, Offset: string(m.Offset), Gap: m.Err != nil, seq: m.Seq})
 		return nil
 	}, pubsub.SubscribeOptions{Policy: policy})
+	if err != nil && context.Cause(ctx) == errAway {
+		err = errAway
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -110,6 +110,11 @@ func (h *Handler) greet(ctx context.Context, c *Conn, r *http.Request) {
 			return
 		}
 		if err != nil {
+			if away(err) {
+				h.warn("gateway: Redis does not answer", "hook", "connect", "error", err)
+				c.Close(CloseTryAgain, "not available now")
+				return
+			}
 			c.log().Info("gateway: a hook refuses", "hook", "connect", "error", err)
 			c.Close(CloseRefused, "refused")
 			return
