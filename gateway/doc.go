@@ -125,6 +125,19 @@
 //
 // Below 4500 a client may come back.
 //
+// # What Redis must allow
+//
+// A user of Redis who may read the keys needs, on the channels that are followed and
+// on the handler's own (prefix:pubsub:* and prefix:gateway:*):
+//
+//	GET                  EVAL and EVALSHA, with TYPE HLEN HKEYS HSTRLEN HVALS HGET in it
+//	SUB                  SUBSCRIBE UNSUBSCRIBE PING
+//	SUB snapshot=1, PUB  PUBLISH
+//	a Channel.History    MULTI EXEC HMGET XRANGE
+//
+// PUB to a channel with a History writes it as pubsub does. [Groups] and
+// Channel.Presence keep sets and leases.
+//
 // # What it costs
 //
 // Server and load in two processes on two cores, 1,000 sockets that follow one
