@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
 )
 
 // Op is what a client wants to do with a name.
@@ -152,6 +153,14 @@ func (h *Handler) checkName(name string) error {
 		return Errorf(CodeBadName, "a name with control characters")
 	case strings.HasPrefix(name, "__"):
 		return Errorf(CodeBadName, "names that begin with __ are not for clients")
+	}
+	return nil
+}
+
+// checkChannel refuses names that can't be those of a channel in Redis.
+func checkChannel(name string) error {
+	if err := storage.CheckName(name); err != nil {
+		return Errorf(CodeBadName, "%v", err)
 	}
 	return nil
 }

@@ -183,6 +183,11 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 		}
 	}
 	cfg.Channels = channels
+	if cfg.ChannelPrefix != "" {
+		if err := storage.CheckName(cfg.ChannelPrefix); err != nil {
+			return cfg, fmt.Errorf("Config.ChannelPrefix: %w", err)
+		}
+	}
 	for i, glob := range cfg.Keys {
 		if err := checkGlob(glob); err != nil {
 			return cfg, fmt.Errorf("Config.Keys[%d]: %w", i, err)

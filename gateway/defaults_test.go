@@ -98,6 +98,7 @@ func TestBadConfig(t *testing.T) {
 		"Config.Channels[0]: Channel.Pattern: ":   {Channels: []gateway.Channel{{Pattern: "[a"}}},
 		"Config.Channels[0]: Channel.Slow":        {Channels: []gateway.Channel{{Pattern: "a", Slow: 9}}},
 		"Config.Channels[0]: Channel.History":     {Channels: []gateway.Channel{{Pattern: "a", History: &pubsub.History{Size: -1}}}},
+		"Config.ChannelPrefix: name \"a*\"":       {ChannelPrefix: "a*"},
 		"Config.Keys[0]":                          {Keys: []string{""}},
 		"Config.Origins[0]":                       {Origins: []string{"example.org"}},
 		"Config.Origins[1]":                       {Origins: []string{"https://example.org", "https://*example.org"}},

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 
 	"github.com/heliograph/heliograph/storage"
 )
@@ -15,7 +17,14 @@ type attendee struct {
 // attendance returns who follows a channel, in all processes, to be kept as owner.
 // What an owner keeps ends with it, so each has a name of its own.
 func (h *Handler) attendance(channel, owner string) (*storage.Presence[attendee], error) {
-	return storage.NewPresence[attendee](h.pool, "gateway:presence:"+h.cfg.ChannelPrefix+channel,
+	if err := checkChannel(channel); err != nil {
+		return nil, err
+	}
+	name := "gateway:presence:" + h.cfg.ChannelPrefix + channel
+	if len(name) > storage.MaxName { // a hash will do; no other name begins like it
+		name = fmt.Sprintf("gateway:presence/%x", sha256.Sum256([]byte(name)))
+	}
+	return storage.NewPresence[attendee](h.pool, name,
 		storage.PresenceOptions{Codec: storage.JSON, Owner: owner, MaxMembers: h.cfg.Limits.Connections})
 }
 

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,5 +62,34 @@ func TestWhoIsThere(t *testing.T) {
 		require.Equal(t, gateway.CodeForbidden, ada.fails())
 		ada.send("WHO staff")
 		require.Equal(t, gateway.CodeForbidden, ada.fails())
+	})
+}
+
+// Any name that a channel may have will do, and what is wrong with another is said
+// in the client's words.
+func TestNamesOfChannels(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		for _, presence := range []bool{false, true} {
+			cfg := gateway.Config{ChannelPrefix: "tenant:", Channels: []gateway.Channel{{Pattern: "*", Presence: presence}}}
+			_, address := serve(t, pool, cfg)
+			b := open(t, address)
+			for name, want := range map[string]string{
+				"a*":                     `name \"a*\": '*' is not allowed`,
+				strings.Repeat("x", 249): "a name of 249 bytes; 248 are allowed",
+			} {
+				b.send("SUB " + name)
+				require.Contains(t, b.from("error"), want)
+			}
+			for _, n := range []int{1, 231, 232, 239, 248} {
+				name := strings.Repeat("x", n)
+				require.Empty(t, b.does("SUB "+name), n)
+				if presence {
+					require.Equal(t, 1, b.who(name).Clients)
+				}
+			}
+			if presence {
+				require.Equal(t, gateway.CodeBadName, b.does("WHO a*"))
+			}
+		}
 	})
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 
 	"github.com/heliograph/heliograph/pubsub"
@@ -76,9 +75,16 @@ func (s *redisSource) event(e pubsub.Event) {
 }
 
 func (s *redisSource) topic(channel string) (pubsub.Topic[[]byte], error) {
-	topic, err := pubsub.ParseTopic[[]byte](s.h.cfg.ChannelPrefix + channel)
+	prefix := s.h.cfg.ChannelPrefix // which is none of the client's business
+	if err := checkChannel(channel); err != nil {
+		return pubsub.Topic[[]byte]{}, err
+	}
+	if n := len(channel); len(prefix)+n > storage.MaxName {
+		return pubsub.Topic[[]byte]{}, Errorf(CodeBadName, "a name of %d bytes; %d are allowed", n, storage.MaxName-len(prefix))
+	}
+	topic, err := pubsub.ParseTopic[[]byte](prefix + channel)
 	if err != nil {
-		return topic, Errorf(CodeBadName, "%s", strings.TrimPrefix(err.Error(), "pubsub: topic: "))
+		return topic, err
 	}
 	topic = topic.WithCodec(storage.Raw)
 	if rule := s.h.rule(channel); rule != nil && rule.History != nil {
