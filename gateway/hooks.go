@@ -20,7 +20,8 @@ type Hooks struct {
 
 	// Raw sees the payload of each frame of a message as it comes, unmasked, before
 	// frames are joined, inflated and checked. What it returns goes on; nil is
-	// nothing; an error ends the connection with 1008.
+	// nothing, and a message of nothing else never was; an error ends the connection
+	// with 1008.
 	Raw func(c *Conn, data []byte) ([]byte, error)
 
 	// Message sees each message before it is read as a command, in the same way, but

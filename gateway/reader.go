@@ -40,6 +40,7 @@ type reader struct {
 	fragmented bool
 	packed     bool // the message is deflated
 	parts      int  // of the message
+	kept       bool // a hook has left something of it
 }
 
 // badFrame is a frame by which a client has forfeited his connection.
@@ -146,7 +147,7 @@ func (r *reader) drain() { _, _ = io.Copy(io.Discard, r.in) }
 func (r *reader) data(h ws.Header) error {
 	c := r.c
 	if h.OpCode != ws.OpContinuation {
-		r.op, r.packed, r.parts = h.OpCode, h.Rsv1(), 0
+		r.op, r.packed, r.parts, r.kept = h.OpCode, h.Rsv1(), 0, len(c.h.cfg.Hooks) == 0
 	}
 	r.parts++
 	limit := c.h.cfg.Limits.Message
@@ -159,18 +160,25 @@ func (r *reader) data(h ws.Header) error {
 	}
 	ws.Cipher(r.message[begin:], h.Mask, 0)
 	if len(c.h.cfg.Hooks) > 0 {
+		if r.message == nil {
+			r.message = []byte{} // nil is what a hook has taken
+		}
 		out, ok := c.hooked("raw", r.message[begin:], func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Raw })
 		if !ok {
 			r.message = nil
 			return nil // the goodbye is on its way
 		}
-		r.message = append(r.message[:begin], out...)
+		r.message, r.kept = append(r.message[:begin], out...), r.kept || out != nil
 	}
 	if r.fragmented = !h.Fin; r.fragmented {
 		return nil
 	}
 	message := r.message
 	r.message = nil
+	if !r.kept {
+		c.Charge(1) // as for any message
+		return nil
+	}
 	return r.whole(message)
 }
 

@@ -311,6 +311,27 @@ func TestFramesInManySegments(t *testing.T) {
 	w.ended()
 }
 
+// What a hook takes of a message is not in it, and a message of which it takes all
+// is none.
+func TestFramesThatAHookTakes(t *testing.T) {
+	cfg := anything
+	cfg.Hooks = []gateway.Hooks{{Raw: func(_ *gateway.Conn, data []byte) ([]byte, error) {
+		if strings.HasPrefix(string(data), "secret") {
+			return nil, nil
+		}
+		return data, nil
+	}}}
+	h, address := serve(t, storagetest.New(t), cfg)
+	w := connect(t, address)
+	w.send(frames(
+		frame(fin|text, "secret"), frame(text, "secret"), frame(fin|more, "secret"), // nothing
+		frame(text, "secret"), frame(fin|more, "PING"), frame(fin|text, ""),
+	))
+	require.Equal(t, `"PONG"`, w.said())
+	require.Equal(t, "bad_command", w.said(), "it was empty from the beginning")
+	require.EqualValues(t, 2, h.Stats().Messages)
+}
+
 func TestFramesInTheSegmentOfTheHandshake(t *testing.T) {
 	_, address := serve(t, storagetest.New(t), anything)
 	at, err := url.Parse(address)
