@@ -78,8 +78,8 @@ type Config struct {
 	// context takeover. A frame is compressed once for all who get it.
 	Compression bool
 
-	// PubSub is what the handler subscribes and publishes with. Nil: a client of
-	// its own.
+	// PubSub is what the handler subscribes and publishes with: of the same Redis, with
+	// any prefix. Nil: a client of its own.
 	PubSub *pubsub.Client
 
 	// Source is where publications come from. Nil: PubSub.

@@ -171,7 +171,7 @@ func (s *redisSource) listenForMarks(ctx context.Context) error {
 		return nil
 	}
 	parts := []string{"gateway", strconv.Itoa(s.h.pool.Database()), "mark", s.h.id}
-	channel, err := s.h.pool.Key(parts...)
+	channel, err := s.client.Pool().Key(parts...)
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,27 @@ func TestSnapshotAndLiveHaveNoGapAndNoRepeat(t *testing.T) {
 
 var kept = pubsub.History{Size: 50}
 
+// Channels may have another prefix than keys.
+func TestSnapshotWithAPubSubOfTheHost(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		other, err := storage.New(pool.Redis(), storage.Config{Prefix: "other"})
+		require.NoError(t, err)
+		defer other.Close()
+		cfg := anything
+		cfg.PubSub, err = pubsub.NewClient(other, pubsub.Config{})
+		require.NoError(t, err)
+		h, url := serve(t, pool, cfg)
+		defer h.Close()
+		require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "news"), "f", "1").Err())
+		b := open(t, url)
+		b.send("SUB news snapshot=1")
+		require.Equal(t, "1", b.from("news"))
+		require.Equal(t, "subscribed", b.news().Status)
+		require.NoError(t, pool.Redis().Publish(t.Context(), key(t, other, "news"), "2").Err())
+		require.Equal(t, "2", b.from("news"))
+	})
+}
+
 func TestRecoveryIsAllOrNothing(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "log*", History: &kept}, {Pattern: "plain"}}}

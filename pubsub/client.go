@@ -137,6 +137,9 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// Pool returns what the client was made with.
+func (c *Client) Pool() *storage.Pool { return c.pool }
+
 // deadline is ctx with the client's Timeout, if it has no deadline.
 func (c *Client) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok || c.cfg.Timeout < 0 {
