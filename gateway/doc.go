@@ -114,16 +114,15 @@
 //
 // # Close codes
 //
-//	1001  the server ends; come back later       1002  not the WebSocket protocol
-//	1007  text that is not UTF-8                 1008  refused by a hook
-//	1009  a message too long                     1011  a panic of ours
-//	1012  the server restarts; come back         1013  Redis is away; come back later
-//	4000  idle for too long                      4001  the principal has expired
-//	4002  the connection's lifetime is over      4008  too slow a reader
-//	4029  too many commands
+//	1002  not the WebSocket protocol             1007  text that is not UTF-8
+//	1008  refused by a hook                      1009  a message too long
+//	1011  a panic of ours                        1012  the server restarts; come back
+//	1013  Redis is away; come back later         4000  idle for too long
+//	4001  the principal has expired              4002  the connection's lifetime is over
+//	4008  too slow a reader                      4029  too many commands
 //	4500  disconnected by the host: don't come back
 //
-// Below 4500 a client may come back.
+// Below 4500 a client may come back, and so may who had no goodbye.
 //
 // # What Redis must allow
 //

@@ -50,7 +50,7 @@ type CloseCode uint16
 // The codes that the handler closes with.
 const (
 	CloseNormal       CloseCode = 1000
-	CloseGoingAway    CloseCode = 1001
+	CloseGoingAway    CloseCode = 1001 // never sent: Close takes no time for goodbyes
 	CloseProtocol     CloseCode = 1002
 	CloseAbnormal     CloseCode = 1006 // never sent: there was no goodbye
 	CloseNotUTF8      CloseCode = 1007

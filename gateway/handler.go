@@ -187,8 +187,8 @@ func (h *Handler) wait(ctx context.Context) error {
 	return nil
 }
 
-// Close cuts off all connections, and returns when nothing of the handler runs. A
-// hook or command that called it would wait for itself. Further calls wait for the
+// Close cuts off all connections without a goodbye, and returns when nothing of the
+// handler runs. A hook or command that called it would wait for itself. Further calls wait for the
 // first.
 func (h *Handler) Close() error {
 	h.mu.Lock()
