@@ -64,7 +64,8 @@
 // # The text protocol
 //
 // A command is words between spaces. name=value is an option; "a word" may stand in
-// quotes, with \" and \\ in it, and then is never an option.
+// quotes, with \" and \\ in it, and then is never an option. An object or array of
+// JSON is a word as it is, if nothing comes behind it.
 //
 //	GET key [ref] [client_ref]   the values of a hash, or of one field; null: there is none
 //	SUB channel                  follow it. Options: snapshot=1, since=offset, ack=1

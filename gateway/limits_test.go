@@ -71,6 +71,20 @@ func parsing(t *testing.T) {
 	require.Equal(t, gateway.CodeBadName, b.does("GET "+strings.Repeat("n", 256)))
 	require.Equal(t, gateway.CodeBadName, b.does("SUB "+strings.Repeat("é", 128)), "bytes, not characters")
 
+	cfg := anything
+	cfg.ClientPublish = true
+	_, publishing := serve(t, storagetest.New(t), cfg)
+	b, reader := open(t, publishing), open(t, publishing)
+	require.Empty(t, reader.does("SUB a"))
+	for command, want := range map[string]string{
+		`PUB a {"text": "a = b"} `: `{"text": "a = b"}`, `PUB a [1, {"a": 2}]`: `[1, {"a": 2}]`, `PUB a "{\"a\": 1}"`: `{"a": 1}`, `PUB a {x}`: `"{x}"`,
+	} {
+		require.Empty(t, b.does(command), command)
+		require.Equal(t, want, reader.from("a"), command)
+	}
+	require.Equal(t, gateway.CodeBadCommand, b.does(`PUB a {"a": 1} 2`))
+	require.Empty(t, b.does("GET {a}:b [c]"), "names may begin so")
+
 	j := open(t, address, "heliograph.json.v1")
 	for command, want := range map[string]string{
 		``: "bad_command", `{`: "bad_command", `null`: "bad_command", `[]`: "bad_command", `7`: "bad_command", `{}`: "bad_command",

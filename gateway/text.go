@@ -16,14 +16,21 @@ type text struct{}
 
 func (text) Name() string { return "" }
 
-// Parse takes the words of a message apart.
+// Parse takes the words of a message apart. It looks for JSON once: in a message of
+// nothing but brackets, it would look at the whole rest for each of them.
 func (text) Parse(message []byte) (Request, error) {
 	var r Request
-	rest := string(message)
+	rest, looked := string(message), false
 	for {
 		rest = strings.TrimLeft(rest, spaces)
 		if rest == "" {
 			break
+		}
+		if (rest[0] == '{' || rest[0] == '[') && r.Command != "" && !looked {
+			if looked = true; json.Valid([]byte(rest)) {
+				r.Args = append(r.Args, strings.TrimRight(rest, spaces))
+				break
+			}
 		}
 		var word string
 		var quoted bool
