@@ -178,7 +178,7 @@ func (c *Conn) tooFast() error {
 
 // fail tells the client why a request was not carried out.
 func (c *Conn) fail(r Request, err error) {
-	if errors.Is(err, ErrClosed) {
+	if errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) && !c.isOpen() { // it ended with the connection
 		return
 	}
 	told := c.explain(r, err)

@@ -111,3 +111,22 @@ func TestAnswersOfManyMessages(t *testing.T) {
 		b.from("big")
 	}
 }
+
+// A command that ends with its connection has not failed.
+func TestDisconnectWhileACommandRuns(t *testing.T) {
+	cfg := anything
+	began := make(chan struct{})
+	cfg.Commands = map[string]gateway.Command{"WAIT": {Run: func(ctx context.Context, _ *gateway.Conn, _ gateway.Request) error {
+		close(began)
+		<-ctx.Done()
+		return ctx.Err()
+	}}}
+	h, address := serve(t, storagetest.New(t), cfg)
+	b := open(t, address)
+	b.send("WAIT")
+	<-began
+	require.Equal(t, 1, h.Disconnect(""))
+	require.Equal(t, gateway.CloseDisconnected, b.closed())
+	empty(t, h)
+	require.Zero(t, h.Stats().Errors)
+}

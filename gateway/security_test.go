@@ -192,6 +192,7 @@ func expiry(t *testing.T) {
 	}
 	h, address := serve(t, storagetest.New(t), cfg)
 	require.Equal(t, gateway.CloseExpired, open(t, address).closed())
+	require.EqualValues(t, 1, h.Stats().Ended)
 
 	require.NoError(t, h.Close())
 	cfg.Authenticate = func(*http.Request) (gateway.Principal, error) { return gateway.Principal{Name: "alice"}, nil }
@@ -244,6 +245,7 @@ func idleSockets(t *testing.T) {
 		cfg.Limits = limits
 		h, address := serve(t, storagetest.New(t), cfg)
 		require.Equal(t, code, open(t, address).closed())
+		require.EqualValues(t, 1, h.Stats().Ended)
 		empty(t, h)
 	}
 }

@@ -29,6 +29,7 @@ type Stats struct {
 	Conflated   int64 // replaced by newer ones
 	Slow        int64 // connections that were ended as too slow
 	Dropouts    int64 // connections that did not answer a ping
+	Ended       int64 // connections whose time was over: Limits.Idle, Lifetime, Principal.Expires
 	BadFrames   int64 // connections that broke the protocol or sent too much
 	Unavailable int64 // commands that Redis did not answer
 	Panics      int64 // in what is the host's
@@ -37,7 +38,7 @@ type Stats struct {
 // counters are what Stats is made of.
 type counters struct {
 	subscriptions, accepted, origin, auth, busy, request, messages, commands, errors, tooFast,
-	published, delivered, filtered, gaps, overflowed, dropped, conflated, slow, dropouts, badFrames, unavailable, panics atomic.Int64
+	published, delivered, filtered, gaps, overflowed, dropped, conflated, slow, dropouts, ended, badFrames, unavailable, panics atomic.Int64
 }
 
 // Stats returns what the handler is doing.
@@ -53,6 +54,7 @@ func (h *Handler) Stats() Stats {
 		Messages: n.messages.Load(), Commands: n.commands.Load(), Errors: n.errors.Load(), TooFast: n.tooFast.Load(),
 		Published: n.published.Load(), Delivered: n.delivered.Load(), Filtered: n.filtered.Load(), Gaps: n.gaps.Load(),
 		Overflowed: n.overflowed.Load(), Dropped: n.dropped.Load(), Conflated: n.conflated.Load(), Slow: n.slow.Load(),
-		Dropouts: n.dropouts.Load(), BadFrames: n.badFrames.Load(), Unavailable: n.unavailable.Load(), Panics: n.panics.Load(),
+		Dropouts: n.dropouts.Load(), Ended: n.ended.Load(), BadFrames: n.badFrames.Load(),
+		Unavailable: n.unavailable.Load(), Panics: n.panics.Load(),
 	}
 }

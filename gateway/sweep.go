@@ -86,10 +86,13 @@ func (c *Conn) look(now int64) {
 	}
 	switch {
 	case !expires.IsZero() && now > expires.UnixNano():
+		c.h.count.ended.Add(1)
 		c.Close(CloseExpired, "expired")
 	case l.Lifetime > 0 && now-c.began > int64(l.Lifetime):
+		c.h.count.ended.Add(1)
 		c.Close(CloseLifetime, "the lifetime of the connection is over")
 	case l.Idle > 0 && now-c.talked.Load() > int64(l.Idle):
+		c.h.count.ended.Add(1)
 		c.Close(CloseIdle, "idle")
 	case pinged != 0 && now-pinged > int64(l.Pong):
 		c.h.count.dropouts.Add(1)
