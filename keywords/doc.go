@@ -130,12 +130,13 @@
 //
 // Beside NATS KV in memory, whose Put asks nobody, in one run on two cores that
 // dispatcher, clients, Redis and, most of the time, other programs shared: the
-// median of eleven runs, each of nine turns, and the least and the most of them:
+// median of some twenty runs on two machines, each of nine turns, and the least and
+// the most of them:
 //
-//	Modify, 64 writers    0.84 of the rate of Put (0.79–0.94)
+//	Modify, 64 writers    0.81 of the rate of Put (0.74–0.94)
 //	Modify, 1 writer      2.4 times the p50 of Put (2.2–3.1): it goes to Redis twice
-//	Watch, 64 writers     1.22 times the p50 from Put to a KV watcher (1.1–1.5)
-//	Watch, 1 writer       3.1 times (2.0–3.6): ours was 224 to 241 µs in all runs
+//	Watch, 64 writers     1.2 times the p50 from Put to a KV watcher (1.05–1.5)
+//	Watch, 1 writer       2.1 times on one machine, 3.1 on the other (1.9–3.6)
 //
 // The commands of one modify by themselves, written to bare sockets, take 1.85
 // times the p50 of Put. On its way a modify of one writer is handed from goroutine

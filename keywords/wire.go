@@ -137,12 +137,9 @@ if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
 // Where it was carried out already, it says so and does nothing. A key that
 // somebody has made something else of is deleted first: it is ours.
 var luaCommit = storage.NewScript(luaFence + `
-local function write(command, key, ...)
-  local r = redis.pcall(command, key, ...)
-  if type(r) == 'table' and r.err then
-    if string.find(r.err, 'WRONGTYPE', 1, true) then redis.call('DEL', key) end
-    redis.call(command, key, ...) -- which raises any other error
-  end
+local function again(r, command, key, ...)
+  if string.find(r.err, 'WRONGTYPE', 1, true) then redis.call('DEL', key) end
+  redis.call(command, key, ...) -- which raises any other error
 end
 local m = redis.pcall('HMGET', KEYS[2], 'e', 'n')
 if m[1] ~= ARGV[2] then return redis.error_reply('EPOCH') end
@@ -151,12 +148,14 @@ if m[2] ~= ARGV[3] then return redis.error_reply('EPOCH') end
 local count, logs = tonumber(ARGV[7]), tonumber(ARGV[8])
 local a = 9
 for i = 1, count do
-  write('HSET', KEYS[2 + i], 'v', ARGV[a], 'm', ARGV[a+1])
+  local r = redis.pcall('HSET', KEYS[2 + i], 'v', ARGV[a], 'm', ARGV[a+1])
+  if type(r) ~= 'number' then again(r, 'HSET', KEYS[2 + i], 'v', ARGV[a], 'm', ARGV[a+1]) end
   a = a + 2
 end
 redis.call('HSET', KEYS[2], 'n', ARGV[4])
 for i = 3 + count, 2 + count + logs do
-  write('LPUSH', KEYS[i], ARGV[a+1])
+  local r = redis.pcall('LPUSH', KEYS[i], ARGV[a+1])
+  if type(r) ~= 'number' then again(r, 'LPUSH', KEYS[i], ARGV[a+1]) end
   redis.call('LTRIM', KEYS[i], 0, ARGV[a] - 1)
   a = a + 2
 end
