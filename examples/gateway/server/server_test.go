@@ -43,7 +43,10 @@ func start(t *testing.T, args ...string) *program {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	p := &program{stop: stop, status: make(chan int, 1)}
-	go func() { p.status <- server.Main(ctx, append([]string{"-p", "0"}, args...), &p.stdout, &p.stderr) }()
+	go func() {
+		defer close(p.status)
+		p.status <- server.Main(ctx, append([]string{"-p", "0"}, args...), &p.stdout, &p.stderr)
+	}()
 	t.Cleanup(func() {
 		stop()
 		select {
