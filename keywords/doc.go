@@ -42,7 +42,8 @@
 //     up others. After a lost connection it reads again: no change is missed for
 //     good.
 //   - A dispatcher that is gone is an event, StaleEvent, and what it has left is
-//     still read. One that takes over with the same value is another, GoodEvent.
+//     still read. One that takes over with the same value is another, GoodEvent. A
+//     value that is taken away is Gone.
 //
 // # What a dispatcher may rely on
 //
