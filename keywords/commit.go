@@ -226,7 +226,7 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 		d.tell(&batch[i], err)
 	}
 	for _, s := range suspects {
-		d.compare(context.Background(), s)
+		d.compare(context.Background(), s, d.cfg.Foreign)
 	}
 	if err != nil {
 		d.end()

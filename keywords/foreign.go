@@ -41,8 +41,9 @@ const deafTime = 5 * time.Second
 
 // Notifications returns nil if Redis tells the dispatcher what others write, or
 // nobody has asked for that, or [ErrNotificationsUnavailable] with what an admin
-// must do. It knows once Ready is closed. Within seconds after an admin has done it
-// the error is gone, and all that was written meanwhile is looked at.
+// must do. It knows once Ready is closed. Within seconds after an admin has set the
+// flags the error is gone, and all that was written meanwhile is looked at; a channel
+// that was allowed late is for the next Run.
 func (d *Dispatcher) Notifications() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,7 +176,7 @@ func (d *Dispatcher) noticed(ctx context.Context, name string) {
 	}
 	d.mu.Unlock()
 	if !own {
-		d.compare(ctx, s)
+		d.compare(ctx, s, d.cfg.Foreign)
 	}
 }
 
@@ -188,12 +189,16 @@ func (d *Dispatcher) compareAll(ctx context.Context) {
 	}
 	d.mu.Unlock()
 	for _, s := range d.served {
-		d.compare(ctx, s)
+		d.compare(ctx, s, d.cfg.Foreign)
 	}
 }
 
-// compare reads a value, and deals with one that this dispatcher has not written.
-func (d *Dispatcher) compare(ctx context.Context, s *served) {
+// compare reads a value, and deals with one that this dispatcher has not written,
+// by a policy.
+func (d *Dispatcher) compare(ctx context.Context, s *served, policy Foreign) {
+	d.mu.Lock()
+	before := s.committed
+	d.mu.Unlock()
 	fields, err := d.pool.Redis().HMGet(ctx, d.service.value(s.def.Name), valueFields...).Result()
 	var reply redis.Error
 	if err != nil && !errors.As(err, &reply) { // another type of key is somebody else's too
@@ -205,6 +210,9 @@ func (d *Dispatcher) compare(ctx context.Context, s *served) {
 	s.suspect = now != committed
 	d.mu.Unlock()
 	switch {
+	case before != committed: // it was written meanwhile: what was read may be older
+		d.compare(ctx, s, policy)
+		return
 	case now != committed: // a commit is under way, and looks again
 		return
 	case ok && there.text == committed.text && there.rev == committed.rev:
@@ -217,7 +225,7 @@ func (d *Dispatcher) compare(ctx context.Context, s *served) {
 	}
 	again := staged{s: s, write: true, rec: committed}
 	again.canonical, _ = s.def.Parse(committed.text)
-	if ok && d.cfg.Foreign == Accept {
+	if ok && policy == Accept {
 		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
 			again = d.valued(s, v, committed, "redis")
 		}

@@ -63,7 +63,7 @@ func TestAKeywordHasOneDispatcher(t *testing.T) {
 		for range 10 {
 			var both [2]*running
 			for i, name := range []string{"left", "right"} {
-				twin := keywords.Define("stage", "TWIN", keywords.Spec[int]{Dispatcher: name})
+				twin := keywords.Define("stage", "CHANGED", keywords.Spec[int]{Dispatcher: name})
 				both[i] = run(t, pool, keywords.DispatcherConfig{Name: name}, func(d *keywords.Dispatcher) { keywords.Serve(d, twin, keywords.Hooks[int]{}) })
 			}
 			ready := 0
@@ -72,7 +72,7 @@ func TestAKeywordHasOneDispatcher(t *testing.T) {
 				case <-d.Ready():
 					ready++
 				case err := <-d.ended:
-					require.ErrorContains(t, err, "keywords: stage.TWIN is served by the dispatcher")
+					require.ErrorContains(t, err, "keywords: stage.CHANGED is served by the dispatcher")
 				}
 			}
 			require.LessOrEqual(t, ready, 1)
@@ -106,4 +106,50 @@ func TestADefinitionThatCannotBeRead(t *testing.T) {
 	left, err := pool.Redis().HGet(t.Context(), key, "FUTURE").Result()
 	require.NoError(t, err)
 	require.Equal(t, future, left)
+}
+
+// A value that comes back is told, also within a dead band, and nobody is greeted
+// with one that is gone.
+func TestAValueThatComesBack(t *testing.T) {
+	pool := storagetest.New(t)
+	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
+	k := client(t, pool)
+	key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+	require.NoError(t, err)
+	heard := make(chan keywords.EventKind, 10)
+	listen := func() {
+		_, err := keywords.Listen(soon(t), k, Speed, func(ev keywords.Event[float64]) { heard <- ev.Kind })
+		require.NoError(t, err)
+	}
+	listen()
+	require.Equal(t, keywords.Initial, <-heard)
+	next, stop := iter.Pull2(keywords.Watch(soon(t), k, Speed, keywords.WatchOptions{DeadBand: 3}))
+	defer stop()
+	until := func(kind keywords.EventKind) {
+		t.Helper()
+		for ev, err, _ := next(); ev.Kind != kind; ev, err, _ = next() {
+			require.NoError(t, err)
+		}
+	}
+	until(keywords.Initial)
+	d.stop()
+	require.NoError(t, <-d.ended)
+	require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
+	until(keywords.Gone)
+	for kind := range heard {
+		if kind == keywords.Gone {
+			break
+		}
+	}
+	listen()
+	d = run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
+	for ev, err, _ := next(); ; ev, err, _ = next() {
+		require.NoError(t, err)
+		if ev.Kind != keywords.Gone && ev.Value.Quality == keywords.Good {
+			require.Equal(t, 1.0, ev.Value.V)
+			break
+		}
+	}
+	require.NotEqual(t, keywords.Initial, <-heard)
+	d.stop()
 }

@@ -2,6 +2,7 @@ package keywords_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,10 +103,46 @@ func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
 	}
 }
 
+// Nobody's write is taken for somebody else's, however often is refreshed meanwhile.
+func TestRefreshWhileOthersModify(t *testing.T) {
+	pool := storagetest.Open(t, storagetest.Start(t).Config())
+	for _, policy := range []keywords.Foreign{keywords.Ignore, keywords.Accept, keywords.Revert} {
+		var is atomic.Int64
+		d := run(t, pool, keywords.DispatcherConfig{Foreign: policy}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, Speed, keywords.Hooks[float64]{
+				Write: func(_ context.Context, v float64) error { is.Store(int64(v)); return nil },
+				Read:  func(context.Context) (float64, error) { return float64(is.Load()), nil },
+			})
+		}).wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		var refreshing sync.WaitGroup
+		k := client(t, pool)
+		for range 4 {
+			refreshing.Go(func() {
+				for ctx.Err() == nil {
+					_, _ = keywords.Refresh(ctx, k, Speed)
+				}
+			})
+		}
+		for i := range 500 {
+			rev, err := keywords.Modify(soon(t), k, Speed, float64(i%20))
+			require.NoError(t, err)
+			v, err := keywords.Read(soon(t), k, Speed)
+			require.NoError(t, err)
+			require.Equal(t, float64(i%20), v.V)
+			require.Equal(t, rev, v.Rev)
+		}
+		cancel()
+		refreshing.Wait()
+		d.stop()
+		require.NoError(t, <-d.ended)
+	}
+}
+
 // What a Read hook says is what Refresh returns, whatever somebody has written.
 func TestRefreshIsTrue(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
-		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
+		run(t, pool, keywords.DispatcherConfig{Foreign: keywords.Accept}, func(d *keywords.Dispatcher) {
 			keywords.Serve(d, Speed, keywords.Hooks[float64]{Read: func(context.Context) (float64, error) { return 5, nil }})
 		}).wait()
 		k := client(t, pool)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,15 +145,18 @@ func (d *Dispatcher) release(ctx context.Context) {
 }
 
 // publish writes the definitions of what is served, and removes those that this
-// dispatcher has left from an earlier run, with their values. Where another writes
-// definitions at the same time it looks again.
+// dispatcher has left from an earlier run, with their values. Where another begins
+// at the same time it looks again.
 func (d *Dispatcher) publish(ctx context.Context) error {
 	for {
-		if err := d.define(ctx); err == nil || !strings.Contains(err.Error(), "CHANGED") {
+		if err := d.define(ctx); !errors.Is(err, errChanged) {
 			return err
 		}
 	}
 }
+
+// errChanged says that another dispatcher has come between.
+var errChanged = errors.New("keywords: definitions have changed meanwhile")
 
 func (d *Dispatcher) define(ctx context.Context) error {
 	all, err := d.client.HGetAll(ctx, d.service.definitions()).Result()
@@ -159,6 +164,7 @@ func (d *Dispatcher) define(ctx context.Context) error {
 		return storage.Normalize(ctx, err)
 	}
 	var gone []string
+	others := make(map[string]bool) // owners of what this one takes over
 	for name, text := range all {
 		var def struct { // as much of a definition as any program can read
 			Dispatcher string `json:"dispatcher"`
@@ -167,13 +173,15 @@ func (d *Dispatcher) define(ctx context.Context) error {
 		switch s := d.served[name]; {
 		case err != nil: // of nobody
 		case s != nil && cmp.Or(def.Dispatcher, DefaultDispatcher) != d.cfg.Name:
-			n, err := d.client.Exists(ctx, d.service.owner(def.Dispatcher)).Result()
+			other := cmp.Or(def.Dispatcher, DefaultDispatcher)
+			n, err := d.client.Exists(ctx, d.service.owner(other)).Result()
 			switch {
 			case err != nil:
 				return storage.Normalize(ctx, err)
 			case n > 0:
-				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, def.Dispatcher)
+				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, other)
 			}
+			others[d.service.owner(other)] = true
 		case s == nil && cmp.Or(def.Dispatcher, DefaultDispatcher) == d.cfg.Name:
 			gone = append(gone, name)
 		}
@@ -187,7 +195,8 @@ func (d *Dispatcher) define(ctx context.Context) error {
 		return err
 	}
 	keys := []string{d.service.owner(d.cfg.Name), d.service.definitions()}
-	args := []any{d.token, d.channel, msg, len(gone)}
+	args := []any{d.token, d.channel, msg, len(others), len(gone)}
+	keys = slices.AppendSeq(keys, maps.Keys(others))
 	for _, name := range gone {
 		keys = append(keys, d.service.value(name), d.service.log(name))
 		args = append(args, name)
@@ -200,6 +209,9 @@ func (d *Dispatcher) define(ctx context.Context) error {
 		args = append(args, name, all[name], text)
 	}
 	err = luaDefine.Run(ctx, d.client, keys, args...).Err()
+	if err != nil && strings.Contains(err.Error(), "CHANGED") {
+		return errChanged
+	}
 	if err == nil {
 		err = d.client.SAdd(ctx, services, d.service.name).Err()
 	}
@@ -250,6 +262,9 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 	var unfit []string
 	for name, s := range d.served {
 		if cmd := values[s]; cmd != nil {
+			if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+				return nil, storage.Normalize(ctx, err)
+			}
 			rec, ok := readRecord(name, cmd.Val())
 			if v, err := s.def.Parse(rec.text); ok && err == nil && s.def.Check(v) == nil {
 				d.mu.Lock()
@@ -258,9 +273,10 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 				continue
 			}
 		}
-		unfit = append(unfit, name)
 		if v := s.def.Initial; v != nil {
-			initial = append(initial, d.valued(s, v, record{}, ""))
+			initial = append(initial, d.valued(s, v, record{}, "")) // in the place of what is there
+		} else {
+			unfit = append(unfit, name)
 		}
 	}
 	if err := d.drop(ctx, unfit...); err != nil {

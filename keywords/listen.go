@@ -146,7 +146,7 @@ func (g *listeners) run(ctx context.Context, t target) {
 func (g *listeners) greet(one *listening) {
 	g.calling.Lock()
 	defer g.calling.Unlock()
-	if one.told || g.last == nil {
+	if one.told || g.last == nil || g.last.kind == Gone {
 		return
 	}
 	n := *g.last

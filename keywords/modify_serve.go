@@ -228,7 +228,7 @@ func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) err
 		return err
 	}
 	if !st.write && s.hooks.Read != nil {
-		d.compare(ctx, s) // somebody else may have written what is not true
+		d.compare(ctx, s, Revert) // somebody else may have written what is not true
 	}
 	st.pending = p
 	return d.stage([]staged{st})

@@ -223,6 +223,7 @@ func newWatcher(o WatchOptions) *watcher {
 type yielded struct {
 	rec     record
 	quality Quality
+	gone    bool
 }
 
 // push adds a notice, or puts it in the place of one that was not yet taken.
@@ -300,7 +301,7 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 		if last := w.last[key]; last != nil {
 			n.prev = &last.rec
 		}
-		w.last[key] = &yielded{n.rec, n.quality}
+		w.last[key] = &yielded{n.rec, n.quality, n.kind == Gone}
 		if w.opts.MinInterval > 0 {
 			w.due[key] = now.Add(w.opts.MinInterval)
 		}
@@ -313,7 +314,7 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 func (w *watcher) small(key string, n *notice) bool {
 	last := w.last[key]
 	switch {
-	case w.opts.DeadBand == 0, last == nil, !n.def.Kind.isNumeric():
+	case w.opts.DeadBand == 0, last == nil || last.gone, !n.def.Kind.isNumeric():
 		return false
 	case n.kind != Change && n.kind != Resync, last.quality != n.quality, last.rec.severity != n.rec.severity:
 		return false

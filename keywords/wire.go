@@ -181,17 +181,22 @@ return 1`)
 // are gone, with what they had. Of two dispatchers with a keyword in common the
 // second finds it CHANGED.
 //
-//	KEYS  owner, definitions, then what is to be deleted
-//	ARGV  token, channel, message, how many are gone, their names, then name,
-//	      definition before ("": none) and definition of each that there is
+//	KEYS  owner, definitions, owners of those whose keywords are taken over, then
+//	      what is to be deleted
+//	ARGV  token, channel, message, how many such owners, how many are gone, their
+//	      names, then name, definition before ("": none) and definition of each that
+//	      there is
 var luaDefine = storage.NewScript(luaFence + `
-local gone = tonumber(ARGV[4])
-for i = 5 + gone, #ARGV, 3 do
+local others, gone = tonumber(ARGV[4]), tonumber(ARGV[5])
+for i = 3, 2 + others do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return redis.error_reply('CHANGED') end
+end
+for i = 6 + gone, #ARGV, 3 do
   if (redis.call('HGET', KEYS[2], ARGV[i]) or '') ~= ARGV[i+1] then return redis.error_reply('CHANGED') end
 end
-for i = 5, 4 + gone do redis.call('HDEL', KEYS[2], ARGV[i]) end
-for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
-for i = 5 + gone, #ARGV, 3 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i+2]) end
+for i = 6, 5 + gone do redis.call('HDEL', KEYS[2], ARGV[i]) end
+for i = 3 + others, #KEYS do redis.call('DEL', KEYS[i]) end
+for i = 6 + gone, #ARGV, 3 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i+2]) end
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1`)
 
