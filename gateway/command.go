@@ -265,9 +265,10 @@ func (c *Conn) Charge(cost float64) bool {
 		return true
 	}
 	c.h.count.tooFast.Add(1)
-	if c.broke == 0 {
+	if c.broke == 0 || now-c.refused > int64(l.CommandExcess) {
 		c.broke = now
 	}
+	c.refused = now
 	if now-c.broke > int64(l.CommandExcess) {
 		c.Close(CloseTooFast, fmt.Sprintf("more than %v commands a second", l.Commands))
 	}

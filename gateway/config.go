@@ -103,13 +103,13 @@ type Limits struct {
 
 	Commands      float64       // cost per second; a message, a ping and most commands cost 1. 0: 50
 	CommandBurst  float64       // at once. 0: 200. More: an error frame
-	CommandExcess time.Duration // of too many, until half a burst has come back: close 4029. 0: 10 s
+	CommandExcess time.Duration // of too many, without a pause as long or half a burst that has come back: close 4029. 0: 10 s
 
 	Fields int // of a hash to be read. 0: 10,000
 	Bytes  int // of its values. 0: 1 MiB
 
 	QueueBytes    int // that wait for a client, 64 more for each message. 0: 1 MiB. More: Channel.Slow
-	QueueMessages int // the same. 0: 1,024. Answers to commands wait for room in half of both
+	QueueMessages int // the same. 0: 1,024. Answers to commands wait while there are half as many, or they take half of the bytes
 	Pending       int // publications of a channel that wait to be handed out. 0: 4,096. More: a gap
 
 	Handshake time.Duration // to write the answer to the upgrade. 0: 10 s

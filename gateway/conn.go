@@ -33,8 +33,9 @@ type Conn struct {
 	began   int64 // the time of connecting; all times are of the sweeper's clock, in ns
 
 	// Of the goroutine that reads.
-	rate  bucket // of commands
-	broke int64  // since when there have been too many; 0: there are not
+	rate    bucket // of commands
+	broke   int64  // since when there have been too many; 0: there are not
+	refused int64  // when one was last
 
 	principal atomic.Pointer[Principal]
 	filters   atomic.Pointer[[]namedFilter]
@@ -49,6 +50,7 @@ type Conn struct {
 	head    int
 	bytes   int // in the queue
 	count   int // messages in it
+	answers int // in it
 	writing bool
 	since   int64         // when the write that runs began; 0: none does
 	drained chan struct{} // of who waits for the queue; nil: nobody

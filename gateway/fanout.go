@@ -56,9 +56,9 @@ func (ch *channel) message(p Publication) *Message {
 	if p.Gap {
 		ch.hub.h.count.gaps.Add(1)
 		raw := append(appendString([]byte(`{"status": "gap", "channel": `), ch.name), '}')
-		return &Message{Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
+		return &Message{Name: ch.name, Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
 	}
-	m := newMessage(ch.name, p.Data)
+	m := newMessage(ch.name, ch.name, p.Data)
 	m.Offset, m.seq = p.Offset, p.seq
 	return ch.hub.h.published(m)
 }

@@ -104,7 +104,7 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 // are.
 func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string, change func(*Message) *Message) (sent int, err error) {
 	for _, v := range values {
-		m := newMessage(source, []byte(v))
+		m := newMessage(r.Args[0], source, []byte(v))
 		if change != nil {
 			if m = change(m); m == nil {
 				continue

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -129,4 +130,36 @@ func TestDisconnectWhileACommandRuns(t *testing.T) {
 	require.Equal(t, gateway.CloseDisconnected, b.closed())
 	empty(t, h)
 	require.Zero(t, h.Stats().Errors)
+}
+
+// Answers that a command holds back leave the room of what is published alone.
+func TestPublicationsWhileACommandAnswers(t *testing.T) {
+	for _, limit := range []int{1, 2, 8} {
+		cfg := anything
+		source := &tower{}
+		cfg.Source = source
+		cfg.Limits = gateway.Limits{QueueMessages: limit}
+		replied, goOn := make(chan error), make(chan struct{})
+		cfg.Commands = map[string]gateway.Command{"WORK": {Run: func(_ context.Context, c *gateway.Conn, r gateway.Request) error {
+			replied <- c.Reply(r, "x", 1)
+			<-goOn
+			return nil
+		}}}
+		h, address := serve(t, storagetest.New(t), cfg)
+		b := open(t, address)
+		b.send("SUB lights ack=1")
+		b.news()
+		b.send("WORK")
+		require.NoError(t, <-replied)
+		for i := range limit {
+			source.shine(gateway.Publication{Data: strconv.AppendInt(nil, int64(i), 10)})
+		}
+		require.Eventually(t, func() bool { return h.Stats().Published == int64(limit) }, patience, time.Millisecond)
+		close(goOn)
+		b.from("x")
+		for range limit {
+			b.from("lights")
+		}
+		require.Zero(t, h.Stats().Slow)
+	}
 }

@@ -12,7 +12,9 @@ import (
 // Message is what was published on a channel, or read from a hash, on its way to
 // clients. One goroutine at a time has it.
 type Message struct {
-	// Source is the channel, or the key.
+	// Name is the channel, or the key.
+	Name string
+	// Source is what it is sent as: the Name, or of one field "key ref".
 	Source string
 	// Content is valid JSON in valid UTF-8, and must not be modified: see With.
 	Content json.RawMessage
@@ -48,8 +50,8 @@ type variant struct {
 
 // newMessage makes a message of what came from Redis. What is not JSON becomes a
 // string.
-func newMessage(source string, data []byte) *Message {
-	m := &Message{Source: source, Time: time.Now()}
+func newMessage(name, source string, data []byte) *Message {
+	m := &Message{Name: name, Source: source, Time: time.Now()}
 	m.Content, m.raw = content(data)
 	return m
 }
@@ -68,7 +70,7 @@ func content(data []byte) (content json.RawMessage, raw []byte) {
 // With returns a copy of another content, which must be valid JSON. Nothing that
 // Memo remembers goes with it.
 func (m *Message) With(content json.RawMessage) *Message {
-	return &Message{Source: m.Source, Content: content, Offset: m.Offset, Time: m.Time, kind: m.kind, ref: m.ref, seq: m.seq}
+	return &Message{Name: m.Name, Source: m.Source, Content: content, Offset: m.Offset, Time: m.Time, kind: m.kind, ref: m.ref, seq: m.seq}
 }
 
 // Memo returns what make returned when it was first called for key and this

@@ -10,12 +10,13 @@ import (
 
 // entry is what waits for a client: compiled frames.
 type entry struct {
-	data []byte
-	n    int     // messages in data; 0: it is of the connection itself
-	of   *member // whose they are, where they may be dropped; nil: they may not
-	key  string  // of Conflate
-	kept bool    // no limit is for it: it is small, and there are few
-	rest bool    // the socket has taken the beginning of it
+	data   []byte
+	n      int     // messages in data; 0: it is of the connection itself, or an answer
+	of     *member // whose they are, where they may be dropped; nil: they may not
+	key    string  // of Conflate
+	kept   bool    // no limit is for it: it is small, and there are few
+	rest   bool    // the socket has taken the beginning of it
+	answer bool    // to a command
 }
 
 // entryBytes is what an entry takes beside its data.
@@ -67,6 +68,9 @@ func (c *Conn) add(e entry) {
 	c.queue = append(c.queue, e)
 	c.bytes += e.size()
 	c.count += e.n
+	if e.answer {
+		c.answers++
+	}
 }
 
 // conflate puts e in the place of what waits about the same. The lock is held.
@@ -119,14 +123,14 @@ func (c *Conn) tooSlow() {
 // more. It is written when the command is done, or there is no more room.
 func (c *Conn) reply(e entry) error {
 	l := &c.h.cfg.Limits
-	e.n = 1
+	e.answer = true
 	for {
 		c.mu.Lock()
 		switch {
 		case c.state != open:
 			c.mu.Unlock()
 			return ErrClosed
-		case c.bytes == 0 || c.bytes+e.size() <= l.QueueBytes/2 && c.count < l.QueueMessages/2:
+		case c.bytes == 0 || c.bytes+e.size() <= l.QueueBytes/2 && c.answers < max(l.QueueMessages/2, 1):
 			if len(e.data) > 0 {
 				c.add(e)
 			}
@@ -261,6 +265,9 @@ func (c *Conn) next() (data []byte, scratch *[]byte) {
 		}
 		c.bytes -= c.queue[c.head].size()
 		c.count -= e.n
+		if e.answer {
+			c.answers--
+		}
 		c.queue[c.head] = entry{}
 		c.head++
 	}
@@ -305,7 +312,7 @@ func (c *Conn) goodbye(reason CloseReason, behind bool) {
 	}
 	if !behind {
 		waits := c.queue[c.head:]
-		c.queue, c.head, c.bytes, c.count = nil, 0, 0, 0
+		c.queue, c.head, c.bytes, c.count, c.answers = nil, 0, 0, 0, 0
 		if len(waits) > 0 && waits[0].rest { // or the goodbye would be inside a frame
 			c.add(waits[0])
 		}
@@ -335,7 +342,7 @@ func (c *Conn) abort(reason CloseReason) {
 		}
 	}
 	c.state = ended
-	c.queue, c.head, c.bytes, c.count = nil, 0, 0, 0
+	c.queue, c.head, c.bytes, c.count, c.answers = nil, 0, 0, 0, 0
 	if c.drained != nil {
 		close(c.drained)
 		c.drained = nil

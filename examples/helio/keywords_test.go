@@ -171,10 +171,19 @@ func TestDollars(t *testing.T) {
 	text, names, _ := dollars("has IN and ascii(IN)", []keywords.Definition{{Name: "IN"}, {Name: "AND"}, {Name: "ASCII"}})
 	require.Equal(t, "has $IN and ascii($IN)", text)
 	require.Equal(t, []string{"IN"}, names, "what is of the language is no keyword")
+	words := []keywords.Definition{{Name: "MODE"}, {Name: "TRACK"}, {Name: "POWER"}}
+	for condition, want := range map[string]string{
+		"mode == Track": "$MODE == Track", "MODE == TRACK": "$MODE == $TRACK", "3 < power": "3 < $POWER",
+		"On == POWER": "On == $POWER", "Fault in MODE": "Fault in $MODE", "On == $other.POWER": "On == $other.POWER",
+	} {
+		text, _, unknown := dollars(condition, words)
+		require.Equal(t, want, text)
+		require.Empty(t, unknown, condition)
+	}
 	_, names, _ = dollars("SPEED > MODE and speed", defs)
 	require.Equal(t, []string{"SPEED", "MODE"}, names)
 	for _, condition := range []string{
-		"MOED == track", "SPEED > 3 and MOED=track", "MOED<3", "MOED != 'track'", "not MOED in (idle)", "MOED not  in (idle)", "(MOED has x)", "MOED >= MODE and X == 1", "-MOED > 1",
+		"MOED == track", "SPEED > 3 and MOED=track", "MOED<3", "MOED != 'track'", "not MOED in (idle)", "MOED not  in (idle)", "(MOED has x)", "MOED >= 3 and X == 1", "-MOED > 1",
 	} {
 		_, _, unknown := dollars(condition, defs)
 		require.Equal(t, "MOED", unknown, condition)

@@ -211,10 +211,15 @@ func (s kwSession) nowText(ctx context.Context, service string, names []string) 
 }
 
 // dollars puts the $ before the keywords of a service that a condition has by
-// their names alone, in any case, and returns their names. Words in quotes are
-// not looked at, nor those behind a $. Unknown is a word that is compared as a
-// keyword would be and is none: it would be a text, and waited for in vain.
+// their names alone, and returns their names. They may be in any case, but for what
+// a keyword is compared with: that is rather the name of an enumerator. Words in
+// quotes are not looked at, nor those behind a $. Unknown is a word that is compared
+// as a keyword would be, and with none: it would be a text, and waited for in vain.
 func dollars(condition string, defs []keywords.Definition) (text string, names []string, unknown string) {
+	find := func(word string, same func(a, b string) bool) int {
+		return slices.IndexFunc(defs, func(d keywords.Definition) bool { return same(d.Name, word) })
+	}
+	exactly := func(a, b string) bool { return a == b }
 	var b strings.Builder
 	for i := 0; i < len(condition); {
 		c := condition[i]
@@ -237,7 +242,11 @@ func dollars(condition string, defs []keywords.Definition) (text string, names [
 				end++
 			}
 			word := condition[i:end]
-			n := slices.IndexFunc(defs, func(d keywords.Definition) bool { return strings.EqualFold(d.Name, word) })
+			n := find(word, exactly)
+			if n < 0 && !operand.MatchString(condition[:i]) {
+				n = find(word, strings.EqualFold)
+			}
+			behind := compared.FindStringSubmatch(condition[end:])
 			switch {
 			case reserved.MatchString(word):
 			case n >= 0:
@@ -248,7 +257,7 @@ func dollars(condition string, defs []keywords.Definition) (text string, names [
 				}
 				i = end
 				continue
-			case unknown == "" && compared.MatchString(condition[end:]):
+			case unknown == "" && behind != nil && behind[1] == "" && find(behind[2], exactly) < 0:
 				unknown = word
 			}
 		}
@@ -259,10 +268,12 @@ func dollars(condition string, defs []keywords.Definition) (text string, names [
 }
 
 // reserved are the words of the language, and numbers. Compared is what stands
-// behind a word that is compared.
+// behind a word that is compared, with the $ and the word behind that; operand what
+// stands before a word that something else than a number is compared with.
 var (
 	reserved = regexp.MustCompile(`^(and|or|not|in|has|true|false|ascii|[0-9].*)$`)
-	compared = regexp.MustCompile(`^\s*([=<>]|!=|(in|has|not\s+in)\b)`)
+	compared = regexp.MustCompile(`^\s*(?:[=<>!]=?|(?:in|has|not\s+in)\b)\s*(\$?)(\w*)`)
+	operand  = regexp.MustCompile(`(?:\b[A-Za-z_]\w*|[\])"'])\s*(?:[=<>!]=?|\b(?:in|has))[\s(]*$`)
 )
 
 func inName(c byte) bool {

@@ -27,8 +27,12 @@ const patience = 20 * time.Second
 // start serves a map on a port, or any, until the test or stop ends it.
 func start(t *testing.T, pool *storage.Pool, port string, objects int) (url string, stop func()) {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
-	require.NoError(t, err)
+	var listener net.Listener
+	require.Eventually(t, func() bool { // the kernel takes a moment, now and then, to give a port back
+		var err error
+		listener, err = net.Listen("tcp", net.JoinHostPort("localhost", port))
+		return err == nil
+	}, 20*time.Second, time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, io.Discard, pool, listener, objects) }()

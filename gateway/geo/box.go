@@ -45,6 +45,8 @@ func ParseBox(args []string, opts ...BoxOptions) (Box, error) {
 	switch {
 	case b.Left > b.Right && !b.Antimeridian:
 		return Box{}, fmt.Errorf("geo: box: left, %v, is above right, %v", b.Left, b.Right)
+	case b.Left > b.Right && (b.Left > 360 || b.Right < -360):
+		return Box{}, fmt.Errorf("geo: box: over the date line from %v to %v: want degrees", b.Left, b.Right)
 	case b.Bottom > b.Top:
 		return Box{}, fmt.Errorf("geo: box: bottom, %v, is above top, %v", b.Bottom, b.Top)
 	}

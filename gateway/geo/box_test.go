@@ -168,6 +168,29 @@ func TestExits(t *testing.T) {
 	require.Zero(t, forgotten)
 }
 
+// A channel may be called as what is on it.
+func TestExitsOfChannels(t *testing.T) {
+	b := geo.Box{Right: 10, Top: 10}
+	var e geo.Exits
+	at := func(from string, id, x int) (passes, left bool) {
+		d := geo.Read(fmt.Appendf(nil, `{"type":"Feature","id":%d,"geometry":{"type":"Point","coordinates":[%d,5]}}`, id, x))
+		passes, gone := e.Passes(from, b, d)
+		return passes, gone != nil
+	}
+	for _, row := range []struct {
+		from         string
+		id, x        int
+		passes, left bool
+	}{
+		{"1", 1, 5, true, false}, {"7", 8, 5, true, false}, {"2", 2, 15, false, false}, {"8", 7, 15, false, false},
+		{"1", 1, 15, false, true}, {"7", 8, 15, false, true},
+	} {
+		passes, left := at(row.from, row.id, row.x)
+		require.Equal(t, row.passes, passes, row)
+		require.Equal(t, row.left, left, row)
+	}
+}
+
 func TestExitsRememberNoMoreThanTheirLimit(t *testing.T) {
 	b := geo.Box{Right: 10, Top: 10}
 	e := geo.Exits{Limit: 10}

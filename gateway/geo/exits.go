@@ -22,9 +22,9 @@ type Exits struct {
 }
 
 // Passes is [Box.Passes] for a message of the channel or hash from, and remembers:
-// an id is one of that name's, and another feature in one of another name. Where a message does not pass, gone is
-// what to send in its place of the features in it that the client knows, if any:
-// of a Feature
+// an id is one of that name's, and another feature in one of another name. Where a
+// message does not pass, gone is what to send in its place of the features in it
+// that the client knows, if any: of a Feature
 //
 //	{"type":"Feature","id":7,"geometry":null}
 //
@@ -33,7 +33,7 @@ type Exits struct {
 // leaves.
 func (e *Exits) Passes(from string, b Box, d *Doc) (passes bool, gone []byte) {
 	passes = b.Passes(d)
-	of := maphash.String(seed, from)
+	of := maphash.String(fromSeed, from)
 	for i := range d.features {
 		f := &d.features[i]
 		switch {
@@ -57,6 +57,9 @@ func (e *Exits) Passes(from string, b Box, d *Doc) (passes bool, gone []byte) {
 	}
 	return passes, gone
 }
+
+// fromSeed is not the seed of ids: a channel may be called as what is on it.
+var fromSeed = maphash.MakeSeed()
 
 func (e *Exits) enter(id uint64) {
 	if _, known := e.young[id]; known {

@@ -84,7 +84,7 @@ func (g *Geo) boxed(b Box) gateway.Filter {
 func (g *Geo) boxedWithExits(b Box, e *Exits) gateway.Filter {
 	return func(m *gateway.Message) *gateway.Message {
 		_, before := e.Remembered()
-		passes, gone := e.Passes(m.Source, b, g.view(m).doc)
+		passes, gone := e.Passes(m.Name, b, g.view(m).doc)
 		_, after := e.Remembered()
 		g.count.forgotten.Add(int64(after - before))
 		switch {

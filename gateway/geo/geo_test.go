@@ -277,6 +277,12 @@ func TestWhatLeavesTheBoxIsAnnounced(t *testing.T) {
 	require.Equal(t, gone, b.next(), "and not the bus with its number")
 	require.EqualValues(t, 3, s.geo.Stats().Exits)
 
+	// What came by GET of one field has left with the channel of that name.
+	require.NoError(t, s.pool.Redis().HSet(t.Context(), s.key("trains"), "9", at(9, 5, 5)).Err())
+	require.NotEmpty(t, b.ask("GET trains 9"))
+	s.publish("trains", at(9, 15, 5))
+	require.Equal(t, `{"type":"Feature","id":9,"geometry":null}`, b.next())
+
 	b.send("BBOX 0 0 1000000 1000000")
 	s.publish("trains", at(1, 5, 5), at(1, 15, 5), at(3, 5, 5))
 	require.JSONEq(t, mercator(t, 1, 5, 5), b.next())

@@ -71,7 +71,7 @@ func TestThePageIsLive(t *testing.T) {
 	p.Screenshot(filepath.Join(t.ArtifactDir(), "page.png"))
 
 	g.stop()
-	require.Zero(t, <-g.status) // and its port is free
+	require.Zero(t, <-g.status)
 	p.Await(`document.getElementById("state").className === "closed"`)
 	require.JSONEq(t, `true`, string(p.Eval(`[...document.querySelectorAll("button")].every(b => b.disabled)`)))
 }
