@@ -196,13 +196,20 @@ func (d *Dispatcher) compareAll(ctx context.Context) {
 // compare reads a value, and deals with one that this dispatcher has not written,
 // by a policy.
 func (d *Dispatcher) compare(ctx context.Context, s *served, policy Foreign) {
+	for ctx.Err() == nil && !d.compared(ctx, s, policy) {
+	}
+}
+
+// compared is one try of compare. It reports false if the dispatcher has written the
+// value meanwhile: what was read may be older.
+func (d *Dispatcher) compared(ctx context.Context, s *served, policy Foreign) bool {
 	d.mu.Lock()
 	before := s.committed
 	d.mu.Unlock()
 	fields, err := d.pool.Redis().HMGet(ctx, d.service.value(s.def.Name), valueFields...).Result()
 	var reply redis.Error
 	if err != nil && !errors.As(err, &reply) { // another type of key is somebody else's too
-		return
+		return true
 	}
 	there, ok := readRecord(s.def.Name, fields)
 	d.mu.Lock()
@@ -210,15 +217,14 @@ func (d *Dispatcher) compare(ctx context.Context, s *served, policy Foreign) {
 	s.suspect = now != committed
 	d.mu.Unlock()
 	switch {
-	case before != committed: // it was written meanwhile: what was read may be older
-		d.compare(ctx, s, policy)
-		return
+	case before != committed:
+		return false
 	case now != committed: // a commit is under way, and looks again
-		return
+		return true
 	case ok && there.text == committed.text && there.rev == committed.rev:
-		return
+		return true
 	case !ok && committed.at == 0:
-		return
+		return true
 	}
 	if err != nil { // or HSET would be refused
 		_ = d.drop(ctx, s.def.Name)
@@ -232,9 +238,10 @@ func (d *Dispatcher) compare(ctx context.Context, s *served, policy Foreign) {
 	}
 	if again.rec.at == 0 { // nothing to go back to
 		_ = d.drop(ctx, s.def.Name)
-		return
+		return true
 	}
 	if err := d.stage([]staged{again}); err != nil {
 		d.log.Warn("keywords: a foreign value was not dealt with", "keyword", s.def.Name, "error", err)
 	}
+	return true
 }
