@@ -208,6 +208,8 @@ func TestTheArgumentsOfTheOriginalHaveNames(t *testing.T) {
 	b.send("SUB channel_name=trains ack=1")
 	require.Contains(t, b.from("websocket"), "subscribed")
 	b.send("DEL channel_name=trains")
+	b.send("PING")
+	require.Equal(t, `"PONG"`, b.from("websocket"))
 	require.NoError(t, pool.Redis().Publish(t.Context(), key, "1").Err())
 	b.send("PING")
 	require.Equal(t, `"PONG"`, b.from("websocket"))

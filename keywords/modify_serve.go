@@ -228,7 +228,21 @@ func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) err
 		return err
 	}
 	if !st.write && s.hooks.Read != nil {
-		d.compare(ctx, s, Revert) // somebody else may have written what is not true
+		// Somebody else may have written what is not true. What is under way is
+		// committed before that is looked at.
+		settled := make(chan error, 1)
+		if err := d.stage([]staged{{s: s, done: settled}}); err != nil {
+			return err
+		}
+		select {
+		case err := <-settled:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		d.compare(ctx, s, Revert)
 	}
 	st.pending = p
 	return d.stage([]staged{st})
