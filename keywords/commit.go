@@ -138,6 +138,12 @@ func (d *Dispatcher) retire() {
 	}
 }
 
+// backoff is how long to wait before the next try to reach Redis: 20 ms, doubled
+// with each, up to half a second.
+func backoff(try int) time.Duration {
+	return min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
+}
+
 // pause waits before the next try to reach Redis. A dispatcher that stops gives
 // up soon: pause reports false, and what was staged may have been committed.
 func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
@@ -155,7 +161,7 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
 		}
 	}
 	select {
-	case <-time.After(min(20*time.Millisecond<<min(*try, 10), 500*time.Millisecond)):
+	case <-time.After(backoff(*try)):
 	case <-d.ended:
 	}
 	*try++

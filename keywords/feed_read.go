@@ -27,7 +27,7 @@ func (f *feed) again(kind EventKind) error {
 		select {
 		case <-f.ctx.Done():
 			return ErrClosed
-		case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+		case <-time.After(backoff(try)):
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			}
 			fence, err = luaAcquire.Run(ctx, d.client, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
 		}
-		pause := min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
+		pause := backoff(try)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -170,19 +170,20 @@ func (d *Dispatcher) define(ctx context.Context) error {
 			Dispatcher string `json:"dispatcher"`
 		}
 		err := storage.JSON.Unmarshal([]byte(text), &def)
+		of := cmp.Or(def.Dispatcher, DefaultDispatcher)
 		switch s := d.served[name]; {
 		case err != nil: // of nobody
-		case s != nil && cmp.Or(def.Dispatcher, DefaultDispatcher) != d.cfg.Name:
-			other := cmp.Or(def.Dispatcher, DefaultDispatcher)
-			n, err := d.client.Exists(ctx, d.service.owner(other)).Result()
+		case s != nil && of != d.cfg.Name:
+			owner := d.service.owner(of)
+			n, err := d.client.Exists(ctx, owner).Result()
 			switch {
 			case err != nil:
 				return storage.Normalize(ctx, err)
 			case n > 0:
-				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, other)
+				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, of)
 			}
-			others[d.service.owner(other)] = true
-		case s == nil && cmp.Or(def.Dispatcher, DefaultDispatcher) == d.cfg.Name:
+			others[owner] = true
+		case s == nil && of == d.cfg.Name:
 			gone = append(gone, name)
 		}
 	}
@@ -229,8 +230,7 @@ func (d *Dispatcher) drop(ctx context.Context, names ...string) error {
 
 // load reads what an earlier run has left, and goes on counting from there. What
 // does not persist, or is no value of its keyword any more, begins with the initial
-// one, or with none. It returns a
-// channel that tells when those are committed.
+// one, or with none. It returns a channel that tells when those are committed.
 func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error) {
 	meta, err := d.client.HMGet(ctx, d.service.meta(d.cfg.Name), "e", "n").Result()
 	switch {

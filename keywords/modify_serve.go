@@ -202,14 +202,13 @@ func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (sta
 // rejected is the error of a hook as the writer gets it.
 func (d *Dispatcher) rejected(s *served, err error) error {
 	var own *Error
-	switch {
-	case !errors.As(err, &own):
-	case own.Service == "":
-		return &Error{Code: own.Code, Service: d.service.name, Keyword: s.def.Name, Text: own.Text}
-	default:
-		return own // of another modify that the hook has asked for, as a rule
+	if !errors.As(err, &own) {
+		own = &Error{Code: ErrRejected, Text: err.Error()}
 	}
-	return &Error{Code: ErrRejected, Service: d.service.name, Keyword: s.def.Name, Text: err.Error()}
+	if own.Service != "" { // of another modify that the hook has asked for, as a rule
+		return own
+	}
+	return &Error{Code: own.Code, Service: d.service.name, Keyword: s.def.Name, Text: own.Text}
 }
 
 // refresh runs the read hooks of a keyword, and stages what they return if that
@@ -230,17 +229,8 @@ func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) err
 	if !st.write && s.hooks.Read != nil {
 		// Somebody else may have written what is not true. What is under way is
 		// committed before that is looked at.
-		settled := make(chan error, 1)
-		if err := d.stage([]staged{{s: s, done: settled}}); err != nil {
+		if err := d.await(ctx, staged{s: s}); err != nil {
 			return err
-		}
-		select {
-		case err := <-settled:
-			if err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 		d.compare(ctx, s, Revert)
 	}
@@ -307,7 +297,12 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {
 		return nil
 	}
-	st := d.valued(s, v, now, "")
+	return d.await(ctx, d.valued(s, v, now, ""))
+}
+
+// await stages a value, or with none to write only itself, and waits until all up to
+// it is committed.
+func (d *Dispatcher) await(ctx context.Context, st staged) error {
 	st.done = make(chan error, 1)
 	if err := d.stage([]staged{st}); err != nil {
 		return err

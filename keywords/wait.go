@@ -114,7 +114,7 @@ func (c *Client) holds(ctx context.Context, e *expr, defs map[exprName]*Definiti
 			return false, err
 		}
 		select {
-		case <-time.After(min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)):
+		case <-time.After(backoff(try)):
 		case <-ctx.Done():
 		}
 	}

@@ -72,15 +72,8 @@ func (o WatchOptions) check() error {
 func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOptions) iter.Seq2[Event[T], error] {
 	return func(yield func(Event[T], error) bool) {
 		def := k.Definition()
-		for n, err := range c.events(ctx, opts, target{service: def.Service, name: def.Name}) {
-			var ev Event[T]
-			if err == nil {
-				ev, err = eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) })
-			}
-			if !yield(ev, err) || err != nil {
-				return
-			}
-		}
+		value := func(r *record) (Value[T], error) { return typed(k, r) }
+		watchAs(ctx, c, value, yield, opts, target{service: def.Service, name: def.Name})
 	}
 }
 
@@ -93,15 +86,7 @@ func WatchText(ctx context.Context, c *Client, service, glob string, opts ...Wat
 			yield(Event[string]{}, fmt.Errorf("keywords: glob %q: %w", glob, err))
 			return
 		}
-		for n, err := range c.events(ctx, opts, target{service: service, glob: glob}) {
-			var ev Event[string]
-			if err == nil {
-				ev, err = eventOf(n, asText)
-			}
-			if !yield(ev, err) || err != nil {
-				return
-			}
-		}
+		watchAs(ctx, c, asText, yield, opts, target{service: service, glob: glob})
 	}
 }
 
@@ -121,14 +106,19 @@ func WatchMany(ctx context.Context, c *Client, service string, names []string, o
 			}
 			targets[i] = target{service: service, name: name}
 		}
-		for n, err := range c.events(ctx, opts, targets...) {
-			var ev Event[string]
-			if err == nil {
-				ev, err = eventOf(n, asText)
-			}
-			if !yield(ev, err) || err != nil {
-				return
-			}
+		watchAs(ctx, c, asText, yield, opts, targets...)
+	}
+}
+
+// watchAs yields the events of some keywords, in the form that value gives them.
+func watchAs[T any](ctx context.Context, c *Client, value func(*record) (Value[T], error), yield func(Event[T], error) bool, opts []WatchOptions, targets ...target) {
+	for n, err := range c.events(ctx, opts, targets...) {
+		var ev Event[T]
+		if err == nil {
+			ev, err = eventOf(n, value)
+		}
+		if !yield(ev, err) || err != nil {
+			return
 		}
 	}
 }

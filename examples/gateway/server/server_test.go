@@ -45,12 +45,14 @@ func start(t *testing.T, args ...string) *program {
 	p := &program{stop: stop, status: make(chan int, 1)}
 	go func() {
 		defer close(p.status)
-		status := server.Main(ctx, append([]string{"-p", "0"}, args...), &p.stdout, &p.stderr)
-		for strings.Contains(p.stderr.String(), "address already in use") && ctx.Err() == nil {
+		for {
+			status := server.Main(ctx, append([]string{"-p", "0"}, args...), &p.stdout, &p.stderr)
+			if !strings.Contains(p.stderr.String(), "address already in use") || ctx.Err() != nil {
+				p.status <- status
+				return
+			}
 			time.Sleep(10 * time.Millisecond) // the kernel takes a moment, now and then, to give a port back
-			status = server.Main(ctx, append([]string{"-p", "0"}, args...), &p.stdout, &p.stderr)
 		}
-		p.status <- status
 	}()
 	t.Cleanup(func() {
 		stop()
