@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Address names who is to answer a call: a [Group] or, with [Direct], one
@@ -166,7 +166,7 @@ type Destination interface {
 
 // checkName checks a part of a key. A colon would let one name pass for two.
 func checkName(kind, name string) error {
-	if err := storage.CheckName(name); err != nil {
+	if err := redisio.CheckName(name); err != nil {
 		return fmt.Errorf("bus: %s: %w", kind, err)
 	}
 	if strings.Contains(name, ":") {

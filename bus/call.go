@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // CallOptions are the options of [Call], [CallRaw], [Gather], [GatherRaw] and
@@ -205,7 +207,7 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 			errs = append(errs, err)
 			continue
 		}
-		c.pool.Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
+		redisio.Of(c.pool).Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
 			r.pushed(length, err)
 			written <- err
 		})

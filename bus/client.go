@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -87,9 +88,9 @@ type Client struct {
 	cfg   ClientConfig
 	id    string // host:pid:uid
 	inbox inbox
-	clock *storage.Clock
+	clock *redisio.Clock
 	link  link
-	noise throttle
+	noise redisio.Throttle
 
 	born    time.Time
 	opening chan struct{} // holds a token while nobody opens the inbox
@@ -117,13 +118,13 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	}
 	id, _, _ := newID()
 	c := &Client{
-		pool: pool, cfg: cfg, id: id, clock: storage.NewClock(nil),
+		pool: pool, cfg: cfg, id: id, clock: redisio.NewClock(nil),
 		opening: make(chan struct{}, 1), closed: make(chan struct{}),
 		born: time.Now(), calls: make(map[uint64]*call),
 	}
 	c.opening <- struct{}{}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.link.log, c.link.back = pool.Logger().With("client", id), c.remind
+	c.link.log, c.link.back = redisio.Of(pool).Logger().With("client", id), c.remind
 	key, err := inboxKey(pool, cfg.Site, id)
 	if err != nil {
 		return nil, err
@@ -171,11 +172,11 @@ func (c *Client) ready(ctx context.Context) error {
 	if closed(c.closed) {
 		return ErrClosed
 	}
-	disown, err := c.pool.Own(c.Close)
+	disown, err := redisio.Of(c.pool).Own(c.Close)
 	if err != nil {
 		return local(err)
 	}
-	plain := c.pool.Dedicated()
+	plain := redisio.Of(c.pool).Dedicated()
 	for try := 0; ; try++ {
 		if err = c.clock.Sync(ctx, plain); err == nil {
 			if _, err = c.inbox.create(ctx, plain); err == nil {
@@ -190,7 +191,7 @@ func (c *Client) ready(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-c.closed:
 			err = ErrClosed
-		case <-time.After(backoff(try)):
+		case <-time.After(redisio.Backoff(try)):
 			continue
 		}
 		break
@@ -198,7 +199,7 @@ func (c *Client) ready(ctx context.Context) error {
 	if err != nil {
 		disown()
 		_ = plain.Close()
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	c.link.found()
 	c.disown = disown
@@ -257,7 +258,7 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(c.ctx, storage.BlockTime)
+		ctx, cancel := context.WithTimeout(c.ctx, redisio.BlockTime)
 		if c.clock.Sync(ctx, plain) == nil && c.renew(ctx, plain) == nil {
 			c.look(ctx, plain)
 		}

@@ -3,7 +3,7 @@ package bus
 import (
 	"time"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // SetWorkerClock makes a worker's clock wrong by so much, before Run.
@@ -12,8 +12,8 @@ func SetWorkerClock(w *Worker, off time.Duration) { w.clock = wrongClock(off) }
 // SetClientClock makes a client's clock wrong by so much, before its first call.
 func SetClientClock(c *Client, off time.Duration) { c.clock = wrongClock(off) }
 
-func wrongClock(off time.Duration) *storage.Clock {
-	return storage.NewClock(func() time.Time { return time.Now().Add(off) })
+func wrongClock(off time.Duration) *redisio.Clock {
+	return redisio.NewClock(func() time.Time { return time.Now().Add(off) })
 }
 
 // UnpackRequest, UnpackReply and UnpackNotice read a frame and, if it is one, pack it again.

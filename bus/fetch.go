@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // fetch reads calls from the worker's queues while it has slots free, until
@@ -69,7 +69,7 @@ func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan st
 	var reply redis.Error
 	refused := errors.As(err, &reply)
 	if refused {
-		w.noise.warn(w.link.log, "bus: Redis refuses to give calls", "error", err)
+		w.noise.Warn(w.link.log, "bus: Redis refuses to give calls", "error", err)
 	} else {
 		w.link.lost(err)
 	}
@@ -77,7 +77,7 @@ func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan st
 		select {
 		case <-stop:
 			return false
-		case <-time.After(backoff(*try)):
+		case <-time.After(redisio.Backoff(*try)):
 		}
 		again = !refused && client.Ping(context.Background()).Err() != nil
 	}
@@ -103,17 +103,17 @@ type popper struct {
 	simple bool // the server has no BLMPOP, which is of Redis 7
 }
 
-// pop waits up to storage.BlockTime for up to n elements of one list.
+// pop waits up to redisio.BlockTime for up to n elements of one list.
 func (q *popper) pop(n int) (elems []string, key string, err error) {
 	ctx := context.Background()
 	if q.simple {
 		return q.popOne(ctx, n)
 	}
-	args := []any{"blmpop", storage.BlockTime.Seconds(), len(q.keys)}
+	args := []any{"blmpop", redisio.BlockTime.Seconds(), len(q.keys)}
 	for _, k := range q.keys {
 		args = append(args, k)
 	}
-	cmd := storage.Once(ctx, append(args, "left", "count", n)...)
+	cmd := redisio.Once(ctx, append(args, "left", "count", n)...)
 	cmd.SetFirstKeyPos(3)
 	_ = q.client.Process(ctx, cmd)
 	elems, key, err = popped(cmd)
@@ -131,13 +131,13 @@ func (q *popper) popOne(ctx context.Context, n int) (elems []string, key string,
 	for _, k := range q.keys {
 		args = append(args, k)
 	}
-	cmd := storage.Once(ctx, append(args, storage.BlockTime.Seconds())...)
+	cmd := redisio.Once(ctx, append(args, redisio.BlockTime.Seconds())...)
 	_ = q.client.Process(ctx, cmd)
 	elems, key, err = popped(cmd)
 	if err != nil || len(elems) == 0 || n == 1 {
 		return elems, key, err
 	}
-	more := storage.Once(ctx, "lpop", key, n-1)
+	more := redisio.Once(ctx, "lpop", key, n-1)
 	_ = q.client.Process(ctx, more)
 	rest, err := more.StringSlice()
 	if errors.Is(err, redis.Nil) {
@@ -147,7 +147,7 @@ func (q *popper) popOne(ctx context.Context, n int) (elems []string, key string,
 }
 
 // popped reads the answer of BLPOP and BLMPOP, a key and one element or many.
-func popped(cmd storage.OnceCmd) (elems []string, key string, err error) {
+func popped(cmd redisio.OnceCmd) (elems []string, key string, err error) {
 	answer, err := cmd.Slice()
 	if errors.Is(err, redis.Nil) {
 		return nil, "", nil

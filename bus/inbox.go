@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // inbox is the stream of a client's replies. It exists only as long as the
@@ -30,22 +30,22 @@ func (in *inbox) create(ctx context.Context, client redis.UniversalClient) (made
 	if err == nil && !there {
 		made = true
 		_, err = client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-			tx.XAdd(ctx, &redis.XAddArgs{Stream: in.key, Values: []string{storage.StreamField, ""}})
+			tx.XAdd(ctx, &redis.XAddArgs{Stream: in.key, Values: []string{redisio.StreamField, ""}})
 			tx.PExpire(ctx, in.key, inboxTTL)
 			return nil
 		})
 	}
-	return made, storage.Normalize(ctx, err)
+	return made, redisio.Normalize(ctx, err)
 }
 
 // read delivers what comes until the client is closed.
-func (in *inbox) read() { _ = in.c.pool.Blocking(in.c.ctx, in.follow) }
+func (in *inbox) read() { _ = redisio.Of(in.c.pool).Blocking(in.c.ctx, in.follow) }
 
 func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error {
 	last := "0"          // all that is there
 	lying, bytes := 0, 0 // read, and still in the stream
 	for try := 0; ctx.Err() == nil; {
-		elems, next, err := storage.ReadAppended(ctx, client, in.key, last, readCount)
+		elems, next, err := redisio.ReadAppended(ctx, client, in.key, last, readCount)
 		if err != nil {
 			if ctx.Err() == nil && in.recover(ctx, client, err, &try) {
 				last = "0" // what was read before is known by its id, and ignored
@@ -60,7 +60,7 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 		}
 		if lying > trimElems || bytes > trimBytes {
 			lying, bytes = 0, 0
-			in.c.pool.Writer().Do(ctx, func(int64, error) {}, "xtrim", in.key, "minid", last)
+			redisio.Of(in.c.pool).Writer().Do(ctx, func(int64, error) {}, "xtrim", in.key, "minid", last)
 		}
 	}
 	return ctx.Err()
@@ -73,7 +73,7 @@ func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err 
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(backoff(*try)):
+	case <-time.After(redisio.Backoff(*try)):
 	}
 	*try++
 	if in.c.renew(ctx, client) != nil {

@@ -45,7 +45,7 @@ func (p *Pending) Answer(body Body, err error) {
 
 // Pack returns the answer for somebody else to write, in one step with something
 // else: as the last element of an XADD to the stream inbox, with NOMKSTREAM and
-// the field storage.StreamField. Inbox is empty if nobody waits. It may be called
+// the field redisio.StreamField. Inbox is empty if nobody waits. It may be called
 // again, with another answer, until Packed has said that one was written.
 func (p *Pending) Pack(body Body, err error) (inbox string, frame []byte) {
 	if p.t.id == 0 || p.t.ctx.abandoned() {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -36,7 +37,7 @@ func TestCallsAreAnsweredLater(t *testing.T) {
 					for _, p := range batch {
 						tx.Incr(ctx, "sum")
 						if inbox, frame := p.Pack(bus.Body{Codec: storage.Text, Data: []byte("done")}, nil); inbox != "" {
-							tx.XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []any{storage.StreamField, frame}})
+							tx.XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []any{redisio.StreamField, frame}})
 						}
 					}
 					return nil

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -53,30 +52,4 @@ func (l *link) settled(d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.down.IsZero() && time.Since(l.up) > d
-}
-
-// throttle lets one line through a minute, with the number of those it kept
-// back.
-type throttle struct {
-	mu   sync.Mutex
-	last time.Time
-	kept int
-}
-
-func (t *throttle) warn(log *slog.Logger, msg string, args ...any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if time.Since(t.last) < time.Minute {
-		t.kept++
-		return
-	}
-	log.Warn(msg, append(args, "kept_back", t.kept)...)
-	t.last, t.kept = time.Now(), 0
-}
-
-// backoff returns how long to wait before the next try: 20 ms, doubled with
-// each, up to half a second, give or take a quarter.
-func backoff(try int) time.Duration {
-	d := min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
-	return d - d/4 + rand.N(d/2)
 }

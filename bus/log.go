@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -156,10 +157,10 @@ func (w *Worker) keepLog() (end func()) {
 				return
 			}
 			pause := logPause
-			ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
+			ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
 			if err := keeper.flush(ctx, log); err != nil {
-				w.noise.warn(w.link.log, "bus: log records could not be written", "error", err)
-				pause = backoff(try)
+				w.noise.Warn(w.link.log, "bus: log records could not be written", "error", err)
+				pause = redisio.Backoff(try)
 				try++
 				signal(keeper.more)
 			} else {

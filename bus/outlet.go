@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // What a window may be at most: it is memory of Redis. A worker holds itself to
@@ -74,7 +76,7 @@ func (o *outlet) try(ctx context.Context, it item) (sent bool, err error) {
 	o.sent.bytes += uint64(it.size)
 	// Under the lock, so that items go in the order of their numbers.
 	it.number(o.sent.items)
-	o.w.pool.Writer().Append(o.t, o.inbox, it.frame, func(_ int64, err error) {
+	redisio.Of(o.w.pool).Writer().Append(o.t, o.inbox, it.frame, func(_ int64, err error) {
 		if err != nil {
 			go o.fail(err) // the writer may call this under the lock
 		}

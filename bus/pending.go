@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -72,7 +73,7 @@ func (c *Client) launch(ctx context.Context, w *call, to Address, req *request, 
 	if err := c.remember(w); err != nil {
 		return err
 	}
-	c.pool.Writer().Push(w, w.route.queue, w.frame, w.pushed)
+	redisio.Of(c.pool).Writer().Push(w, w.route.queue, w.frame, w.pushed)
 	return nil
 }
 
@@ -142,19 +143,19 @@ func (c *Client) abandon(calls ...*call) {
 		w.worker = ""
 		c.mu.Unlock()
 		if worker != "" {
-			c.tell(lasting(storage.BlockTime), worker, notice{kind: kindCancel, id: w.id})
+			c.tell(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: w.id})
 		}
 	}
 }
 
 // tell sends a notice to the control list of a worker.
-func (c *Client) tell(wanted storage.Wanted, worker string, n notice) {
+func (c *Client) tell(wanted redisio.Wanted, worker string, n notice) {
 	r, err := c.route(Direct(worker), true, time.Now())
 	if err != nil {
 		return // no worker of ours calls itself that
 	}
 	n.client = c.id
-	c.pool.Writer().Push(wanted, r.queue, n.pack(), r.pushed)
+	redisio.Of(c.pool).Writer().Push(wanted, r.queue, n.pack(), r.pushed)
 }
 
 // deliver takes a frame from the inbox.
@@ -164,7 +165,7 @@ func (c *Client) deliver(elem string) {
 	}
 	rep := &reply{}
 	if err := rep.unpack(elem); err != nil {
-		c.noise.warn(c.link.log, "bus: a reply that can't be understood", "error", err)
+		c.noise.Warn(c.link.log, "bus: a reply that can't be understood", "error", err)
 		return
 	}
 	switch rep.kind {
@@ -211,7 +212,7 @@ func (c *Client) held(rep *reply) {
 	c.mu.Unlock()
 	switch {
 	case w == nil && worker != "":
-		c.tell(lasting(storage.BlockTime), worker, notice{kind: kindCancel, id: rep.id})
+		c.tell(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: rep.id})
 	case w == nil || !w.stream || worker == "":
 	case rep.seq > w.received:
 		c.settle(w, nil, ErrStreamBroken)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -50,7 +51,7 @@ type WorkerInfo struct {
 type keys struct{ base string }
 
 func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
-	base, err := pool.Key("bus", storage.HashTag(site, typ))
+	base, err := pool.Key("bus", redisio.HashTag(site, typ))
 	return keys{base}, err
 }
 
@@ -63,12 +64,12 @@ func (k keys) leaving(id string) string  { return k.base + ":leaving:" + id }
 
 // typesKey is the zset of a site's types and the ends of their leases.
 func typesKey(pool *storage.Pool, site string) (string, error) {
-	return pool.Key("bus", storage.HashTag(site), "types")
+	return pool.Key("bus", redisio.HashTag(site), "types")
 }
 
 // inboxKey is the stream of a client's replies.
 func inboxKey(pool *storage.Pool, site, client string) (string, error) {
-	return pool.Key("bus", storage.HashTag(site, "inbox", client))
+	return pool.Key("bus", redisio.HashTag(site, "inbox", client))
 }
 
 // newID returns host:pid:uid, different each time, and its parts.
@@ -84,7 +85,7 @@ func newID() (id, host string, pid int) {
 // hostName is a host's name as ids have it.
 func hostName(host string) string {
 	return strings.Map(func(r rune) rune {
-		if r == ':' || storage.CheckName(string(r)) != nil {
+		if r == ':' || redisio.CheckName(string(r)) != nil {
 			return '-'
 		}
 		return r
@@ -95,7 +96,7 @@ func hostName(host string) string {
 // connection of its own, so that no traffic can starve it.
 type lease struct {
 	client redis.UniversalClient
-	clock  *storage.Clock
+	clock  *redisio.Clock
 	keys   keys
 	types  string // key
 	info   *WorkerInfo
@@ -125,7 +126,7 @@ func (l *lease) enter(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(backoff(try)):
+		case <-time.After(redisio.Backoff(try)):
 		}
 	}
 }
@@ -146,7 +147,7 @@ func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(conte
 		cancel()
 		if err != nil {
 			l.link.lost(err)
-			pause = min(backoff(try), beat)
+			pause = min(redisio.Backoff(try), beat)
 			try++
 			continue
 		}
@@ -178,7 +179,7 @@ func (l *lease) renew(ctx context.Context) error {
 		return nil
 	})
 	if err != nil || l.hidden {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.types, "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
@@ -186,7 +187,7 @@ func (l *lease) renew(ctx context.Context) error {
 		tx.PExpire(ctx, l.types, max(queueTTL, 2*l.term))
 		return nil
 	})
-	return storage.Normalize(ctx, err)
+	return redisio.Normalize(ctx, err)
 }
 
 // leave takes the worker out of the registry. It still has calls to end.
@@ -203,7 +204,7 @@ func (l *lease) leave(ctx context.Context) error {
 		// A worker that has joined since enters the type again with its next beat.
 		err = l.client.ZRem(ctx, l.types, l.info.Type).Err()
 	}
-	return storage.Normalize(ctx, err)
+	return redisio.Normalize(ctx, err)
 }
 
 // linger keeps a worker that has left, and has calls to end, from being taken
@@ -214,12 +215,12 @@ func (l *lease) linger(ctx context.Context) error {
 		tx.PExpire(ctx, l.keys.control(l.info.ID), queueTTL)
 		return nil
 	})
-	return storage.Normalize(ctx, err)
+	return redisio.Normalize(ctx, err)
 }
 
 // end removes what is left of a worker that has ended its calls.
 func (l *lease) end(ctx context.Context) error {
-	return storage.Normalize(ctx, l.client.Del(ctx, l.keys.leaving(l.info.ID), l.keys.control(l.info.ID)).Err())
+	return redisio.Normalize(ctx, l.client.Del(ctx, l.keys.leaving(l.info.ID), l.keys.control(l.info.ID)).Err())
 }
 
 // Workers returns the living workers of a type, or of all types of the site if
@@ -253,7 +254,7 @@ func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	}
 	n, err := c.pool.Redis().LLen(ctx, queue).Result()
 	if err != nil {
-		return 0, fmt.Errorf("bus: queue of %s: %w", to, storage.Normalize(ctx, err))
+		return 0, fmt.Errorf("bus: queue of %s: %w", to, redisio.Normalize(ctx, err))
 	}
 	return int(n), nil
 }
@@ -266,7 +267,7 @@ func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 			return nil, err
 		}
 		if types, err = c.pool.Redis().ZRange(ctx, key, 0, -1).Result(); err != nil {
-			return nil, storage.Normalize(ctx, err)
+			return nil, redisio.Normalize(ctx, err)
 		}
 	} else if err := checkName("type", typ); err != nil {
 		return nil, err
@@ -291,7 +292,7 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 	rdb := c.pool.Redis()
 	ids, err := rdb.ZRange(ctx, k.alive(), 0, -1).Result()
 	if err != nil || len(ids) == 0 {
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	infoKeys := make([]string, len(ids))
 	for i, id := range ids {
@@ -300,7 +301,7 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 	// The info lives exactly as long as the lease.
 	infos, err := rdb.MGet(ctx, infoKeys...).Result()
 	if err != nil {
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	var workers []WorkerInfo
 	for i, info := range infos {

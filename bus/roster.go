@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Times of the calls that a worker holds for long.
@@ -240,7 +242,7 @@ func (w *Worker) announce(t *task) {
 	}
 	rep := reply{kind: kindHeld, id: t.id, from: w.info.ID}
 	say := func() {
-		w.pool.Writer().Append(&t.ctx, inbox, rep.pack(), func(_ int64, err error) {
+		redisio.Of(w.pool).Writer().Append(&t.ctx, inbox, rep.pack(), func(_ int64, err error) {
 			if w.roster.heard(t, err) {
 				t.ctx.abandon()
 			}
@@ -281,7 +283,7 @@ func (w *Worker) returned(tasks []*task) {
 		}
 		rep := reply{kind: kindReturned, id: t.id, from: w.info.ID}
 		told.Add(1)
-		w.pool.Writer().Append(lasting(farewellTime), inbox, rep.pack(), func(int64, error) { told.Done() })
+		redisio.Of(w.pool).Writer().Append(lasting(farewellTime), inbox, rep.pack(), func(int64, error) { told.Done() })
 	}
 	told.Wait()
 }

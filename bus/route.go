@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // How long "somebody is alive" is believed, when it is asked again in the
@@ -133,7 +133,7 @@ func (r *route) admit(ctx context.Context) error {
 			return ErrNoWorkers
 		}
 		// Redis is away, or has just come back and its workers have not yet.
-		if err := r.c.pause(ctx, nil, time.After(backoff(1))); err != nil {
+		if err := r.c.pause(ctx, nil, time.After(redisio.Backoff(1))); err != nil {
 			return err
 		}
 	}
@@ -168,11 +168,11 @@ func (r *route) ask() {
 		close(q.done)
 	}
 	command, key, args := r.census()
-	go r.c.pool.Writer().Do(lasting(storage.BlockTime), answered, command, key, args...)
+	go redisio.Of(r.c.pool).Writer().Do(lasting(redisio.BlockTime), answered, command, key, args...)
 }
 
-// lasting is a [storage.Wanted] for so long.
-func lasting(d time.Duration) storage.Wanted { return expiry(time.Now().Add(d)) }
+// lasting is a [redisio.Wanted] for so long.
+func lasting(d time.Duration) redisio.Wanted { return expiry(time.Now().Add(d)) }
 
 type expiry time.Time
 
@@ -217,6 +217,6 @@ func (r *route) touch() {
 		r.mu.Lock()
 		r.touching, r.touched = false, r.c.age(time.Now())
 		r.mu.Unlock()
-		r.c.pool.Writer().Do(lasting(storage.BlockTime), func(int64, error) {}, "pexpire", r.queue, queueTTL.Milliseconds())
+		redisio.Of(r.c.pool).Writer().Do(lasting(redisio.BlockTime), func(int64, error) {}, "pexpire", r.queue, queueTTL.Milliseconds())
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // How long a stopping worker takes for its last words to Redis, and what it
@@ -33,7 +33,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer cancel()
 	ended := make(chan struct{})
 	defer close(ended)
-	disown, err := w.pool.Own(func() error { cancel(); <-ended; return nil })
+	disown, err := redisio.Of(w.pool).Own(func() error { cancel(); <-ended; return nil })
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer w.keepLog()()
 
-	plain := w.pool.Dedicated()
+	plain := redisio.Of(w.pool).Dedicated()
 	defer plain.Close()
 	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.cfg.Hidden, link: &w.link}
 	if err := lease.enter(ctx); err != nil {
@@ -107,7 +107,7 @@ func background(task func(stop chan struct{})) (end func()) {
 // the function that it returns is called. That wakes the read, and waits for its
 // end: at the latest when the read's own time is over.
 func (w *Worker) reading(read func(redis.UniversalClient, <-chan struct{})) (end func(wake func())) {
-	client := w.pool.Dedicated()
+	client := redisio.Of(w.pool).Dedicated()
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -282,7 +282,7 @@ func (w *Worker) bid(say func(context.Context) error) error {
 	defer cancel()
 	err := say(ctx)
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -114,7 +115,7 @@ func (w *Worker) accept(t *task, now time.Time) bool {
 
 func (w *Worker) malformed(err error) {
 	w.stats.malformed.Add(1)
-	w.noise.warn(w.link.log, "bus: a request that can't be understood", "error", err)
+	w.noise.Warn(w.link.log, "bus: a request that can't be understood", "error", err)
 }
 
 // serve runs a request and those that wait behind it in its lane.
@@ -304,7 +305,7 @@ func (w *Worker) send(t *task, rep *reply) {
 		if err != nil {
 			w.stats.lost.Add(1)
 			if !errors.Is(err, redis.Nil) { // Nil: the client has gone
-				w.noise.warn(w.link.log, "bus: a reply could not be written", "error", err)
+				w.noise.Warn(w.link.log, "bus: a reply could not be written", "error", err)
 			}
 		}
 	})
@@ -315,7 +316,7 @@ func (w *Worker) send(t *task, rep *reply) {
 const replyTries = 3
 
 func (w *Worker) write(inbox string, frame []byte, tries int, done func(error)) {
-	w.pool.Writer().Append(w.life, inbox, frame, func(_ int64, err error) {
+	redisio.Of(w.pool).Writer().Append(w.life, inbox, frame, func(_ int64, err error) {
 		if tries > 1 && errors.Is(err, storage.ErrIndeterminate) {
 			w.write(inbox, frame, tries-1, done)
 			return

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -109,8 +110,8 @@ func (c WorkerConfig) complete() (WorkerConfig, error) {
 		c.Path, _ = os.Executable()
 	}
 	for name, value := range c.Labels {
-		if name == "" || len(name) > storage.MaxName || len(value) > storage.MaxName {
-			return c, fmt.Errorf("bus: WorkerConfig.Labels: %.32q=%.32q: a name has 1 to %d bytes, a value at most as many", name, value, storage.MaxName)
+		if name == "" || len(name) > redisio.MaxName || len(value) > redisio.MaxName {
+			return c, fmt.Errorf("bus: WorkerConfig.Labels: %.32q=%.32q: a name has 1 to %d bytes, a value at most as many", name, value, redisio.MaxName)
 		}
 	}
 	if i := slices.IndexFunc(c.Middleware, func(m Middleware) bool { return m == nil }); i >= 0 {
@@ -160,14 +161,14 @@ type Worker struct {
 	ready    chan struct{}
 	halted   chan struct{} // Stop was called; holds one
 
-	clock   *storage.Clock
+	clock   *redisio.Clock
 	link    link
 	beat    chan struct{} // the lease is to be renewed now; holds one
 	arrived int64         // calls, counted by the one goroutine that reads them
 	slots   slots
 	roster  roster
 	stats   struct{ calls, errors, expired, malformed, lost atomic.Int64 }
-	noise   throttle
+	noise   redisio.Throttle
 	log     *logKeeper // of LogHandler
 
 	work   context.Context // of the handlers
@@ -196,7 +197,7 @@ func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 	w := &Worker{
 		pool: pool, cfg: cfg, methods: make(map[string]*method), inboxes: make(map[string]string),
 		ready: make(chan struct{}), halted: make(chan struct{}, 1), beat: make(chan struct{}, 1),
-		clock: storage.NewClock(nil),
+		clock: redisio.NewClock(nil),
 		info: WorkerInfo{
 			ID: cfg.Type + ":" + id, Site: cfg.Site, Type: cfg.Type, Host: host, PID: pid,
 			Version: cfg.Version, Labels: cfg.Labels,
@@ -209,7 +210,7 @@ func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	w.spawner.Store(&cfg.Spawner)
-	w.link.log = pool.Logger().With("worker", w.info.ID)
+	w.link.log = redisio.Of(pool).Logger().With("worker", w.info.ID)
 	w.link.back = func() {
 		signal(w.beat) // a server that was started again does not know us
 		w.roster.repeat()

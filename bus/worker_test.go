@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -373,7 +374,7 @@ func TestAQueueThatBeginsWithABatchHasATimeToLive(t *testing.T) {
 	srv.Pause()
 	batched := storagetest.Open(t, srv.Config())
 	many := client(t, batched, bus.ClientConfig{})
-	batched.Writer().Do(ctx, func(int64, error) {}, "del", "x") // the others wait behind it
+	redisio.Of(batched).Writer().Do(ctx, func(int64, error) {}, "del", "x") // the others wait behind it
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
@@ -415,7 +416,7 @@ func TestGarbageInAQueueHarmsNobody(t *testing.T) {
 		inboxes := pool.Redis().Keys(t.Context(), "bus:{local:inbox:*}").Val()
 		require.Len(t, inboxes, 1)
 		for _, g := range garbage {
-			require.NoError(t, pool.Redis().XAdd(t.Context(), &redis.XAddArgs{Stream: inboxes[0], Values: []any{storage.StreamField, g}}).Err())
+			require.NoError(t, pool.Redis().XAdd(t.Context(), &redis.XAddArgs{Stream: inboxes[0], Values: []any{redisio.StreamField, g}}).Err())
 		}
 		for i := range 100 {
 			sum, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{i, 1})

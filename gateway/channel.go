@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
-	"github.com/heliograph/heliograph/storage"
 )
 
 // Op is what a client wants to do with a name.
@@ -159,7 +159,7 @@ func (h *Handler) checkName(name string) error {
 
 // checkChannel refuses names that can't be those of a channel in Redis.
 func checkChannel(name string) error {
-	if err := storage.CheckName(name); err != nil {
+	if err := redisio.CheckName(name); err != nil {
 		return Errorf(CodeBadName, "%v", err)
 	}
 	return nil

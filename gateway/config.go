@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -184,7 +185,7 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 	}
 	cfg.Channels = channels
 	if cfg.ChannelPrefix != "" {
-		if err := storage.CheckName(cfg.ChannelPrefix); err != nil {
+		if err := redisio.CheckName(cfg.ChannelPrefix); err != nil {
 			return cfg, fmt.Errorf("Config.ChannelPrefix: %w", err)
 		}
 	}

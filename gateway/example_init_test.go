@@ -11,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/embedded"
 )
@@ -33,7 +34,7 @@ func exampleServer(pool *storage.Pool, cfg gateway.Config) (h *gateway.Handler, 
 	mux := http.NewServeMux()
 	mux.Handle("/ws", h)
 	srv := httptest.NewServer(mux)
-	_, _ = pool.Own(func() error { srv.Close(); return nil })
+	_, _ = redisio.Of(pool).Own(func() error { srv.Close(); return nil })
 	return h, strings.Replace(srv.URL, "http", "ws", 1) + "/ws"
 }
 

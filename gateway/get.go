@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -14,7 +15,7 @@ import (
 // behind it happened after the hash was read.
 //
 // KEYS: hash. ARGV: fields, bytes, field ("" for all), channel ("" for none), token.
-var readScript = storage.NewScript(`
+var readScript = redisio.NewScript(`
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then return {'type'} end
 local all
@@ -50,7 +51,7 @@ func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]
 	reply, err := readScript.Run(ctx, c.h.pool.Redis(), []string{c.h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
 	switch {
 	case err != nil:
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	case reply[0] == "type":
 		return nil, Errorf(CodeNotAHash, "%s is not a hash", quoteName(name))
 	case reply[0] == "fields":
@@ -170,7 +171,7 @@ func (s *redisSource) listenForMarks(ctx context.Context) error {
 	if s.marking != nil && s.marking.Err() == nil {
 		return nil
 	}
-	parts := []string{"gateway", strconv.Itoa(s.h.pool.Database()), "mark", s.h.id}
+	parts := []string{"gateway", strconv.Itoa(redisio.Of(s.h.pool).Database()), "mark", s.h.id}
 	channel, err := s.client.Pool().Key(parts...)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -55,7 +56,7 @@ type GroupsConfig struct {
 func (cfg GroupsConfig) complete(pool *storage.Pool) (GroupsConfig, error) {
 	cfg.Name = cmp.Or(cfg.Name, "groups")
 	cfg.Lease = cmp.Or(cfg.Lease, 15*time.Second)
-	switch err := storage.CheckName(cfg.Name); {
+	switch err := redisio.CheckName(cfg.Name); {
 	case err != nil:
 		return cfg, fmt.Errorf("GroupsConfig.Name: %w", err)
 	case cfg.PubSub != nil && pool == nil:
@@ -129,14 +130,14 @@ func NewGroups(pool *storage.Pool, cfg GroupsConfig) (*Groups, error) {
 		}
 		return g, err
 	}
-	g.log = pool.Logger()
+	g.log = redisio.Of(pool).Logger()
 	if g.object == nil {
 		if g.object, err = storage.NewObject(pool, "gateway:"+cfg.Name, storage.ObjectOptions{Codec: storage.Text, TTL: cfg.Lease}); err != nil {
 			return nil, gatewayError(err)
 		}
 	}
 	// Redis has one pub/sub for all its databases.
-	if g.topic, err = pubsub.ParseTopic[[]byte](fmt.Sprintf("gateway:%d:%s", pool.Database(), cfg.Name)); err != nil {
+	if g.topic, err = pubsub.ParseTopic[[]byte](fmt.Sprintf("gateway:%d:%s", redisio.Of(pool).Database(), cfg.Name)); err != nil {
 		return nil, gatewayError(err)
 	}
 	g.topic = g.topic.WithCodec(storage.Raw)
@@ -145,7 +146,7 @@ func NewGroups(pool *storage.Pool, cfg GroupsConfig) (*Groups, error) {
 			return nil, gatewayError(err)
 		}
 	}
-	if g.disown, err = pool.Own(g.Close); err != nil {
+	if g.disown, err = redisio.Of(pool).Own(g.Close); err != nil {
 		return nil, gatewayError(err)
 	}
 	return g, nil

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -51,7 +52,7 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 		return nil, gatewayError(err)
 	}
 	h := &Handler{
-		pool: pool, cfg: cfg, log: pool.Logger(), id: rand.Text()[:16], source: cfg.Source,
+		pool: pool, cfg: cfg, log: redisio.Of(pool).Logger(), id: rand.Text()[:16], source: cfg.Source,
 		conns: make(map[*Conn]struct{}), addresses: make(map[string]int),
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}
@@ -64,7 +65,7 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 		}
 		h.source = source
 	}
-	if h.disown, err = pool.Own(h.Close); err != nil {
+	if h.disown, err = redisio.Of(pool).Own(h.Close); err != nil {
 		return nil, gatewayError(err)
 	}
 	return h, nil

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -21,7 +22,7 @@ func (h *Handler) attendance(channel, owner string) (*storage.Presence[attendee]
 		return nil, err
 	}
 	name := "gateway:presence:" + h.cfg.ChannelPrefix + channel
-	if len(name) > storage.MaxName { // a hash will do; no other name begins like it
+	if len(name) > redisio.MaxName { // a hash will do; no other name begins like it
 		name = fmt.Sprintf("gateway:presence/%x", sha256.Sum256([]byte(name)))
 	}
 	return storage.NewPresence[attendee](h.pool, name,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -79,8 +80,8 @@ func (s *redisSource) topic(channel string) (pubsub.Topic[[]byte], error) {
 	if err := checkChannel(channel); err != nil {
 		return pubsub.Topic[[]byte]{}, err
 	}
-	if n := len(channel); len(prefix)+n > storage.MaxName {
-		return pubsub.Topic[[]byte]{}, Errorf(CodeBadName, "a name of %d bytes; %d are allowed", n, storage.MaxName-len(prefix))
+	if n := len(channel); len(prefix)+n > redisio.MaxName {
+		return pubsub.Topic[[]byte]{}, Errorf(CodeBadName, "a name of %d bytes; %d are allowed", n, redisio.MaxName-len(prefix))
 	}
 	topic, err := pubsub.ParseTopic[[]byte](prefix + channel)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -112,7 +113,7 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 	require.Empty(t, refusals, "nothing was done without in silence")
 
 	// No way around the dispatcher, and none to what is not ours.
-	value, err := clients.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+	value, err := clients.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 	require.NoError(t, err)
 	require.NoError(t, clients.Redis().HGetAll(ctx, value).Err())
 	for _, refused := range [][]any{

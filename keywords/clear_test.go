@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -16,7 +17,7 @@ import (
 func TestClearIsNotUndoneByADispatcherThatSlept(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, rdb := t.Context(), pool.Redis()
-		base, err := pool.Key("kw", storage.HashTag("stage"))
+		base, err := pool.Key("kw", redisio.HashTag("stage"))
 		require.NoError(t, err)
 		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Minute}, nil).wait()
 		k := client(t, pool)

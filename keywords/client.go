@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -106,7 +107,7 @@ func (c *Client) Services(ctx context.Context) ([]string, error) {
 	}
 	names, err := c.pool.Redis().SMembers(ctx, key).Result()
 	slices.Sort(names)
-	return names, storage.Normalize(ctx, err)
+	return names, redisio.Normalize(ctx, err)
 }
 
 // Keywords returns the definitions of a service, by name. None at all is
@@ -124,7 +125,7 @@ func (c *Client) Keywords(ctx context.Context, service string) ([]Definition, er
 func (c *Client) definitions(ctx context.Context, s service) ([]Definition, error) {
 	all, err := c.pool.Redis().HGetAll(ctx, s.definitions()).Result()
 	if err != nil {
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	if len(all) == 0 {
 		return nil, &Error{Code: ErrUnknownService, Service: s.name}
@@ -169,7 +170,7 @@ func (c *Client) describe(ctx context.Context, s service, name string) (Definiti
 		return Definition{}, &Error{Code: ErrUnknownKeyword, Service: s.name, Keyword: name}
 	}
 	if err != nil {
-		return Definition{}, storage.Normalize(ctx, err)
+		return Definition{}, redisio.Normalize(ctx, err)
 	}
 	return readDefinition(s.name, name, text)
 }
@@ -191,18 +192,18 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 	rdb := c.pool.Redis()
 	fences, err := rdb.HKeys(ctx, s.fence()).Result()
 	if err != nil {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	for _, disp := range fences {
 		if n, err := rdb.Exists(ctx, s.owner(disp)).Result(); err != nil {
-			return storage.Normalize(ctx, err)
+			return redisio.Normalize(ctx, err)
 		} else if n > 0 {
 			return fmt.Errorf("keywords: %s: %w: %s", service, ErrServed, disp)
 		}
 	}
 	names, err := rdb.HKeys(ctx, s.definitions()).Result()
 	if err != nil {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	_, err = rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		for _, name := range names {
@@ -222,7 +223,7 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 			err = rdb.SRem(ctx, key, service).Err()
 		}
 	}
-	return storage.Normalize(ctx, err)
+	return redisio.Normalize(ctx, err)
 }
 
 func isCluster(client redis.UniversalClient) bool {

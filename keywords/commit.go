@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -138,12 +139,6 @@ func (d *Dispatcher) retire() {
 	}
 }
 
-// backoff is how long to wait before the next try to reach Redis: 20 ms, doubled
-// with each, up to half a second.
-func backoff(try int) time.Duration {
-	return min(20*time.Millisecond<<min(try, 10), 500*time.Millisecond)
-}
-
 // pause waits before the next try to reach Redis. A dispatcher that stops gives
 // up soon: pause reports false, and what was staged may have been committed.
 func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
@@ -161,7 +156,7 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
 		}
 	}
 	select {
-	case <-time.After(backoff(*try)):
+	case <-time.After(redisio.Backoff(*try)):
 	case <-d.ended:
 	}
 	*try++
@@ -279,7 +274,7 @@ func (d *Dispatcher) isForgotten() bool {
 // beginEpoch begins an epoch, in which all current values are written again,
 // before those that are staged.
 func (d *Dispatcher) beginEpoch() error {
-	ctx, cancel := context.WithTimeout(context.Background(), storage.BlockTime)
+	ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
 	defer cancel()
 	epoch := strings.ToLower(rand.Text()[:10])
 	if err := d.publish(ctx); err != nil {
@@ -287,7 +282,7 @@ func (d *Dispatcher) beginEpoch() error {
 	}
 	keys := []string{d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name)}
 	if err := luaEpoch.Run(ctx, d.client, keys, d.token, epoch).Err(); err != nil {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

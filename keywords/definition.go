@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 const (
@@ -250,7 +250,7 @@ func checkServiceName(name string) error { return checkName(name, 'a', "lower-ca
 func checkKeywordName(name string) error { return checkName(name, 'A', "upper-case") }
 
 func checkName(name string, a byte, letters string) error {
-	if err := storage.CheckName(name); err != nil {
+	if err := redisio.CheckName(name); err != nil {
 		return err
 	}
 	if len(name) > maxName {

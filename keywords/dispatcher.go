@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -103,7 +104,7 @@ type Dispatcher struct {
 	cfg     DispatcherConfig
 	service service
 	channel string // with the pool's prefix
-	clock   *storage.Clock
+	clock   *redisio.Clock
 	worker  *bus.Worker
 	log     *slog.Logger
 	begun   atomic.Bool
@@ -169,7 +170,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 		return nil, err
 	}
 	d := &Dispatcher{
-		pool: pool, cfg: cfg, clock: storage.NewClock(nil), served: make(map[string]*served),
+		pool: pool, cfg: cfg, clock: redisio.NewClock(nil), served: make(map[string]*served),
 		ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{}, 1), ended: make(chan struct{}),
 		owned: make(chan struct{}), stopped: make(chan struct{}), over: make(chan struct{}),
 	}
@@ -188,7 +189,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 		return nil, err
 	}
 	bus.HandleLater(d.worker, d.handle)
-	d.log = pool.Logger().With("dispatcher", cfg.Service+"."+cfg.Name)
+	d.log = redisio.Of(pool).Logger().With("dispatcher", cfg.Service+"."+cfg.Name)
 	for _, own := range []Definition{
 		{Name: cfg.Status, Kind: String, Help: "ready or stopped"},
 		{Name: cfg.Heartbeat, Kind: Integer64, Help: "counts the seconds that the dispatcher has run"},

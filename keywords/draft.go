@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -69,7 +70,7 @@ func (d *Dispatcher) write(batch []staged) error {
 	cmd := luaCommit.Run(ctx, d.client, f.keys, f.args...)
 	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
 		d.expectNone(batch)
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	return nil
 }

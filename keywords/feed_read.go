@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // again reads all of the service, however long Redis is away. It returns what
@@ -27,14 +27,14 @@ func (f *feed) again(kind EventKind) error {
 		select {
 		case <-f.ctx.Done():
 			return ErrClosed
-		case <-time.After(backoff(try)):
+		case <-time.After(redisio.Backoff(try)):
 		}
 	}
 }
 
 // sync reads all of the service, and tells what is news.
 func (f *feed) sync(kind EventKind) error {
-	ctx, cancel := context.WithTimeout(f.ctx, storage.BlockTime)
+	ctx, cancel := context.WithTimeout(f.ctx, redisio.BlockTime)
 	defer cancel()
 	defs, err := f.c.definitions(ctx, f.s)
 	var unknown *Error
@@ -101,7 +101,7 @@ func (f *feed) readHeads(ctx context.Context, dispatchers iter.Seq[string]) (map
 		return nil
 	})
 	if err != nil {
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	heads := make(map[string]*head, len(metas))
 	for disp, meta := range metas {

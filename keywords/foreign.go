@@ -10,8 +10,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
-	"github.com/heliograph/heliograph/storage"
 )
 
 // Foreign says what a dispatcher does about values that somebody else writes into
@@ -85,7 +85,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		return nil
 	})
 	if err != nil { // an ACL that does not let us, as a rule
-		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, d.pool.Database(), d.service.value("")))
+		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, redisio.Of(d.pool).Database(), d.service.value("")))
 		return closing
 	}
 	if err = d.hears(ctx, canary); err == nil || ctx.Err() != nil {
@@ -117,7 +117,7 @@ func (d *Dispatcher) hears(ctx context.Context, canary <-chan struct{}) error {
 	refused := d.enable(ctx)
 	key := d.service.value("-" + rand.Text()[:8])
 	if err := d.client.Set(ctx, key, "", canaryTime).Err(); err != nil {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	select {
 	case <-canary:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -50,7 +51,7 @@ func TestValuesThatAreGone(t *testing.T) {
 
 		d.stop() // and nobody serves, when somebody deletes it
 		require.NoError(t, <-d.ended)
-		key, err := pool.Key("kw", storage.HashTag("stage"), "v", "MODE")
+		key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "MODE")
 		require.NoError(t, err)
 		require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
 		event(keywords.Gone)
@@ -88,7 +89,7 @@ func TestAKeywordHasOneDispatcher(t *testing.T) {
 func TestADefinitionThatCannotBeRead(t *testing.T) {
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
-	key, err := pool.Key("kw", storage.HashTag("stage"), "def")
+	key, err := pool.Key("kw", redisio.HashTag("stage"), "def")
 	require.NoError(t, err)
 	future := `{"version":1000,"dispatcher":"other"}`
 	require.NoError(t, pool.Redis().HSet(t.Context(), key, "FUTURE", future, "RUBBISH", "{").Err())
@@ -114,7 +115,7 @@ func TestAValueThatComesBack(t *testing.T) {
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 	k := client(t, pool)
-	key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+	key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 	require.NoError(t, err)
 	heard := make(chan keywords.EventKind, 10)
 	listen := func() {

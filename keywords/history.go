@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -32,7 +33,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	defer cancel()
 	lines, err := c.pool.Redis().LRange(ctx, s.log(name), 0, int64(min(n, def.History))-1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, storage.Normalize(ctx, err))
+		return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, redisio.Normalize(ctx, err))
 	}
 	values := make([]Value[string], len(lines))
 	for i, line := range lines {

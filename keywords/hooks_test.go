@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -151,7 +152,7 @@ func TestRefreshIsTrue(t *testing.T) {
 			keywords.Serve(d, Speed, keywords.Hooks[float64]{Read: func(context.Context) (float64, error) { return 5, nil }})
 		}).wait()
 		k := client(t, pool)
-		key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+		key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 		require.NoError(t, err)
 		for _, spoil := range []func() error{
 			func() error { return nil },

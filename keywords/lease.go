@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -33,7 +34,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			}
 			fence, err = luaAcquire.Run(ctx, d.client, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
 		}
-		pause := backoff(try)
+		pause := redisio.Backoff(try)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -71,7 +72,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 // its own: no commit may starve it. It notices when Redis has forgotten what was
 // written.
 func (d *Dispatcher) keep(stop <-chan struct{}) {
-	client := d.pool.Dedicated()
+	client := redisio.Of(d.pool).Dedicated()
 	defer client.Close()
 	for {
 		select {
@@ -102,7 +103,7 @@ func (d *Dispatcher) renew(client redis.UniversalClient) error {
 	d.mu.Unlock()
 	epoch, err := luaRenew.Run(ctx, client, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
 	if err != nil {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	d.mu.Lock()
 	same := known == d.epoch // or else another has begun meanwhile
@@ -161,7 +162,7 @@ var errChanged = errors.New("keywords: definitions have changed meanwhile")
 func (d *Dispatcher) define(ctx context.Context) error {
 	all, err := d.client.HGetAll(ctx, d.service.definitions()).Result()
 	if err != nil {
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	}
 	var gone []string
 	others := make(map[string]bool) // owners of what this one takes over
@@ -178,7 +179,7 @@ func (d *Dispatcher) define(ctx context.Context) error {
 			n, err := d.client.Exists(ctx, owner).Result()
 			switch {
 			case err != nil:
-				return storage.Normalize(ctx, err)
+				return redisio.Normalize(ctx, err)
 			case n > 0:
 				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, of)
 			}
@@ -216,7 +217,7 @@ func (d *Dispatcher) define(ctx context.Context) error {
 	if err == nil {
 		err = d.client.SAdd(ctx, services, d.service.name).Err()
 	}
-	return storage.Normalize(ctx, err)
+	return redisio.Normalize(ctx, err)
 }
 
 // drop deletes values, unless somebody else has taken over.
@@ -225,7 +226,7 @@ func (d *Dispatcher) drop(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		keys = append(keys, d.service.value(name))
 	}
-	return storage.Normalize(ctx, luaDelete.Run(ctx, d.client, keys, d.token).Err())
+	return redisio.Normalize(ctx, luaDelete.Run(ctx, d.client, keys, d.token).Err())
 }
 
 // load reads what an earlier run has left, and goes on counting from there. What
@@ -237,7 +238,7 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 	case redis.HasErrorPrefix(err, "WRONGTYPE"): // somebody else's, and worth nothing
 		meta = []any{nil, nil}
 	case err != nil:
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	epoch, _ := meta[0].(string)
 	text, _ := meta[1].(string)
@@ -256,14 +257,14 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 		return nil
 	})
 	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	var initial []staged
 	var unfit []string
 	for name, s := range d.served {
 		if cmd := values[s]; cmd != nil {
 			if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-				return nil, storage.Normalize(ctx, err)
+				return nil, redisio.Normalize(ctx, err)
 			}
 			rec, ok := readRecord(name, cmd.Val())
 			if v, err := s.def.Parse(rec.text); ok && err == nil && s.def.Check(v) == nil {

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // ListenOptions are the options of [Listen].
@@ -122,7 +124,7 @@ func (g *listeners) run(ctx context.Context, t target) {
 	for n, err := range g.c.events(ctx, nil, t) {
 		if err != nil {
 			if ctx.Err() == nil {
-				g.c.pool.Logger().Warn("keywords: listeners are told nothing any more", "keyword", g.key, "error", err)
+				redisio.Of(g.c.pool).Logger().Warn("keywords: listeners are told nothing any more", "keyword", g.key, "error", err)
 				g.c.mu.Lock()
 				g.c.forget(g)
 				g.c.mu.Unlock()
@@ -158,7 +160,7 @@ func (g *listeners) greet(one *listening) {
 func (g *listeners) call(one *listening, n notice) {
 	defer func() {
 		if v := recover(); v != nil {
-			g.c.pool.Logger().Error("keywords: panic in a listener", "keyword", g.key, "panic", v, "stack", string(debug.Stack()))
+			redisio.Of(g.c.pool).Logger().Error("keywords: panic in a listener", "keyword", g.key, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	one.call(n)

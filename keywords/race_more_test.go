@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -48,7 +49,7 @@ func TestRace06TwoDispatchersAtOnce(t *testing.T) {
 		}
 		// It was taken over: what it says when it ends is not about its successor.
 		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
-		owner, err := pool.Key("kw", storage.HashTag("stage"), "own", "main")
+		owner, err := pool.Key("kw", redisio.HashTag("stage"), "own", "main")
 		require.NoError(t, err)
 		require.NoError(t, pool.Redis().Set(ctx, owner, "99:another", 0).Err())
 		require.ErrorIs(t, <-d.ended, keywords.ErrFenced)
@@ -70,7 +71,7 @@ func TestRace07WhatOthersWrite(t *testing.T) {
 	require.NoError(t, d.Notifications())
 	k := client(t, pool)
 	n := newest(t, k)
-	key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+	key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 	require.NoError(t, err)
 	foreign := func(v float64) {
 		require.NoError(t, pool.Redis().HSet(soon(t), key, "v", v).Err())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -180,7 +181,7 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 		}
 	}
 	if err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
-		return nil, fmt.Errorf("keywords: %s: %w", svc, storage.Normalize(ctx, err))
+		return nil, fmt.Errorf("keywords: %s: %w", svc, redisio.Normalize(ctx, err))
 	}
 	recs := make([]seen, len(defs))
 	for i, def := range defs {

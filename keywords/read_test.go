@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -15,7 +16,7 @@ func TestReadManyReportsWhatReadDoes(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k, ctx := client(t, pool), t.Context()
-		key, err := pool.Key("kw", storage.HashTag("stage"), "v", "SPEED")
+		key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 		require.NoError(t, err)
 		require.NoError(t, pool.Redis().Set(ctx, key, "x", 0).Err())
 		_, one := keywords.Read(ctx, k, Speed)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Run serves until ctx ends or the pool is closed, and returns nil. It waits
@@ -17,12 +19,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer close(d.over)
-	disown, err := d.pool.Own(func() error { cancel(); <-d.over; return nil })
+	disown, err := redisio.Of(d.pool).Own(func() error { cancel(); <-d.over; return nil })
 	if err != nil {
 		return err
 	}
 	defer disown()
-	d.client = d.pool.Dedicated()
+	d.client = redisio.Of(d.pool).Dedicated()
 	defer d.client.Close()
 	d.clustered = isCluster(d.client)
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -26,7 +27,7 @@ func TestKeysOfAnotherType(t *testing.T) {
 		_, err := keywords.Modify(soon(t), k, logged, 1)
 		require.NoError(t, err)
 		spoil := func(parts ...string) {
-			key, err := pool.Key(append([]string{"kw", storage.HashTag("stage")}, parts...)...)
+			key, err := pool.Key(append([]string{"kw", redisio.HashTag("stage")}, parts...)...)
 			require.NoError(t, err)
 			require.NoError(t, pool.Redis().Set(t.Context(), key, "x", 0).Err())
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // WaitFor returns the first value of a keyword for which until is true, the one
@@ -114,7 +116,7 @@ func (c *Client) holds(ctx context.Context, e *expr, defs map[exprName]*Definiti
 			return false, err
 		}
 		select {
-		case <-time.After(backoff(try)):
+		case <-time.After(redisio.Backoff(try)):
 		case <-ctx.Done():
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -33,10 +34,10 @@ func newService(pool *storage.Pool, name string) (service, error) {
 	if err := checkServiceName(name); err != nil {
 		return service{}, err
 	}
-	base, err := pool.Key("kw", storage.HashTag(name))
+	base, err := pool.Key("kw", redisio.HashTag(name))
 	return service{
-		name: name, base: base, bare: "kw:" + storage.HashTag(name),
-		channel: fmt.Sprintf("kw:%s:%d:changes", name, pool.Database()),
+		name: name, base: base, bare: "kw:" + redisio.HashTag(name),
+		channel: fmt.Sprintf("kw:%s:%d:changes", name, redisio.Of(pool).Database()),
 	}, err
 }
 
@@ -136,7 +137,7 @@ if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
 //
 // Where it was carried out already, it says so and does nothing. A key that
 // somebody has made something else of is deleted first: it is ours.
-var luaCommit = storage.NewScript(luaFence + `
+var luaCommit = redisio.NewScript(luaFence + `
 local function again(r, command, key, ...)
   if string.find(r.err, 'WRONGTYPE', 1, true) then redis.call('DEL', key) end
   redis.call(command, key, ...) -- which raises any other error
@@ -162,7 +163,7 @@ end
 for i = 3 + count + logs, #KEYS do
   local frames = {}
   for j = 1, tonumber(ARGV[a]) do
-    frames[2*j-1] = '` + storage.StreamField + `'
+    frames[2*j-1] = '` + redisio.StreamField + `'
     frames[2*j] = ARGV[a+j]
   end
   redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', unpack(frames))
@@ -172,7 +173,7 @@ redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1`)
 
 // luaEpoch begins an epoch: KEYS owner, meta; ARGV token, epoch.
-var luaEpoch = storage.NewScript(luaFence + `
+var luaEpoch = redisio.NewScript(luaFence + `
 redis.call('DEL', KEYS[2]) -- whatever it is
 redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
 return 1`)
@@ -186,7 +187,7 @@ return 1`)
 //	ARGV  token, channel, message, how many such owners, how many are gone, their
 //	      names, then name, definition before ("": none) and definition of each that
 //	      there is
-var luaDefine = storage.NewScript(luaFence + `
+var luaDefine = redisio.NewScript(luaFence + `
 local others, gone = tonumber(ARGV[4]), tonumber(ARGV[5])
 for i = 3, 2 + others do
   if redis.call('EXISTS', KEYS[i]) == 1 then return redis.error_reply('CHANGED') end
@@ -201,7 +202,7 @@ redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1`)
 
 // luaDelete deletes values: KEYS owner, values; ARGV token.
-var luaDelete = storage.NewScript(luaFence + `
+var luaDelete = redisio.NewScript(luaFence + `
 for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1`)
 
@@ -209,7 +210,7 @@ return 1`)
 // rest of the lease in ms as a negative number: KEYS owner, fence; ARGV
 // dispatcher, id of the owner, lease in ms, 1 to return 0 and not take it where
 // Redis has forgotten that anybody ever had it. It returns the new fence.
-var luaAcquire = storage.NewScript(`
+var luaAcquire = redisio.NewScript(`
 local left = redis.call('PTTL', KEYS[1])
 if left > 0 then return -left end
 if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
@@ -221,7 +222,7 @@ return fence`)
 // luaRenew renews the lease, also one that has ended if nobody has had it since:
 // KEYS owner, fence, meta; ARGV token, dispatcher, fence, lease in ms. It
 // returns the epoch, "" if Redis knows none.
-var luaRenew = storage.NewScript(`
+var luaRenew = redisio.NewScript(`
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] then return redis.error_reply('FENCED') end
 local fence = redis.call('HGET', KEYS[2], ARGV[2])
@@ -232,7 +233,7 @@ return redis.call('HGET', KEYS[3], 'e') or ''`)
 
 // luaRelease gives the lease back and says so: KEYS owner; ARGV token, channel,
 // message.
-var luaRelease = storage.NewScript(`
+var luaRelease = redisio.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('PUBLISH', ARGV[2], ARGV[3])

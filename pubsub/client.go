@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -127,11 +128,11 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 		pool: pool, cfg: cfg, prefix: pool.Config().Prefix, id: rand.Text(),
 		done: make(chan struct{}), queues: make(map[*queue]*Listener),
 	}
-	c.noise.log = pool.Logger()
+	c.noise.log = redisio.Of(pool).Logger()
 	if len(cfg.Publishing) > 0 {
 		c.publishing = wrap(cfg.Publishing, pass)
 	}
-	if c.disown, err = pool.Own(c.Close); err != nil {
+	if c.disown, err = redisio.Of(pool).Own(c.Close); err != nil {
 		return nil, err
 	}
 	return c, nil

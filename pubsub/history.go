@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // History is how much of a topic is kept in Redis: the last Size messages, as far
@@ -100,7 +100,7 @@ return redis.call(ARGV[2], ARGV[1], epoch .. ':' .. id .. ' ' .. ARGV[3])
 // historyKeys returns the keys of the messages and of their head. That lives a
 // day longer: who was there until the end is told that nothing is missing.
 func (c *Client) historyKeys(s spec) (stream, meta string) {
-	stream, err := c.pool.Key("pubsub", storage.HashTag(s.name), "log")
+	stream, err := c.pool.Key("pubsub", redisio.HashTag(s.name), "log")
 	if err != nil {
 		panic(err) // the name was checked
 	}
@@ -166,7 +166,7 @@ func insist(ctx context.Context, ask func() error) error {
 		select {
 		case <-ctx.Done():
 			return waited{ctx.Err(), err}
-		case <-time.After(backoff(try)):
+		case <-time.After(redisio.Backoff(try)):
 		}
 	}
 }
@@ -179,7 +179,7 @@ func (t *tracker) head(ctx context.Context) (at place, err error) {
 		if err == nil {
 			at, err = readHead(values)
 		}
-		return storage.Normalize(ctx, err)
+		return redisio.Normalize(ctx, err)
 	})
 	return at, err
 }
@@ -209,7 +209,7 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 			return nil
 		})
 		if err != nil {
-			return nil, from, storage.Normalize(ctx, err)
+			return nil, from, redisio.Normalize(ctx, err)
 		}
 		last, err := readHead(head.Val())
 		switch {

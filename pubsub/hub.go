@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // hub is what all subscriptions of a client share: it knows who wants which
@@ -63,7 +63,7 @@ func (r *route) live() bool {
 }
 
 func newHub(c *Client) *hub {
-	h := &hub{c: c, client: c.pool.Dedicated(), links: make(map[string]*link)}
+	h := &hub{c: c, client: redisio.Of(c.pool).Dedicated(), links: make(map[string]*link)}
 	dialOnce(h.client)
 	for k := range h.routes {
 		h.routes[k] = make(map[string]*route)
@@ -203,7 +203,7 @@ func (h *hub) wire(s spec) (k kind, name string, strip int) {
 	}
 	k = s.kind
 	if k == key || k == keys {
-		name = fmt.Sprintf("__keyspace@%d__:%s", h.c.pool.Database(), name)
+		name = fmt.Sprintf("__keyspace@%d__:%s", redisio.Of(h.c.pool).Database(), name)
 		if !h.isCluster() { // as any other channel, then
 			k -= key - exact
 		}
@@ -305,5 +305,5 @@ func (h *hub) close() error {
 	}
 	h.mu.Unlock()
 	h.tasks.Wait()
-	return storage.Normalize(context.Background(), h.client.Close())
+	return redisio.Normalize(context.Background(), h.client.Close())
 }

@@ -3,7 +3,6 @@ package pubsub
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // link is a connection that subscribes, and is made anew when it breaks. One
@@ -73,7 +72,7 @@ func newLink(h *hub, addr string, number int) *link {
 		l.legs[k] = make(map[string]*leg)
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.probe = h.c.probeName(h.c.pool.Database(), number)
+	l.probe = h.c.probeName(redisio.Of(h.c.pool).Database(), number)
 	return l
 }
 
@@ -217,7 +216,7 @@ func (l *link) run() {
 		}
 		select {
 		case <-l.ctx.Done():
-		case <-time.After(backoff(try)):
+		case <-time.After(redisio.Backoff(try)):
 		}
 	}
 }
@@ -244,13 +243,6 @@ func (l *link) connect(try int) (good bool, err error) {
 	return good, err
 }
 
-// backoff returns how long to wait after a number of failures: 10 ms, doubled
-// with each up to half a second, give or take a quarter.
-func backoff(try int) time.Duration {
-	d := min(10*time.Millisecond<<min(try, 10), 500*time.Millisecond)
-	return d - d/4 + rand.N(d/2)
-}
-
 // dial makes a connection and subscribes its probe.
 func (l *link) dial() (*conn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, dialTime)
@@ -262,7 +254,7 @@ func (l *link) dial() (*conn, error) {
 	c := &conn{PubSub: node.Subscribe(ctx)} // dials with its first command
 	if err := c.Subscribe(context.WithValue(ctx, dialing{}, c), l.probe); err != nil {
 		_ = c.Close()
-		return nil, storage.Normalize(ctx, err)
+		return nil, redisio.Normalize(ctx, err)
 	}
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -173,7 +174,7 @@ func (p *publish) write(payload []byte) error {
 	if err := p.Err(); err != nil {
 		return err
 	}
-	w, sharded := c.pool.Writer(), p.spec.kind == shard
+	w, sharded := redisio.Of(c.pool).Writer(), p.spec.kind == shard
 	if p.spec.history.zero() {
 		w.Publish(p, c.channel(p.spec), payload, sharded, p.written)
 		return nil
@@ -192,7 +193,7 @@ func (p *publish) write(payload []byte) error {
 func (c *Client) channel(s spec) string {
 	name := s.name
 	if s.kind == shard && !s.history.zero() {
-		name = storage.HashTag(name) // in the slot of the history
+		name = redisio.HashTag(name) // in the slot of the history
 	}
 	if c.prefix != "" {
 		name = c.prefix + ":" + name

@@ -107,7 +107,7 @@ func TestComingFromPySpigot(t *testing.T) {
 		defer cancel()
 		_, err := pubsub.Publish(rejecting, c, chat, "rejected")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		eventually(t, func() bool { return pool.Stats().Retried > 0 })
+		eventually(t, func() bool { return pool.Stats().Writes.Retried > 0 })
 		own.Restart()
 		_, err = accepted.Wait(ctx)
 		if err != nil { // it was on its way when Redis went

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // read hands out what a connection brings until it breaks. It reports whether
@@ -217,5 +219,5 @@ func (l *link) sendProbe(to *conn) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, c.cfg.Probe)
 	context.AfterFunc(ctx, cancel)
-	c.pool.Writer().Publish(ctx, l.probe, nil, false, func(int64, error) {})
+	redisio.Of(c.pool).Writer().Publish(ctx, l.probe, nil, false, func(int64, error) {})
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // EventKind says what an [Event] is about.
@@ -53,10 +55,9 @@ func (c *Client) event(e Event) {
 type noise struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	down map[string]time.Time // since when a connection is lost, by address
-	last map[string]time.Time // when a text was logged
-	kept int                  // lines since
+	mu        sync.Mutex
+	down      map[string]time.Time         // since when a connection is lost, by address
+	throttles map[string]*redisio.Throttle // by text
 }
 
 func (n *noise) event(e Event) {
@@ -76,19 +77,19 @@ func (n *noise) event(e Event) {
 	}
 }
 
-// warn lets one line of each text through a minute.
+// warn logs one line of each text a minute.
 func (n *noise) warn(msg string, args ...any) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if time.Since(n.last[msg]) < time.Minute {
-		n.kept++
-		return
+	t := n.throttles[msg]
+	if t == nil {
+		if n.throttles == nil {
+			n.throttles = make(map[string]*redisio.Throttle)
+		}
+		t = new(redisio.Throttle)
+		n.throttles[msg] = t
 	}
-	if n.last == nil {
-		n.last = make(map[string]time.Time)
-	}
-	n.log.Warn(msg, append(args, "kept_back", n.kept)...)
-	n.last[msg], n.kept = time.Now(), 0
+	n.mu.Unlock()
+	t.Warn(n.log, msg, args...)
 }
 
 type clientStats struct {

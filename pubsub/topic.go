@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -49,7 +50,7 @@ type Topic[T any] struct {
 }
 
 // NewTopic returns the topic of that name, which is the channel behind the
-// pool's prefix. It panics on a name that [storage.CheckName] refuses.
+// pool's prefix. It panics on a name that [redisio.CheckName] refuses.
 func NewTopic[T any](name string) Topic[T] {
 	t, err := ParseTopic[T](name)
 	if err != nil {
@@ -61,7 +62,7 @@ func NewTopic[T any](name string) Topic[T] {
 // ParseTopic is [NewTopic] for names that come from outside: a bad one is an
 // error. ParseTopic[[]byte](name) with [storage.Raw] is any channel at all.
 func ParseTopic[T any](name string) (Topic[T], error) {
-	if err := storage.CheckName(name); err != nil {
+	if err := redisio.CheckName(name); err != nil {
 		return Topic[T]{}, fmt.Errorf("pubsub: topic: %w", err)
 	}
 	return Topic[T]{s: spec{kind: exact, name: name}}, nil
@@ -199,5 +200,5 @@ func checkGlob(pattern string) error {
 	if plain == "" {
 		return nil
 	}
-	return storage.CheckName(plain)
+	return redisio.CheckName(plain)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -69,7 +70,7 @@ func BenchmarkWriter(b *testing.B) {
 				ends[i] = make(chan error, 1)
 			}
 			rivals(b, callers, "x-autopipeline", func(i int) {
-				pool.Writer().Push(ctx, list, elem, func(_ int64, err error) { ends[i] <- err })
+				redisio.Of(pool).Writer().Push(ctx, list, elem, func(_ int64, err error) { ends[i] <- err })
 				if err := <-ends[i]; err != nil {
 					panic(err)
 				}
@@ -88,7 +89,7 @@ func BenchmarkInbox(b *testing.B) {
 	pool := storagetest.Open(b, storagetest.BenchServer(b))
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, list := "bench:stream:"+strconv.Itoa(os.Getpid()), "bench:list:"+strconv.Itoa(os.Getpid())
-	require.NoError(b, pool.Redis().XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: []string{storage.StreamField, ""}}).Err())
+	require.NoError(b, pool.Redis().XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: []string{redisio.StreamField, ""}}).Err())
 	var readers sync.WaitGroup
 	b.Cleanup(func() {
 		cancel()
@@ -109,24 +110,24 @@ func BenchmarkInbox(b *testing.B) {
 		}
 	}
 	readers.Go(func() {
-		_ = pool.Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
+		_ = redisio.Of(pool).Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
 			for last, n := "0", 0; ; {
-				elems, next, err := storage.ReadAppended(ctx, c, stream, last, 128)
+				elems, next, err := redisio.ReadAppended(ctx, c, stream, last, 128)
 				if err != nil {
 					return err
 				}
 				hand(&viaStream, elems)
 				if n, last = n+len(elems), next; n > 1000 {
 					n = 0
-					pool.Writer().Do(ctx, func(int64, error) {}, "xtrim", stream, "minid", last)
+					redisio.Of(pool).Writer().Do(ctx, func(int64, error) {}, "xtrim", stream, "minid", last)
 				}
 			}
 		})
 	})
 	readers.Go(func() {
-		_ = pool.Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
+		_ = redisio.Of(pool).Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
 			for {
-				_, elems, err := c.BLMPop(ctx, storage.BlockTime, "left", 128, list).Result()
+				_, elems, err := c.BLMPop(ctx, redisio.BlockTime, "left", 128, list).Result()
 				if err != nil {
 					return err
 				}
@@ -139,10 +140,10 @@ func BenchmarkInbox(b *testing.B) {
 	for _, callers := range []int{1, 8, 64, most} {
 		b.Run("callers="+strconv.Itoa(callers), func(b *testing.B) {
 			rivals(b, callers, "x-list", func(i int) {
-				pool.Writer().Append(ctx, stream, elem(i), nop)
+				redisio.Of(pool).Writer().Append(ctx, stream, elem(i), nop)
 				<-viaStream[i]
 			}, func(i int) {
-				pool.Writer().Push(ctx, list, elem(i), nop)
+				redisio.Of(pool).Writer().Push(ctx, list, elem(i), nop)
 				<-viaList[i]
 			})
 		})

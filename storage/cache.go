@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // ErrNotFound is what the load function of a [Cache] returns, or wraps, where
@@ -93,7 +95,7 @@ type Cache[T any] struct {
 	local  *localLayer // nil: not wanted
 	disown func()
 	stats  cacheStats
-	noise  throttle
+	noise  redisio.Throttle
 
 	mu      sync.Mutex
 	flights map[string]*flight[T]   // that a Get may join, by Redis key
@@ -118,7 +120,7 @@ func NewCache[T any](pool *Pool, name string, opts ...CacheOptions) (*Cache[T], 
 	if o.MaxLocal > 0 {
 		c.local = newLocalLayer(pool, o)
 	}
-	if c.disown, err = pool.Own(c.Close); err != nil {
+	if c.disown, err = (plumbing{pool}).Own(c.Close); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -139,11 +141,11 @@ func (c *Cache[T]) at(key string) (cached, error) {
 	case key == "":
 		return cached{}, fmt.Errorf("storage: cache %q: empty key", c.name)
 	}
-	if CheckName(key) != nil || key[0] == '#' {
+	if redisio.CheckName(key) != nil || key[0] == '#' {
 		sum := sha256.Sum256([]byte(key))
 		key = "#" + hex.EncodeToString(sum[:])
 	}
-	obj, err := newObject(c.pool, "string", c.name, HashTag(key))
+	obj, err := newObject(c.pool, "string", c.name, redisio.HashTag(key))
 	return cached{obj, obj.key + ":lock"}, err
 }
 
@@ -193,7 +195,7 @@ func (c *Cache[T]) Get(ctx context.Context, key string, load func(ctx context.Co
 // final reports whether an error of Redis ends a Get: loading would not mend it.
 func (c *Cache[T]) final(ctx context.Context, err error) bool {
 	var wrong *WrongTypeError
-	return ended(ctx) || errors.Is(err, ErrClosed) || errors.As(err, &wrong)
+	return redisio.Ended(ctx) || errors.Is(err, ErrClosed) || errors.As(err, &wrong)
 }
 
 // lookup asks for a value, once: with Redis away loading must not wait.
@@ -202,7 +204,7 @@ func (c *Cache[T]) lookup(ctx context.Context, at cached) (v T, err error) {
 	if local := c.local.client(ctx); local != nil {
 		data, err = local.Get(ctx, at.key).Result()
 	} else {
-		cmd := Once(ctx, "get", at.key)
+		cmd := redisio.Once(ctx, "get", at.key)
 		_ = c.pool.objects().Process(ctx, cmd)
 		data, err = cmd.Text()
 	}
@@ -251,12 +253,12 @@ func (c *Cache[T]) life(ttl time.Duration) int64 {
 
 // Both take the lock from who is loading: what was read before is not kept.
 var (
-	cachePut = NewScript(`
+	cachePut = redisio.NewScript(`
 redis.call('STRLEN', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('DEL', KEYS[2])
 return 1`)
-	cacheDelete = NewScript(`
+	cacheDelete = redisio.NewScript(`
 redis.call('STRLEN', KEYS[1])
 redis.call('DEL', KEYS[2])
 return redis.call('DEL', KEYS[1])`)
@@ -284,7 +286,7 @@ func (c *Cache[T]) Delete(ctx context.Context, key string) (bool, error) {
 	return c.change(ctx, key, cacheDelete)
 }
 
-func (c *Cache[T]) change(ctx context.Context, key string, s Script, args ...any) (bool, error) {
+func (c *Cache[T]) change(ctx context.Context, key string, s redisio.Script, args ...any) (bool, error) {
 	at, err := c.at(key)
 	if err != nil {
 		return false, err
@@ -300,9 +302,7 @@ func (c *Cache[T]) change(ctx context.Context, key string, s Script, args ...any
 // trouble notes that Redis could not be asked, which no caller is told.
 func (c *Cache[T]) trouble(err error) {
 	c.stats.redisErrors.Add(1)
-	if c.noise.pass() {
-		c.pool.Logger().Warn("storage: cache without Redis", "cache", c.name, "error", err)
-	}
+	c.noise.Warn(c.pool.cfg.Logger, "storage: cache without Redis", "cache", c.name, "error", err)
 }
 
 // Close ends the loads under way, waits for them and closes the local layer.

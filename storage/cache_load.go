@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // flight is a load that callers of this process wait for together.
@@ -98,7 +100,7 @@ func (c *Cache[T]) fly(ctx context.Context, at cached, f *flight[T], load func(c
 		c.land(at, f)
 		delete(c.loading, f)
 		if f.panic != nil && f.waiters == 0 {
-			c.pool.Logger().Error("storage: cache: load panicked, and nobody waits for it", "cache", c.name, "panic", f.panic)
+			c.pool.cfg.Logger.Error("storage: cache: load panicked, and nobody waits for it", "cache", c.name, "panic", f.panic)
 		}
 		c.mu.Unlock()
 		close(f.done)
@@ -109,7 +111,7 @@ func (c *Cache[T]) fly(ctx context.Context, at cached, f *flight[T], load func(c
 
 // cacheClaim returns the value, or 1 if the lock was free and is now ours, or 0
 // if somebody else is loading. A value that is known to be damaged is none.
-var cacheClaim = NewScript(`
+var cacheClaim = redisio.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return v end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
@@ -219,19 +221,19 @@ func (c *Cache[T]) claim(ctx context.Context, at cached, token string) (v T, how
 			return v, unlocked, nil
 		}
 		d := min(minClaimPause<<min(try, 10), maxClaimPause)
-		if !sleep(ctx, d/2+rand.N(d/2)) {
+		if !redisio.Sleep(ctx, d/2+rand.N(d/2)) {
 			return v, answered, ctx.Err()
 		}
 	}
 }
 
 var (
-	cacheKeep = NewScript(`
+	cacheKeep = redisio.NewScript(`
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
 return 1`)
-	cacheRelease = NewScript(`
+	cacheRelease = redisio.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 )

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // localLayer is the part of a cache that is inside the process: the client-side
@@ -93,7 +95,7 @@ func whyNoLocal(opts *redis.Options) string {
 func tracking(ctx context.Context, client redis.UniversalClient, never *string) (on, ok bool) {
 	info, err := client.Do(ctx, "client", "trackinginfo").Result()
 	if err != nil {
-		if _, reply := err.(redis.Error); reply && !passing(err) {
+		if _, reply := err.(redis.Error); reply && !redisio.Passing(err) {
 			*never = err.Error()
 		}
 		return false, false

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Config says where Redis is and how to talk to it. The zero Config is a server
@@ -131,7 +133,7 @@ func (c Config) complete() (Config, error) {
 // completeOurs completes the fields that are not Redis's.
 func (c Config) completeOurs() (Config, error) {
 	if c.Prefix != "" {
-		if err := CheckName(c.Prefix); err != nil {
+		if err := redisio.CheckName(c.Prefix); err != nil {
 			return Config{}, fmt.Errorf("storage: Config.Prefix: %w", err)
 		}
 	}

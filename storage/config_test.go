@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -194,7 +195,7 @@ func TestKey(t *testing.T) {
 		if prefix != "" {
 			prefix += ":"
 		}
-		key, err := pool.Key("bus", storage.HashTag("dev", "calc"), "größe")
+		key, err := pool.Key("bus", redisio.HashTag("dev", "calc"), "größe")
 		require.NoError(t, err)
 		require.Equal(t, prefix+"bus:{dev:calc}:größe", key)
 		for _, bad := range []string{"", "a b", "a\n", "a*", "a?", "[a", "a]", "{", "}", "{}", "{a", "a{b}", "{{a}}", `a\b`, "\x00", "\xff", string(make([]byte, 300))} {

@@ -1,9 +1,7 @@
 package storage
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"reflect"
 	"time"
 
@@ -151,50 +149,4 @@ func (t tuning) apply(opts any) {
 		set("ReadBufferSize", t.buffers)
 		set("WriteBufferSize", t.buffers)
 	}
-}
-
-// OnceCmd is a command that go-redis writes at most once, on a cluster too,
-// where MaxRetries has no say.
-type OnceCmd struct{ *redis.Cmd }
-
-// Once returns the command with these arguments, for the Process method of a
-// client.
-func Once(ctx context.Context, args ...any) OnceCmd {
-	return OnceCmd{redis.NewCmd(ctx, args...)}
-}
-
-// NoRetry is what go-redis asks.
-func (OnceCmd) NoRetry() bool { return true }
-
-// dialError marks a command as surely not written: there was no connection.
-type dialError struct{ error }
-
-func (e dialError) Unwrap() error { return e.error }
-
-// markDials makes a client's failed dials dialErrors, those of Sentinel
-// lookups and TLS handshakes too.
-func markDials(client redis.UniversalClient) {
-	if c, ok := client.(*redis.ClusterClient); ok {
-		c.OnNewNode(func(node *redis.Client) { node.AddHook(dialMarker{}) })
-		return
-	}
-	client.AddHook(dialMarker{})
-}
-
-type dialMarker struct{}
-
-func (dialMarker) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := next(ctx, network, addr)
-		if err != nil {
-			err = dialError{err}
-		}
-		return conn, err
-	}
-}
-
-func (dialMarker) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (dialMarker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }

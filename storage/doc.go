@@ -26,32 +26,15 @@
 //   - A timeout is [context.DeadlineExceeded] and a cancelled context is
 //     [context.Canceled]: errors of the net package do not leak through.
 //
-// # Two kinds of long read
-//
-// A cancelled context does not stop a go-redis client that is blocked in a
-// read; closing its connection does. [Pool.Blocking] runs a read on a client of
-// its own and closes that when the context ends. That suits reads that can be
-// repeated (XREAD, SUBSCRIBE). A read that takes what it returns (BLPOP,
-// BLMPOP) must be woken instead, by an element pushed to one of its keys:
-// closing the client under BLMPOP lost 195 calls in 430 restarts of a worker,
-// waking it lost none.
-//
 // # Written once
 //
 // go-redis sends a command again when a connection breaks, though Redis may
-// have carried out the first. A counter may bear that, a message may not.
-// [Pool.Writer] writes at most once: what Redis surely did not carry out (it
-// could not be dialed, it was loading, read-only, out of memory) is tried again
-// until the context of the write ends; what it may have carried out is
-// [ErrIndeterminate] and never sent again.
-//
-// A Writer has one batch under way; what arrives meanwhile is the next one, and
-// elements for one list or stream ride one command: Redis and go-redis both pay
-// per command. On two cores, against the same writes through go-redis's
-// AutoPipeline (MaxBatchSize 1), that carried 0.9 to 1.0 times the writes of one
-// writer, 1.5 to 1.7 times those of 8, 1.2 to 1.8 of 64 and 1.4 to 2.4 of 256
-// (go test -run '^$' -bench Writer ./storage). [Pool.Async] is AutoPipeline,
-// with every command and its usual retries.
+// have carried out the first. A counter may bear that, a message may not. The
+// packages built on a pool write at most once: what Redis surely did not carry
+// out (it could not be dialed, it was loading, read-only, out of memory) is tried
+// again until the context of the write ends; what it may have carried out is
+// [ErrIndeterminate] and never sent again. [Pool.Async] is AutoPipeline, with
+// every command and its usual retries.
 //
 // # Objects
 //

@@ -96,75 +96,6 @@ func ExamplePool_Async() {
 	// 3
 }
 
-// A read that blocks ends with its context.
-func ExamplePool_Blocking() {
-	cfg, stop := exampleRedis()
-	defer stop()
-	pool, _ := storage.Open(cfg)
-	defer pool.Close()
-
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	err := pool.Blocking(ctx, func(ctx context.Context, client redis.UniversalClient) error {
-		_, err := client.XRead(ctx, &redis.XReadArgs{Streams: []string{"news", "$"}, Block: storage.BlockTime}).Result()
-		return err
-	})
-	fmt.Println(err)
-	// Output: context deadline exceeded
-}
-
-// Elements that arrive together ride one command, and none is written twice.
-func ExampleScript() {
-	cfg, stop := exampleRedis()
-	defer stop()
-	pool, err := storage.Open(cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer pool.Close()
-
-	// Counts down, and not below zero, however many do so.
-	take := storage.NewScript(`
-local left = tonumber(redis.call('GET', KEYS[1]) or '0')
-if left < tonumber(ARGV[1]) then return -1 end
-return redis.call('DECRBY', KEYS[1], ARGV[1])`)
-
-	ctx := context.Background()
-	key, err := pool.Key("seats")
-	if err != nil {
-		log.Fatal(err)
-	}
-	pool.Redis().Set(ctx, key, 3, 0)
-	for range 2 {
-		fmt.Println(take.Run(ctx, pool.Redis(), []string{key}, 2).Int64())
-	}
-	// Output:
-	// 1 <nil>
-	// -1 <nil>
-}
-
-func ExampleWriter() {
-	cfg, stop := exampleRedis()
-	defer stop()
-	pool, _ := storage.Open(cfg)
-	defer pool.Close()
-
-	ctx := context.Background()
-	written := make(chan int64)
-	for _, line := range []string{"one", "two"} {
-		pool.Writer().Push(ctx, "lines", []byte(line), func(length int64, err error) {
-			if err != nil {
-				log.Print(err)
-			}
-			written <- length
-		})
-	}
-	<-written
-	<-written
-	fmt.Println(pool.Redis().LRange(ctx, "lines", 0, -1).Val())
-	// Output: [one two]
-}
-
 func ExampleCodec() {
 	type position struct {
 		Lat  float64   `json:"lat"`
@@ -184,19 +115,4 @@ func ExampleCodec() {
 	// Output:
 	// json 57 37.34 true <nil>
 	// msgpack 38 37.34 true <nil>
-}
-
-func ExampleNewClock() {
-	cfg, stop := exampleRedis()
-	defer stop()
-	pool, _ := storage.Open(cfg)
-	defer pool.Close()
-
-	clock := storage.NewClock(nil)
-	if err := clock.Sync(context.Background(), pool.Redis()); err != nil {
-		log.Fatal(err)
-	}
-	truth := pool.Redis().Time(context.Background()).Val()
-	fmt.Println(clock.Now().Sub(truth).Abs() < time.Second)
-	// Output: true
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // LogOptions bound a [Log].
@@ -52,7 +54,7 @@ func NewLog(pool *Pool, name string, opts ...LogOptions) (*Log, error) {
 	return &Log{obj, o}, nil
 }
 
-var logAppend = NewScript(luaEach + `
+var logAppend = redisio.NewScript(luaEach + `
 each('RPUSH', 3)
 redis.call('LTRIM', KEYS[1], -ARGV[1], -1)
 if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end

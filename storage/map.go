@@ -6,6 +6,8 @@ import (
 	"iter"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Map is values of one Go type by field, in a hash of Redis. A field is any
@@ -43,22 +45,22 @@ func (m *Map[T]) Get(ctx context.Context, field string) (v T, ok bool, err error
 // These answer 1 if the field was set: always, where it was absent, where it
 // had the value of old.
 var (
-	mapPut = NewScript(`
+	mapPut = redisio.NewScript(`
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1`)
-	mapPutIfAbsent = NewScript(`
+	mapPutIfAbsent = redisio.NewScript(`
 if redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 0 then return 0 end
 if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1`)
-	mapCompareAndSwap = NewScript(`
+	mapCompareAndSwap = redisio.NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
 if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1`)
 )
 
-func (m *Map[T]) set(ctx context.Context, s Script, field string, values ...T) (bool, error) {
+func (m *Map[T]) set(ctx context.Context, s redisio.Script, field string, values ...T) (bool, error) {
 	args, err := m.encode([]any{m.ttl.Milliseconds(), field}, values...)
 	if err != nil {
 		return false, err

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // WrongTypeError is the error of an object whose key holds another type of
@@ -41,7 +42,7 @@ func newObject(pool *Pool, want string, name ...string) (object, error) {
 // Key returns the key of the object in Redis.
 func (o object) Key() string { return o.key }
 
-var objectClear = NewScript(`
+var objectClear = redisio.NewScript(`
 local t = redis.call('TYPE', KEYS[1]).ok
 if t ~= 'none' and t ~= ARGV[1] then return redis.error_reply('WRONGTYPE') end
 return redis.call('DEL', KEYS[1])`)
@@ -65,13 +66,13 @@ func (o object) write(ctx context.Context, args ...any) (any, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		cmd := Once(ctx, args...)
+		cmd := redisio.Once(ctx, args...)
 		err := client.Process(ctx, cmd)
-		switch fateOf(err) {
-		case unknown:
-			return nil, fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(ctx, err))
-		case unsent:
-			if time.Since(begin) < patience && pause(ctx, try) {
+		switch redisio.FateOf(err) {
+		case redisio.Unknown:
+			return nil, fmt.Errorf("%w: %w", ErrIndeterminate, redisio.Normalize(ctx, err))
+		case redisio.Unsent:
+			if time.Since(begin) < patience && redisio.Sleep(ctx, redisio.Backoff(try)) {
 				continue
 			}
 		}
@@ -79,30 +80,12 @@ func (o object) write(ctx context.Context, args ...any) (any, error) {
 	}
 }
 
-// pause waits before the next try.
-func pause(ctx context.Context, try int) bool {
-	d := min(minRetryPause<<min(try, 10), maxRetryPause)
-	return sleep(ctx, d-d/4+rand.N(d/2))
-}
-
-// sleep reports false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // run carries out a script at most once.
-func (o object) run(ctx context.Context, s Script, keys []string, args ...any) (any, error) {
-	command := s.command(keys, args)
+func (o object) run(ctx context.Context, s redisio.Script, keys []string, args ...any) (any, error) {
+	command := s.Command(keys, args)
 	v, err := o.write(ctx, command...)
-	if isUnknownScript(err) {
-		v, err = o.write(ctx, s.spell(command)...)
+	if redisio.IsUnknownScript(err) {
+		v, err = o.write(ctx, s.Spell(command)...)
 	}
 	return v, err
 }
@@ -126,7 +109,7 @@ func (o object) explain(ctx context.Context, err error) error {
 	case errors.As(err, &reply) && strings.Contains(reply.Error(), "WRONGTYPE"): // a script puts words before it
 		return &WrongTypeError{Key: o.key, Want: o.want}
 	}
-	return Normalize(ctx, err)
+	return redisio.Normalize(ctx, err)
 }
 
 // checkTTL accepts what Redis can count, in milliseconds. 0 is none.

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Pool is a Redis and our connections to it. It may be used by any number of
@@ -23,7 +24,7 @@ type Pool struct {
 	base    redis.UniversalClient // nil until used
 	async   redis.Cmdable         // nil until used
 	asyncOn redis.UniversalClient // what async runs on
-	writer  *Writer               // nil until used
+	writer  *redisio.Writer       // nil until used
 	object  redis.UniversalClient // of the objects; nil until used
 	owned   []*func() error       // that close what is built on the pool, oldest first
 	closing bool
@@ -108,26 +109,13 @@ func (p *Pool) Async() redis.Cmdable {
 	return p.async
 }
 
-// Writer returns the pool's [Writer].
-func (p *Pool) Writer() *Writer {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.writer == nil {
-		p.writer = newWriter(p)
-		if p.closing {
-			_ = p.writer.close()
-		}
-	}
-	return p.writer
-}
-
 // objects returns the client of the objects.
 func (p *Pool) objects() redis.UniversalClient {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.object == nil {
 		p.object = p.origin.derive(tuning{})
-		markDials(p.object)
+		redisio.MarkDials(p.object)
 		if p.closing {
 			_ = p.object.Close()
 		}
@@ -137,19 +125,12 @@ func (p *Pool) objects() redis.UniversalClient {
 
 // Ping asks Redis for a sign of life.
 func (p *Pool) Ping(ctx context.Context) error {
-	return Normalize(ctx, p.Redis().Ping(ctx).Err())
+	return redisio.Normalize(ctx, p.Redis().Ping(ctx).Err())
 }
 
 // Config returns the pool's configuration as completed, without passwords and
 // providers of credentials. Of a pool made by [New], Redis is empty.
 func (p *Pool) Config() Config { return p.cfg.withheld() }
-
-// Database returns the number of the database, 0 on a cluster. Pub/sub knows no
-// databases: channels that belong to one have its number in their names.
-func (p *Pool) Database() int { return p.origin.db }
-
-// Logger returns Config.Logger as completed.
-func (p *Pool) Logger() *slog.Logger { return p.cfg.Logger }
 
 // Stats is a snapshot of a pool.
 type Stats struct {
@@ -157,13 +138,12 @@ type Stats struct {
 
 	Owned int // clients, workers and long reads that Close would close
 
-	Queued      int64 // writes that wait in Pool.Writer
-	QueuedBytes int64
-	Written     int64 // writes that Redis answered, since the pool was opened
-	Batches     int64 // in so many batches
-	Retried     int64 // writes that Redis surely did not carry out, tried again
-	Refused     int64 // writes that got ErrQueueFull
+	Writes WriterStats // of the small writes of the packages built on the pool
 }
+
+// WriterStats counts the small writes that the packages built on a pool make
+// through it, in batches.
+type WriterStats = redisio.WriterStats
 
 // Stats returns what the pool is doing.
 func (p *Pool) Stats() Stats {
@@ -173,32 +153,10 @@ func (p *Pool) Stats() Stats {
 	if p.base != nil {
 		s.Redis = *p.base.PoolStats()
 	}
-	if w := p.writer; w != nil {
-		s.Queued, s.QueuedBytes = w.queued.Load(), w.bytes.Load()
-		s.Written, s.Batches = w.stats.written.Load(), w.stats.batches.Load()
-		s.Retried, s.Refused = w.stats.retried.Load(), w.stats.refused.Load()
+	if p.writer != nil {
+		s.Writes = p.writer.Stats()
 	}
 	return s
-}
-
-// Own makes something part of the pool: Close calls end, before the ends of
-// what was owned earlier. What was closed by itself calls disown. On a
-// pool that is closed Own returns [ErrClosed], and closing is left to the caller.
-func (p *Pool) Own(end func() error) (disown func(), err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closing {
-		return nil, ErrClosed
-	}
-	o := &end // functions can't be compared
-	p.owned = append(p.owned, o)
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if i := slices.Index(p.owned, o); i >= 0 {
-			p.owned = slices.Delete(p.owned, i, i+1)
-		}
-	}, nil
 }
 
 // Close closes what was built on the pool, newest first, then our connections,
@@ -224,7 +182,7 @@ func (p *Pool) Close() error {
 	writer, object, asyncOn, base := p.writer, p.object, p.asyncOn, p.base
 	p.mu.Unlock()
 	if writer != nil {
-		errs = append(errs, writer.close())
+		errs = append(errs, writer.Close())
 	}
 	if object != nil {
 		errs = append(errs, object.Close())

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/embedded"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -93,10 +94,10 @@ func TestCloseIsFinalAndIdempotent(t *testing.T) {
 	require.NoError(t, pool.Ping(ctx))
 	var order []string
 	for _, name := range []string{"first", "second"} {
-		_, err := pool.Own(note(func() { order = append(order, name) }))
+		_, err := redisio.Of(pool).Own(note(func() { order = append(order, name) }))
 		require.NoError(t, err)
 	}
-	disown, err := pool.Own(note(func() { order = append(order, "gone") }))
+	disown, err := redisio.Of(pool).Own(note(func() { order = append(order, "gone") }))
 	require.NoError(t, err)
 	require.Equal(t, 3, pool.Stats().Owned)
 	disown()
@@ -107,11 +108,11 @@ func TestCloseIsFinalAndIdempotent(t *testing.T) {
 	require.NoError(t, pool.Close())
 	require.ErrorIs(t, pool.Ping(ctx), redis.ErrClosed)
 	require.ErrorIs(t, pool.Async().Ping(ctx).Err(), redis.ErrClosed)
-	_, err = pool.Own(note(func() {}))
+	_, err = redisio.Of(pool).Own(note(func() {}))
 	require.ErrorIs(t, err, storage.ErrClosed)
-	require.ErrorIs(t, pool.Blocking(ctx, nil), storage.ErrClosed)
+	require.ErrorIs(t, redisio.Of(pool).Blocking(ctx, nil), storage.ErrClosed)
 	done := make(chan error, 1)
-	pool.Writer().Push(ctx, "l", nil, func(_ int64, err error) { done <- err })
+	redisio.Of(pool).Writer().Push(ctx, "l", nil, func(_ int64, err error) { done <- err })
 	require.ErrorIs(t, <-done, storage.ErrClosed)
 
 	unused, err := storage.Open(storage.Config{})
@@ -126,7 +127,7 @@ func TestCloseReportsWhatDidNotClose(t *testing.T) {
 	defer stop()
 	pool, err := storage.Open(cfg)
 	require.NoError(t, err)
-	_, err = pool.Own(func() error { return errStuck })
+	_, err = redisio.Of(pool).Own(func() error { return errStuck })
 	require.NoError(t, err)
 	require.ErrorIs(t, pool.Close(), errStuck)
 	require.ErrorIs(t, pool.Close(), errStuck)
@@ -154,9 +155,9 @@ func TestNewLeavesTheHostsClientAlone(t *testing.T) {
 	require.NoError(t, conn.Ping(ctx).Err())
 	require.NoError(t, pool.Async().Set(ctx, "a", "1", 0).Err())
 	pushed := make(chan error, 1)
-	pool.Writer().Push(ctx, "l", []byte("x"), func(_ int64, err error) { pushed <- err })
+	redisio.Of(pool).Writer().Push(ctx, "l", []byte("x"), func(_ int64, err error) { pushed <- err })
 	require.NoError(t, <-pushed)
-	err = pool.Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
+	err = redisio.Of(pool).Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
 		require.Equal(t, "1", c.Get(ctx, "a").Val(), "the host's database and password")
 		return nil
 	})
@@ -208,20 +209,20 @@ func TestBlockingEndsWithTheTrueError(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- pool.Blocking(ctx, read) }()
+		go func() { ended <- redisio.Of(pool).Blocking(ctx, read) }()
 		<-started
 		cancel()
 		require.Equal(t, context.Canceled, <-ended)
-		require.Equal(t, context.Canceled, pool.Blocking(ctx, read))
+		require.Equal(t, context.Canceled, redisio.Of(pool).Blocking(ctx, read))
 
 		ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		require.Equal(t, context.DeadlineExceeded, pool.Blocking(ctx, read))
+		require.Equal(t, context.DeadlineExceeded, redisio.Of(pool).Blocking(ctx, read))
 		<-started
 
-		require.ErrorIs(t, pool.Blocking(t.Context(), func(context.Context, redis.UniversalClient) error { return errStuck }), errStuck)
+		require.ErrorIs(t, redisio.Of(pool).Blocking(t.Context(), func(context.Context, redis.UniversalClient) error { return errStuck }), errStuck)
 
-		go func() { ended <- pool.Blocking(t.Context(), read) }()
+		go func() { ended <- redisio.Of(pool).Blocking(t.Context(), read) }()
 		<-started
 		require.NoError(t, pool.Close())
 		require.Equal(t, storage.ErrClosed, <-ended)
@@ -252,7 +253,7 @@ func TestClockTellsTheTimeOfRedis(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		for _, off := range []time.Duration{0, time.Minute, -time.Hour} {
-			clock := storage.NewClock(func() time.Time { return time.Now().Add(off) })
+			clock := redisio.NewClock(func() time.Time { return time.Now().Add(off) })
 			require.InDelta(t, 0, time.Until(clock.Now().Add(-off)).Seconds(), 5, "local time before the first Sync")
 			require.NoError(t, clock.Sync(ctx, pool.Redis()))
 			truth, err := pool.Redis().Time(ctx).Result()
@@ -261,7 +262,7 @@ func TestClockTellsTheTimeOfRedis(t *testing.T) {
 		}
 		// Set while it runs, it is right again after a Sync.
 		off := time.Duration(0)
-		clock := storage.NewClock(func() time.Time { return time.Now().Add(off) })
+		clock := redisio.NewClock(func() time.Time { return time.Now().Add(off) })
 		require.NoError(t, clock.Sync(ctx, pool.Redis()))
 		off = time.Hour
 		require.NoError(t, clock.Sync(ctx, pool.Redis()))

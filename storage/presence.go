@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // PresenceOptions are those of a [Presence].
@@ -32,7 +34,7 @@ func (o PresenceOptions) complete() (PresenceOptions, error) {
 	o.Owner = cmp.Or(o.Owner, crand.Text())
 	o.Lease = cmp.Or(o.Lease, 15*time.Second)
 	o.MaxMembers = cmp.Or(o.MaxMembers, 65_536)
-	switch err := CheckName(o.Owner); {
+	switch err := redisio.CheckName(o.Owner); {
 	case err != nil:
 		return o, fmt.Errorf("storage: PresenceOptions.Owner: %w", err)
 	case !o.Codec.Valid():
@@ -92,11 +94,11 @@ func NewPresence[T any](pool *Pool, name string, opts ...PresenceOptions) (*Pres
 		return nil, err
 	}
 	p := &Presence[T]{pool: pool, opts: o, turn: make(chan struct{}, 1), held: make(map[string]struct{}), dirty: true}
-	if p.owners, err = newObject(pool, "sorted set", HashTag(name), "owners"); err != nil {
+	if p.owners, err = newObject(pool, "sorted set", redisio.HashTag(name), "owners"); err != nil {
 		return nil, err
 	}
 	p.own = p.of(o.Owner)
-	if p.disown, err = pool.Own(p.Close); err != nil {
+	if p.disown, err = (plumbing{pool}).Own(p.Close); err != nil {
 		return nil, err
 	}
 	p.turn <- struct{}{}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // begin takes the turn: what one owner does to Redis, it does one at a time.
@@ -48,12 +50,12 @@ end
 var (
 	// presenceChange also renews the lease. It answers -1, and does nothing, if
 	// the owner does not hold as many as it should: Redis has lost some.
-	presenceChange = NewScript(presenceHold + `
+	presenceChange = redisio.NewScript(presenceHold + `
 if redis.call('SCARD', KEYS[1]) ~= tonumber(ARGV[3]) then return -1 end
 local n = each(ARGV[4], 5)
 hold(ARGV[1], ARGV[2])
 return n`)
-	presenceRewrite = NewScript(presenceHold + `
+	presenceRewrite = redisio.NewScript(presenceHold + `
 redis.call('SCARD', KEYS[1])
 redis.call('DEL', KEYS[1])
 local n = each('SADD', 3)
@@ -134,7 +136,7 @@ func anys(elems []string) []any {
 	return all
 }
 
-func (p *Presence[T]) script(ctx context.Context, s Script, args []any) (int, error) {
+func (p *Presence[T]) script(ctx context.Context, s redisio.Script, args []any) (int, error) {
 	n, err := count(p.own.run(ctx, s, []string{p.own.key, p.owners.key}, args...))
 	if n == -2 {
 		return n, &WrongTypeError{Key: p.owners.key, Want: p.owners.want}
@@ -184,9 +186,9 @@ func (p *Presence[T]) renew(ctx context.Context) {
 	if failing := err != nil; failing != p.failing {
 		p.failing = failing
 		if failing {
-			p.pool.Logger().Warn("storage: presence not renewed, trying again", "key", p.own.key, "error", err)
+			p.pool.cfg.Logger.Warn("storage: presence not renewed, trying again", "key", p.own.key, "error", err)
 		} else {
-			p.pool.Logger().Info("storage: presence renewed again", "key", p.own.key)
+			p.pool.cfg.Logger.Info("storage: presence renewed again", "key", p.own.key)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"iter"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Set is a set of values of one Go type, in a set of Redis. Two values are the
@@ -19,7 +21,7 @@ func NewSet[T any](pool *Pool, name string, opts ...ObjectOptions) (*Set[T], err
 }
 
 // setAdd is for sets with a TTL; without one a bare SADD does.
-var setAdd = NewScript(luaEach + `
+var setAdd = redisio.NewScript(luaEach + `
 local n = each('SADD', 2)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return n`)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Object is sets of strings by key, the least that a host can bring of its own
@@ -107,7 +109,7 @@ func (o *memoryObject) lock(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := CheckName(key); err != nil {
+	if err := redisio.CheckName(key); err != nil {
 		return fmt.Errorf("storage: key: %w", err)
 	}
 	o.mu.Lock()

@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -35,15 +36,15 @@ func works(t *testing.T, pool *storage.Pool) {
 		require.NoError(t, pool.Redis().Set(ctx, key, "1", time.Minute).Err())
 		require.Equal(t, "1", pool.Async().Get(ctx, key).Val())
 		ended := make(outcomes, 1)
-		pool.Writer().Push(ctx, key+"l", []byte("x"), ended.done)
+		redisio.Of(pool).Writer().Push(ctx, key+"l", []byte("x"), ended.done)
 		require.NoError(t, (<-ended).err)
-		require.NoError(t, pool.Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
+		require.NoError(t, redisio.Of(pool).Blocking(ctx, func(ctx context.Context, c redis.UniversalClient) error {
 			got, err := c.BLPop(ctx, time.Second, key+"l").Result()
 			require.Equal(t, []string{key + "l", "x"}, got)
 			return err
 		}))
 	}
-	require.NoError(t, storage.NewClock(nil).Sync(ctx, pool.Redis()))
+	require.NoError(t, redisio.NewClock(nil).Sync(ctx, pool.Redis()))
 	require.NoError(t, newLog(t, pool).Append(ctx, []byte("x")))
 	load, _ := loads("one", nil)
 	_, err := newCache(t, pool, storage.CacheOptions{MaxLocal: 10}).Get(ctx, "works", load)
@@ -67,7 +68,7 @@ func TestACLUser(t *testing.T) {
 	require.True(t, redis.IsAuthError(err) || strings.Contains(err.Error(), "WRONGPASS"), "%v", err)
 	require.NotContains(t, err.Error(), "wr0ng")
 	ended := make(outcomes, 1)
-	pool.Writer().Push(t.Context(), "l", nil, ended.done)
+	redisio.Of(pool).Writer().Push(t.Context(), "l", nil, ended.done)
 	err = (<-ended).err
 	require.ErrorContains(t, err, "WRONGPASS", "at once: waiting does not mend it")
 }
@@ -144,10 +145,21 @@ func TestSentinel(t *testing.T) {
 	require.Eventually(t, func() bool { return sentinel.Primary() != old }, 30*time.Second, 50*time.Millisecond)
 	for _, p := range []*storage.Pool{pool, byURL, hosted} {
 		ended := make(outcomes, 1)
-		p.Writer().Push(t.Context(), "after", []byte("x"), ended.done)
+		redisio.Of(p).Writer().Push(t.Context(), "after", []byte("x"), ended.done)
 		require.NoError(t, (<-ended).err)
 		require.Eventually(t, func() bool { return p.Ping(t.Context()) == nil }, 20*time.Second, 10*time.Millisecond)
 		works(t, p)
 	}
 	require.NoError(t, hosted.Close())
 }
+
+// outcome is how a write ended.
+type outcome struct {
+	n   int64
+	err error
+}
+
+// outcomes collects the ends of writes.
+type outcomes chan outcome
+
+func (o outcomes) done(n int64, err error) { o <- outcome{n, err} }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Value is one value of a Go type, in a string of Redis.
@@ -43,12 +45,12 @@ func (v *Value[T]) read(ctx context.Context) (x T, data string, ok bool, err err
 
 // SET would replace a key of any type; STRLEN does not take one.
 var (
-	valueSet = NewScript(`
+	valueSet = redisio.NewScript(`
 redis.call('STRLEN', KEYS[1])
 if ARGV[1] == '0' then redis.call('SET', KEYS[1], ARGV[2])
 else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1]) end
 return 1`)
-	valueSwap = NewScript(`
+	valueSwap = redisio.NewScript(`
 local now = redis.call('GET', KEYS[1])
 if ARGV[3] == '0' then
   if now then return 0 end
@@ -82,7 +84,7 @@ func (v *Value[T]) Update(ctx context.Context, change func(old T, ok bool) (T, e
 	var zero T
 	for try := range maxUpdates {
 		if try > 0 { // all who lost try again: not at the same moment
-			if !sleep(ctx, rand.N(min(time.Millisecond<<min(try, 10), 50*time.Millisecond))) {
+			if !redisio.Sleep(ctx, rand.N(min(time.Millisecond<<min(try, 10), 50*time.Millisecond))) {
 				return zero, ctx.Err()
 			}
 		}

@@ -19,18 +19,19 @@ const module = "github.com/heliograph/heliograph"
 // own package, the test kit, and what it may.
 var may = map[string][]string{
 	"":                    {},
-	"storage":             {},
-	"storage/embedded":    {"storage"},
-	"storage/storagetest": {"storage", "storage/embedded"},
-	"pubsub":              {"storage"},
-	"bus":                 {"storage"},
-	"keywords":            {"storage", "pubsub", "bus"},
-	"gateway":             {"storage", "pubsub"},
+	"internal/redisio":    {},
+	"storage":             {"internal/redisio"},
+	"storage/embedded":    {"internal/redisio", "storage"},
+	"storage/storagetest": {"internal/redisio", "storage", "storage/embedded"},
+	"pubsub":              {"internal/redisio", "storage"},
+	"bus":                 {"internal/redisio", "storage"},
+	"keywords":            {"internal/redisio", "storage", "pubsub", "bus"},
+	"gateway":             {"internal/redisio", "storage", "pubsub"},
 	"gateway/geo":         {"gateway"},
 }
 
 // testKit may be imported by the tests of every package.
-var testKit = []string{"storage", "storage/embedded", "storage/storagetest"}
+var testKit = []string{"internal/redisio", "storage", "storage/embedded", "storage/storagetest"}
 
 // only says of modules that not everybody may import who may.
 var only = map[string][]string{

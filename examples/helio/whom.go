@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -107,7 +108,7 @@ func audienceOf(cmd *cli.Command) (whom, error) {
 // is asked. An empty one is what a script makes of a variable that is not set: it
 // is not all workers that were meant.
 func checkName(what, name string) error {
-	err := storage.CheckName(name)
+	err := redisio.CheckName(name)
 	if err == nil && strings.Contains(name, ":") {
 		err = fmt.Errorf("name %q: ':' is not allowed", name)
 	}

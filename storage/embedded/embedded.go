@@ -22,6 +22,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -41,7 +42,7 @@ func Open(cfg storage.Config) (*storage.Pool, error) {
 		stop()
 		return nil, err
 	}
-	_, err = pool.Own(func() error { stop(); return nil }) // owned first, closed last
+	_, err = redisio.Of(pool).Own(func() error { stop(); return nil }) // owned first, closed last
 	return pool, err
 }
 

@@ -1,4 +1,4 @@
-package storage
+package redisio
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 // ReadAppended waits up to [BlockTime] for elements that [Writer.Append] has
 // added to a stream behind the entry with the id after ("0": all), and returns
 // those of up to count entries and the id of the last. With none it returns
-// after. A client of [Pool.Dedicated] is the one to wait with.
+// after. A client of [Pool].Dedicated is the one to wait with.
 func ReadAppended(ctx context.Context, client redis.UniversalClient, stream, after string, count int) (elems []string, last string, err error) {
 	cmd := Once(ctx, "xread", "count", count, "block", BlockTime.Milliseconds(), "streams", stream, after)
 	_ = client.Process(ctx, cmd)

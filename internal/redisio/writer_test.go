@@ -1,4 +1,4 @@
-package storage_test
+package redisio_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -38,7 +39,7 @@ func TestWriterKeepsTheOrderOfEachKey(t *testing.T) {
 			wg.Go(func() {
 				list := "list" + strconv.Itoa(i%4)
 				for j := range each {
-					pool.Writer().Push(ctx, list, fmt.Appendf(nil, "%d:%d", i, j), ended.done)
+					redisio.Of(pool).Writer().Push(ctx, list, fmt.Appendf(nil, "%d:%d", i, j), ended.done)
 				}
 			})
 		}
@@ -61,7 +62,7 @@ func TestWriterKeepsTheOrderOfEachKey(t *testing.T) {
 				last[i]++
 			}
 		}
-		stats := pool.Stats()
+		stats := pool.Stats().Writes
 		require.EqualValues(t, writers*each, stats.Written)
 		require.Less(t, stats.Batches, stats.Written/2, "many ride one batch")
 		require.Zero(t, stats.Queued)
@@ -71,7 +72,7 @@ func TestWriterKeepsTheOrderOfEachKey(t *testing.T) {
 
 func TestWriterTellsWhatRedisAnswers(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
-		ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, 10)
+		ctx, w, ended := t.Context(), redisio.Of(pool).Writer(), make(outcomes, 10)
 		w.Push(ctx, "l", []byte("a"), ended.done)
 		require.Equal(t, outcome{1, nil}, <-ended)
 		w.Push(ctx, "l", nil, ended.done)
@@ -88,7 +89,7 @@ func TestWriterTellsWhatRedisAnswers(t *testing.T) {
 		require.Equal(t, outcome{0, nil}, <-ended)
 		entries, err := pool.Redis().XRange(ctx, "s", "-", "+").Result()
 		require.NoError(t, err)
-		require.Equal(t, map[string]any{storage.StreamField: "a"}, entries[1].Values)
+		require.Equal(t, map[string]any{redisio.StreamField: "a"}, entries[1].Values)
 
 		w.Push(ctx, "s", []byte("a"), ended.done)
 		o := <-ended
@@ -103,7 +104,7 @@ func TestWriterTellsWhatRedisAnswers(t *testing.T) {
 func TestWriterBatchesOtherCommands(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const n = 5000
-		ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, 2*n)
+		ctx, w, ended := t.Context(), redisio.Of(pool).Writer(), make(outcomes, 2*n)
 		script := "return redis.call('RPUSH', KEYS[1], ARGV[1])"
 		for i := range n {
 			w.Do(ctx, ended.done, "rpush", "l", i)
@@ -123,7 +124,7 @@ func TestWriterBatchesOtherCommands(t *testing.T) {
 				require.Equal(t, strconv.Itoa(i), e, "in order")
 			}
 		}
-		require.Less(t, pool.Stats().Batches, int64(n/2))
+		require.Less(t, pool.Stats().Writes.Batches, int64(n/2))
 
 		w.Do(ctx, ended.done, "rpush", "l", "x")
 		w.Do(ctx, ended.done, "incr", "l")
@@ -137,7 +138,7 @@ func TestWriterBatchesOtherCommands(t *testing.T) {
 func TestWriterPublishes(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const n = 3000
-		ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, n)
+		ctx, w, ended := t.Context(), redisio.Of(pool).Writer(), make(outcomes, n)
 		w.Publish(ctx, "a", nil, false, ended.done)
 		require.Equal(t, outcome{0, nil}, <-ended, "nobody")
 		sub := pool.Redis().Subscribe(ctx, "a", "b")
@@ -155,7 +156,7 @@ func TestWriterPublishes(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, strconv.Itoa(i), m.Payload, "in order")
 		}
-		require.Less(t, pool.Stats().Batches, int64(n/2))
+		require.Less(t, pool.Stats().Writes.Batches, int64(n/2))
 	})
 }
 
@@ -163,10 +164,10 @@ func TestWriterWritesHugeAndManyElements(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, ended := t.Context(), make(outcomes, 3000)
 		for range 20 {
-			pool.Writer().Push(ctx, "l", make([]byte, 1<<20), ended.done)
+			redisio.Of(pool).Writer().Push(ctx, "l", make([]byte, 1<<20), ended.done)
 		}
 		for range 2980 {
-			pool.Writer().Push(ctx, "l", []byte("x"), ended.done)
+			redisio.Of(pool).Writer().Push(ctx, "l", []byte("x"), ended.done)
 		}
 		for range 3000 {
 			require.NoError(t, (<-ended).err)
@@ -181,14 +182,14 @@ func TestWriterTriesAgainWhatWasSurelyNotWritten(t *testing.T) {
 	cfg := srv.Config()
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	pool := storagetest.Open(t, cfg)
-	ctx, w, ended := t.Context(), pool.Writer(), make(outcomes, 100)
+	ctx, w, ended := t.Context(), redisio.Of(pool).Writer(), make(outcomes, 100)
 	srv.Kill()
 	wanted, cancel := context.WithCancel(ctx)
 	w.Push(wanted, "l", []byte("not wanted"), ended.done)
 	for i := range 50 {
 		w.Push(ctx, "l", []byte(strconv.Itoa(i)), ended.done)
 	}
-	require.Eventually(t, func() bool { return pool.Stats().Retried > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return pool.Stats().Writes.Retried > 0 }, 10*time.Second, time.Millisecond)
 	cancel()
 	require.Equal(t, outcome{0, context.Canceled}, <-ended)
 	srv.Restart()
@@ -205,10 +206,10 @@ func TestWriterTriesAgainWhatWasSurelyNotWritten(t *testing.T) {
 
 	t.Run("OOM", func(t *testing.T) {
 		pool := storagetest.Open(t, srv.Config())
-		w := pool.Writer()
+		w := redisio.Of(pool).Writer()
 		require.NoError(t, pool.Redis().ConfigSet(ctx, "maxmemory", "1").Err())
 		w.Push(ctx, "oom", []byte("x"), ended.done)
-		require.Eventually(t, func() bool { return pool.Stats().Retried > 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return pool.Stats().Writes.Retried > 0 }, 10*time.Second, time.Millisecond)
 		require.Empty(t, ended)
 		require.NoError(t, pool.Redis().ConfigSet(ctx, "maxmemory", "0").Err())
 		require.Equal(t, outcome{1, nil}, <-ended)
@@ -216,8 +217,8 @@ func TestWriterTriesAgainWhatWasSurelyNotWritten(t *testing.T) {
 	t.Run("Close", func(t *testing.T) {
 		pool := storagetest.Open(t, srv.Config())
 		srv.Kill()
-		pool.Writer().Push(ctx, "l", nil, ended.done)
-		require.Eventually(t, func() bool { return pool.Stats().Retried > 0 }, 10*time.Second, time.Millisecond)
+		redisio.Of(pool).Writer().Push(ctx, "l", nil, ended.done)
+		require.Eventually(t, func() bool { return pool.Stats().Writes.Retried > 0 }, 10*time.Second, time.Millisecond)
 		require.NoError(t, pool.Close())
 		require.Equal(t, outcome{0, storage.ErrClosed}, <-ended)
 	})
@@ -229,16 +230,16 @@ func TestWriterDoesNotRepeatWhatMayHaveBeenWritten(t *testing.T) {
 	cfg.Redis.ReadTimeout = 100 * time.Millisecond
 	pool := storagetest.Open(t, cfg)
 	ctx, ended := t.Context(), make(outcomes, 10)
-	pool.Writer().Push(ctx, "l", []byte("a"), ended.done)
+	redisio.Of(pool).Writer().Push(ctx, "l", []byte("a"), ended.done)
 	require.NoError(t, (<-ended).err)
 
 	srv.Pause()
-	pool.Writer().Push(ctx, "l", []byte("b"), ended.done)
+	redisio.Of(pool).Writer().Push(ctx, "l", []byte("b"), ended.done)
 	o := <-ended
 	require.ErrorIs(t, o.err, storage.ErrIndeterminate)
 	require.ErrorIs(t, o.err, context.DeadlineExceeded)
 	srv.Resume()
-	pool.Writer().Push(ctx, "l", []byte("c"), ended.done)
+	redisio.Of(pool).Writer().Push(ctx, "l", []byte("c"), ended.done)
 	require.NoError(t, (<-ended).err)
 	require.Equal(t, []string{"a", "b", "c"}, pool.Redis().LRange(ctx, "l", 0, -1).Val(), "b once")
 }
@@ -255,9 +256,9 @@ func TestWriterRefusesWhatDoesNotFit(t *testing.T) {
 		ctx, ended := t.Context(), make(outcomes, 100)
 		srv.Pause()
 		for range 20 {
-			pool.Writer().Push(ctx, "l", make([]byte, 100), ended.done)
+			redisio.Of(pool).Writer().Push(ctx, "l", make([]byte, 100), ended.done)
 		}
-		refused := pool.Stats().Refused
+		refused := pool.Stats().Writes.Refused
 		require.Positive(t, refused)
 		require.Less(t, refused, int64(20))
 		for range refused {
@@ -267,7 +268,7 @@ func TestWriterRefusesWhatDoesNotFit(t *testing.T) {
 		for range 20 - refused {
 			require.NoError(t, (<-ended).err)
 		}
-		pool.Writer().Push(ctx, "l", nil, ended.done)
+		redisio.Of(pool).Writer().Push(ctx, "l", nil, ended.done)
 		require.NoError(t, (<-ended).err)
 		require.NoError(t, pool.Redis().Del(ctx, "l").Err())
 	}
@@ -278,12 +279,12 @@ func TestWriterForgetsKeys(t *testing.T) {
 	pool := storagetest.New(t)
 	ended := make(outcomes, 1000)
 	for i := range 1000 {
-		pool.Writer().Push(t.Context(), strconv.Itoa(i), nil, ended.done)
+		redisio.Of(pool).Writer().Push(t.Context(), strconv.Itoa(i), nil, ended.done)
 	}
 	for range 1000 {
 		require.NoError(t, (<-ended).err)
 	}
-	require.Eventually(t, func() bool { return storage.Lanes(pool) == 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return redisio.Lanes(redisio.Of(pool).Writer()) == 0 }, 5*time.Second, time.Millisecond)
 }
 
 // Elements that go to Redis in one command get the lengths that they met: who
@@ -293,12 +294,12 @@ func TestWriterTellsEachElementItsOwnLength(t *testing.T) {
 		const n = 2000
 		lengths := make(outcomes, n)
 		for range n {
-			pool.Writer().Push(t.Context(), "l", []byte("a"), lengths.done)
+			redisio.Of(pool).Writer().Push(t.Context(), "l", []byte("a"), lengths.done)
 		}
 		for i := range n {
 			require.Equal(t, outcome{int64(i + 1), nil}, <-lengths)
 		}
-		require.Less(t, pool.Stats().Batches, int64(n))
+		require.Less(t, pool.Stats().Writes.Batches, int64(n))
 	})
 }
 
@@ -312,12 +313,12 @@ func TestWriterCountsBytesOfWhatItRefusedOnce(t *testing.T) {
 	pool := storagetest.Open(t, cfg)
 	ended := make(outcomes, 30)
 	for range cap(ended) {
-		pool.Writer().Push(t.Context(), "l", make([]byte, 100), ended.done)
+		redisio.Of(pool).Writer().Push(t.Context(), "l", make([]byte, 100), ended.done)
 	}
 	for range 20 {
 		require.ErrorIs(t, (<-ended).err, storage.ErrQueueFull)
 	}
-	stats := pool.Stats()
+	stats := pool.Stats().Writes
 	require.EqualValues(t, 10, stats.Queued)
 	require.GreaterOrEqual(t, stats.QueuedBytes, int64(10*100))
 }

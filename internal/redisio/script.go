@@ -1,4 +1,4 @@
-package storage
+package redisio
 
 import (
 	"context"
@@ -23,18 +23,18 @@ func NewScript(src string) Script {
 // that does not know it yet: to send and to hash a text takes longer than what
 // most scripts do.
 func (s Script) Run(ctx context.Context, client redis.UniversalClient, keys []string, args ...any) OnceCmd {
-	words := s.command(keys, args)
+	words := s.Command(keys, args)
 	cmd := Once(ctx, words...)
-	if err := client.Process(ctx, cmd); !isUnknownScript(err) {
+	if err := client.Process(ctx, cmd); !IsUnknownScript(err) {
 		return cmd
 	}
-	cmd = Once(ctx, s.spell(words)...)
+	cmd = Once(ctx, s.Spell(words)...)
 	_ = client.Process(ctx, cmd)
 	return cmd
 }
 
-// command is an EVALSHA.
-func (s Script) command(keys []string, args []any) []any {
+// Command returns the words of an EVALSHA.
+func (s Script) Command(keys []string, args []any) []any {
 	words := append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", s.sha, len(keys))
 	for _, key := range keys {
 		words = append(words, key)
@@ -42,22 +42,12 @@ func (s Script) command(keys []string, args []any) []any {
 	return append(words, args...)
 }
 
-// spell makes an EVAL of it, where err was that the hash is not known.
-func (s Script) spell(command []any) []any {
+// Spell makes an EVAL of a [Script.Command], for a server that answered that it
+// does not know the hash.
+func (s Script) Spell(command []any) []any {
 	command[0], command[1] = "eval", s.src
 	return command
 }
 
-func isUnknownScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
-
-// luaEach calls a command for all of ARGV from first on: each(command, first).
-// Lua can't unpack more than 8,000 values at once.
-const luaEach = `
-local function each(command, first)
-  local n = 0
-  for i = first, #ARGV, 1000 do
-    n = n + redis.call(command, KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
-  end
-  return n
-end
-`
+// IsUnknownScript reports whether a server does not know the hash of a script.
+func IsUnknownScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }

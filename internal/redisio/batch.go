@@ -1,9 +1,8 @@
-package storage
+package redisio
 
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,12 +15,6 @@ const (
 	maxCommandElems = 512
 	maxCommandBytes = 1 << 20
 	maxBatchBytes   = 1 << 20
-)
-
-// How long a write that Redis could not take waits for its next try.
-const (
-	minRetryPause = 10 * time.Millisecond
-	maxRetryPause = 250 * time.Millisecond
 )
 
 type op uint8
@@ -281,11 +274,11 @@ func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 // took behind must not be overtaken now: what it refused before is refused.
 func (b *batcher) settleEach(l *lane, cmds []OnceCmd) (again bool) {
 	n := len(cmds)
-	for n > 0 && fateOf(cmds[n-1].Err()) == unsent {
+	for n > 0 && FateOf(cmds[n-1].Err()) == Unsent {
 		n--
 	}
 	for i, cmd := range cmds[:n] {
-		if err := cmd.Err(); fateOf(err) == unsent {
+		if err := cmd.Err(); FateOf(err) == Unsent {
 			b.w.finish(l.sent[i], 0, err)
 			continue
 		}
@@ -302,16 +295,16 @@ func (b *batcher) settleEach(l *lane, cmds []OnceCmd) (again bool) {
 // be tried again.
 func (b *batcher) settleRun(sent []write, cmd OnceCmd) (again bool) {
 	err := cmd.Err()
-	switch fateOf(err) {
-	case unsent:
+	switch FateOf(err) {
+	case Unsent:
 		b.w.stats.retried.Add(int64(len(sent)))
 		b.w.warn(err)
 		return true
-	case unknown:
+	case Unknown:
 		err = fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(context.Background(), err))
-	case finished:
+	case Finished:
 		err = ErrClosed
-	case settled:
+	case Settled:
 		b.w.stats.written.Add(int64(len(sent)))
 	}
 	n, _ := cmd.Val().(int64)
@@ -335,8 +328,7 @@ func (l *lane) release() {
 // while. The lock is held.
 func (b *batcher) park(l *lane) {
 	l.writes, l.head = slices.Concat(l.sent, l.writes[l.head:]), 0
-	pause := min(minRetryPause<<min(l.tries, 10), maxRetryPause)
-	pause += rand.N(pause/2) - pause/4
+	pause := Backoff(l.tries)
 	tries := l.tries + 1
 	l.release()
 	l.tries = tries

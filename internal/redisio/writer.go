@@ -1,4 +1,4 @@
-package storage
+package redisio
 
 import (
 	"hash/maphash"
@@ -30,34 +30,67 @@ type Writer struct {
 	stats               writerStats
 
 	log   *slog.Logger
-	noise throttle
+	noise Throttle
 }
 
 type writerStats struct{ batches, written, retried, refused atomic.Int64 }
 
-// writerConns is the number of connections that a Writer may have to each
-// server of a cluster, and the number of batches that it may have under way
-// there: a server that does not answer then holds up a part of the traffic to
-// the others only. One server gets one batch at a time, by one connection.
-const writerConns = 16
+// WriterConfig says how a [Writer] reaches Redis and how much may wait in it.
+type WriterConfig struct {
+	// Client never retries ([Once] on a cluster). The writer closes it. Its failed
+	// dials are marked by [MarkDials].
+	Client redis.UniversalClient
+	// MaxQueued is the number of writes that may wait.
+	MaxQueued int
+	// MaxBytes is the number of bytes that the waiting writes may have.
+	MaxBytes int
+	// Logger gets what cannot be returned.
+	Logger *slog.Logger
+}
 
-func newWriter(p *Pool) *Writer {
+// WriterConns is the number of connections that a Writer may have to each
+// server of a cluster, and the number of batches that it may have under way
+// there: a server that does not answer then holds up only a part of the traffic
+// to the others. A single server gets one batch at a time, by one connection.
+const WriterConns = 16
+
+// NewWriter returns a writer, which starts no goroutine until it has something
+// to write.
+func NewWriter(cfg WriterConfig) *Writer {
 	w := &Writer{
-		client:    p.origin.derive(tuning{once: true, conns: writerConns, buffers: 64 << 10}),
+		client:    cfg.Client,
 		seed:      maphash.MakeSeed(),
-		maxQueued: int64(p.cfg.MaxQueued),
-		maxBytes:  int64(p.cfg.MaxQueuedBytes),
-		log:       p.cfg.Logger,
+		maxQueued: int64(cfg.MaxQueued),
+		maxBytes:  int64(cfg.MaxBytes),
+		log:       cfg.Logger,
 	}
-	markDials(w.client)
 	n := 1
 	if _, ok := w.client.(*redis.ClusterClient); ok {
-		n = writerConns
+		n = WriterConns
 	}
 	for range n {
 		w.batchers = append(w.batchers, newBatcher(w))
 	}
 	return w
+}
+
+// WriterStats is a snapshot of a [Writer].
+type WriterStats struct {
+	Queued      int64 // writes that wait
+	QueuedBytes int64 // bytes of the writes that wait
+	Written     int64 // writes that Redis answered
+	Batches     int64 // batches sent
+	Retried     int64 // writes that Redis surely did not carry out, tried again
+	Refused     int64 // writes that got ErrQueueFull
+}
+
+// Stats returns what the writer is doing and has done.
+func (w *Writer) Stats() WriterStats {
+	return WriterStats{
+		Queued: w.queued.Load(), QueuedBytes: w.bytes.Load(),
+		Written: w.stats.written.Load(), Batches: w.stats.batches.Load(),
+		Retried: w.stats.retried.Load(), Refused: w.stats.refused.Load(),
+	}
 }
 
 // Wanted says by its error that a write is no longer wanted. Every
@@ -148,12 +181,10 @@ func (w *Writer) add(key string, wr write) {
 	}
 }
 
-// warn logs, once a minute at most, that Redis does not take writes: whoever
-// waits for one sees only that his time is up.
+// warn logs that Redis takes no writes: the error of those that wait for one
+// says only that their time is up.
 func (w *Writer) warn(err error) {
-	if w.noise.pass() {
-		w.log.Warn("storage: Redis takes no writes, trying again", "error", err)
-	}
+	w.noise.Warn(w.log, "storage: Redis takes no writes, trying again", "error", err)
 }
 
 // finish settles a write that was let in.
@@ -167,9 +198,9 @@ func (w *Writer) release(wr write) {
 	w.bytes.Add(-wr.size())
 }
 
-// close waits for the batches under way, gives ErrClosed to all other writes
+// Close waits for the batches under way, gives [ErrClosed] to all other writes
 // and closes the client.
-func (w *Writer) close() error {
+func (w *Writer) Close() error {
 	for _, b := range w.batchers {
 		b.close()
 	}

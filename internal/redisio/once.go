@@ -1,0 +1,20 @@
+package redisio
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// OnceCmd is a command that go-redis writes at most once, on a cluster too,
+// where MaxRetries has no say.
+type OnceCmd struct{ *redis.Cmd }
+
+// Once returns the command with these arguments, for the Process method of a
+// client.
+func Once(ctx context.Context, args ...any) OnceCmd {
+	return OnceCmd{redis.NewCmd(ctx, args...)}
+}
+
+// NoRetry is what go-redis asks.
+func (OnceCmd) NoRetry() bool { return true }
