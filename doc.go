@@ -1,24 +1,25 @@
-// Package heliograph is a house of Redis messaging primitives: stations
-// signalling by flashes of a mirror, one of which calls and is answered, one
-// watches a dial, and many listen.
+// Package heliograph is the root of a module of Redis messaging primitives. A
+// heliograph is a mirror that signals by flashes of the sun.
 //
-// There is nothing to import here. The rooms are
+// There is nothing to import here. The packages are
 //
 //   - [github.com/heliograph/heliograph/storage]: the connection pool that all
 //     others are built on, codecs, and small shared objects;
-//   - [github.com/heliograph/heliograph/bus]: workers, and calls to them;
+//   - [github.com/heliograph/heliograph/bus]: workers, and typed calls to them;
 //   - [github.com/heliograph/heliograph/pubsub]: typed publish and subscribe;
 //   - [github.com/heliograph/heliograph/keywords]: named, typed values that one
-//     process serves and all set, watch and wait for;
-//   - [github.com/heliograph/heliograph/gateway]: hashes and channels for
-//     browsers, over WebSockets;
-//   - [github.com/heliograph/heliograph/gateway/geo]: maps in them, by box and
-//     projection;
+//     process serves and others set, watch and wait for;
+//   - [github.com/heliograph/heliograph/gateway]: a WebSocket handler by which
+//     browsers read hashes and follow channels;
+//   - [github.com/heliograph/heliograph/gateway/geo]: GeoJSON in the gateway, by
+//     box and projection;
+//   - [github.com/heliograph/heliograph/gateway/fws]: the filters and groups of
+//     filtered_websocket;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;
 //   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
 //
-// To see calls spread over workers, run go run ./examples/quickstart, and to see
-// keywords set, watched and waited for, go run ./examples/telescope. What the
-// gateway shows is at http://localhost:8765 with go run ./examples/gateway.
+// go run ./examples/quickstart spreads calls over workers, go run
+// ./examples/telescope sets, watches and waits for keywords, and go run
+// ./examples/gateway serves the gateway at http://localhost:8765.
 package heliograph
