@@ -161,11 +161,11 @@ func insist(ctx context.Context, ask func() error) error {
 		case errors.As(err, &reply) && !redis.IsLoadingError(err) && !redis.IsClusterDownError(err):
 			return err
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return redisio.Because(ctx.Err(), err)
 		}
 		select {
 		case <-ctx.Done():
-			return waited{ctx.Err(), err}
+			return redisio.Because(ctx.Err(), err)
 		case <-time.After(redisio.Backoff(try)):
 		}
 	}

@@ -101,19 +101,9 @@ func (h *hub) join(ctx context.Context, q *queue) error {
 	case err := <-m.confirmed:
 		return err
 	case <-ctx.Done():
-		err := ctx.Err()
-		if why := h.why(r); why != nil {
-			err = waited{err, why}
-		}
-		return err
+		return redisio.Because(ctx.Err(), h.why(r))
 	}
 }
-
-// waited is the end of a context together with what kept one waiting.
-type waited struct{ end, why error }
-
-func (e waited) Error() string { return e.end.Error() + " (" + e.why.Error() + ")" }
-func (e waited) Unwrap() error { return e.end }
 
 // why returns what keeps a route from being confirmed, if that is known.
 func (h *hub) why(r *route) error {

@@ -126,6 +126,7 @@ func (p *publish) wait(ctx context.Context) (receivers int, err error) {
 	case <-p.late:
 		err = context.DeadlineExceeded
 	}
+	err = redisio.Because(err, redisio.Of(p.c.pool).Writer().Trouble())
 	return 0, fmt.Errorf("pubsub: publish to %s: %w: %w", p.spec.name, errGivenUp, err)
 }
 

@@ -125,7 +125,7 @@ func (b *batcher) run() {
 	for {
 		batch, dropped := b.next()
 		for _, wr := range dropped {
-			b.w.finish(wr, 0, wr.wanted.Err())
+			b.w.finish(wr, 0, Because(wr.wanted.Err(), b.w.Trouble()))
 		}
 		if batch == nil {
 			if len(dropped) > 0 {
@@ -298,13 +298,19 @@ func (b *batcher) settleRun(sent []write, cmd OnceCmd) (again bool) {
 	switch FateOf(err) {
 	case Unsent:
 		b.w.stats.retried.Add(int64(len(sent)))
+		b.w.trouble.Store(&err)
 		b.w.warn(err)
 		return true
 	case Unknown:
+		cause := err
+		b.w.trouble.Store(&cause)
 		err = fmt.Errorf("%w: %w", ErrIndeterminate, Normalize(context.Background(), err))
 	case Finished:
 		err = ErrClosed
 	case Settled:
+		if b.w.trouble.Load() != nil {
+			b.w.trouble.Store(nil)
+		}
 		b.w.stats.written.Add(int64(len(sent)))
 	}
 	n, _ := cmd.Val().(int64)

@@ -21,28 +21,40 @@ var (
 	ErrIndeterminate = errors.New("storage: may or may not have been written")
 )
 
-// Normalize returns the error of a Redis command that was given ctx as callers
-// here see it. The end of ctx is [context.Canceled] or
-// [context.DeadlineExceeded], and so is any other timeout, such as a
-// Config.Redis.ReadTimeout: the errors of the net package stay in the text.
+// Normalize returns the error of a Redis command as the module's callers see it.
+// If ctx, the command's context, has ended it is [context.Canceled] or
+// [context.DeadlineExceeded], with err as the reason in its text (see [Because]).
+// Any other timeout, such as Config.Redis.ReadTimeout, is a DeadlineExceeded too.
+// Errors of package net are in the text only.
 func Normalize(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if end := ctx.Err(); end != nil {
+		return endOf(end, err)
 	}
 	var timeout net.Error
 	if !errors.As(err, &timeout) || !timeout.Timeout() {
 		return err
 	}
 	if Ended(ctx) {
-		return context.DeadlineExceeded
+		return endOf(context.DeadlineExceeded, err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return fmt.Errorf("storage: redis did not answer in time: %w (%v)", context.DeadlineExceeded, err)
+}
+
+// endOf returns the end of a command's context. Its reason is err, unless err only
+// says in other words that the time is up.
+func endOf(end, err error) error {
+	var timeout net.Error
+	var op *net.OpError
+	if errors.As(err, &timeout) && timeout.Timeout() && !(errors.As(err, &op) && op.Op == "dial") {
+		return end
+	}
+	return Because(end, err)
 }
 
 // Ended reports whether ctx is over, or as good as: a connection has the same

@@ -17,7 +17,8 @@ import (
 // or on the caller's if the write is refused, and must not block. Its error is
 //
 //   - an error reply: Redis refused the write;
-//   - that of wanted: the write was not sent, since nobody wanted it any more;
+//   - that of wanted: the write was not sent because it was no longer wanted. Its
+//     text has the reason for the wait, as by [Because];
 //   - [ErrQueueFull] or [ErrClosed]: the write was not sent;
 //   - [ErrIndeterminate]: the write may have happened.
 type Writer struct {
@@ -28,6 +29,8 @@ type Writer struct {
 	maxQueued, maxBytes int64
 	queued, bytes       atomic.Int64
 	stats               writerStats
+
+	trouble atomic.Pointer[error] // see Trouble
 
 	log   *slog.Logger
 	noise Throttle
@@ -179,6 +182,15 @@ func (w *Writer) add(key string, wr write) {
 	if !b.add(key, wr) {
 		w.finish(wr, 0, ErrClosed)
 	}
+}
+
+// Trouble returns the error of the last batch if Redis could not take it, such as
+// that of a failed dial, and nil once it takes one again.
+func (w *Writer) Trouble() error {
+	if err := w.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // warn logs that Redis takes no writes: the error of those that wait for one
