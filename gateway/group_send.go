@@ -98,7 +98,7 @@ func (g *Groups) listen(ctx context.Context) error {
 			g.deliver(string(key), string(sender), data)
 		}
 		return nil
-	}, pubsub.SubscribeOptions{Policy: pubsub.DropOldest})
+	}, pubsub.SubscribeOptions{Overflow: pubsub.OverflowDropOldest})
 	if err == nil {
 		g.listener = listener
 	}

@@ -66,7 +66,7 @@ var errAway = errors.New("gateway: Redis can't be reached")
 // event ends the wait of all who want to follow a channel: our client would go on
 // trying for them, each as long as a command may take.
 func (s *redisSource) event(e pubsub.Event) {
-	if e.Kind != pubsub.ReconnectFailed {
+	if e.Kind != pubsub.EventReconnectFailed {
 		return
 	}
 	s.mu.Lock()
@@ -99,9 +99,9 @@ func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(P
 	if err != nil {
 		return nil, err
 	}
-	policy := pubsub.DropOldest
+	policy := pubsub.OverflowDropOldest
 	if rule := s.h.rule(channel); rule != nil && rule.History != nil {
-		policy = pubsub.End // it fills gaps
+		policy = pubsub.OverflowEnd // it fills gaps
 	}
 	s.mu.Lock()
 	reach := s.reach
@@ -112,7 +112,7 @@ func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(P
 	listener, err := pubsub.Listen(ctx, s.client, topic, func(_ context.Context, m pubsub.Message[[]byte]) error {
 		deliver(Publication{Data: m.Value, Offset: string(m.Offset), Gap: m.Err != nil, seq: m.Seq})
 		return nil
-	}, pubsub.SubscribeOptions{Policy: policy})
+	}, pubsub.SubscribeOptions{Overflow: policy})
 	if err != nil && context.Cause(ctx) == errAway {
 		err = errAway
 	}

@@ -38,7 +38,7 @@ type Config struct {
 	// 100,000. More get ErrTooMany.
 	MaxSubscriptions int
 
-	// MaxOverflow is how many bytes all queues of the policy [Block] may hold
+	// MaxOverflow is how many bytes all queues of the policy [OverflowBlock] may hold
 	// beyond their own limits. 0: 64 MiB.
 	MaxOverflow int
 
@@ -104,9 +104,9 @@ type Client struct {
 
 	workers  workers
 	lateness lateness
-	overflow atomic.Int64 // bytes that the queues of Block have borrowed
+	overflow atomic.Int64 // bytes that the queues of OverflowBlock have borrowed
 	stats    clientStats
-	noise    noise
+	logs     logs
 
 	mu     sync.Mutex
 	hub    *hub // nil until there is a queue, and then never changed
@@ -128,7 +128,7 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 		pool: pool, cfg: cfg, prefix: pool.Config().Prefix, id: rand.Text(),
 		done: make(chan struct{}), queues: make(map[*queue]*Listener),
 	}
-	c.noise.log = redisio.Of(pool).Logger()
+	c.logs.log = redisio.Of(pool).Logger()
 	if len(cfg.Publishing) > 0 {
 		c.publishing = wrap(cfg.Publishing, pass)
 	}

@@ -55,7 +55,7 @@ func (d *delivery[T]) start(ctx context.Context, l *Listener) (recovered bool, e
 	ctx, cancel := d.c.deadline(ctx)
 	defer cancel()
 	var from place
-	if d.history != nil && !q.opts.Replay && q.opts.Policy.complete() {
+	if d.history != nil && !q.opts.Replay && q.opts.Overflow.complete() {
 		if from, err = d.base(ctx); err != nil {
 			return false, err
 		}
@@ -65,7 +65,7 @@ func (d *delivery[T]) start(ctx context.Context, l *Listener) (recovered bool, e
 	}
 	err = d.c.hub.join(ctx, q)
 	recovered = true
-	if err == nil && d.history != nil && q.opts.Policy.complete() {
+	if err == nil && d.history != nil && q.opts.Overflow.complete() {
 		recovered, err = d.history.begin(ctx, from)
 	}
 	if err != nil {
@@ -106,12 +106,12 @@ func (d *delivery[T]) call(it item) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.c.stats.panics.Add(1)
-			d.c.noise.log.Error("pubsub: panic in a listener", "topic", d.q.spec.name, "panic", v, "stack", string(debug.Stack()))
+			d.c.logs.log.Error("pubsub: panic in a listener", "topic", d.q.spec.name, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := d.pass(it); err != nil && d.q.ctx.Err() == nil {
 		d.c.stats.failed.Add(1)
-		d.c.noise.warn("pubsub: a listener failed", "topic", d.q.spec.name, "error", err)
+		d.c.logs.warn("pubsub: a listener failed", "topic", d.q.spec.name, "error", err)
 	}
 }
 
@@ -185,13 +185,13 @@ func (d *delivery[T]) checked(m Message[T]) Message[T] {
 	return m
 }
 
-// key is what Coalesce goes by. It runs on the goroutine that reads from Redis,
+// key is what OverflowConflate goes by. It runs on the goroutine that reads from Redis,
 // which no panic may end.
 func (d *delivery[T]) key(p *packet, of func(T) string) (key string) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.c.stats.panics.Add(1)
-			d.c.noise.warn("pubsub: panic in a topic's key", "topic", d.q.spec.name, "panic", v)
+			d.c.logs.warn("pubsub: panic in a topic's key", "topic", d.q.spec.name, "panic", v)
 		}
 	}()
 	body := p.payload

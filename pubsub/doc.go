@@ -32,7 +32,7 @@
 //     publishes to itself when nothing else has come for Config.Probe. An answer
 //     to PING would prove less.
 //   - Each subscription has a queue with limits of its own. What becomes of a
-//     consumer who lets it fill is his [Policy]: to be ended with [ErrSlow]
+//     consumer who lets it fill is his [Overflow]: to be ended with [ErrSlow]
 //     unless he says otherwise. The connection and the others never wait for him,
 //     and nothing is lost in silence: [Client.Stats] counts all of it.
 //   - A message for many subscriptions of a process is received once, and

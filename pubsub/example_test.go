@@ -242,7 +242,7 @@ func ExampleTopic_WithKey() {
 	ctx := context.Background()
 
 	bySensor := Samples.WithKey(func(s Sample) string { return s.Sensor })
-	sub, err := pubsub.Subscribe(ctx, ps, bySensor, pubsub.SubscribeOptions{Policy: pubsub.Coalesce})
+	sub, err := pubsub.Subscribe(ctx, ps, bySensor, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func ExampleMiddleware() {
 func ExampleEvent() {
 	connected := make(chan pubsub.Event, 1)
 	ps, stop := exampleClient(pubsub.Config{OnEvent: func(e pubsub.Event) {
-		if e.Kind == pubsub.Connected {
+		if e.Kind == pubsub.EventConnected {
 			connected <- e
 		}
 	}})

@@ -18,7 +18,7 @@ import (
 // History is how much of a topic is kept in Redis: the last Size messages, as far
 // as they are younger than TTL. A message is kept and published in one step.
 //
-// A subscription (of the policy [End] or [Block]) then fills its gaps by itself:
+// A subscription (of the policy [OverflowEnd] or [OverflowBlock]) then fills its gaps by itself:
 // what was missed is read from the history and delivered in its place. A
 // [*GapError] is told only where the history does not reach back that far, or
 // was lost. It is never filled in part.
@@ -298,7 +298,7 @@ func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
 		it.err = err
 		hand(it)
 		return
-	case !t.opts.Policy.complete(): // of which some are left out, or moved
+	case !t.opts.Overflow.complete(): // of which some are left out, or moved
 		hand(it)
 		return
 	case !t.known:

@@ -181,8 +181,8 @@ func TestHistoryOnTheWire(t *testing.T) {
 
 		_, err = pubsub.Subscribe(ctx, c, topic, pubsub.SubscribeOptions{After: "nonsense"})
 		require.ErrorContains(t, err, `SubscribeOptions.After: "nonsense" is not an offset`)
-		_, err = pubsub.Subscribe(ctx, c, topic, pubsub.SubscribeOptions{Replay: true, Policy: pubsub.DropOldest})
-		require.ErrorContains(t, err, "SubscribeOptions.Policy")
+		_, err = pubsub.Subscribe(ctx, c, topic, pubsub.SubscribeOptions{Replay: true, Overflow: pubsub.OverflowDropOldest})
+		require.ErrorContains(t, err, "SubscribeOptions.Overflow")
 		require.Panics(t, func() { topic.WithHistory(pubsub.History{Size: -1}) })
 	})
 }
@@ -215,7 +215,7 @@ func TestAHistoryThatHasNotBegun(t *testing.T) {
 // With a policy that leaves messages out, a history can't tell what is missing,
 // and does not try.
 func TestHistoryAndDropOldest(t *testing.T) {
-	s := newSlow(t, storagetest.New(t), pubsub.Config{}, Kept, pubsub.SubscribeOptions{Policy: pubsub.DropOldest, MaxMessages: 10})
+	s := newSlow(t, storagetest.New(t), pubsub.Config{}, Kept, pubsub.SubscribeOptions{Overflow: pubsub.OverflowDropOldest, MaxMessages: 10})
 	s.publish(0, 100)
 	seen, dropped := 0, 0
 	for seen+dropped < 100 {

@@ -15,32 +15,34 @@ import (
 
 // hub is what all subscriptions of a client share: it knows who wants which
 // channel, and has each asked for once, over as few connections as Redis allows.
-// That is one; on a cluster, one more to each primary for what is [kind.homed].
+// That is one; on a cluster, one more to each primary for what is [kind.placed].
 type hub struct {
 	c      *Client
 	client redis.UniversalClient // of our own, for what subscribes
 	tasks  sync.WaitGroup        // goroutines that end with close
+	ctx    context.Context       // ends with close
+	cancel context.CancelFunc
 
-	mu       sync.Mutex
-	closed   bool
-	routes   [kinds]map[string]*route
-	links    map[string]*link // by address; "" is the one that may be anywhere
-	nextLink int
-	homing   bool        // settle is running
-	moved    bool        // there is something for it to do
-	rehome   *time.Timer // when it looks again
-	trouble  error       // what it last failed by
+	mu         sync.Mutex
+	closed     bool
+	routes     [kinds]map[string]*route
+	links      map[string]*link // by address; "" is the one that may be anywhere
+	nextLink   int
+	placing    bool        // placeRoutes is running
+	moved      bool        // there is something for it to do
+	placeAgain *time.Timer // when it looks again
+	trouble    error       // what it last failed by
 }
 
 // route is a name that somebody wants, and where it is asked for.
 type route struct {
-	kind    kind
-	name    string // as Redis has it
-	strip   int    // bytes of its channels that are not the user's
-	members []*member
-	legs    []*leg
-	once    bool // it has been live: a new leg is a gap
-	linger  *time.Timer
+	kind     kind
+	name     string // as Redis has it
+	strip    int    // bytes of its channels that are not the user's
+	members  []*member
+	bindings []*binding
+	once     bool // it has been live: a new binding is a gap
+	linger   *time.Timer
 }
 
 // member is a queue on a route. The slice that holds it is never changed, only
@@ -51,19 +53,20 @@ type member struct {
 	confirmed chan error // holds one
 }
 
-// live reports whether Redis has confirmed the route everywhere. The hub's lock
+// liveLocked reports whether Redis has confirmed the route everywhere. The hub's lock
 // is held.
-func (r *route) live() bool {
-	for _, l := range r.legs {
+func (r *route) liveLocked() bool {
+	for _, l := range r.bindings {
 		if l.state != live {
 			return false
 		}
 	}
-	return len(r.legs) > 0
+	return len(r.bindings) > 0
 }
 
 func newHub(c *Client) *hub {
 	h := &hub{c: c, client: redisio.Of(c.pool).Dedicated(), links: make(map[string]*link)}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
 	dialOnce(h.client)
 	for k := range h.routes {
 		h.routes[k] = make(map[string]*route)
@@ -85,15 +88,15 @@ func (h *hub) join(ctx context.Context, q *queue) error {
 	if r == nil {
 		r = &route{kind: k, name: name, strip: strip}
 		h.routes[k][name] = r
-		h.place(r)
+		h.placeLocked(r)
 	}
 	if r.linger != nil {
 		r.linger.Stop()
 		r.linger = nil
 	}
 	r.members = append(slices.Clip(slices.Clone(r.members)), m)
-	if r.live() {
-		m.tell(nil)
+	if r.liveLocked() {
+		m.endWaitLocked(nil)
 	}
 	h.mu.Unlock()
 
@@ -109,12 +112,12 @@ func (h *hub) join(ctx context.Context, q *queue) error {
 func (h *hub) why(r *route) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, leg := range r.legs {
-		if leg.state != live && leg.link.trouble != nil {
-			return leg.link.trouble
+	for _, binding := range r.bindings {
+		if binding.state != live && binding.link.trouble != nil {
+			return binding.link.trouble
 		}
 	}
-	if len(r.legs) == 0 {
+	if len(r.bindings) == 0 {
 		return h.trouble
 	}
 	return nil
@@ -139,44 +142,44 @@ func (h *hub) leave(q *queue) {
 		defer h.mu.Unlock()
 		if r.linger == t {
 			r.linger = nil
-			h.drop(r)
+			h.dropLocked(r)
 		}
 	})
 	r.linger = t
 }
 
-// drop ends a route that nobody wants. The lock is held.
-func (h *hub) drop(r *route) {
+// dropLocked ends a route that nobody wants. The lock is held.
+func (h *hub) dropLocked(r *route) {
 	if h.routes[r.kind][r.name] == r {
 		delete(h.routes[r.kind], r.name)
 	}
-	for _, leg := range r.legs {
-		leg.link.retire(leg)
+	for _, binding := range r.bindings {
+		binding.link.retireLocked(binding)
 	}
-	r.legs = nil
+	r.bindings = nil
 }
 
-// refuse tells the members of a route that Redis does not let them have it. The
+// refuseLocked tells the members of a route that Redis does not let them have it. The
 // lock is held.
-func (h *hub) refuse(r *route, err error) {
+func (h *hub) refuseLocked(r *route, err error) {
 	members := r.members
 	r.members = nil
 	if r.linger != nil {
 		r.linger.Stop()
 		r.linger = nil
 	}
-	h.drop(r)
+	h.dropLocked(r)
 	for _, m := range members {
 		if m.live {
 			m.q.fail(fmt.Errorf("pubsub: %s is not allowed any more: %w", r.name, err))
 		} else {
-			m.tell(err)
+			m.endWaitLocked(err)
 		}
 	}
 }
 
-// tell ends the wait of join. The hub's lock is held.
-func (m *member) tell(err error) {
+// endWaitLocked ends the wait of join. The hub's lock is held.
+func (m *member) endWaitLocked(err error) {
 	m.live = true
 	m.confirmed <- err
 }
@@ -201,17 +204,17 @@ func (h *hub) wire(s spec) (k kind, name string, strip int) {
 	return k, name + s.name, len(name)
 }
 
-// place finds a new route its legs. The lock is held.
-func (h *hub) place(r *route) {
-	if r.kind.homed() && h.isCluster() {
-		h.look()
+// placeLocked binds a new route to its servers. The lock is held.
+func (h *hub) placeLocked(r *route) {
+	if r.kind.placed() && h.isCluster() {
+		h.schedulePlacementLocked()
 		return
 	}
-	h.addLeg(r, "")
+	h.addBindingLocked(r, "")
 }
 
-// addLeg asks for a route at an address. The lock is held.
-func (h *hub) addLeg(r *route, addr string) {
+// addBindingLocked asks for a route at an address. The lock is held.
+func (h *hub) addBindingLocked(r *route, addr string) {
 	l := h.links[addr]
 	if l == nil {
 		h.nextLink++
@@ -219,26 +222,26 @@ func (h *hub) addLeg(r *route, addr string) {
 		h.links[addr] = l
 		h.tasks.Go(l.run)
 	}
-	if old := l.legs[r.kind][r.name]; old != nil { // on its way out, and perhaps live
+	if old := l.bindings[r.kind][r.name]; old != nil { // on its way out, and perhaps live
 		old.route, old.over = r, false
 		r.once = r.once || old.state == live
 		old.again = r.once
-		r.legs = append(r.legs, old)
-		l.mark(old)
+		r.bindings = append(r.bindings, old)
+		l.markLocked(old)
 		return
 	}
-	leg := &leg{route: r, link: l, again: r.once}
-	l.legs[r.kind][r.name] = leg
-	r.legs = append(r.legs, leg)
-	l.mark(leg)
+	binding := &binding{route: r, link: l, again: r.once}
+	l.bindings[r.kind][r.name] = binding
+	r.bindings = append(r.bindings, binding)
+	l.markLocked(binding)
 }
 
-// confirm notes that Redis has confirmed a leg. What comes next on its
+// confirmLocked notes that Redis has confirmed a binding. What comes next on its
 // connection is live. The lock is held.
-func (h *hub) confirm(leg *leg, cause error) {
-	r := leg.route
-	leg.state = live
-	if leg.again {
+func (h *hub) confirmLocked(binding *binding, cause error) {
+	r := binding.route
+	binding.state = live
+	if binding.again {
 		h.c.stats.cuts.Add(1)
 		if cause == nil {
 			cause = errMoved
@@ -250,14 +253,14 @@ func (h *hub) confirm(leg *leg, cause error) {
 			}
 		}
 	}
-	leg.again, leg.alone = true, false
-	if !r.live() {
+	binding.again, binding.alone = true, false
+	if !r.liveLocked() {
 		return
 	}
 	r.once = true
 	for _, m := range r.members {
 		if !m.live {
-			m.tell(nil)
+			m.endWaitLocked(nil)
 		}
 	}
 }
@@ -274,6 +277,7 @@ func (h *hub) isCluster() bool {
 func (h *hub) close() error {
 	h.mu.Lock()
 	h.closed = true
+	h.cancel()
 	for _, routes := range h.routes {
 		for _, r := range routes {
 			if r.linger != nil {
@@ -281,17 +285,17 @@ func (h *hub) close() error {
 			}
 			for _, m := range r.members {
 				if !m.live {
-					m.tell(ErrClosed)
+					m.endWaitLocked(ErrClosed)
 				}
 			}
 		}
 		clear(routes)
 	}
-	if h.rehome != nil {
-		h.rehome.Stop()
+	if h.placeAgain != nil {
+		h.placeAgain.Stop()
 	}
 	for _, l := range h.links {
-		l.stop()
+		l.stopLocked()
 	}
 	h.mu.Unlock()
 	h.tasks.Wait()

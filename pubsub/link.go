@@ -20,23 +20,23 @@ type link struct {
 	addr  string // of a server of a cluster; "": any
 	probe string // the channel by which it tells itself that it lives
 
-	ctx    context.Context // ends with stop
-	cancel context.CancelFunc
-	heard  atomic.Int64 // what has come, ever
+	ctx      context.Context // ends with stop
+	cancel   context.CancelFunc
+	received atomic.Int64 // what has come, ever
 
 	// Guarded by the hub's lock.
-	legs     [kinds]map[string]*leg
-	dirty    []*leg // that may have something to be asked
-	conn     *conn  // nil: there is none
-	asks     []ask  // that Redis has not answered, oldest first
-	flushing bool
-	deaf     bool  // Redis refuses the probe
-	trouble  error // why there is no connection
-	cause    error // by what the last one was lost
+	bindings     [kinds]map[string]*binding
+	dirty        []*binding // that may have something to be asked
+	conn         *conn      // nil: there is none
+	asks         []ask      // that Redis has not answered, oldest first
+	flushing     bool
+	probeRefused bool  // Redis refuses the probe
+	trouble      error // why there is no connection
+	cause        error // by what the last one was lost
 }
 
-// leg is a route at a link.
-type leg struct {
+// binding is a route at a link.
+type binding struct {
 	route *route
 	link  *link
 	state state
@@ -45,7 +45,7 @@ type leg struct {
 	over  bool // nobody wants it any more
 }
 
-// state is what the server knows of a leg.
+// state is what the server knows of a binding.
 type state uint8
 
 const (
@@ -58,9 +58,9 @@ const (
 // ask is a command whose answers are awaited, in the order of the commands: one
 // for each name, or one error for all.
 type ask struct {
-	legs   []*leg // nil: the probe
-	left   int    // answers to come
-	unsubs bool
+	bindings []*binding // nil: the probe
+	left     int        // answers to come
+	unsubs   bool
 }
 
 // maxNames is how many names one SUBSCRIBE carries.
@@ -68,56 +68,56 @@ const maxNames = 512
 
 func newLink(h *hub, addr string, number int) *link {
 	l := &link{hub: h, addr: addr}
-	for k := range l.legs {
-		l.legs[k] = make(map[string]*leg)
+	for k := range l.bindings {
+		l.bindings[k] = make(map[string]*binding)
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.probe = h.c.probeName(redisio.Of(h.c.pool).Database(), number)
 	return l
 }
 
-// stop ends the link. The hub's lock is held.
-func (l *link) stop() {
+// stopLocked ends the link. The hub's lock is held.
+func (l *link) stopLocked() {
 	l.cancel()
 	if l.hub.links[l.addr] == l {
 		delete(l.hub.links, l.addr)
 	}
 }
 
-// retire removes a leg, once the server has stopped it. The hub's lock is held.
-func (l *link) retire(leg *leg) {
-	leg.over = true
-	l.mark(leg)
+// retireLocked removes a binding, once the server has stopped it. The hub's lock is held.
+func (l *link) retireLocked(binding *binding) {
+	binding.over = true
+	l.markLocked(binding)
 }
 
-// mark has a leg looked at. The hub's lock is held.
-func (l *link) mark(leg *leg) {
-	if leg.over && (leg.state == idle || l.conn == nil) {
-		l.remove(leg)
+// markLocked has a binding looked at. The hub's lock is held.
+func (l *link) markLocked(binding *binding) {
+	if binding.over && (binding.state == idle || l.conn == nil) {
+		l.removeLocked(binding)
 		return
 	}
 	if l.conn != nil {
-		l.dirty = append(l.dirty, leg)
-		l.flush()
+		l.dirty = append(l.dirty, binding)
+		l.flushLocked()
 	}
 }
 
-// remove forgets a leg, and ends a link that has none left. The hub's lock is
+// removeLocked forgets a binding, and ends a link that has none left. The hub's lock is
 // held.
-func (l *link) remove(leg *leg) {
-	if legs := l.legs[leg.route.kind]; legs[leg.route.name] == leg {
-		delete(legs, leg.route.name)
+func (l *link) removeLocked(binding *binding) {
+	if bindings := l.bindings[binding.route.kind]; bindings[binding.route.name] == binding {
+		delete(bindings, binding.route.name)
 	}
-	for _, legs := range l.legs {
-		if len(legs) > 0 {
+	for _, bindings := range l.bindings {
+		if len(bindings) > 0 {
 			return
 		}
 	}
-	l.stop()
+	l.stopLocked()
 }
 
-// flush has what is dirty asked, if it is not being done. The hub's lock is held.
-func (l *link) flush() {
+// flushLocked has what is dirty asked, if it is not being done. The hub's lock is held.
+func (l *link) flushLocked() {
 	if l.conn != nil && !l.flushing && len(l.dirty) > 0 && !l.hub.closed {
 		l.flushing = true
 		to := l.conn
@@ -155,39 +155,39 @@ func (l *link) next(to *conn) (command, []string) {
 	defer l.hub.mu.Unlock()
 	if l.conn != to || l.ctx.Err() != nil {
 		l.flushing = false
-		l.flush() // on the connection that is there now
+		l.flushLocked() // on the connection that is there now
 		return nil, nil
 	}
 	var a ask
 	var k kind
 	var names []string
-	for len(l.dirty) > 0 && len(a.legs) < maxNames {
-		leg := l.dirty[0]
-		if leg.state == asked || leg.state == leaving || leg.over == (leg.state == idle) {
-			l.skip() // it is looked at again when the answer comes, or is as it should be
+	for len(l.dirty) > 0 && len(a.bindings) < maxNames {
+		binding := l.dirty[0]
+		if binding.state == asked || binding.state == leaving || binding.over == (binding.state == idle) {
+			l.skipLocked() // it is looked at again when the answer comes, or is as it should be
 			continue
 		}
-		if len(a.legs) > 0 && (leg.over != a.unsubs || leg.route.kind != k || leg.alone) {
+		if len(a.bindings) > 0 && (binding.over != a.unsubs || binding.route.kind != k || binding.alone) {
 			break
 		}
 		// A sharded command must keep to one slot.
-		alone := leg.alone || leg.route.kind == shard && l.addr != ""
-		k, a.unsubs = leg.route.kind, leg.over
-		leg.state = asked
-		if leg.over {
-			leg.state = leaving
+		alone := binding.alone || binding.route.kind == shard && l.addr != ""
+		k, a.unsubs = binding.route.kind, binding.over
+		binding.state = asked
+		if binding.over {
+			binding.state = leaving
 		}
-		a.legs, names = append(a.legs, leg), append(names, leg.route.name)
-		l.skip()
+		a.bindings, names = append(a.bindings, binding), append(names, binding.route.name)
+		l.skipLocked()
 		if alone {
 			break
 		}
 	}
-	if len(a.legs) == 0 {
+	if len(a.bindings) == 0 {
 		l.flushing = false
 		return nil, nil
 	}
-	a.left = len(a.legs)
+	a.left = len(a.bindings)
 	l.asks = append(l.asks, a)
 	if a.unsubs {
 		return commands[k][1], names
@@ -195,7 +195,7 @@ func (l *link) next(to *conn) (command, []string) {
 	return commands[k][0], names
 }
 
-func (l *link) skip() {
+func (l *link) skipLocked() {
 	l.dirty[0] = nil
 	l.dirty = l.dirty[1:]
 }
@@ -204,11 +204,11 @@ func (l *link) skip() {
 func (l *link) run() {
 	for try := 0; l.ctx.Err() == nil; try++ {
 		if try > 0 {
-			l.hub.c.event(Event{Kind: Reconnecting, Addr: l.addr, Try: try})
+			l.hub.c.event(Event{Kind: EventReconnecting, Addr: l.addr, Try: try})
 		}
 		begin := time.Now()
 		good, err := l.connect(try)
-		l.lost(err)
+		l.disconnected(err)
 		if good {
 			if try = 0; time.Since(begin) > brief {
 				continue // at once
@@ -231,14 +231,14 @@ func (l *link) connect(try int) (good bool, err error) {
 	c, err := l.dial()
 	if err != nil {
 		if l.ctx.Err() == nil {
-			l.hub.c.event(Event{Kind: ReconnectFailed, Addr: l.addr, Try: try, Err: err})
+			l.hub.c.event(Event{Kind: EventReconnectFailed, Addr: l.addr, Try: try, Err: err})
 		}
 		return false, err
 	}
-	l.hub.c.event(Event{Kind: Connected, Addr: l.addr, Try: try})
+	l.hub.c.event(Event{Kind: EventConnected, Addr: l.addr, Try: try})
 	good, err = l.read(c)
 	if l.ctx.Err() == nil {
-		l.hub.c.event(Event{Kind: Disconnected, Addr: l.addr, Err: err})
+		l.hub.c.event(Event{Kind: EventDisconnected, Addr: l.addr, Err: err})
 	}
 	return good, err
 }
@@ -262,21 +262,21 @@ func (l *link) dial() (*conn, error) {
 		_ = c.Close()
 		return nil, l.ctx.Err()
 	}
-	l.conn, l.asks, l.dirty, l.deaf, l.trouble = c, []ask{{left: 1}}, nil, false, nil
-	for _, legs := range l.legs {
-		for _, leg := range legs {
-			l.dirty = append(l.dirty, leg)
+	l.conn, l.asks, l.dirty, l.probeRefused, l.trouble = c, []ask{{left: 1}}, nil, false, nil
+	for _, bindings := range l.bindings {
+		for _, binding := range bindings {
+			l.dirty = append(l.dirty, binding)
 		}
 	}
-	l.flush()
+	l.flushLocked()
 	return c, nil
 }
 
 // dialTime bounds a dial with all that go-redis does in one.
 const dialTime = 10 * time.Second
 
-// lost notes that there is no connection.
-func (l *link) lost(err error) {
+// disconnected notes that there is no connection.
+func (l *link) disconnected(err error) {
 	h := l.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -284,17 +284,17 @@ func (l *link) lost(err error) {
 		l.cause = err
 	}
 	l.conn, l.asks, l.dirty = nil, nil, nil
-	for _, legs := range l.legs {
-		for _, leg := range legs {
-			if leg.state = idle; leg.over {
-				l.remove(leg)
+	for _, bindings := range l.bindings {
+		for _, binding := range bindings {
+			if binding.state = idle; binding.over {
+				l.removeLocked(binding)
 			} else if denied(err) {
-				h.deny(leg.route, err)
+				h.denyLocked(binding.route, err)
 			}
 		}
 	}
 	if l.addr != "" {
-		h.look() // the server may have left the cluster
+		h.schedulePlacementLocked() // the server may have left the cluster
 	}
 }
 
@@ -306,12 +306,12 @@ func denied(err error) bool {
 		errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "WRONGPASS")
 }
 
-// deny tells those who wait for a route that Redis does not let us in. The lock
+// denyLocked tells those who wait for a route that Redis does not let us in. The lock
 // is held.
-func (h *hub) deny(r *route, err error) {
+func (h *hub) denyLocked(r *route, err error) {
 	for _, m := range r.members {
 		if !m.live {
-			m.tell(err)
+			m.endWaitLocked(err)
 		}
 	}
 }

@@ -41,7 +41,7 @@ var ErrGap = errors.New("pubsub: messages may be missing")
 // GapError stands in a subscription where messages may be missing. The
 // subscription goes on: what it is told next was published after the gap.
 type GapError struct {
-	// Dropped is how many messages the policy [DropOldest] dropped. 0: Redis was
+	// Dropped is how many messages the policy [OverflowDropOldest] dropped. 0: Redis was
 	// not listened to for a while, and nobody knows.
 	Dropped int
 

@@ -7,60 +7,65 @@ import (
 	"time"
 )
 
-// Policy says what becomes of a subscription whose consumer is too slow, when its
-// queue is full. The others, and the connection to Redis, never notice.
-type Policy uint8
+// Overflow says what happens when a message arrives and the queue of its
+// subscription is full because the consumer is too slow. Other subscriptions and
+// the connection to Redis are not delayed in any case.
+type Overflow uint8
 
 const (
-	// End ends the subscription with [ErrSlow], once what is queued has been
-	// taken: a consumer that can't keep up is a fault to be seen.
-	End Policy = iota
-	// DropOldest drops the oldest message and says so, with the number, by a
-	// [*GapError] in its place.
-	DropOldest
-	// Coalesce has a message replace the one with the same key that still waits:
-	// by [Topic.WithKey], or without it by channel. A queue that is full all the
-	// same ends as with End.
-	Coalesce
-	// Block lets the queue outgrow its limits, with all that are doing so by
-	// Config.MaxOverflow, for as long as SubscribeOptions.Patience. Then it ends
-	// as with End.
-	Block
+	// OverflowEnd ends the subscription with [ErrSlow] after the queued messages
+	// were delivered.
+	OverflowEnd Overflow = iota
+	// OverflowDropOldest drops the oldest message. A [*GapError] with the number
+	// of dropped messages is delivered in their place.
+	OverflowDropOldest
+	// OverflowConflate replaces a queued message by a newer one with the same key:
+	// that of [Topic.WithKey], or else the channel. If the queue is full of other
+	// keys, the subscription ends with ErrSlow.
+	OverflowConflate
+	// OverflowBlock lets the queue exceed its limits for at most
+	// SubscribeOptions.Patience, and all such queues together by at most
+	// Config.MaxOverflow bytes. Beyond that the subscription ends with ErrSlow.
+	OverflowBlock
 
-	policies // how many there are
+	overflows // number of constants
 )
 
-// complete reports whether the policy leaves no message out.
-func (p Policy) complete() bool { return p == End || p == Block }
+// complete reports whether every message is delivered.
+func (o Overflow) complete() bool { return o == OverflowEnd || o == OverflowBlock }
 
 // ErrSlow is the error of a subscription that ended because its queue was full.
 var ErrSlow = errors.New("pubsub: the consumer is too slow")
 
 // SubscribeOptions are the options of [Subscribe] and [Listen].
 type SubscribeOptions struct {
-	// MaxMessages is how many messages may wait for the consumer. 0: 16,384.
+	// MaxMessages is the number of messages that may wait for the consumer.
+	// Defaults to 16,384.
 	MaxMessages int
 
-	// MaxBytes is how many bytes may. 0: 16 MiB. One message is taken whatever
-	// its size.
+	// MaxBytes is the size of the messages that may wait for the consumer, in
+	// bytes. A single message may be larger. Defaults to 16 MiB.
 	MaxBytes int
 
-	// Policy is what happens to more. The zero Policy is End.
-	Policy Policy
+	// Overflow says what happens to a message that exceeds MaxMessages or
+	// MaxBytes. Defaults to OverflowEnd.
+	Overflow Overflow
 
-	// Patience is how long Block waits. 0: 1 s.
+	// Patience is how long OverflowBlock lets a queue exceed its limits. Defaults
+	// to 1 second.
 	Patience time.Duration
 
-	// Concurrency is how many calls of its handler a [Listen] may have at a time.
-	// 0 and 1: one after the other, in order.
+	// Concurrency is the number of calls of the handler of [Listen] that may run at
+	// a time. With more than one, messages are handled out of order. Defaults to 1.
 	Concurrency int
 
-	// After is where to go on in a topic with history: the offset of the last
-	// message that was seen. [Subscription.Recovered] tells whether nothing was
-	// lost since. Empty: with what comes.
+	// After is the offset of the last message that was seen, for a topic with
+	// history: the subscription begins with the message after it.
+	// [Subscription.Recovered] reports whether none is missing. If After is empty,
+	// the subscription begins with the next message that is published.
 	After Offset
 
-	// Replay begins with all that the history holds.
+	// Replay begins the subscription with all messages in the topic's history.
 	Replay bool
 }
 
@@ -77,14 +82,14 @@ func (o SubscribeOptions) complete(s spec) (SubscribeOptions, error) {
 		}
 	}
 	switch {
-	case o.Policy >= policies:
-		return o, fmt.Errorf("SubscribeOptions.Policy: there is no %d", o.Policy)
+	case o.Overflow >= overflows:
+		return o, fmt.Errorf("SubscribeOptions.Overflow: there is no %d", o.Overflow)
 	case s.history.zero() && (o.After != "" || o.Replay):
 		return o, fmt.Errorf("SubscribeOptions.After, Replay: topic %s has no history", s.name)
 	case o.After != "" && o.Replay:
 		return o, errors.New("SubscribeOptions: After and Replay exclude each other")
-	case (o.After != "" || o.Replay) && !o.Policy.complete():
-		return o, errors.New("SubscribeOptions.Policy: with After or Replay it must be End or Block")
+	case (o.After != "" || o.Replay) && !o.Overflow.complete():
+		return o, errors.New("SubscribeOptions.Overflow: with After or Replay it must be OverflowEnd or OverflowBlock")
 	}
 	if o.After != "" {
 		if _, err := parseOffset(o.After); err != nil {

@@ -172,14 +172,14 @@ func TestComingFromPySpigot(t *testing.T) {
 		eventually(t, func() bool {
 			mu.Lock()
 			defer mu.Unlock()
-			return slices.Contains(kinds, pubsub.ReconnectFailed)
+			return slices.Contains(kinds, pubsub.EventReconnectFailed)
 		})
 		own.Restart()
 		next(t, sub)
 		mu.Lock()
 		defer mu.Unlock()
-		require.Equal(t, []pubsub.EventKind{pubsub.Connected, pubsub.Disconnected, pubsub.Reconnecting, pubsub.ReconnectFailed}, kinds[:4])
-		require.Equal(t, pubsub.Connected, kinds[len(kinds)-1])
+		require.Equal(t, []pubsub.EventKind{pubsub.EventConnected, pubsub.EventDisconnected, pubsub.EventReconnecting, pubsub.EventReconnectFailed}, kinds[:4])
+		require.Equal(t, pubsub.EventConnected, kinds[len(kinds)-1])
 	})
 	t.Run("close, sync and async", func(t *testing.T) {
 		c := client(t, open(t), pubsub.Config{})

@@ -15,7 +15,7 @@ type queue struct {
 	kind    kind   // as the hub has it
 	name    string // as Redis has it
 	opts    SubscribeOptions
-	keyOf   func(*packet) string // of Coalesce; nil: the channel
+	keyOf   func(*packet) string // of OverflowConflate; nil: the channel
 	deliver func(*packet)        // to the consumer; may wait until ctx ends
 	ended   func()               // after the last deliver, before done
 	ctx     context.Context      // ended: nobody waits for what is queued
@@ -26,11 +26,11 @@ type queue struct {
 	entries []entry // from head on
 	head    int
 	bytes   int
-	byKey   map[string]int // of Coalesce: key → number of the entry
+	byKey   map[string]int // of OverflowConflate: key → number of the entry
 	first   int            // number of entries[0]
 	lost    *GapError      // before entries[head]
 	over    int            // bytes charged to the client's overflow
-	patient *time.Timer    // of Block, while the queue is too long
+	patient *time.Timer    // of OverflowBlock, while the queue is too long
 	running bool
 	closing bool // take nothing more
 	err     error
@@ -43,20 +43,20 @@ type entry struct {
 }
 
 // counts are the parts of Stats that a subscription adds to.
-type counts struct{ delivered, dropped, coalesced, slow int64 }
+type counts struct{ delivered, dropped, conflated, slow int64 }
 
-// handful is how many packets a consumer is handed at once, and handfulBytes how
+// maxBatch is how many packets a consumer is handed at once, and maxBatchBytes how
 // large: they have left the queue, and no policy reaches them.
 const (
-	handful      = 64
-	handfulBytes = 64 << 10
+	maxBatch      = 64
+	maxBatchBytes = 64 << 10
 )
 
 // push adds a packet. It is called by the goroutine that reads from Redis, and
 // never waits.
 func (q *queue) push(p *packet) {
 	e := entry{p: p}
-	if q.opts.Policy == Coalesce && p.gap == nil {
+	if q.opts.Overflow == OverflowConflate && p.gap == nil {
 		e.key = p.channel
 		if q.keyOf != nil {
 			e.key = q.keyOf(p)
@@ -68,24 +68,24 @@ func (q *queue) push(p *packet) {
 		return
 	}
 	if p.gap != nil {
-		q.gap(p)
-	} else if !q.coalesce(e) && !q.admit(e) {
+		q.addGapLocked(p)
+	} else if !q.conflateLocked(e) && !q.admitLocked(e) {
 		return
 	}
-	q.wake()
+	q.wakeLocked()
 }
 
-// gap adds a gap, unless the last entry is one. The lock is held.
-func (q *queue) gap(p *packet) {
+// addGapLocked adds a gap, unless the last entry is one. The lock is held.
+func (q *queue) addGapLocked(p *packet) {
 	if n := len(q.entries); n > q.head && q.entries[n-1].p.gap != nil {
 		return
 	}
 	clear(q.byKey) // what comes behind the gap stays behind it
-	q.add(entry{p: p})
+	q.addLocked(entry{p: p})
 }
 
-// add appends. The lock is held.
-func (q *queue) add(e entry) {
+// addLocked appends. The lock is held.
+func (q *queue) addLocked(e entry) {
 	if q.head > len(q.entries)/2 && q.head > 32 {
 		n := copy(q.entries, q.entries[q.head:])
 		clear(q.entries[n:])
@@ -95,41 +95,41 @@ func (q *queue) add(e entry) {
 	q.bytes += e.p.size()
 }
 
-// coalesce puts e in the place of one with its key. The lock is held.
-func (q *queue) coalesce(e entry) bool {
-	if q.opts.Policy != Coalesce {
+// conflateLocked puts e in the place of one with its key. The lock is held.
+func (q *queue) conflateLocked(e entry) bool {
+	if q.opts.Overflow != OverflowConflate {
 		return false
 	}
 	if number, ok := q.byKey[e.key]; ok {
 		old := &q.entries[number-q.first]
 		q.bytes += e.p.size() - old.p.size()
 		old.p = e.p
-		q.counts.coalesced++
+		q.counts.conflated++
 		return true
 	}
 	return false
 }
 
-// admit adds e if the limits allow it, or as the policy has it. The lock is
+// admitLocked adds e if the limits allow it, or as the policy has it. The lock is
 // held.
-func (q *queue) admit(e entry) bool {
+func (q *queue) admitLocked(e entry) bool {
 	size := e.p.size()
-	for q.full(size) {
-		switch q.opts.Policy {
-		case DropOldest:
-			q.dropHead()
+	for q.fullLocked(size) {
+		switch q.opts.Overflow {
+		case OverflowDropOldest:
+			q.dropOldestLocked()
 			continue
-		case Block:
-			if q.borrow(size) {
-				q.add(e)
+		case OverflowBlock:
+			if q.borrowLocked(size) {
+				q.addLocked(e)
 				return true
 			}
 		}
-		q.tooSlow()
+		q.endSlowLocked()
 		return false
 	}
-	q.add(e)
-	if q.opts.Policy == Coalesce {
+	q.addLocked(e)
+	if q.opts.Overflow == OverflowConflate {
 		if q.byKey == nil {
 			q.byKey = make(map[string]int)
 		}
@@ -138,14 +138,14 @@ func (q *queue) admit(e entry) bool {
 	return true
 }
 
-func (q *queue) full(size int) bool {
+func (q *queue) fullLocked(size int) bool {
 	n := len(q.entries) - q.head
 	return n >= q.opts.MaxMessages || n > 0 && q.bytes+size > q.opts.MaxBytes
 }
 
-// dropHead drops the oldest entry. The lock is held.
-func (q *queue) dropHead() {
-	p := q.pop()
+// dropOldestLocked drops the oldest entry. The lock is held.
+func (q *queue) dropOldestLocked() {
+	p := q.popLocked()
 	lost := GapError{}
 	if q.lost != nil {
 		lost = *q.lost
@@ -162,8 +162,8 @@ func (q *queue) dropHead() {
 	q.lost = &lost
 }
 
-// pop takes the oldest entry. The lock is held.
-func (q *queue) pop() *packet {
+// popLocked takes the oldest entry. The lock is held.
+func (q *queue) popLocked() *packet {
 	e := q.entries[q.head]
 	if q.byKey != nil && q.byKey[e.key] == q.first+q.head {
 		delete(q.byKey, e.key)
@@ -180,9 +180,9 @@ func (q *queue) pop() *packet {
 	return e.p
 }
 
-// borrow charges what a full queue of Block takes to the client. The lock is
+// borrowLocked charges what a full queue of OverflowBlock takes to the client. The lock is
 // held.
-func (q *queue) borrow(size int) bool {
+func (q *queue) borrowLocked(size int) bool {
 	if q.c.overflow.Add(int64(size)) > int64(q.c.cfg.MaxOverflow) {
 		q.c.overflow.Add(-int64(size))
 		return false
@@ -193,17 +193,17 @@ func (q *queue) borrow(size int) bool {
 			q.mu.Lock()
 			defer q.mu.Unlock()
 			if q.patient != nil && !q.closing {
-				q.tooSlow()
+				q.endSlowLocked()
 			}
 		})
 	}
 	return true
 }
 
-// repay ends borrow when the queue is back within its limits, or is closed. The
+// repayLocked ends borrow when the queue is back within its limits, or is closed. The
 // lock is held.
-func (q *queue) repay() {
-	if q.patient != nil && (q.closing || !q.full(0)) {
+func (q *queue) repayLocked() {
+	if q.patient != nil && (q.closing || !q.fullLocked(0)) {
 		q.patient.Stop()
 		q.patient = nil
 		q.c.overflow.Add(-int64(q.over))
@@ -211,21 +211,21 @@ func (q *queue) repay() {
 	}
 }
 
-// tooSlow ends the queue behind what is in it. The lock is held.
-func (q *queue) tooSlow() {
+// endSlowLocked ends the queue behind what is in it. The lock is held.
+func (q *queue) endSlowLocked() {
 	q.counts.slow++
-	q.end(ErrSlow)
+	q.endLocked(ErrSlow)
 }
 
-// end takes nothing more, and ends with err when what is there has been taken.
+// endLocked takes nothing more, and ends with err when what is there has been taken.
 // The lock is held.
-func (q *queue) end(err error) {
+func (q *queue) endLocked(err error) {
 	if q.closing {
 		return
 	}
 	q.closing, q.err = true, err
-	q.repay()
-	q.wake()
+	q.repayLocked()
+	q.wakeLocked()
 	go q.c.hub.leave(q) // the caller may hold the hub's lock
 }
 
@@ -233,7 +233,7 @@ func (q *queue) end(err error) {
 func (q *queue) fail(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.end(err)
+	q.endLocked(err)
 }
 
 // close ends the queue now, with what is in it. It does not wait for a deliver
@@ -249,12 +249,12 @@ func (q *queue) close(err error) {
 		q.closing, q.err = true, err
 	}
 	q.entries, q.head, q.bytes, q.byKey, q.lost = nil, 0, 0, nil, nil
-	q.repay()
-	q.wake()
+	q.repayLocked()
+	q.wakeLocked()
 }
 
-// wake has the goroutine run. The lock is held.
-func (q *queue) wake() {
+// wakeLocked has the goroutine run. The lock is held.
+func (q *queue) wakeLocked() {
 	if q.running || q.finished() {
 		return
 	}
@@ -274,7 +274,7 @@ func (q *queue) finished() bool {
 // run hands over what is there.
 func (q *queue) run(hand []*packet) {
 	for {
-		n := q.take(hand)
+		n := q.nextBatch(hand)
 		if n == 0 {
 			return
 		}
@@ -285,10 +285,10 @@ func (q *queue) run(hand []*packet) {
 	}
 }
 
-// take fills hand from the queue. With nothing to take, run ends; if nothing
+// nextBatch fills hand from the queue. With nothing to take, run ends; if nothing
 // will come, the queue is done.
-func (q *queue) take(hand []*packet) (n int) {
-	if q.opts.Policy == DropOldest || q.opts.Policy == Coalesce {
+func (q *queue) nextBatch(hand []*packet) (n int) {
+	if q.opts.Overflow == OverflowDropOldest || q.opts.Overflow == OverflowConflate {
 		hand = hand[:1] // what is in the hand grows old
 	}
 	q.mu.Lock()
@@ -298,14 +298,14 @@ func (q *queue) take(hand []*packet) (n int) {
 		q.lost = nil
 		return 1
 	}
-	for size := 0; n < len(hand) && len(q.entries) > q.head && size < handfulBytes; n++ {
-		hand[n] = q.pop()
+	for size := 0; n < len(hand) && len(q.entries) > q.head && size < maxBatchBytes; n++ {
+		hand[n] = q.popLocked()
 		size += hand[n].size()
 		if hand[n].gap == nil {
 			q.counts.delivered++
 		}
 	}
-	q.repay()
+	q.repayLocked()
 	if n > 0 {
 		return n
 	}

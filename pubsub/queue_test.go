@@ -74,7 +74,7 @@ func TestSlowConsumersEnd(t *testing.T) {
 
 func TestSlowConsumersMayDropTheOldest(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
-		s := newSlow(t, pool, pubsub.Config{}, Numbers, pubsub.SubscribeOptions{Policy: pubsub.DropOldest, MaxMessages: 100})
+		s := newSlow(t, pool, pubsub.Config{}, Numbers, pubsub.SubscribeOptions{Overflow: pubsub.OverflowDropOldest, MaxMessages: 100})
 		s.publish(0, 1000)
 		s.publish(1000, 1001) // and now all before are queued
 		require.Positive(t, s.c.Stats().Dropped)
@@ -99,7 +99,7 @@ func TestSlowConsumersMayDropTheOldest(t *testing.T) {
 func TestSlowConsumersMayCoalesce(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		parity := Numbers.WithKey(func(n int) string { return strconv.Itoa(n % 3) })
-		s := newSlow(t, pool, pubsub.Config{}, parity, pubsub.SubscribeOptions{Policy: pubsub.Coalesce, MaxMessages: 4})
+		s := newSlow(t, pool, pubsub.Config{}, parity, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate, MaxMessages: 4})
 		s.publish(0, 999)
 		require.LessOrEqual(t, s.c.Stats().Queued, 3)
 		newest := map[int]int{}
@@ -113,11 +113,11 @@ func TestSlowConsumersMayCoalesce(t *testing.T) {
 			require.NotEqual(t, last, m.Value)
 			last = m.Value
 		}
-		require.Greater(t, s.c.Stats().Coalesced, int64(900))
+		require.Greater(t, s.c.Stats().Conflated, int64(900))
 
 		// Without a key it goes by channel; with too many it ends.
 		all := pubsub.NewPattern[int]("many:*")
-		sub := subscribe(t, s.c, all, pubsub.SubscribeOptions{Policy: pubsub.Coalesce, MaxMessages: 10})
+		sub := subscribe(t, s.c, all, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate, MaxMessages: 10})
 		for range 20 {
 			for i := range 8 {
 				publish(t, s.c, pubsub.NewTopic[int]("many:"+strconv.Itoa(i)), i)
@@ -135,7 +135,7 @@ func TestSlowConsumersMayCoalesce(t *testing.T) {
 func TestACoalescingKeyMayPanic(t *testing.T) {
 	c := client(t, storagetest.New(t), pubsub.Config{})
 	topic := Numbers.WithKey(func(int) string { panic("no key") })
-	sub := subscribe(t, c, topic, pubsub.SubscribeOptions{Policy: pubsub.Coalesce})
+	sub := subscribe(t, c, topic, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate})
 	publish(t, c, Numbers, 1)
 	require.Equal(t, 1, next(t, sub).Value)
 	require.EqualValues(t, 1, c.Stats().Panics)
@@ -143,7 +143,7 @@ func TestACoalescingKeyMayPanic(t *testing.T) {
 
 func TestSlowConsumersMayBlockForAWhile(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
-		patient := pubsub.SubscribeOptions{Policy: pubsub.Block, MaxMessages: 100, Patience: time.Hour}
+		patient := pubsub.SubscribeOptions{Overflow: pubsub.OverflowBlock, MaxMessages: 100, Patience: time.Hour}
 		s := newSlow(t, pool, pubsub.Config{}, Numbers, patient)
 		s.publish(0, 1000)
 		require.Positive(t, s.c.Stats().Overflow)

@@ -24,8 +24,8 @@ func (l *link) read(c *conn) (good bool, err error) {
 	for {
 		rep, err := in.next()
 		if err == nil {
-			l.heard.Add(1)
-			err = l.take(rep)
+			l.received.Add(1)
+			err = l.handle(rep)
 		}
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
@@ -37,38 +37,38 @@ func (l *link) read(c *conn) (good bool, err error) {
 	}
 }
 
-// take does what a reply says.
-func (l *link) take(rep reply) error {
+// handle carries out what a reply says.
+func (l *link) handle(rep reply) error {
 	switch rep.what {
 	case message, pmessage, smessage:
-		l.message(rep)
+		l.deliver(rep)
 		return nil
 	case confirmed, sconfirmed:
-		return l.answer(rep)
+		return l.confirmName(rep)
 	case refused:
-		return l.refused(rep.err)
+		return l.refuseCommand(rep.err)
 	}
 	return nil
 }
 
-// among says which kinds of legs a reply may be for.
+// among says which kinds of bindings a reply may be for.
 var among = [...][]kind{message: {exact, key}, pmessage: {glob, keys}, smessage: {shard}}
 
-// message hands a message to those who want it.
-func (l *link) message(rep reply) {
+// deliver adds a message to the queues of its route.
+func (l *link) deliver(rep reply) {
 	h := l.hub
 	h.mu.Lock()
-	var leg *leg
+	var binding *binding
 	for _, k := range among[rep.what] {
-		if leg = l.legs[k][string(rep.name)]; leg != nil {
+		if binding = l.bindings[k][string(rep.name)]; binding != nil {
 			break
 		}
 	}
-	if leg == nil || leg.state != live { // or it is the probe
+	if binding == nil || binding.state != live { // or it is the probe
 		h.mu.Unlock()
 		return
 	}
-	r, members := leg.route, leg.route.members
+	r, members := binding.route, binding.route.members
 	h.mu.Unlock()
 	p := &packet{payload: rep.payload, seq: h.c.stats.received.Add(1)}
 	if rep.what == pmessage {
@@ -86,8 +86,8 @@ func (l *link) message(rep reply) {
 
 var errAnswer = errors.New("an answer to what was not asked")
 
-// answer notes that Redis has carried out a command for one name.
-func (l *link) answer(rep reply) error {
+// confirmName notes that Redis has carried out a command for one name.
+func (l *link) confirmName(rep reply) error {
 	h := l.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -96,49 +96,49 @@ func (l *link) answer(rep reply) error {
 			return fmt.Errorf("%w: %q", errAnswer, rep.name)
 		}
 		// The slot has gone to another server.
-		if leg := l.legs[shard][string(rep.name)]; leg != nil && leg.state == live {
-			leg.state = idle
-			h.look()
+		if binding := l.bindings[shard][string(rep.name)]; binding != nil && binding.state == live {
+			binding.state = idle
+			h.schedulePlacementLocked()
 		}
 		return nil
 	}
 	a := &l.asks[0]
-	leg := a.next()
+	binding := a.next()
 	if a.left--; a.left == 0 {
 		l.asks = l.asks[1:]
 	}
 	switch {
-	case leg == nil: // the probe
+	case binding == nil: // the probe
 	case rep.unsub:
-		leg.state = idle
-		l.mark(leg)
-	case leg.over:
-		leg.state = live
-		l.mark(leg)
+		binding.state = idle
+		l.markLocked(binding)
+	case binding.over:
+		binding.state = live
+		l.markLocked(binding)
 	default:
-		h.confirm(leg, l.cause)
+		h.confirmLocked(binding, l.cause)
 	}
 	return nil
 }
 
-// next returns the leg that the next answer is about; nil: the probe.
-func (a *ask) next() *leg {
-	if a.legs == nil {
+// next returns the binding that the next answer is about; nil: the probe.
+func (a *ask) next() *binding {
+	if a.bindings == nil {
 		return nil
 	}
-	return a.legs[len(a.legs)-a.left]
+	return a.bindings[len(a.bindings)-a.left]
 }
 
 // name returns the name in the next answer.
 func (a *ask) name(l *link) string {
-	if leg := a.next(); leg != nil {
-		return leg.route.name
+	if binding := a.next(); binding != nil {
+		return binding.route.name
 	}
 	return l.probe
 }
 
-// refused notes that Redis has refused a command, with all that it asks for.
-func (l *link) refused(err error) error {
+// refuseCommand notes that Redis has refused a command, with all that it asks for.
+func (l *link) refuseCommand(err error) error {
 	h := l.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,22 +147,22 @@ func (l *link) refused(err error) error {
 	}
 	a := l.asks[0]
 	l.asks = l.asks[1:]
-	if a.legs == nil {
-		l.deaf = true
+	if a.bindings == nil {
+		l.probeRefused = true
 		return nil
 	}
-	for _, leg := range a.legs {
-		leg.state = idle
+	for _, binding := range a.bindings {
+		binding.state = idle
 		switch {
-		case len(a.legs) > 1: // one may have spoilt it for all
-			leg.alone = true
-			l.mark(leg)
-		case a.unsubs, leg.over:
-			l.mark(leg)
-		case leg.route.kind.homed() && h.isCluster() && elsewhere(err):
-			h.look()
+		case len(a.bindings) > 1: // one may have spoilt it for all
+			binding.alone = true
+			l.markLocked(binding)
+		case a.unsubs, binding.over:
+			l.markLocked(binding)
+		case binding.route.kind.placed() && h.isCluster() && elsewhere(err):
+			h.schedulePlacementLocked()
 		default:
-			h.refuse(leg.route, err)
+			h.refuseLocked(binding.route, err)
 		}
 	}
 	return nil
@@ -188,16 +188,16 @@ func (l *link) watch(ctx context.Context, cancel context.CancelCauseFunc, c *con
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	heard, probed := int64(-1), false
+	received, probed := int64(-1), false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		switch now := l.heard.Load(); {
-		case now != heard:
-			heard, probed = now, false
+		switch now := l.received.Load(); {
+		case now != received:
+			received, probed = now, false
 		case probed:
 			cancel(errSilent)
 		default:
@@ -211,9 +211,9 @@ func (l *link) sendProbe(to *conn) {
 	c := l.hub.c
 	c.stats.probes.Add(1)
 	l.hub.mu.Lock()
-	deaf := l.deaf
+	probeRefused := l.probeRefused
 	l.hub.mu.Unlock()
-	if deaf { // an ACL does not let us: better than nothing
+	if probeRefused { // an ACL does not let us: better than nothing
 		_ = to.Ping(guarded(l.ctx))
 		return
 	}

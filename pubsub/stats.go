@@ -13,15 +13,15 @@ import (
 type EventKind uint8
 
 const (
-	// Connected: a connection is there, or there again; what is subscribed on it
+	// EventConnected: a connection is there, or there again; what is subscribed on it
 	// follows.
-	Connected EventKind = iota
-	// Disconnected: it was there, and broke.
-	Disconnected
-	// Reconnecting: it is about to be tried again.
-	Reconnecting
-	// ReconnectFailed: it could not be made.
-	ReconnectFailed
+	EventConnected EventKind = iota
+	// EventDisconnected: it was there, and broke.
+	EventDisconnected
+	// EventReconnecting: it is about to be tried again.
+	EventReconnecting
+	// EventReconnectFailed: it could not be made.
+	EventReconnectFailed
 )
 
 // String returns connected, disconnected, reconnecting or reconnect failed.
@@ -34,16 +34,16 @@ type Event struct {
 	Kind EventKind
 	Addr string // of a server of a cluster; empty: there is one connection only
 	Try  int    // since the connection was lost; 0: the first ever
-	Err  error  // of Disconnected and ReconnectFailed
+	Err  error  // of Disconnected and EventReconnectFailed
 }
 
 // event tells Config.OnEvent, and logs the loss of Redis and its return.
 func (c *Client) event(e Event) {
-	c.noise.event(e)
+	c.logs.event(e)
 	switch e.Kind {
-	case Connected:
+	case EventConnected:
 		c.stats.connects.Add(1)
-	case Disconnected:
+	case EventDisconnected:
 		c.stats.disconnects.Add(1)
 	}
 	if c.cfg.OnEvent != nil {
@@ -51,8 +51,8 @@ func (c *Client) event(e Event) {
 	}
 }
 
-// noise logs what cannot be returned, and not too often.
-type noise struct {
+// logs logs what cannot be returned, and not too often.
+type logs struct {
 	log *slog.Logger
 
 	mu        sync.Mutex
@@ -60,7 +60,7 @@ type noise struct {
 	throttles map[string]*redisio.Throttle // by text
 }
 
-func (n *noise) event(e Event) {
+func (n *logs) event(e Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	since, down := n.down[e.Addr]
@@ -71,14 +71,14 @@ func (n *noise) event(e Event) {
 		}
 		n.down[e.Addr] = time.Now()
 		n.log.Warn("pubsub: lost Redis, trying again", "addr", e.Addr, "error", e.Err)
-	case e.Kind == Connected && down:
+	case e.Kind == EventConnected && down:
 		delete(n.down, e.Addr)
 		n.log.Info("pubsub: found Redis again", "addr", e.Addr, "after", time.Since(since).Round(time.Millisecond))
 	}
 }
 
 // warn logs one line of each text a minute.
-func (n *noise) warn(msg string, args ...any) {
+func (n *logs) warn(msg string, args ...any) {
 	n.mu.Lock()
 	t := n.throttles[msg]
 	if t == nil {
@@ -108,7 +108,7 @@ type Stats struct {
 	Subscriptions int // now, listeners included
 	Queued        int // messages that wait for their consumers now
 	QueuedBytes   int
-	Overflow      int // bytes that queues of Block now hold beyond their limits
+	Overflow      int // bytes that queues of OverflowBlock now hold beyond their limits
 
 	Published int64 // messages that Redis took
 	Refused   int64 // messages whose Publish failed
@@ -117,8 +117,8 @@ type Stats struct {
 
 	Gaps        int64 // told to consumers
 	Recovered   int64 // messages that a history filled gaps with
-	Dropped     int64 // by DropOldest
-	Coalesced   int64 // replaced by newer ones
+	Dropped     int64 // by OverflowDropOldest
+	Conflated   int64 // replaced by newer ones
 	Slow        int64 // subscriptions that ended with ErrSlow
 	Undecodable int64
 	Failed      int64 // handlers that returned an error
@@ -133,7 +133,7 @@ type Stats struct {
 func (c *counts) add(d counts) {
 	c.delivered += d.delivered
 	c.dropped += d.dropped
-	c.coalesced += d.coalesced
+	c.conflated += d.conflated
 	c.slow += d.slow
 }
 
@@ -159,7 +159,7 @@ func (c *Client) Stats() Stats {
 	}
 	s.Subscriptions = len(c.queues)
 	s.Delivered, s.Dropped = total.delivered, total.dropped
-	s.Coalesced, s.Slow = total.coalesced, total.slow
+	s.Conflated, s.Slow = total.conflated, total.slow
 	if h := c.hub; h != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -167,9 +167,9 @@ func (c *Client) Stats() Stats {
 			if l.conn != nil {
 				s.Connections++
 			}
-			for _, legs := range l.legs {
-				for _, leg := range legs {
-					if leg.state == live {
+			for _, bindings := range l.bindings {
+				for _, binding := range bindings {
+					if binding.state == live {
 						s.Channels++
 					}
 				}

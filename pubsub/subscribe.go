@@ -34,7 +34,7 @@ func Subscribe[T any](ctx context.Context, c *Client, from Source[T], opts ...Su
 		return nil, subscribeError(from, errors.New("SubscribeOptions.Concurrency is for Listen"))
 	}
 	size := 0 // what has left the queue grows old
-	if d.q.opts.Policy.complete() {
+	if d.q.opts.Overflow.complete() {
 		size = 16
 	}
 	s := &Subscription[T]{q: d.q, ch: make(chan Message[T], size)}

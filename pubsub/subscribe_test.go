@@ -228,7 +228,7 @@ func TestSubscribeSaysWhatIsWrong(t *testing.T) {
 	}{
 		{pubsub.SubscribeOptions{MaxMessages: -1}, "SubscribeOptions.MaxMessages: -1 is negative"},
 		{pubsub.SubscribeOptions{MaxBytes: -1}, "MaxBytes"},
-		{pubsub.SubscribeOptions{Policy: 9}, "SubscribeOptions.Policy: there is no 9"},
+		{pubsub.SubscribeOptions{Overflow: 9}, "SubscribeOptions.Overflow: there is no 9"},
 		{pubsub.SubscribeOptions{Concurrency: 2}, "SubscribeOptions.Concurrency is for Listen"},
 		{pubsub.SubscribeOptions{Replay: true}, "topic numbers has no history"},
 	} {

@@ -22,7 +22,7 @@ type spec struct {
 	name    string // as the user has it
 	codec   storage.Codec
 	history History
-	keyed   bool // has a key to coalesce by
+	keyed   bool // has a key to conflate by
 }
 
 // kind is how a name is subscribed to, and where.
@@ -37,8 +37,8 @@ const (
 	kinds             // how many there are
 )
 
-// homed reports whether on a cluster it matters which server is asked.
-func (k kind) homed() bool { return k >= shard }
+// placed reports whether on a cluster it matters which server is asked.
+func (k kind) placed() bool { return k >= shard }
 
 // Topic is a channel and the type of what is published on it. Both sides share
 // the value:
@@ -97,7 +97,7 @@ func (t Topic[T]) WithHistory(h History) Topic[T] {
 	return t
 }
 
-// WithKey returns a copy that tells the policy [Coalesce] which messages are
+// WithKey returns a copy that tells the policy [OverflowConflate] which messages are
 // about the same thing. Key runs on the goroutine that reads from Redis.
 func (t Topic[T]) WithKey(key func(T) string) Topic[T] {
 	t.s.keyed, t.keyOf = key != nil, key

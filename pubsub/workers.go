@@ -32,11 +32,11 @@ func (w *workers) run(q *queue) {
 		w.ready, w.head = w.ready[:n], 0
 	}
 	w.ready = append(w.ready, q)
-	w.wake()
+	w.wakeLocked()
 }
 
-// wake sends a worker on its way, if none is. The lock is held.
-func (w *workers) wake() {
+// wakeLocked sends a worker on its way, if none is. The lock is held.
+func (w *workers) wakeLocked() {
 	if w.waking {
 		return
 	}
@@ -50,7 +50,7 @@ func (w *workers) wake() {
 }
 
 func (w *workers) work() {
-	woken, hand := make(chan struct{}, 1), make([]*packet, handful)
+	woken, hand := make(chan struct{}, 1), make([]*packet, maxBatch)
 	for arrived := true; ; {
 		w.mu.Lock()
 		if arrived {
@@ -67,9 +67,9 @@ func (w *workers) work() {
 			arrived = true
 			continue
 		}
-		q := w.next()
+		q := w.nextLocked()
 		if w.head < len(w.ready) {
-			w.wake()
+			w.wakeLocked()
 		}
 		w.mu.Unlock()
 		q.run(hand)
@@ -77,8 +77,8 @@ func (w *workers) work() {
 	}
 }
 
-// next takes a queue that is ready. The lock is held.
-func (w *workers) next() *queue {
+// nextLocked takes a queue that is ready. The lock is held.
+func (w *workers) nextLocked() *queue {
 	q := w.ready[w.head]
 	w.ready[w.head] = nil
 	if w.head++; w.head == len(w.ready) {

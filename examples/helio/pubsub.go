@@ -216,7 +216,7 @@ func (t *tool) sub(ctx context.Context, cmd *cli.Command) error {
 	return untilCtrlC(ctx, t.withTopics(listening, cmd, func(ps *pubsub.Client) error {
 		p := &listener{tool: t, codec: cmd.String("codec"), several: several, most: cmd.Int("count")}
 		err := p.listen(listening, ps, sources, pubsub.SubscribeOptions{
-			Replay: cmd.Bool("replay"), After: pubsub.Offset(cmd.String("after")), Policy: pubsub.Block,
+			Replay: cmd.Bool("replay"), After: pubsub.Offset(cmd.String("after")), Overflow: pubsub.OverflowBlock,
 		})
 		switch {
 		case !errors.Is(err, context.DeadlineExceeded):

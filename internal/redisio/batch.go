@@ -78,8 +78,8 @@ func (b *batcher) add(key string, wr write) bool {
 	}
 	l := b.lanes[key]
 	if l == nil {
-		l = b.newLane(key)
-		b.makeReady(l)
+		l = b.newLaneLocked(key)
+		b.makeReadyLocked(l)
 	}
 	l.writes = append(l.writes, wr)
 	return true
@@ -91,8 +91,8 @@ const (
 	maxSpareWrites = 4 * maxCommandElems
 )
 
-// newLane adds a lane. The lock is held.
-func (b *batcher) newLane(key string) *lane {
+// newLaneLocked adds a lane. The lock is held.
+func (b *batcher) newLaneLocked(key string) *lane {
 	l := &lane{}
 	if n := len(b.spare); n > 0 {
 		l, b.spare = b.spare[n-1], b.spare[:n-1]
@@ -102,8 +102,8 @@ func (b *batcher) newLane(key string) *lane {
 	return l
 }
 
-// endLane removes a lane that has nothing to write. The lock is held.
-func (b *batcher) endLane(l *lane) {
+// endLaneLocked removes a lane that has nothing to write. The lock is held.
+func (b *batcher) endLaneLocked(l *lane) {
 	delete(b.lanes, l.key)
 	l.release()
 	if len(b.spare) < maxSpareLanes && cap(l.writes)+cap(l.sent) <= maxSpareWrites {
@@ -112,8 +112,8 @@ func (b *batcher) endLane(l *lane) {
 	}
 }
 
-// makeReady queues a lane. The lock is held.
-func (b *batcher) makeReady(l *lane) {
+// makeReadyLocked queues a lane. The lock is held.
+func (b *batcher) makeReadyLocked(l *lane) {
 	b.ready = append(b.ready, l)
 	if !b.busy {
 		b.busy = true
@@ -156,7 +156,7 @@ func (b *batcher) next() (batch []*lane, dropped []write) {
 		if size += n; len(l.sent) > 0 {
 			batch = append(batch, l)
 		} else {
-			b.endLane(l)
+			b.endLaneLocked(l)
 		}
 	}
 	if batch == nil && dropped == nil {
@@ -257,14 +257,14 @@ func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 	for i, l := range batch {
 		switch {
 		case again[i]:
-			b.park(l)
+			b.parkLocked(l)
 		case len(l.writes) > l.head:
 			l.release()
 			if !b.closed {
-				b.makeReady(l)
+				b.makeReadyLocked(l)
 			}
 		default:
-			b.endLane(l)
+			b.endLaneLocked(l)
 		}
 	}
 }
@@ -330,9 +330,9 @@ func (l *lane) release() {
 	l.sent, l.tries = l.sent[:0], 0
 }
 
-// park puts what was sent back at the head of its lane and the lane aside for a
+// parkLocked puts what was sent back at the head of its lane and the lane aside for a
 // while. The lock is held.
-func (b *batcher) park(l *lane) {
+func (b *batcher) parkLocked(l *lane) {
 	l.writes, l.head = slices.Concat(l.sent, l.writes[l.head:]), 0
 	pause := Backoff(l.tries)
 	tries := l.tries + 1
@@ -342,7 +342,7 @@ func (b *batcher) park(l *lane) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.lanes[l.key] == l && !b.closed {
-			b.makeReady(l)
+			b.makeReadyLocked(l)
 		}
 	})
 }

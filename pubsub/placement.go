@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // node is a server to subscribe at.
@@ -53,50 +55,52 @@ func (h *hub) primaries(ctx context.Context) (map[string]*redis.Client, error) {
 	return nodes, err
 }
 
-// settlePause is how long the hub waits between two looks at a cluster.
-const settlePause = 50 * time.Millisecond
+// placementPause is the minimum time between two requests for a cluster's slots.
+const placementPause = 50 * time.Millisecond
 
-// look has the hub find where routes belong that are not anywhere. The lock is
+// schedulePlacementLocked has the hub find where routes belong that are not anywhere. The lock is
 // held.
-func (h *hub) look() {
+func (h *hub) schedulePlacementLocked() {
 	h.moved = true
-	if !h.homing && !h.closed && h.isCluster() {
-		h.homing = true
-		h.tasks.Go(h.settle)
+	if !h.placing && !h.closed && h.isCluster() {
+		h.placing = true
+		h.tasks.Go(h.placeRoutes)
 	}
 }
 
-// settle moves routes to where they belong until all are there, and looks again
-// after a while: a new primary has keys that nobody listens to yet.
-func (h *hub) settle() {
+// placeRoutes binds routes to the servers of their slots until all are bound, and
+// is scheduled again after Config.Probe: a new primary may own keys that are not
+// listened to yet. It runs on a goroutine of its own while there is work.
+func (h *hub) placeRoutes() {
 	for {
-		routes := h.toSettle()
+		routes := h.routesToPlace()
 		if routes == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), dialTime)
-		homes, err := h.homes(ctx, routes)
+		ctx, cancel := context.WithTimeout(h.ctx, dialTime)
+		servers, err := h.serversOf(ctx, routes)
 		cancel()
 		h.mu.Lock()
 		h.trouble = err
 		if err != nil {
 			h.moved = true
 		} else if !h.closed {
-			for r, addrs := range homes {
-				h.move(r, addrs)
+			for r, addrs := range servers {
+				h.bindLocked(r, addrs)
 			}
 		}
 		h.mu.Unlock()
-		time.Sleep(settlePause)
+		redisio.Sleep(h.ctx, placementPause)
 	}
 }
 
-// toSettle returns the routes that have a home. Nil: settle has ended.
-func (h *hub) toSettle() (routes []*route) {
+// routesToPlace returns the routes that belong to certain servers. Nil means that
+// there is nothing to do and that placeRoutes ends.
+func (h *hub) routesToPlace() (routes []*route) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for k := range kinds {
-		if k.homed() {
+		if k.placed() {
 			routes = slices.AppendSeq(routes, maps.Values(h.routes[k]))
 		}
 	}
@@ -104,35 +108,35 @@ func (h *hub) toSettle() (routes []*route) {
 		h.moved = false
 		return routes
 	}
-	h.homing, h.moved = false, false
+	h.placing, h.moved = false, false
 	if routes != nil && !h.closed {
 		every := h.c.cfg.Probe
 		if every < 0 {
 			every = defaultProbe
 		}
-		if h.rehome != nil {
-			h.rehome.Stop()
+		if h.placeAgain != nil {
+			h.placeAgain.Stop()
 		}
-		h.rehome = time.AfterFunc(every, func() {
+		h.placeAgain = time.AfterFunc(every, func() {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.look()
+			h.schedulePlacementLocked()
 		})
 	}
 	return nil
 }
 
-// homes returns the addresses of the servers where routes belong.
-func (h *hub) homes(ctx context.Context, routes []*route) (map[*route][]string, error) {
+// servers returns the addresses of the servers where routes belong.
+func (h *hub) serversOf(ctx context.Context, routes []*route) (map[*route][]string, error) {
 	primaries, err := h.primaries(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all := slices.Collect(maps.Keys(primaries))
-	homes := make(map[*route][]string, len(routes))
+	servers := make(map[*route][]string, len(routes))
 	for _, r := range routes {
 		if r.kind == keys {
-			homes[r] = all
+			servers[r] = all
 			continue
 		}
 		name := r.name
@@ -143,29 +147,29 @@ func (h *hub) homes(ctx context.Context, routes []*route) (map[*route][]string, 
 		if err != nil {
 			return nil, err
 		}
-		homes[r] = []string{owner.Options().Addr}
+		servers[r] = []string{owner.Options().Addr}
 	}
-	return homes, nil
+	return servers, nil
 }
 
-// move gives a route legs at these addresses and no others. The lock is held.
-func (h *hub) move(r *route, addrs []string) {
+// bindLocked gives a route bindings at these addresses and no others. The lock is held.
+func (h *hub) bindLocked(r *route, addrs []string) {
 	if h.routes[r.kind][r.name] != r {
 		return // nobody wants it any more
 	}
-	kept := r.legs[:0:0]
-	for _, leg := range r.legs {
-		if slices.Contains(addrs, leg.link.addr) {
-			kept = append(kept, leg)
-			leg.link.mark(leg) // it may have been refused there
+	kept := r.bindings[:0:0]
+	for _, binding := range r.bindings {
+		if slices.Contains(addrs, binding.link.addr) {
+			kept = append(kept, binding)
+			binding.link.markLocked(binding) // it may have been refused there
 		} else {
-			leg.link.retire(leg)
+			binding.link.retireLocked(binding)
 		}
 	}
-	r.legs = kept
+	r.bindings = kept
 	for _, addr := range addrs {
-		if !slices.ContainsFunc(kept, func(l *leg) bool { return l.link.addr == addr }) {
-			h.addLeg(r, addr)
+		if !slices.ContainsFunc(kept, func(l *binding) bool { return l.link.addr == addr }) {
+			h.addBindingLocked(r, addr)
 		}
 	}
 }
