@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/redis/go-redis/v9"
 
@@ -45,8 +47,11 @@ type Config struct {
 	// MaxQueuedBytes is how many bytes may wait in [Pool.Writer]. 0: 64 MiB.
 	MaxQueuedBytes int
 
-	// Logger gets what cannot be returned: a connection lost and found again, a
-	// panic in a handler. Nil: slog.Default().
+	// Logger receives what cannot be returned, such as a lost connection or a panic
+	// in a handler. It also receives the log lines of go-redis while a pool made by
+	// [Open] is open, unless the host calls redis.SetLogger: go-redis has one
+	// logger for the process, so that its lines go to the Logger of every open
+	// pool, each kind of line once a minute. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
@@ -107,14 +112,14 @@ const defaultAddr = "127.0.0.1:6379"
 // an error that names the field.
 func (c Config) complete() (Config, error) {
 	if c.URL != "" {
-		parsed, err := ParseURL(c.URL)
+		opts, err := parseURL(c.URL)
 		if err != nil {
-			return Config{}, err
+			return Config{}, fmt.Errorf("storage: Config.URL: %w", err)
 		}
 		if len(c.Redis.Addrs) > 0 || c.Redis.MasterName != "" {
 			return Config{}, fmt.Errorf("storage: Config: both URL and Redis name servers")
 		}
-		c.Redis = overlay(parsed.Redis, c.Redis)
+		c.Redis = overlay(opts, c.Redis)
 		c.URL = ""
 	}
 	if len(c.Redis.Addrs) == 0 {
@@ -235,8 +240,29 @@ func checkAddr(addr string) error {
 	if host == "" {
 		return fmt.Errorf("bad address %q: no host", addr)
 	}
+	if !validHost(host) {
+		return fmt.Errorf("bad host %q in %q", host, addr)
+	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("bad port %q in %q", port, addr)
 	}
 	return nil
+}
+
+// validHost accepts IP addresses, and names of letters, digits, dots, hyphens and
+// underscores.
+func validHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	named := false
+	for _, r := range host {
+		switch {
+		case unicode.IsLetter(r), unicode.IsDigit(r):
+			named = true
+		case r != '.' && r != '-' && r != '_':
+			return false
+		}
+	}
+	return named
 }

@@ -35,6 +35,9 @@ func newObject(pool *Pool, want string, name ...string) (object, error) {
 	if pool == nil {
 		return object{}, errors.New("storage: nil pool")
 	}
+	if pool.isClosed() {
+		return object{}, ErrClosed
+	}
 	key, err := pool.Key(name...)
 	return object{pool: pool, key: key, want: want}, err
 }

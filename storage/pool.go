@@ -40,6 +40,7 @@ func Open(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	redisLog.add(cfg.Logger)
 	return &Pool{cfg: cfg, origin: configured(cfg), closed: make(chan struct{})}, nil
 }
 
@@ -51,6 +52,9 @@ func New(client redis.UniversalClient, cfg Config) (*Pool, error) {
 	if cfg.URL != "" || !reflect.ValueOf(cfg.Redis).IsZero() {
 		return nil, errors.New("storage: New: Config.URL and Config.Redis must be empty: the client has both")
 	}
+	if client == nil {
+		return nil, errors.New("storage: New: client is nil: want a *redis.Client or *redis.ClusterClient")
+	}
 	from, err := hosted(client)
 	if err != nil {
 		return nil, err
@@ -59,6 +63,12 @@ func New(client redis.UniversalClient, cfg Config) (*Pool, error) {
 		return nil, err
 	}
 	return &Pool{cfg: cfg, origin: from, hosted: true, closed: make(chan struct{})}, nil
+}
+
+func (p *Pool) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing
 }
 
 // Redis returns the client for every command, answered at once: the host's own
@@ -134,15 +144,23 @@ func (p *Pool) Config() Config { return p.cfg.withheld() }
 
 // Stats is a snapshot of a pool.
 type Stats struct {
-	Redis redis.PoolStats // connections of the client of Pool.Redis, the host's included
-
-	Owned int // clients, workers and long reads that Close would close
-
-	Writes WriterStats // of the small writes of the packages built on the pool
+	Connections ConnStats   `json:"connections"` // of the client that Pool.Redis returns, also if it is the host's
+	Writes      WriterStats `json:"writes"`      // writes of the packages built on the pool
+	Owned       int         `json:"owned"`       // clients, workers and long reads that Close closes
 }
 
-// WriterStats counts the small writes that the packages built on a pool make
-// through it, in batches.
+// ConnStats counts the connections of a client. Open and Idle are current numbers;
+// the others count since the client was made.
+type ConnStats struct {
+	Open     int64 `json:"open"`     // connections, idle ones included
+	Idle     int64 `json:"idle"`     // connections not in use
+	Hits     int64 `json:"hits"`     // commands that found an idle connection
+	Misses   int64 `json:"misses"`   // commands that did not
+	Timeouts int64 `json:"timeouts"` // commands that waited for a connection in vain
+	Stale    int64 `json:"stale"`    // connections closed because they were old or broken
+}
+
+// WriterStats counts the writes that the packages built on a pool make through it.
 type WriterStats = redisio.WriterStats
 
 // Stats returns what the pool is doing.
@@ -151,7 +169,11 @@ func (p *Pool) Stats() Stats {
 	defer p.mu.Unlock()
 	s := Stats{Owned: len(p.owned)}
 	if p.base != nil {
-		s.Redis = *p.base.PoolStats()
+		c := p.base.PoolStats()
+		s.Connections = ConnStats{
+			Open: int64(c.TotalConns), Idle: int64(c.IdleConns), Hits: int64(c.Hits),
+			Misses: int64(c.Misses), Timeouts: int64(c.Timeouts), Stale: int64(c.StaleConns),
+		}
 	}
 	if p.writer != nil {
 		s.Writes = p.writer.Stats()
@@ -195,6 +217,9 @@ func (p *Pool) Close() error {
 	}
 	if p.err = errors.Join(errs...); p.err != nil {
 		p.err = fmt.Errorf("storage: close: %w", p.err)
+	}
+	if !p.hosted {
+		redisLog.remove(p.cfg.Logger)
 	}
 	close(p.closed)
 	return p.err

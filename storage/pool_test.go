@@ -33,7 +33,7 @@ func TestPoolFaces(t *testing.T) {
 		require.Same(t, async, pool.Async())
 		stats := pool.Stats()
 		require.Zero(t, stats.Owned)
-		require.Positive(t, stats.Redis.TotalConns)
+		require.Positive(t, stats.Connections.Open)
 	})
 }
 

@@ -282,5 +282,5 @@ func TestWhatCanNotBe(t *testing.T) {
 	t.Setenv("REDIS_URL", "redis://127.0.0.1:1")
 	require.ErrorContains(t, run(t.Context(), io.Discard, 0, 1), "REDIS_URL: ")
 	t.Setenv("REDIS_URL", "http://h")
-	require.ErrorContains(t, run(t.Context(), io.Discard, 0, 1), `REDIS_URL: storage: URL: unknown scheme "http"`)
+	require.ErrorContains(t, run(t.Context(), io.Discard, 0, 1), `REDIS_URL: storage: Config.URL: unknown scheme "http"`)
 }

@@ -100,7 +100,7 @@ func TestOnARedisOfTheUsers(t *testing.T) {
 	require.ErrorContains(t, err, "REDIS_URL: dial tcp")
 	t.Setenv("REDIS_URL", "http://h")
 	_, _, err = hashed(t, dir)
-	require.ErrorContains(t, err, `REDIS_URL: storage: URL: unknown scheme "http"`)
+	require.ErrorContains(t, err, `REDIS_URL: storage: Config.URL: unknown scheme "http"`)
 }
 
 // The rest goes on when a file can't be read, and the exit status tells. Root can

@@ -79,12 +79,12 @@ func NewWriter(cfg WriterConfig) *Writer {
 
 // WriterStats is a snapshot of a [Writer].
 type WriterStats struct {
-	Queued      int64 // writes that wait
-	QueuedBytes int64 // bytes of the writes that wait
-	Written     int64 // writes that Redis answered
-	Batches     int64 // batches sent
-	Retried     int64 // writes that Redis surely did not carry out, tried again
-	Refused     int64 // writes that got ErrQueueFull
+	Queued      int64 `json:"queued"`       // writes that wait
+	QueuedBytes int64 `json:"queued_bytes"` // bytes of the writes that wait
+	Written     int64 `json:"written"`      // writes that Redis answered
+	Batches     int64 `json:"batches"`      // batches sent
+	Retried     int64 `json:"retried"`      // writes sent again because Redis had not carried them out
+	Refused     int64 `json:"refused"`      // writes that got ErrQueueFull
 }
 
 // Stats returns what the writer is doing and has done.

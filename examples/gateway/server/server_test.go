@@ -434,7 +434,7 @@ func TestBadArguments(t *testing.T) {
 		{"-storage memory -redis redis://h", 2, "-storage memory: and yet a Redis is named"},
 		{"-redis redis://h --redis_host h", 2, "-redis, -redis_host: one is enough"},
 		{"--redis_host h --redis_port 0", 2, "-redis_port: there is no 0"},
-		{"-redis http://h", 1, `storage: URL: unknown scheme "http"`},
+		{"-redis http://h", 1, `storage: Config.URL: unknown scheme "http"`},
 		{"-redis redis://127.0.0.1:1", 1, "no Redis: dial tcp 127.0.0.1:1: "},
 		{"-storage memory --redis_port 6379", 2, "-storage memory: and yet a Redis is named"},
 		{"-f broadcast_pubsub --redis_channels a a*", 2, `-redis_channels: "a*" is not the name of a channel`},
