@@ -30,7 +30,7 @@ func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], 
 	var result R
 	body, err := encode(m.codec, args)
 	if err != nil {
-		return result, fmt.Errorf("bus: call %s: %w", m.name, err)
+		return result, redisio.Wrap(fmt.Sprintf("bus: call %s", m.name), err)
 	}
 	rep, err := c.call(ctx, to, &request{method: m.name, body: body}, m.idempotent, opts)
 	if err != nil {
@@ -38,7 +38,7 @@ func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], 
 	}
 	if err := rep.body.decode(&result); err != nil {
 		var zero R
-		return zero, fmt.Errorf("bus: call %s: result of %s: %w", m.name, rep.from, err)
+		return zero, redisio.Wrap(fmt.Sprintf("bus: call %s: result of %s", m.name, rep.from), err)
 	}
 	return result, nil
 }
@@ -104,7 +104,7 @@ func failed(verb string, req *request, to Destination, err error) error {
 	if errors.As(err, &answered) {
 		return err
 	}
-	return fmt.Errorf("bus: %s %s at %s: %w", verb, req.method, to, err)
+	return redisio.Wrap(fmt.Sprintf("bus: %s %s at %s", verb, req.method, to), err)
 }
 
 // remote is the error that a reply brings.
@@ -174,7 +174,7 @@ func (c *Client) rest(ctx context.Context, end time.Time, pause time.Duration) b
 func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, R], args A, opts ...CallOptions) error {
 	body, err := encode(m.codec, args)
 	if err != nil {
-		return fmt.Errorf("bus: send %s: %w", m.name, err)
+		return redisio.Wrap(fmt.Sprintf("bus: send %s", m.name), err)
 	}
 	req := &request{method: m.name, body: body}
 	o, err := optional(opts)

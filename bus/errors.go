@@ -9,24 +9,24 @@ import (
 
 var (
 	// ErrNoWorkers is the error of a call that nobody serves. It was not run.
-	ErrNoWorkers = errors.New("no workers")
+	ErrNoWorkers = errors.New("bus: no workers")
 	// ErrWorkerLost is the error of a call that was taken by a worker that is
 	// no longer alive. It may have been run.
-	ErrWorkerLost = errors.New("worker lost")
+	ErrWorkerLost = errors.New("bus: worker lost")
 	// ErrQueueFull is the error of a call that was not sent because
 	// ClientConfig.MaxQueue calls wait in the queue, or ClientConfig.MaxPending
 	// in this client, or because the pool's writer is full.
-	ErrQueueFull = errors.New("queue full")
+	ErrQueueFull = errors.New("bus: queue full")
 	// ErrStreamBroken is the error of a stream of which items were lost on their
 	// way. Those before were yielded in order.
-	ErrStreamBroken = errors.New("stream broken: items were lost")
+	ErrStreamBroken = errors.New("bus: stream broken: items were lost")
 	// ErrBreakerOpen is the error of a call that was not sent because the calls
 	// before it were not answered; see [Breaker].
-	ErrBreakerOpen = errors.New("circuit breaker is open")
+	ErrBreakerOpen = errors.New("bus: circuit breaker is open")
 	// ErrTooLarge is the error of arguments over ClientConfig.MaxMessage.
-	ErrTooLarge = errors.New("message too large")
+	ErrTooLarge = errors.New("bus: message too large")
 	// ErrClosed is the error of a client that was closed.
-	ErrClosed = errors.New("client is closed")
+	ErrClosed = errors.New("bus: client is closed")
 )
 
 // Code says what kind of error a worker answered. A Code is itself an error, so

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Reply is one answer to a [Gather].
@@ -25,14 +27,14 @@ func Gather[A, R any](ctx context.Context, c *Client, to Audience, m Method[A, R
 	return func(yield func(Reply[R], error) bool) {
 		body, err := encode(m.codec, args)
 		if err != nil {
-			yield(Reply[R]{}, fmt.Errorf("bus: gather %s: %w", m.name, err))
+			yield(Reply[R]{}, redisio.Wrap(fmt.Sprintf("bus: gather %s", m.name), err))
 			return
 		}
 		for raw, err := range c.gather(ctx, to, &request{method: m.name, body: body}, opts) {
 			rep := Reply[R]{From: raw.From}
 			if err == nil {
 				if err = raw.Value.decode(&rep.Value); err != nil {
-					rep, err = Reply[R]{From: raw.From}, fmt.Errorf("bus: gather %s: result of %s: %w", m.name, raw.From.ID, err)
+					rep, err = Reply[R]{From: raw.From}, redisio.Wrap(fmt.Sprintf("bus: gather %s: result of %s", m.name, raw.From.ID), err)
 				}
 			}
 			if !yield(rep, err) {

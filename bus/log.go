@@ -55,12 +55,12 @@ func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, er
 	}
 	lines, err := log.Last(ctx, n)
 	if err != nil {
-		return nil, fmt.Errorf("bus: log of %s: %w", worker, err)
+		return nil, redisio.Wrap(fmt.Sprintf("bus: log of %s", worker), err)
 	}
 	records := make([]LogRecord, len(lines))
 	for i, line := range lines {
 		if records[i], err = readRecord(line); err != nil {
-			return nil, fmt.Errorf("bus: log of %s: %w", worker, err)
+			return nil, redisio.Wrap(fmt.Sprintf("bus: log of %s", worker), err)
 		}
 	}
 	return records, nil

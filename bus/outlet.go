@@ -96,7 +96,7 @@ func (o *outlet) open() bool {
 func (o *outlet) fail(err error) {
 	o.mu.Lock()
 	if o.err == nil {
-		o.err = fmt.Errorf("bus: stream: an item was not sent: %w", err)
+		o.err = redisio.Wrap("bus: stream: an item was not sent", err)
 	}
 	o.mu.Unlock()
 	signal(o.room)

@@ -230,7 +230,7 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 	defer cancel()
 	all, err := c.workers(ctx, typ)
 	if err != nil {
-		return nil, fmt.Errorf("bus: workers: %w", err)
+		return nil, redisio.Wrap("bus: workers", err)
 	}
 	return all, nil
 }
@@ -254,7 +254,7 @@ func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	}
 	n, err := c.pool.Redis().LLen(ctx, queue).Result()
 	if err != nil {
-		return 0, fmt.Errorf("bus: queue of %s: %w", to, redisio.Normalize(ctx, err))
+		return 0, redisio.Wrap(fmt.Sprintf("bus: queue of %s", to), redisio.Normalize(ctx, err))
 	}
 	return int(n), nil
 }

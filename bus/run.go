@@ -42,7 +42,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.roster.end()
 	if w.cfg.OnStart != nil {
 		if err := w.cfg.OnStart(ctx); err != nil {
-			return fmt.Errorf("bus: worker %s: OnStart: %w", w.ID(), err)
+			return redisio.Wrap(fmt.Sprintf("bus: worker %s: OnStart", w.ID()), err)
 		}
 	}
 	defer w.keepLog()()
@@ -54,7 +54,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("bus: worker %s: %w", w.ID(), err)
+		return redisio.Wrap(fmt.Sprintf("bus: worker %s", w.ID()), err)
 	}
 	close(w.ready)
 	present := background(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })

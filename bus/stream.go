@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -79,14 +80,14 @@ func Stream[A, I any](ctx context.Context, c *Client, to Address, m StreamMethod
 		var zero I
 		body, err := encode(m.codec, args)
 		if err != nil {
-			yield(zero, fmt.Errorf("bus: stream %s: %w", m.name, err))
+			yield(zero, redisio.Wrap(fmt.Sprintf("bus: stream %s", m.name), err))
 			return
 		}
 		for data, err := range c.stream(ctx, to, &request{method: m.name, body: body}, opts) {
 			var item I
 			if err == nil {
 				if err = data.decode(&item); err != nil {
-					item, err = zero, fmt.Errorf("bus: stream %s: item: %w", m.name, err)
+					item, err = zero, redisio.Wrap(fmt.Sprintf("bus: stream %s: item", m.name), err)
 				}
 			}
 			if !yield(item, err) || err != nil {

@@ -29,17 +29,17 @@ const (
 type Slow uint8
 
 const (
-	// Disconnect ends the connection, with close code 4008: who comes back and
+	// SlowDisconnect ends the connection, with close code 4008: who comes back and
 	// reads the state again has lost nothing.
-	Disconnect Slow = iota
-	// DropOldest drops the oldest, and says how many with a status lost.
-	DropOldest
-	// Conflate has a message replace one of the same Channel.Key that still waits,
+	SlowDisconnect Slow = iota
+	// SlowDropOldest drops the oldest, and says how many with a status lost.
+	SlowDropOldest
+	// SlowConflate has a message replace one of the same Channel.Key that still waits,
 	// full or not: for positions, of which only the newest counts. A queue that is
-	// full all the same is one of DropOldest.
-	Conflate
+	// full all the same is one of SlowDropOldest.
+	SlowConflate
 
-	slows // how many there are
+	slowCount // how many there are
 )
 
 // Channel is a kind of channels.
@@ -48,7 +48,7 @@ type Channel struct {
 	// and [a-c] is one of these.
 	Pattern string
 
-	// Slow is what becomes of messages for slow clients. The zero Slow is Disconnect.
+	// Slow is what becomes of messages for slow clients. The zero Slow is SlowDisconnect.
 	Slow Slow
 
 	// Key returns what a message is about, for Conflate. Nil: a newer message
@@ -68,7 +68,7 @@ func (ch Channel) complete() (Channel, error) {
 	if err := checkGlob(ch.Pattern); err != nil {
 		return ch, fmt.Errorf("Channel.Pattern: %w", err)
 	}
-	if ch.Slow >= slows {
+	if ch.Slow >= slowCount {
 		return ch, fmt.Errorf("Channel.Slow: there is no %d", ch.Slow)
 	}
 	if h := ch.History; h != nil && (h.Size < 0 || h.TTL < 0) {

@@ -187,7 +187,7 @@ func (c *Conn) fail(r Request, err error) {
 		return
 	}
 	_ = c.answer(&Frame{
-		Kind: KindError, Code: told.Code, Message: told.Message, Command: quoteName(r.Command), Ref: r.Ref, Time: time.Now(),
+		Kind: KindError, Code: told.Code, Message: told.Text, Command: quoteName(r.Command), Ref: r.Ref, Time: time.Now(),
 	})
 }
 

@@ -118,7 +118,7 @@ func TestBadConfig(t *testing.T) {
 // What is told to be lost and what has come are all there was.
 func TestWhatIsLostIsCounted(t *testing.T) {
 	cfg := gateway.Config{
-		Channels: []gateway.Channel{{Pattern: "all"}, {Pattern: "some", Slow: gateway.DropOldest}},
+		Channels: []gateway.Channel{{Pattern: "all"}, {Pattern: "some", Slow: gateway.SlowDropOldest}},
 		Limits:   gateway.Limits{QueueBytes: 1 << 30, QueueMessages: 300, Write: 20 * time.Second, Pending: 1 << 20},
 	}
 	pool := storagetest.New(t)

@@ -25,11 +25,11 @@ const (
 // Error is an error that a client is told. A [Command] that returns another has
 // it logged, and the client told internal.
 type Error struct {
-	Code    Code
-	Message string
+	Code Code
+	Text string
 }
 
-func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Text }
 
 // Errorf returns an *Error. What it says goes to the client.
 func Errorf(code Code, format string, args ...any) error {

@@ -142,7 +142,7 @@ func ExampleChannel_history() {
 func ExampleChannel_conflate() {
 	ships := gateway.Channel{
 		Pattern: "ships.*",
-		Slow:    gateway.Conflate,
+		Slow:    gateway.SlowConflate,
 		Key: func(content []byte) string {
 			var ship struct{ Name string }
 			_ = json.Unmarshal(content, &ship)

@@ -88,7 +88,7 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 		if !m.live.Load() && m.hold(messages) {
 			continue
 		}
-		if m.floor.Load() == nil && ch.rule.Slow == Disconnect && m.c.filters.Load() == nil {
+		if m.floor.Load() == nil && ch.rule.Slow == SlowDisconnect && m.c.filters.Load() == nil {
 			entries = append(entries[:0], joined(&together, messages, m.c.v))
 		} else {
 			entries = m.entries(entries[:0], m.fresh(messages))

@@ -28,8 +28,8 @@ func everything() gateway.Config {
 		Channels: []gateway.Channel{
 			{Pattern: "history", History: &pubsub.History{Size: 10, TTL: time.Minute}},
 			{Pattern: "presence", Presence: true},
-			{Pattern: "newest", Slow: gateway.Conflate},
-			{Pattern: "*", Slow: gateway.DropOldest},
+			{Pattern: "newest", Slow: gateway.SlowConflate},
+			{Pattern: "*", Slow: gateway.SlowDropOldest},
 		},
 		Keys: []string{"*"},
 		Refresh: func(_ context.Context, _ *gateway.Conn, name string) (gateway.Principal, error) {

@@ -63,7 +63,7 @@ func (g *Groups) message(c *Conn, data []byte) {
 	switch {
 	case errors.Is(err, ErrClosed):
 	case err != nil:
-		c.Send([]byte("Error: " + c.explain(Request{Command: "token"}, err).Message))
+		c.Send([]byte("Error: " + c.explain(Request{Command: "token"}, err).Text))
 	case join != nil:
 		c.Send(append([]byte("Successfully registered with broadcast group: "), join[1]...))
 	}

@@ -69,9 +69,9 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 			continue
 		}
 		e := entry{data: msg.compiled(m.c.v), n: 1}
-		if rule.Slow != Disconnect {
+		if rule.Slow != SlowDisconnect {
 			e.of = m
-			if rule.Slow == Conflate && rule.Key != nil {
+			if rule.Slow == SlowConflate && rule.Key != nil {
 				e.key = msg.Memo(conflateKey{}, func() any { return m.ch.key(msg) }).(string)
 			}
 		}
@@ -130,7 +130,7 @@ func (m *member) hold(messages []*Message) bool {
 	l := &m.c.h.cfg.Limits
 	for _, msg := range messages {
 		for len(m.held) > 0 && (len(m.held) >= l.QueueMessages || m.bytes+len(msg.Content) > l.QueueBytes) {
-			if m.over = m.ch.rule.Slow == Disconnect; m.over {
+			if m.over = m.ch.rule.Slow == SlowDisconnect; m.over {
 				return true
 			}
 			m.bytes -= len(m.held[0].Content)

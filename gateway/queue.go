@@ -40,7 +40,7 @@ func (c *Conn) enqueue(entries []entry) {
 		if c.state != open || len(e.data) == 0 {
 			continue
 		}
-		if e.of != nil && e.of.ch.rule.Slow == Conflate && c.conflate(e) {
+		if e.of != nil && e.of.ch.rule.Slow == SlowConflate && c.conflate(e) {
 			continue
 		}
 		for !e.kept && c.full(e) {

@@ -126,7 +126,7 @@ func errorLeakage(t *testing.T) {
 
 func poison(t *testing.T) {
 	cfg := anything
-	cfg.Channels = []gateway.Channel{{Pattern: "keyed", Slow: gateway.Conflate, Key: func(content []byte) string { return string(content[1<<30]) }}, {Pattern: "*"}}
+	cfg.Channels = []gateway.Channel{{Pattern: "keyed", Slow: gateway.SlowConflate, Key: func(content []byte) string { return string(content[1<<30]) }}, {Pattern: "*"}}
 	cfg.Limits = gateway.Limits{Bytes: 8 << 20, CommandBurst: 1000}
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		h, address := serve(t, pool, cfg)

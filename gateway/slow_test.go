@@ -110,7 +110,7 @@ func flood(t *testing.T, cfg gateway.Config, dropped func(gateway.Stats) int64) 
 
 // What is dropped is counted where it is missing, to the last message.
 func TestSlowLosesTheOldest(t *testing.T) {
-	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.DropOldest}}}
+	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.SlowDropOldest}}}
 	cfg.Limits.Write = time.Minute
 	h, contents, sent := flood(t, cfg, func(s gateway.Stats) int64 { return s.Dropped })
 	next, lost := 0, 0
@@ -133,7 +133,7 @@ func TestSlowLosesTheOldest(t *testing.T) {
 
 // Of each thing the newest comes, and nothing older behind it.
 func TestSlowGetsTheNewest(t *testing.T) {
-	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.Conflate, Key: func(content []byte) string {
+	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.SlowConflate, Key: func(content []byte) string {
 		if len(content) < 100 {
 			return "end"
 		}
@@ -177,7 +177,7 @@ func TestAnswersWaitForTheClient(t *testing.T) {
 // What comes while a snapshot is taken is held. Of more than the queue may hold, the
 // oldest is left out and told, or else the SUB fails and may be tried again.
 func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
-	for name, slow := range map[string]gateway.Slow{"drop": gateway.DropOldest, "disconnect": gateway.Disconnect} {
+	for name, slow := range map[string]gateway.Slow{"drop": gateway.SlowDropOldest, "disconnect": gateway.SlowDisconnect} {
 		t.Run(name, func(t *testing.T) {
 			pool := storagetest.New(t)
 			floodgate := make(chan struct{})
@@ -212,7 +212,7 @@ func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
 			b.send("SUB news snapshot=1")
 			require.Equal(t, `"state"`, b.from("news"))
 			require.Equal(t, "subscribed", b.news().Status)
-			if slow == gateway.Disconnect {
+			if slow == gateway.SlowDisconnect {
 				require.Equal(t, gateway.CodeUnavailable, b.fails())
 				return
 			}

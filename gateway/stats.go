@@ -25,7 +25,7 @@ type Stats struct {
 	Filtered    int64 // withheld by filters
 	Gaps        int64 // told to channels
 	Overflowed  int64 // lost by Limits.Pending, and told as a gap
-	Dropped     int64 // by DropOldest
+	Dropped     int64 // by SlowDropOldest
 	Conflated   int64 // replaced by newer ones
 	Slow        int64 // connections that were ended as too slow
 	Dropouts    int64 // connections that did not answer a ping

@@ -129,7 +129,7 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 	require.NoError(t, client(t, as("dispatcher")).Clear(ctx, "stage"))
 }
 
-// What doc.go says that DispatcherConfig.Foreign needs besides.
+// What doc.go says that DispatcherConfig.ExternalWrites needs besides.
 func TestACLOfNotifications(t *testing.T) {
 	srv := storagetest.Start(t)
 	admin := storagetest.Open(t, srv.Config())
@@ -141,7 +141,7 @@ func TestACLOfNotifications(t *testing.T) {
 	cfg := srv.Config()
 	cfg.Redis.Username, cfg.Redis.Password = "dispatcher", "secret"
 	begin := func() *running {
-		return run(t, storagetest.Open(t, cfg), keywords.DispatcherConfig{Foreign: keywords.Revert}, nil).wait()
+		return run(t, storagetest.Open(t, cfg), keywords.DispatcherConfig{ExternalWrites: keywords.ExternalRevert}, nil).wait()
 	}
 	for _, more := range [][]any{{}, {"&__keyspace@0__:kw:{stage}:v:*"}} {
 		allow(more...)

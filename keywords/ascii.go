@@ -28,8 +28,8 @@ const noBits = "none"
 //     brackets or none. Strings that hold any of these, or nothing, are in
 //     double quotes, with \" \\ \n \r \t.
 //
-// An [*Error] is ErrMalformed, ErrRange for a number that has too many digits
-// for the kind, or ErrEnumerator. Limits are for [Definition.Check].
+// An [*Error] is CodeMalformed, CodeRange for a number that has too many digits
+// for the kind, or CodeEnumerator. Limits are for [Definition.Check].
 func (d Definition) Parse(text string) (any, error) {
 	r, err := d.ready()
 	if err != nil {
@@ -64,36 +64,36 @@ func (d Definition) Display(v any) string {
 
 func (r *rules) parse(text string) (any, error) {
 	word := text
-	if r.kind != String {
+	if r.kind != KindString {
 		word = strings.TrimSpace(text)
 	}
 	switch r.kind {
-	case Boolean:
+	case KindBoolean:
 		return r.parseBool(word)
-	case Integer:
+	case KindInteger:
 		return r.parseInt(word, 32)
-	case Integer64:
+	case KindInteger64:
 		return r.parseInt(word, 64)
-	case Float:
+	case KindFloat:
 		return r.parseFloat(word, 32)
-	case Double:
+	case KindDouble:
 		return r.parseFloat(word, 64)
-	case Enumerated:
+	case KindEnumerated:
 		return r.parseEnumerated(word)
-	case Mask:
+	case KindMask:
 		return r.parseMask(word)
-	case String:
+	case KindString:
 		return text, nil
-	case Bytes:
+	case KindBytes:
 		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(word, "="))
 		if err != nil {
-			return nil, r.errorf(ErrMalformed, "%.40q is not base64", text)
+			return nil, r.errorf(CodeMalformed, "%.40q is not base64", text)
 		}
 		return data, nil
 	}
 	words, err := splitArray(word)
 	if err != nil {
-		return nil, r.errorf(ErrMalformed, "%v", err)
+		return nil, r.errorf(CodeMalformed, "%v", err)
 	}
 	return r.parseWords(words)
 }
@@ -101,9 +101,9 @@ func (r *rules) parse(text string) (any, error) {
 // parseWords reads the elements of an array.
 func (r *rules) parseWords(words []string) (any, error) {
 	switch r.kind {
-	case StringArray:
+	case KindStringArray:
 		return words, nil
-	case IntegerArray:
+	case KindIntegerArray:
 		return parseEach[int64](words, func(word string) (any, error) { return r.parseInt(word, 64) })
 	default:
 		return parseEach[float64](words, func(word string) (any, error) { return r.parseFloat(word, 64) })
@@ -136,16 +136,16 @@ func (r *rules) parseBool(word string) (any, error) {
 	case "false", "f", "no", "n", "off", "0":
 		return false, nil
 	}
-	return nil, r.errorf(ErrMalformed, "%.40q is no boolean", word)
+	return nil, r.errorf(CodeMalformed, "%.40q is no boolean", word)
 }
 
 func (r *rules) parseInt(word string, size int) (any, error) {
 	n, err := readInt(word, size)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return nil, r.errorf(ErrRange, "%.40s does not fit %d bits", word, size)
+		return nil, r.errorf(CodeRange, "%.40s does not fit %d bits", word, size)
 	case err != nil:
-		return nil, r.errorf(ErrMalformed, "%.40q is no integer", word)
+		return nil, r.errorf(CodeMalformed, "%.40q is no integer", word)
 	}
 	return n, nil
 }
@@ -216,9 +216,9 @@ func (r *rules) parseFloat(word string, size int) (any, error) {
 	f, err := readFloat(word, size)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return nil, r.errorf(ErrRange, "%.40s does not fit %d bits", word, size)
+		return nil, r.errorf(CodeRange, "%.40s does not fit %d bits", word, size)
 	case err != nil:
-		return nil, r.errorf(ErrMalformed, "%.40q is no number", word)
+		return nil, r.errorf(CodeMalformed, "%.40q is no number", word)
 	}
 	return f, nil
 }
@@ -240,7 +240,7 @@ func (r *rules) parseEnumerated(word string) (any, error) {
 			return n, nil
 		}
 	}
-	return nil, r.errorf(ErrEnumerator, "no enumerator %.40q", word)
+	return nil, r.errorf(CodeEnumerator, "no enumerator %.40q", word)
 }
 
 func (r *rules) parseMask(text string) (any, error) {
@@ -257,7 +257,7 @@ func (r *rules) parseMask(text string) (any, error) {
 		if !ok {
 			n, err = readInt(word, 64)
 			if err != nil || n < 0 || n > math.MaxUint32 {
-				return nil, r.errorf(ErrEnumerator, "no bit %.40q", word)
+				return nil, r.errorf(CodeEnumerator, "no bit %.40q", word)
 			}
 		}
 		mask |= n
@@ -271,7 +271,7 @@ func (r *rules) appendText(b []byte, v any) []byte {
 		return strconv.AppendBool(b, v)
 	case int64:
 		switch r.kind {
-		case Enumerated:
+		case KindEnumerated:
 			if name, ok := r.names[v]; ok {
 				return append(b, name...)
 			}
@@ -280,12 +280,12 @@ func (r *rules) appendText(b []byte, v any) []byte {
 				number = "+" + number // or it would be read back as the one of that name
 			}
 			return append(b, number...)
-		case Mask:
+		case KindMask:
 			return r.appendMask(b, v)
 		}
 		return strconv.AppendInt(b, v, 10)
 	case float64:
-		if r.kind == Float {
+		if r.kind == KindFloat {
 			return appendFloat(b, v, 32)
 		}
 		return appendFloat(b, v, 64)

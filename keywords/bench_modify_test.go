@@ -74,7 +74,7 @@ func (h *hall) watch(b *testing.B, c *keywords.Client, i int, seen func(v int64)
 			if err != nil {
 				return
 			}
-			if ev.Kind == keywords.Initial {
+			if ev.Kind == keywords.EventInitial {
 				begun <- true
 			} else {
 				seen(ev.Value.V)

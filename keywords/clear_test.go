@@ -23,8 +23,8 @@ func TestClearIsNotUndoneByADispatcherThatSlept(t *testing.T) {
 		k := client(t, pool)
 		require.NoError(t, rdb.Del(ctx, base+":own:main").Err()) // its lease ends
 		require.NoError(t, k.Clear(ctx, "stage"))
-		require.ErrorIs(t, keywords.Set(ctx, d.Dispatcher, Count, 7), keywords.ErrFenced)
-		require.ErrorIs(t, <-d.ended, keywords.ErrFenced)
+		require.ErrorIs(t, keywords.Set(ctx, d.Dispatcher, Count, 7), keywords.CodeFenced)
+		require.ErrorIs(t, <-d.ended, keywords.CodeFenced)
 		left, err := rdb.Keys(ctx, base+":*").Result()
 		require.NoError(t, err)
 		require.Equal(t, []string{base + ":fence"}, left)

@@ -111,7 +111,7 @@ func (c *Client) Services(ctx context.Context) ([]string, error) {
 }
 
 // Keywords returns the definitions of a service, by name. None at all is
-// [ErrUnknownService].
+// [CodeUnknownService].
 func (c *Client) Keywords(ctx context.Context, service string) ([]Definition, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -128,7 +128,7 @@ func (c *Client) definitions(ctx context.Context, s service) ([]Definition, erro
 		return nil, redisio.Normalize(ctx, err)
 	}
 	if len(all) == 0 {
-		return nil, &Error{Code: ErrUnknownService, Service: s.name}
+		return nil, &Error{Code: CodeUnknownService, Service: s.name}
 	}
 	defs := make([]Definition, 0, len(all))
 	for name, text := range all {
@@ -144,7 +144,7 @@ func (c *Client) definitions(ctx context.Context, s service) ([]Definition, erro
 
 func readDefinition(service, name, text string) (def Definition, err error) {
 	if err := storage.JSON.Unmarshal([]byte(text), &def); err != nil {
-		return Definition{}, fmt.Errorf("keywords: definition of %s.%s: %w", service, name, err)
+		return Definition{}, redisio.Wrap(fmt.Sprintf("keywords: definition of %s.%s", service, name), err)
 	}
 	return def, nil
 }
@@ -165,9 +165,9 @@ func (c *Client) describe(ctx context.Context, s service, name string) (Definiti
 	if errors.Is(err, redis.Nil) {
 		n, err := c.pool.Redis().Exists(ctx, s.definitions()).Result()
 		if err == nil && n == 0 {
-			return Definition{}, &Error{Code: ErrUnknownService, Service: s.name}
+			return Definition{}, &Error{Code: CodeUnknownService, Service: s.name}
 		}
-		return Definition{}, &Error{Code: ErrUnknownKeyword, Service: s.name, Keyword: name}
+		return Definition{}, &Error{Code: CodeUnknownKeyword, Service: s.name, Keyword: name}
 	}
 	if err != nil {
 		return Definition{}, redisio.Normalize(ctx, err)
@@ -198,7 +198,7 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 		if n, err := rdb.Exists(ctx, s.owner(disp)).Result(); err != nil {
 			return redisio.Normalize(ctx, err)
 		} else if n > 0 {
-			return fmt.Errorf("keywords: %s: %w: %s", service, ErrServed, disp)
+			return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", service, disp), ErrServed)
 		}
 	}
 	names, err := rdb.HKeys(ctx, s.definitions()).Result()

@@ -166,7 +166,7 @@ func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
 // expect counts the events that a batch will cause, so that they are not taken
 // for somebody else's.
 func (d *Dispatcher) expect(batch []staged) {
-	if d.cfg.Foreign == Ignore {
+	if d.cfg.ExternalWrites == ExternalIgnore {
 		return
 	}
 	d.mu.Lock()
@@ -227,7 +227,7 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 		d.tell(&batch[i], err)
 	}
 	for _, s := range suspects {
-		d.compare(context.Background(), s, d.cfg.Foreign)
+		d.compare(context.Background(), s, d.cfg.ExternalWrites)
 	}
 	if err != nil {
 		d.end()

@@ -52,7 +52,7 @@ type Definition struct {
 	// numbers, or arrays of them.
 	Min any `json:"min,omitempty"`
 	Max any `json:"max,omitempty"`
-	// Initial is the value before the first; nil is none. In JSON it is a
+	// EventInitial is the value before the first; nil is none. In JSON it is a
 	// boolean, a number, an array of numbers or strings, or the value's text.
 	Initial any `json:"initial,omitempty"`
 
@@ -74,7 +74,7 @@ type Definition struct {
 	rules *rules // nil: not completed
 }
 
-// String returns "stage.SPEED".
+// KindString returns "stage.SPEED".
 func (d Definition) String() string { return d.Service + "." + d.Name }
 
 // Complete returns the definition with its defaults filled in, or an error that
@@ -135,9 +135,9 @@ func (d *Definition) checkNamed() error {
 		return nil
 	}
 	if err := cmp.Or(
-		of("Enumerators", len(d.Enumerators) > 0, Boolean, Enumerated),
-		of("Bits", len(d.Bits) > 0, Mask),
-		of("Elements", len(d.Elements) > 0, IntegerArray, DoubleArray, StringArray),
+		of("Enumerators", len(d.Enumerators) > 0, KindBoolean, KindEnumerated),
+		of("Bits", len(d.Bits) > 0, KindMask),
+		of("Elements", len(d.Elements) > 0, KindIntegerArray, KindDoubleArray, KindStringArray),
 	); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (d *Definition) checkNamed() error {
 		if err := checkLabel(name, seen); err != nil {
 			return badField("Enumerators", "%d: %v", n, err)
 		}
-		if d.Kind != Boolean {
+		if d.Kind != KindBoolean {
 			continue
 		}
 		if n != 0 && n != 1 {
@@ -158,7 +158,7 @@ func (d *Definition) checkNamed() error {
 			return badField("Enumerators", "%d: name %q is that of the other", n, name)
 		}
 	}
-	if d.Kind == Enumerated && len(numbers) == 0 {
+	if d.Kind == KindEnumerated && len(numbers) == 0 {
 		return badField("Enumerators", "none")
 	}
 	for i, name := range d.Bits {
@@ -208,9 +208,9 @@ func (d *Definition) completeLen() error {
 		return badField("MaxLen", "%d, want %d", d.MaxLen, n)
 	}
 	switch d.Kind {
-	case String, Bytes:
+	case KindString, KindBytes:
 		standard, limit = defaultBytes, maxBytes
-	case IntegerArray, DoubleArray, StringArray:
+	case KindIntegerArray, KindDoubleArray, KindStringArray:
 		standard, limit = defaultElements, maxElements
 		if len(d.Elements) > 0 {
 			standard = len(d.Elements)

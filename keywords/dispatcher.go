@@ -22,11 +22,11 @@ const DefaultDispatcher = defaultDispatcher
 
 var (
 	// ErrServed is the error of what can't be done while a dispatcher lives.
-	ErrServed = errors.New("a dispatcher lives")
+	ErrServed = errors.New("keywords: a dispatcher of that name is running")
 	// ErrQueueFull is the error of what was not done because too much waits.
-	ErrQueueFull = errors.New("queue full")
+	ErrQueueFull = errors.New("keywords: queue full")
 	// ErrNoValue is the error of reading a keyword that has no value yet.
-	ErrNoValue = errors.New("no value")
+	ErrNoValue = errors.New("keywords: no value")
 )
 
 // DispatcherConfig configures a [Dispatcher]. Service is required.
@@ -57,9 +57,9 @@ type DispatcherConfig struct {
 	// the seconds. Empty: none.
 	Status, Heartbeat string
 
-	// Foreign is what happens to values that others write into Redis. Accept and
-	// Revert turn keyspace notifications on, in addition to those that are.
-	Foreign Foreign
+	// ExternalWrites is what happens to values that others write into Redis. Accept and
+	// ExternalRevert turn keyspace notifications on, in addition to those that are.
+	ExternalWrites ExternalWrites
 
 	// Allow is asked before a modify, and refuses it with an error. Nil: all may.
 	Allow func(ctx context.Context, by Origin, keyword string) error
@@ -79,8 +79,8 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	switch {
 	case c.Lease < 300*time.Millisecond:
 		return c, fmt.Errorf("keywords: DispatcherConfig.Lease: %v is less than 300ms", c.Lease)
-	case c.Foreign > Revert:
-		return c, fmt.Errorf("keywords: DispatcherConfig.Foreign: no %d", c.Foreign)
+	case c.ExternalWrites > ExternalRevert:
+		return c, fmt.Errorf("keywords: DispatcherConfig.ExternalWrites: no %d", c.ExternalWrites)
 	case c.MaxStaged < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
 	case c.Drain < 0:
@@ -191,8 +191,8 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	bus.HandleLater(d.worker, d.handle)
 	d.log = redisio.Of(pool).Logger().With("dispatcher", cfg.Service+"."+cfg.Name)
 	for _, own := range []Definition{
-		{Name: cfg.Status, Kind: String, Help: "ready or stopped"},
-		{Name: cfg.Heartbeat, Kind: Integer64, Help: "counts the seconds that the dispatcher has run"},
+		{Name: cfg.Status, Kind: KindString, Help: "ready or stopped"},
+		{Name: cfg.Heartbeat, Kind: KindInteger64, Help: "counts the seconds that the dispatcher has run"},
 	} {
 		if own.Name == "" {
 			continue

@@ -41,8 +41,8 @@
 //     revisions strictly rise. A watcher who is slow skips values, and never holds
 //     up others. After a lost connection it reads again: no change is missed for
 //     good.
-//   - A dispatcher that is gone is an event, StaleEvent, and what it has left is
-//     still read. One that takes over with the same value is another, GoodEvent. A
+//   - A dispatcher that is gone is an event, EventStale, and what it has left is
+//     still read. One that takes over with the same value is another, EventGood. A
 //     value that is taken away is Gone.
 //
 // # What a dispatcher may rely on
@@ -52,7 +52,7 @@
 //     two leases of a crash. One that has lost its lease can write nothing.
 //   - Its hooks run strictly one after another, and need no locks.
 //   - What others change in Redis behind its back (redis-cli, an old program) it
-//     is told, and accepts or reverts, if DispatcherConfig.Foreign says so. That takes
+//     is told, and accepts or reverts, if DispatcherConfig.ExternalWrites says so. That takes
 //     keyspace notifications: the flags that are missing are added, and none is
 //     taken away. Where Redis refuses, [Dispatcher.Notifications] says what an
 //     admin must do, and everything else works.
@@ -85,7 +85,7 @@
 // each: ~obs:kw:*, &obs:kw:* and so on. ~kw:{stage}:* instead of ~kw:* is one
 // service, and then needs ~kw:services as well. Redis 6.2 has no %R~, and takes ~kw:*.
 //
-// DispatcherConfig.Foreign takes &__keyspace@0__:kw:{stage}:v:* for each service,
+// DispatcherConfig.ExternalWrites takes &__keyspace@0__:kw:{stage}:v:* for each service,
 // spelt out, behind the @ the number of the database; and +config|get +config|set,
 // unless notify-keyspace-events is set already. Where that is refused,
 // [Dispatcher.Notifications] says so, and all else works.
@@ -117,7 +117,7 @@
 //	keywords that do not broadcast               Spec.NoBroadcast: watchers poll
 //	Keyword.set, from the dispatcher's own code  Set
 //	orphan keywords                              Serve with no hooks: Hooks[T]{}
-//	ValueError in the dispatcher's log           an *Error at the writer: ErrMalformed, ErrRange, ErrEnumerator, …
+//	ValueError in the dispatcher's log           an *Error at the writer: CodeMalformed, CodeRange, CodeEnumerator, …
 //	a dispatcher that is gone: waits for ever    ErrNoDispatcher at once; Stale values, Stale events
 //	two dispatchers by mistake                   the second waits, or ErrServed; a fence in every script
 //	dispatcher status and heartbeat keywords     DispatcherConfig.Status, Heartbeat

@@ -33,26 +33,26 @@ func TestWhatWasStaleIsGoodAgain(t *testing.T) {
 			require.Equal(t, text, ev.Value.V)
 			return ev
 		}
-		await(keywords.Initial, keywords.Good, "all is well")
+		await(keywords.EventInitial, keywords.QualityGood, "all is well")
 		d.stop()
-		await(keywords.StaleEvent, keywords.Stale, "all is well")
+		await(keywords.EventStale, keywords.QualityStale, "all is well")
 
 		late, stopLate := iter.Pull2(keywords.Watch(ctx, k, Note))
 		defer stopLate()
 		ev, err, _ := late()
 		require.NoError(t, err)
-		require.Equal(t, keywords.Initial, ev.Kind)
-		require.Equal(t, keywords.Stale, ev.Value.Quality)
+		require.Equal(t, keywords.EventInitial, ev.Kind)
+		require.Equal(t, keywords.QualityStale, ev.Value.Quality)
 
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
-		ev = await(keywords.GoodEvent, keywords.Good, "all is well")
+		ev = await(keywords.EventGood, keywords.QualityGood, "all is well")
 		require.Equal(t, rev, ev.Value.Rev)
 		ev, err, _ = late()
 		require.NoError(t, err)
-		require.Equal(t, keywords.GoodEvent, ev.Kind)
+		require.Equal(t, keywords.EventGood, ev.Kind)
 		_, err = keywords.Modify(ctx, k, Note, "still")
 		require.NoError(t, err)
-		await(keywords.Change, keywords.Good, "still")
+		await(keywords.EventChange, keywords.QualityGood, "still")
 	})
 }
 
@@ -84,7 +84,7 @@ func TestWriteOnlyKeywords(t *testing.T) {
 		}
 		require.Len(t, refused, 8)
 		for what, err := range refused {
-			require.ErrorIs(t, err, keywords.ErrWriteOnly, what)
+			require.ErrorIs(t, err, keywords.CodeWriteOnly, what)
 		}
 		for ev, err := range keywords.WatchText(ctx, k, "stage", "S*") {
 			require.NoError(t, err)

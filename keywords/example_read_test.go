@@ -115,7 +115,7 @@ func ExampleWatchOptions() {
 			log.Fatal(err)
 		}
 		fmt.Println(ev.Kind, ev.Value.V)
-		if ev.Kind == keywords.Change {
+		if ev.Kind == keywords.EventChange {
 			break
 		}
 		for _, v := range []float64{1.1, 1.4, 3} {
@@ -162,7 +162,7 @@ func ExampleWatchMany() {
 		}
 		fmt.Println(ev.Kind, ev.Keyword, ev.Value.V)
 		switch {
-		case ev.Kind == keywords.Initial: // MODE has no value yet
+		case ev.Kind == keywords.EventInitial: // MODE has no value yet
 			if _, err := keywords.ModifyMany(ctx, k, Speed.To(2), ModeOf.To(Track)); err != nil {
 				log.Fatal(err)
 			}

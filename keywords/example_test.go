@@ -36,7 +36,7 @@ func ExampleDefinition() {
 	v, err := d.Parse("2.50")
 	fmt.Println(v, err, d.Text(v), d.Display(v))
 	err = d.Check(25.0)
-	fmt.Println(errors.Is(err, keywords.ErrRange), err)
+	fmt.Println(errors.Is(err, keywords.CodeRange), err)
 	// Output:
 	// 2.5 <nil> 2.5 2.50
 	// true keywords: stage.SPEED: range: 25 is above 20

@@ -88,7 +88,7 @@ func ExampleServe() {
 	fmt.Println(first == again)
 	locked = true
 	_, err := keywords.Modify(ctx, k, Speed, 4)
-	fmt.Println(errors.Is(err, keywords.ErrRejected), err)
+	fmt.Println(errors.Is(err, keywords.CodeRejected), err)
 	// Output:
 	// the motor is told 3
 	// true
@@ -158,7 +158,7 @@ func ExampleSet() {
 	v, err := keywords.Read(ctx, k, Count)
 	fmt.Printf("%d %q %v\n", v.V, v.Source, err) // no source: nobody has asked for it
 	_, err = keywords.Modify(ctx, k, Count, 8)
-	fmt.Println(errors.Is(err, keywords.ErrReadOnly))
+	fmt.Println(errors.Is(err, keywords.CodeReadOnly))
 	// Output:
 	// <nil>
 	// 7 "" <nil>
@@ -173,7 +173,7 @@ func ExampleModify() {
 	rev, err := keywords.Modify(ctx, k, Speed, 3.5)
 	fmt.Println(rev.N > 0, err)
 	_, err = keywords.Modify(ctx, k, Speed, 25)
-	fmt.Println(errors.Is(err, keywords.ErrRange), err)
+	fmt.Println(errors.Is(err, keywords.CodeRange), err)
 	// Output:
 	// true <nil>
 	// true keywords: stage.SPEED: range: 25 is above 20
@@ -186,7 +186,7 @@ func ExampleModify_nobody() {
 	k, _ := keywords.NewClient(pool, keywords.ClientConfig{})
 
 	_, err := keywords.Modify(context.Background(), k, Speed, 3.5)
-	fmt.Println(errors.Is(err, keywords.ErrNoDispatcher), errors.Is(err, keywords.ErrUnknownService))
+	fmt.Println(errors.Is(err, keywords.ErrNoDispatcher), errors.Is(err, keywords.CodeUnknownService))
 	fmt.Println(err)
 	// Output:
 	// true true
@@ -202,7 +202,7 @@ func ExampleModifyOptions() {
 	v, _ := keywords.Read(ctx, k, Speed)
 	_, _ = keywords.Modify(ctx, k, Speed, 9) // somebody else
 	_, err := keywords.Modify(ctx, k, Speed, v.V+1, keywords.ModifyOptions{IfRevision: v.Rev})
-	fmt.Println(errors.Is(err, keywords.ErrRevision))
+	fmt.Println(errors.Is(err, keywords.CodeRevision))
 
 	v, _ = keywords.Read(ctx, k, Speed) // once more
 	_, err = keywords.Modify(ctx, k, Speed, v.V+1, keywords.ModifyOptions{IfRevision: v.Rev})
@@ -221,7 +221,7 @@ func ExampleModifyMany() {
 	_, err := keywords.ModifyMany(ctx, k, Speed.To(5), ModeOf.To(Track))
 	fmt.Println(err)
 	_, err = keywords.ModifyMany(ctx, k, Speed.To(6), ModeOf.To(99))
-	fmt.Println(errors.Is(err, keywords.ErrEnumerator))
+	fmt.Println(errors.Is(err, keywords.CodeEnumerator))
 	all, err := keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
 	fmt.Println(all["SPEED"].V, all["MODE"].V, err)
 	// Output:
@@ -381,7 +381,7 @@ func ExampleSchedule() {
 func ExampleDispatcher_Notifications() {
 	pool := examplePool() // the embedded one has no CONFIG, and tells of nothing
 	defer stopExample()
-	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage", Foreign: keywords.Revert})
+	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage", ExternalWrites: keywords.ExternalRevert})
 	if err != nil {
 		log.Fatal(err)
 	}

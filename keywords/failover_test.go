@@ -29,8 +29,8 @@ func TestADispatcherThatBeginsTooLateWritesNothing(t *testing.T) {
 		keywords.Serve(late, other, keywords.Hooks[int]{}) // and not the others, which it would delete
 		keywords.Serve(late, Speed, keywords.Hooks[float64]{})
 		loaded, published := keywords.BeginLate(soon(t), late)
-		require.ErrorIs(t, loaded, keywords.ErrFenced)
-		require.ErrorIs(t, published, keywords.ErrFenced)
+		require.ErrorIs(t, loaded, keywords.CodeFenced)
+		require.ErrorIs(t, published, keywords.CodeFenced)
 		after, err := k.Keywords(soon(t), "stage")
 		require.NoError(t, err)
 		require.Equal(t, before, after)

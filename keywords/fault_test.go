@@ -44,7 +44,7 @@ func follow(t *testing.T, k *keywords.Client, kw keywords.Keyword[string]) *foll
 			rev := ev.Value.Rev
 			newest, known := epochs[rev.Epoch]
 			switch {
-			case (ev.Kind == keywords.StaleEvent || ev.Kind == keywords.GoodEvent || ev.Kind == keywords.Gone) && rev.Epoch == current && rev.N == newest:
+			case (ev.Kind == keywords.EventStale || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone) && rev.Epoch == current && rev.N == newest:
 			case known && rev.Epoch != current:
 				t.Errorf("%s: %v %v: back from epoch %s", kw.Definition().Name, ev.Kind, rev, current)
 			case known && rev.N <= newest:
@@ -271,29 +271,29 @@ func TestTwoDispatchersOfOneService(t *testing.T) {
 					if ev.Kind == kind && ev.Keyword == name && ev.Value.V == text {
 						return
 					}
-					require.NotEqual(t, keywords.StaleEvent, ev.Kind, "%v", ev)
+					require.NotEqual(t, keywords.EventStale, ev.Kind, "%v", ev)
 				case <-ctx.Done():
 					t.Fatal("never told: ", kind, name, text)
 				}
 			}
 		}
-		await(keywords.Initial, "FOCUS", "8")
+		await(keywords.EventInitial, "FOCUS", "8")
 		_, err = keywords.Modify(ctx, k, Focus, 9)
 		require.NoError(t, err)
-		await(keywords.Change, "FOCUS", "9")
+		await(keywords.EventChange, "FOCUS", "9")
 		_, err = keywords.Modify(ctx, k, Speed, 9)
 		require.NoError(t, err)
-		await(keywords.Change, "SPEED", "9")
+		await(keywords.EventChange, "SPEED", "9")
 
 		// The end of one is not the end of the other.
 		aux.stop()
 		require.NoError(t, <-aux.ended)
-		await(keywords.StaleEvent, "FOCUS", "9")
+		await(keywords.EventStale, "FOCUS", "9")
 		_, err = keywords.Modify(ctx, k, Focus, 10)
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
 		_, err = keywords.Modify(ctx, k, Speed, 10)
 		require.NoError(t, err)
-		await(keywords.Change, "SPEED", "10")
+		await(keywords.EventChange, "SPEED", "10")
 
 		// A second of the same name waits, or is refused.
 		refused := run(t, pool, keywords.DispatcherConfig{Refuse: true}, nil)
@@ -315,6 +315,6 @@ func TestTwoDispatchersOfOneService(t *testing.T) {
 		v, err := keywords.Read(ctx, k, Focus)
 		require.NoError(t, err)
 		require.Equal(t, 9, v.V)
-		require.Equal(t, keywords.Stale, v.Quality)
+		require.Equal(t, keywords.QualityStale, v.Quality)
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
 )
 
@@ -119,25 +120,25 @@ func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
 		return f.err
 	}
 	if len(f.heads) == 0 {
-		return &Error{Code: ErrUnknownService, Service: f.s.name}
+		return &Error{Code: CodeUnknownService, Service: f.s.name}
 	}
 	if exact != "" {
 		k := f.keywords[exact]
 		switch {
 		case k == nil || k.gone:
-			return &Error{Code: ErrUnknownKeyword, Service: f.s.name, Keyword: exact}
+			return &Error{Code: CodeUnknownKeyword, Service: f.s.name, Keyword: exact}
 		case k.def.WriteOnly:
-			return &Error{Code: ErrWriteOnly, Service: f.s.name, Keyword: exact}
+			return &Error{Code: CodeWriteOnly, Service: f.s.name, Keyword: exact}
 		}
 		k.watchers[w] = struct{}{}
-		f.tell(w, Initial, k)
+		f.tell(w, EventInitial, k)
 		return nil
 	}
 	f.all[w] = match
 	for name, k := range f.keywords {
 		if match(name) {
 			k.watchers[w] = struct{}{}
-			f.tell(w, Initial, k)
+			f.tell(w, EventInitial, k)
 		}
 	}
 	return nil
@@ -145,12 +146,12 @@ func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
 
 // tell hands a keyword to a watcher. The lock is held.
 func (f *feed) tell(w *watcher, kind EventKind, k *known) {
-	if !k.ok && kind != Gone || k.def.WriteOnly {
+	if !k.ok && kind != EventGone || k.def.WriteOnly {
 		return
 	}
 	n := notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec}
 	if !f.alive(k) {
-		n.quality, k.stale = Stale, true
+		n.quality, k.stale = QualityStale, true
 	}
 	w.push(n)
 }
@@ -189,7 +190,7 @@ func (f *feed) run() {
 	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.hear)
 	if err == nil {
 		defer func() { _ = l.Close(); <-l.Done() }()
-		err = f.again(Initial)
+		err = f.again(EventInitial)
 	}
 	f.reading.Unlock()
 	prime(err)
@@ -205,13 +206,13 @@ func (f *feed) run() {
 		case <-f.ctx.Done():
 			return
 		case <-l.Done(): // too slow for a service as a whole: begin anew
-			prime(fmt.Errorf("keywords: watch of %s: %w", f.s.name, l.Err()))
+			prime(redisio.Wrap(fmt.Sprintf("keywords: watch of %s", f.s.name), l.Err()))
 			f.fail()
 			return
 		case <-look.C:
 			f.reading.Lock()
 			if f.look() {
-				_ = f.again(Resync) // what Redis refuses now, it may give at the next look
+				_ = f.again(EventResync) // what Redis refuses now, it may give at the next look
 			}
 			f.reading.Unlock()
 		case <-poll.C:
@@ -228,7 +229,7 @@ func (f *feed) hear(_ context.Context, m pubsub.Message[message]) error {
 	f.reading.Lock()
 	defer f.reading.Unlock()
 	if errors.Is(m.Err, pubsub.ErrGap) || m.Err == nil && f.take(m.Value) {
-		_ = f.again(Resync) // or at the next look
+		_ = f.again(EventResync) // or at the next look
 	}
 	return nil
 }
@@ -265,7 +266,7 @@ func (f *feed) take(m message) (again bool) {
 		if ch.Silent {
 			continue // polled
 		}
-		f.set(k, Change, record{
+		f.set(k, EventChange, record{
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
 		})
 	}
@@ -294,7 +295,7 @@ func (f *feed) found(k *known, kind EventKind, r seen) {
 		f.set(k, kind, r.record)
 	case !r.ok && r.err == nil && k.ok:
 		k.ok = false
-		f.tellAll(Gone, k)
+		f.tellAll(EventGone, k)
 	}
 }
 
@@ -302,7 +303,7 @@ func (f *feed) found(k *known, kind EventKind, r seen) {
 func (f *feed) tellStale(disp string) {
 	for _, k := range f.keywords {
 		if k.def.Dispatcher == disp {
-			f.tellAll(StaleEvent, k)
+			f.tellAll(EventStale, k)
 		}
 	}
 }

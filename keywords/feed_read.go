@@ -74,7 +74,7 @@ func (f *feed) sync(kind EventKind) error {
 		f.found(k, kind, recs[i])
 		if k.stale && f.alive(k) && recs[i].ok && recs[i].rev == k.rec.rev {
 			k.stale = false
-			f.tellAll(GoodEvent, k)
+			f.tellAll(EventGood, k)
 		}
 	}
 	for name, k := range f.keywords {
@@ -84,7 +84,7 @@ func (f *feed) sync(kind EventKind) error {
 			delete(f.keywords, name)
 		case !k.gone:
 			k.gone, k.ok = true, false
-			f.tellAll(Gone, k)
+			f.tellAll(EventGone, k)
 		}
 	}
 	return nil
@@ -205,7 +205,7 @@ func (f *feed) poll() {
 	defer f.mu.Unlock()
 	for _, r := range recs {
 		if k := f.keywords[r.name]; k != nil {
-			f.found(k, Change, r)
+			f.found(k, EventChange, r)
 		}
 	}
 }

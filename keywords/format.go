@@ -65,18 +65,18 @@ func cutNumber(s string) (rest string, n int) {
 
 func verbsOf(kind Kind) string {
 	switch kind {
-	case Boolean:
+	case KindBoolean:
 		return "tvsq"
-	case Integer, Integer64, IntegerArray:
+	case KindInteger, KindInteger64, KindIntegerArray:
 		return "dvxXob"
-	case Float, Double, DoubleArray:
+	case KindFloat, KindDouble, KindDoubleArray:
 		return "fFeEgGv"
-	case Enumerated, Mask:
+	case KindEnumerated, KindMask:
 		return "svqdxXob"
-	case Bytes:
+	case KindBytes:
 		return "xXq"
 	}
-	return "svqxX" // String, StringArray
+	return "svqxX" // String, KindStringArray
 }
 
 func (r *rules) display(v any) string {
@@ -93,7 +93,7 @@ func (r *rules) display(v any) string {
 		}
 		return r.format.of(r.boolName(v))
 	case int64:
-		if (r.kind == Enumerated || r.kind == Mask) && strings.IndexByte("svq", r.format.letter) >= 0 {
+		if (r.kind == KindEnumerated || r.kind == KindMask) && strings.IndexByte("svq", r.format.letter) >= 0 {
 			return r.format.of(string(r.appendText(nil, v)))
 		}
 		return r.format.of(v)

@@ -30,31 +30,31 @@ func TestValuesThatAreGone(t *testing.T) {
 				ev, err, _ := next()
 				require.NoError(t, err)
 				require.Equal(t, Track, ev.Value.V)
-				if ev.Kind != keywords.StaleEvent && ev.Kind != keywords.GoodEvent {
+				if ev.Kind != keywords.EventStale && ev.Kind != keywords.EventGood {
 					require.Equal(t, kind.String(), ev.Kind.String())
 					return
 				}
 			}
 		}
-		event(keywords.Initial)
+		event(keywords.EventInitial)
 		d.stop()
 		require.NoError(t, <-d.ended)
 		d = run(t, pool, cfg, nil).wait()
-		event(keywords.Gone)
+		event(keywords.EventGone)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err = keywords.WaitFor(ctx, k, ModeOf, func(Mode) bool { return true })
 		require.ErrorIs(t, err, context.DeadlineExceeded, "a value that nobody can read")
 		_, err = keywords.Modify(soon(t), k, ModeOf, Track)
 		require.NoError(t, err)
-		event(keywords.Change)
+		event(keywords.EventChange)
 
 		d.stop() // and nobody serves, when somebody deletes it
 		require.NoError(t, <-d.ended)
 		key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "MODE")
 		require.NoError(t, err)
 		require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
-		event(keywords.Gone)
+		event(keywords.EventGone)
 	})
 }
 
@@ -123,7 +123,7 @@ func TestAValueThatComesBack(t *testing.T) {
 		require.NoError(t, err)
 	}
 	listen()
-	require.Equal(t, keywords.Initial, <-heard)
+	require.Equal(t, keywords.EventInitial, <-heard)
 	next, stop := iter.Pull2(keywords.Watch(soon(t), k, Speed, keywords.WatchOptions{DeadBand: 3}))
 	defer stop()
 	until := func(kind keywords.EventKind) {
@@ -132,13 +132,13 @@ func TestAValueThatComesBack(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	until(keywords.Initial)
+	until(keywords.EventInitial)
 	d.stop()
 	require.NoError(t, <-d.ended)
 	require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
-	until(keywords.Gone)
+	until(keywords.EventGone)
 	for kind := range heard {
-		if kind == keywords.Gone {
+		if kind == keywords.EventGone {
 			break
 		}
 	}
@@ -146,11 +146,11 @@ func TestAValueThatComesBack(t *testing.T) {
 	d = run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 	for ev, err, _ := next(); ; ev, err, _ = next() {
 		require.NoError(t, err)
-		if ev.Kind != keywords.Gone && ev.Value.Quality == keywords.Good {
+		if ev.Kind != keywords.EventGone && ev.Value.Quality == keywords.QualityGood {
 			require.Equal(t, 1.0, ev.Value.V)
 			break
 		}
 	}
-	require.NotEqual(t, keywords.Initial, <-heard)
+	require.NotEqual(t, keywords.EventInitial, <-heard)
 	d.stop()
 }

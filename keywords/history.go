@@ -21,7 +21,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	}
 	switch {
 	case def.WriteOnly:
-		return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
+		return nil, &Error{Code: CodeWriteOnly, Service: service, Keyword: name}
 	case def.History == 0:
 		return nil, nil // what lies there is of an earlier definition
 	}
@@ -33,7 +33,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	defer cancel()
 	lines, err := c.pool.Redis().LRange(ctx, s.log(name), 0, int64(min(n, def.History))-1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, redisio.Normalize(ctx, err))
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: history of %s.%s", service, name), redisio.Normalize(ctx, err))
 	}
 	values := make([]Value[string], len(lines))
 	for i, line := range lines {
@@ -52,7 +52,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 			r.rev, err = ParseRevision(rev)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("keywords: history of %s.%s: %w", service, name, err)
+			return nil, redisio.Wrap(fmt.Sprintf("keywords: history of %s.%s", service, name), err)
 		}
 		values[i] = valueOf(&r, r.text)
 	}

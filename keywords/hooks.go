@@ -15,7 +15,7 @@ var ErrNoWriteNecessary = errors.New("keywords: no write necessary")
 // the keyword is an orphan, whose value is what was set last.
 //
 // A modify runs Prewrite, Check, Write and Postwrite, in this order; the first
-// that fails ends it, and its error goes to the writer, as [ErrRejected] unless
+// that fails ends it, and its error goes to the writer, as [CodeRejected] unless
 // it is an [*Error]. Between Write and Postwrite the value is set. A refresh runs
 // Preread, Read and Postread. All hooks of a dispatcher run one after another:
 // one that calls Modify of a keyword of its own dispatcher waits for itself, until

@@ -108,9 +108,9 @@ func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
 // Nobody's write is taken for somebody else's, however often is refreshed meanwhile.
 func TestRefreshWhileOthersModify(t *testing.T) {
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
-	for _, policy := range []keywords.Foreign{keywords.Ignore, keywords.Accept, keywords.Revert} {
+	for _, policy := range []keywords.ExternalWrites{keywords.ExternalIgnore, keywords.ExternalAccept, keywords.ExternalRevert} {
 		var is atomic.Int64
-		d := run(t, pool, keywords.DispatcherConfig{Foreign: policy}, func(d *keywords.Dispatcher) {
+		d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: policy}, func(d *keywords.Dispatcher) {
 			keywords.Serve(d, Speed, keywords.Hooks[float64]{
 				Write: func(_ context.Context, v float64) error { is.Store(int64(v)); return nil },
 				Read:  func(context.Context) (float64, error) { return float64(is.Load()), nil },
@@ -144,11 +144,11 @@ func TestRefreshWhileOthersModify(t *testing.T) {
 // What a Read hook says is what Refresh returns, whatever somebody has written.
 func TestRefreshIsTrue(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
-		var policy keywords.Foreign
+		var policy keywords.ExternalWrites
 		if strings.HasSuffix(t.Name(), "embedded") {
-			policy = keywords.Accept // of what it is not told of: the other tells, and it may be accepted meanwhile
+			policy = keywords.ExternalAccept // of what it is not told of: the other tells, and it may be accepted meanwhile
 		}
-		run(t, pool, keywords.DispatcherConfig{Foreign: policy}, func(d *keywords.Dispatcher) {
+		run(t, pool, keywords.DispatcherConfig{ExternalWrites: policy}, func(d *keywords.Dispatcher) {
 			keywords.Serve(d, Speed, keywords.Hooks[float64]{Read: func(context.Context) (float64, error) { return 5, nil }})
 		}).wait()
 		k := client(t, pool)

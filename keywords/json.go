@@ -112,7 +112,7 @@ func (r *rules) toJSON(v any) (json.RawMessage, error) {
 	case bool:
 		return json.Marshal(v)
 	case int64:
-		if r.kind != Enumerated && r.kind != Mask {
+		if r.kind != KindEnumerated && r.kind != KindMask {
 			return json.Marshal(v)
 		}
 	case float64:
@@ -149,7 +149,7 @@ func (r *rules) fromJSON(raw json.RawMessage) (any, error) {
 			return nil, err
 		}
 		return r.parse(text)
-	case raw[0] == '[' || raw[0] == '{' || r.kind == String || r.kind == Bytes:
+	case raw[0] == '[' || raw[0] == '{' || r.kind == KindString || r.kind == KindBytes:
 		return nil, fmt.Errorf("%.40s is no value of a keyword that is %v", raw, r.kind)
 	}
 	return r.parse(string(raw))
@@ -163,7 +163,7 @@ func (r *rules) arrayFromJSON(raw json.RawMessage) (any, error) {
 	words := make([]string, len(elements))
 	for i, e := range elements {
 		if e[0] != '"' {
-			if words[i] = string(e); r.kind == StringArray {
+			if words[i] = string(e); r.kind == KindStringArray {
 				return nil, fmt.Errorf("element %d: %.40s is no string", i, e)
 			}
 		} else if err := json.Unmarshal(e, &words[i]); err != nil {

@@ -58,7 +58,7 @@ func TestDefinitionInJSON(t *testing.T) {
 
 	_, err = json.Marshal(keywords.Definition{Service: "s", Name: "A"})
 	require.ErrorContains(t, err, "keywords: s.A: Kind: no kind 0")
-	out, err = json.Marshal(keywords.Definition{Service: "s", Name: "A", Kind: keywords.Boolean})
+	out, err = json.Marshal(keywords.Definition{Service: "s", Name: "A", Kind: keywords.KindBoolean})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"version":1,"service":"s","name":"A","dispatcher":"main","kind":"boolean"}`, string(out))
 }
@@ -67,7 +67,7 @@ func TestFieldsOfNewerProgramsAreSkipped(t *testing.T) {
 	var d keywords.Definition
 	require.NoError(t, json.Unmarshal([]byte(`{"service":"s","name":"A","kind":"double","colour":"red","max":"20"}`), &d))
 	require.Equal(t, 20.0, d.Max)
-	require.ErrorIs(t, d.Check(20.5), keywords.ErrRange)
+	require.ErrorIs(t, d.Check(20.5), keywords.CodeRange)
 	require.EqualError(t, json.Unmarshal([]byte(`{"version":2,"service":"s","name":"A","kind":"double"}`), &d),
 		"keywords: s.A: version: 2, this program knows 1")
 	require.Equal(t, 20.0, d.Max, "what can't be read changes nothing")

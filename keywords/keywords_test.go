@@ -107,7 +107,7 @@ func TestModifyAndRead(t *testing.T) {
 		require.Equal(t, 3.5, v.V)
 		require.Equal(t, rev, v.Rev)
 		require.NotEmpty(t, v.Source)
-		require.Equal(t, keywords.Good, v.Quality)
+		require.Equal(t, keywords.QualityGood, v.Quality)
 		require.WithinDuration(t, time.Now(), v.Time, time.Minute)
 
 		_, err = keywords.Modify(ctx, k, ModeOf, Slew)
@@ -129,13 +129,13 @@ func TestModifyAndRead(t *testing.T) {
 		require.Equal(t, 7, n.V)
 
 		for want, f := range map[error]func() (keywords.Revision, error){
-			keywords.ErrRange:          func() (keywords.Revision, error) { return keywords.Modify(ctx, k, Speed, 20.5) },
-			keywords.ErrReadOnly:       func() (keywords.Revision, error) { return keywords.Modify(ctx, k, Count, 3) },
-			keywords.ErrMalformed:      func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "stage", "SPEED", "fast") },
-			keywords.ErrEnumerator:     func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "stage", "MODE", "fast") },
-			keywords.ErrUnknownKeyword: func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "stage", "COLOR", "red") },
-			keywords.ErrUnknownService: func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "dome", "AZ", "1") },
-			keywords.ErrRevision: func() (keywords.Revision, error) {
+			keywords.CodeRange:          func() (keywords.Revision, error) { return keywords.Modify(ctx, k, Speed, 20.5) },
+			keywords.CodeReadOnly:       func() (keywords.Revision, error) { return keywords.Modify(ctx, k, Count, 3) },
+			keywords.CodeMalformed:      func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "stage", "SPEED", "fast") },
+			keywords.CodeEnumerator:     func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "stage", "MODE", "fast") },
+			keywords.CodeUnknownKeyword: func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "stage", "COLOR", "red") },
+			keywords.CodeUnknownService: func() (keywords.Revision, error) { return keywords.ModifyText(ctx, k, "dome", "AZ", "1") },
+			keywords.CodeRevision: func() (keywords.Revision, error) {
 				return keywords.Modify(ctx, k, Speed, 4, keywords.ModifyOptions{IfRevision: keywords.Revision{Epoch: rev.Epoch, N: 1}})
 			},
 		} {
@@ -154,7 +154,7 @@ func TestModifyAndRead(t *testing.T) {
 		_, err = keywords.ModifyMany(ctx, k, Speed.To(5), ModeOf.To(Idle))
 		require.NoError(t, err)
 		_, err = keywords.ModifyMany(ctx, k, Speed.To(6), ModeOf.To(99))
-		require.ErrorIs(t, err, keywords.ErrEnumerator)
+		require.ErrorIs(t, err, keywords.CodeEnumerator)
 		all, err := keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
 		require.NoError(t, err)
 		require.Equal(t, "5", all["SPEED"].V)
@@ -170,10 +170,10 @@ func TestModifyAndRead(t *testing.T) {
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
 		v, err = keywords.Read(ctx, k, Speed)
 		require.NoError(t, err)
-		require.Equal(t, keywords.Stale, v.Quality)
+		require.Equal(t, keywords.QualityStale, v.Quality)
 		require.NoError(t, k.Clear(ctx, "stage"))
 		_, err = keywords.Read(ctx, k, Speed)
-		require.ErrorIs(t, err, keywords.ErrUnknownService)
+		require.ErrorIs(t, err, keywords.CodeUnknownService)
 	})
 }
 
@@ -228,21 +228,21 @@ func TestWatchSeesEveryKindOfEvent(t *testing.T) {
 			switch step {
 			case 1:
 				require.NoError(t, err)
-				require.Equal(t, keywords.Initial, ev.Kind)
+				require.Equal(t, keywords.EventInitial, ev.Kind)
 				require.Equal(t, 1.0, ev.Value.V)
 				require.Nil(t, ev.Prev)
 				_, err = keywords.Modify(ctx, k, Speed, 2)
 				require.NoError(t, err)
 			case 2:
 				require.NoError(t, err)
-				require.Equal(t, keywords.Change, ev.Kind)
+				require.Equal(t, keywords.EventChange, ev.Kind)
 				require.Equal(t, 2.0, ev.Value.V)
 				require.Equal(t, 1.0, ev.Prev.V)
 				d.stop()
 			case 3:
 				require.NoError(t, err)
-				require.Equal(t, keywords.StaleEvent, ev.Kind)
-				require.Equal(t, keywords.Stale, ev.Value.Quality)
+				require.Equal(t, keywords.EventStale, ev.Kind)
+				require.Equal(t, keywords.QualityStale, ev.Value.Quality)
 				cancel()
 			case 4:
 				require.ErrorIs(t, err, context.Canceled)
@@ -250,7 +250,7 @@ func TestWatchSeesEveryKindOfEvent(t *testing.T) {
 		}
 		require.Equal(t, 4, step)
 		for _, err := range keywords.WatchText(t.Context(), k, "nothing", "*") {
-			require.ErrorIs(t, err, keywords.ErrUnknownService)
+			require.ErrorIs(t, err, keywords.CodeUnknownService)
 		}
 	})
 }
@@ -301,7 +301,7 @@ func TestWaitForExpr(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, <-ended)
 		require.ErrorContains(t, keywords.WaitForExpr(t.Context(), k, "$stage.SPEED >"), "column")
-		require.ErrorIs(t, keywords.WaitForExpr(t.Context(), k, "$stage.COLOR == red"), keywords.ErrUnknownKeyword)
+		require.ErrorIs(t, keywords.WaitForExpr(t.Context(), k, "$stage.COLOR == red"), keywords.CodeUnknownKeyword)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		require.ErrorIs(t, keywords.WaitForExpr(ctx, k, "$stage.SPEED > 10"), context.DeadlineExceeded)
@@ -355,7 +355,7 @@ func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
 			require.Equal(t, want, v.V)
 		}
 		_, err := keywords.RefreshText(ctx, k, "stage", "NOTE")
-		require.ErrorIs(t, err, keywords.ErrUnknownKeyword)
+		require.ErrorIs(t, err, keywords.CodeUnknownKeyword)
 
 		byHand := keywords.Definition{Service: "stage", Name: "SPEED"} // as little as a setting needs
 		mode, err := k.Describe(ctx, "stage", "MODE")
@@ -363,9 +363,9 @@ func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
 		rev, err := keywords.ModifyMany(ctx, k, byHand.To("5"), mode.To("TRACK"))
 		require.NoError(t, err)
 		_, err = keywords.ModifyMany(ctx, k, byHand.To("6"), mode.To("fast"))
-		require.ErrorIs(t, err, keywords.ErrEnumerator)
+		require.ErrorIs(t, err, keywords.CodeEnumerator)
 		_, err = keywords.ModifyMany(ctx, k, byHand.To("6", keywords.ModifyOptions{IfRevision: keywords.Revision{Epoch: rev.Epoch, N: rev.N + 1}}), mode.To("slew"))
-		require.ErrorIs(t, err, keywords.ErrRevision)
+		require.ErrorIs(t, err, keywords.CodeRevision)
 		all, err := keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")
 		require.NoError(t, err)
 		require.Equal(t, "5", all["SPEED"].V)

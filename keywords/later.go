@@ -43,7 +43,7 @@ func (f *Future) Wait(ctx context.Context) (Revision, error) {
 func Schedule[T Type](d *Dispatcher, k Keyword[T], at time.Time) error {
 	s := d.served[k.Name()]
 	if s == nil {
-		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: k.Name()}
+		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: k.Name()}
 	}
 	time.AfterFunc(time.Until(at), func() {
 		d.mu.Lock()

@@ -49,7 +49,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			d.token = d.fence + ":" + d.worker.ID()
 			return nil
 		case d.cfg.Refuse:
-			return fmt.Errorf("keywords: %s: %w: %s", d.service.name, ErrServed, d.cfg.Name)
+			return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", d.service.name, d.cfg.Name), ErrServed)
 		case fence == 0:
 			if since.IsZero() {
 				since = time.Now()
@@ -131,7 +131,7 @@ func (d *Dispatcher) owning(do func() error) error {
 
 // fenced is the error of a dispatcher whose lease somebody else has.
 func (d *Dispatcher) fenced() error {
-	return &Error{Code: ErrFenced, Service: d.service.name, Text: "another dispatcher has taken over"}
+	return &Error{Code: CodeFenced, Service: d.service.name, Text: "another dispatcher has taken over"}
 }
 
 // release gives the lease back, and tells the watchers.

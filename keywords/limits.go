@@ -19,7 +19,7 @@ func (r *rules) setLimits(low, high any) error {
 	}
 	var err error
 	switch r.kind {
-	case Integer:
+	case KindInteger:
 		// These limits are the kind's own, and those asked for must be within.
 		r.ints = limits[int64]{[]int64{math.MinInt32}, []int64{math.MaxInt32}}
 		given := limits[int64]{}
@@ -31,9 +31,9 @@ func (r *rules) setLimits(low, high any) error {
 				r.ints.max = given.max
 			}
 		}
-	case Integer64, IntegerArray:
+	case KindInteger64, KindIntegerArray:
 		r.ints, err = limitsOf[int64](r, low, high)
-	case Float, Double, DoubleArray:
+	case KindFloat, KindDouble, KindDoubleArray:
 		r.floats, err = limitsOf[float64](r, low, high)
 	}
 	return err
@@ -54,8 +54,8 @@ func limitsOf[N int64 | float64](r *rules, low, high any) (l limits[N], err erro
 			return nil, badField(field, "%v, a Go %T, is no value of a keyword that is %v", v, v, r.kind)
 		}
 		for _, n := range list {
-			if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) || r.kind == Float && float64(float32(f)) != f ||
-				r.kind == Integer && int64(int32(n)) != int64(n) {
+			if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) || r.kind == KindFloat && float64(float32(f)) != f ||
+				r.kind == KindInteger && int64(int32(n)) != int64(n) {
 				return nil, badField(field, "%v is no limit of a keyword that is %v", n, r.kind)
 			}
 		}

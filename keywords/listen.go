@@ -148,11 +148,11 @@ func (g *listeners) run(ctx context.Context, t target) {
 func (g *listeners) greet(one *listening) {
 	g.calling.Lock()
 	defer g.calling.Unlock()
-	if one.told || g.last == nil || g.last.kind == Gone {
+	if one.told || g.last == nil || g.last.kind == EventGone {
 		return
 	}
 	n := *g.last
-	n.kind, n.prev = Initial, nil
+	n.kind, n.prev = EventInitial, nil
 	one.told = true
 	g.call(one, n)
 }

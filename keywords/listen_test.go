@@ -55,7 +55,7 @@ func TestListenersAreCalledInTurn(t *testing.T) {
 		require.NoError(t, l.Close())
 		color := keywords.Define("stage", "COLOR", keywords.Spec[string]{})
 		_, err = keywords.Listen(t.Context(), k, color, func(keywords.Event[string]) {})
-		require.ErrorIs(t, err, keywords.ErrUnknownKeyword)
+		require.ErrorIs(t, err, keywords.CodeUnknownKeyword)
 	})
 }
 
@@ -64,7 +64,7 @@ func TestListenersAreCalledInTurn(t *testing.T) {
 func TestListenBesideADispatcher(t *testing.T) {
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	ctx := soon(t)
-	d := run(t, pool, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+	d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
 	require.NoError(t, d.Notifications())
 	k := client(t, pool)
 	_, err := keywords.Listen(ctx, k, Speed, func(ev keywords.Event[float64]) {

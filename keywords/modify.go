@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
 // ModifyOptions are the options of [Modify] and [ModifyText].
 type ModifyOptions struct {
 	// IfRevision is the revision that the keyword must have, or the modify is
-	// refused with ErrRevision. Zero: any.
+	// refused with CodeRevision. Zero: any.
 	IfRevision Revision
 }
 
@@ -138,7 +139,7 @@ func wireError(err error) error {
 
 // explain returns the error of a call as callers of this package see it.
 func (c *Client) explain(svc, name string, err error) error {
-	about := func(err error) error { return fmt.Errorf("keywords: %s.%s: %w", svc, name, err) }
+	about := func(err error) error { return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", svc, name), err) }
 	var answered *bus.Error
 	switch {
 	case errors.As(err, &answered):
@@ -153,7 +154,7 @@ func (c *Client) explain(svc, name string, err error) error {
 			keyword, text, _ := strings.Cut(text, "\x00")
 			return &Error{Code: Code(code), Service: cmp.Or(service, svc), Keyword: keyword, Text: text}
 		}
-		return &Error{Code: ErrRejected, Service: svc, Keyword: name, Text: answered.Text}
+		return &Error{Code: CodeRejected, Service: svc, Keyword: name, Text: answered.Text}
 	case errors.Is(err, bus.ErrNoWorkers):
 		return about(ErrNoDispatcher)
 	case errors.Is(err, bus.ErrWorkerLost):

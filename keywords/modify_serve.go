@@ -33,7 +33,7 @@ type askedChange struct {
 func (d *Dispatcher) handle(ctx context.Context, p *bus.Pending) {
 	var ask asked
 	if err := p.Body().Codec.Unmarshal(p.Body().Data, &ask); err != nil {
-		p.Answer(bus.Body{}, wireError(&Error{Code: ErrMalformed, Service: d.service.name, Text: err.Error()}))
+		p.Answer(bus.Body{}, wireError(&Error{Code: CodeMalformed, Service: d.service.name, Text: err.Error()}))
 		return
 	}
 	err := d.alone(ctx, func() error {
@@ -43,7 +43,7 @@ func (d *Dispatcher) handle(ctx context.Context, p *bus.Pending) {
 		case methodRefresh:
 			return d.refresh(ctx, ask, p)
 		}
-		return &Error{Code: ErrMalformed, Service: d.service.name, Text: fmt.Sprintf("no method %q", p.Method())}
+		return &Error{Code: CodeMalformed, Service: d.service.name, Text: fmt.Sprintf("no method %q", p.Method())}
 	})
 	if err != nil {
 		p.Answer(bus.Body{}, wireError(err))
@@ -73,7 +73,7 @@ func (d *Dispatcher) guard(run func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.log.Error("keywords: panic in a hook", "panic", v, "stack", string(debug.Stack()))
-			err = &Error{Code: ErrRejected, Service: d.service.name, Text: "a hook panicked"}
+			err = &Error{Code: CodeRejected, Service: d.service.name, Text: "a hook panicked"}
 		}
 	}()
 	return run()
@@ -83,7 +83,7 @@ func (d *Dispatcher) guard(run func() error) (err error) {
 // has no effect, but for what hooks did before.
 func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) error {
 	if len(ask.Changes) == 0 {
-		return &Error{Code: ErrMalformed, Service: d.service.name, Text: "no changes"}
+		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "no changes"}
 	}
 	all := make([]staged, 0, len(ask.Changes))
 	for _, c := range ask.Changes {
@@ -157,17 +157,17 @@ func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
 func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (staged, error) {
 	s := d.served[c.Name]
 	if s == nil {
-		return staged{}, &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: c.Name}
+		return staged{}, &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: c.Name}
 	}
 	refuse := func(code Code, format string, args ...any) (staged, error) {
 		return staged{}, &Error{Code: code, Service: d.service.name, Keyword: c.Name, Text: fmt.Sprintf(format, args...)}
 	}
 	if s.def.ReadOnly {
-		return refuse(ErrReadOnly, "")
+		return refuse(CodeReadOnly, "")
 	}
 	if d.cfg.Allow != nil {
 		if err := d.cfg.Allow(ctx, parseOrigin(by), c.Name); err != nil {
-			return refuse(ErrNotAllowed, "%v", err)
+			return refuse(CodeNotAllowed, "%v", err)
 		}
 	}
 	v, err := s.def.Parse(c.Text)
@@ -179,7 +179,7 @@ func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (sta
 	}
 	now, was := d.newestOf(s)
 	if c.If != "" && c.If != now.rev.String() {
-		return refuse(ErrRevision, "it has %s, and not %s", now.rev, c.If)
+		return refuse(CodeRevision, "it has %s, and not %s", now.rev, c.If)
 	}
 	st := d.valued(s, v, now, by)
 	if s.hooks.Prewrite != nil {
@@ -203,7 +203,7 @@ func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (sta
 func (d *Dispatcher) rejected(s *served, err error) error {
 	var own *Error
 	if !errors.As(err, &own) {
-		own = &Error{Code: ErrRejected, Text: err.Error()}
+		own = &Error{Code: CodeRejected, Text: err.Error()}
 	}
 	if own.Service != "" { // of another modify that the hook has asked for, as a rule
 		return own
@@ -215,12 +215,12 @@ func (d *Dispatcher) rejected(s *served, err error) error {
 // is news. Without a Read there is nothing to do.
 func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) error {
 	if len(ask.Changes) != 1 {
-		return &Error{Code: ErrMalformed, Service: d.service.name, Text: "want one keyword"}
+		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "want one keyword"}
 	}
 	name := ask.Changes[0].Name
 	s := d.served[name]
 	if s == nil {
-		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: name}
+		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: name}
 	}
 	st, err := d.reread(ctx, s)
 	if err != nil {
@@ -232,7 +232,7 @@ func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) err
 		if err := d.await(ctx, staged{s: s}); err != nil {
 			return err
 		}
-		d.compare(ctx, s, Revert)
+		d.compare(ctx, s, ExternalRevert)
 	}
 	st.pending = p
 	return d.stage([]staged{st})
@@ -279,7 +279,7 @@ func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
 func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	s := d.served[name]
 	if s == nil {
-		return &Error{Code: ErrUnknownKeyword, Service: d.service.name, Keyword: name}
+		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: name}
 	}
 	if err := s.def.Check(v); err != nil {
 		return err

@@ -35,7 +35,7 @@ func TestAllowIsToldWhoAsks(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, o.String(), v.Source)
 			_, err = keywords.Modify(t.Context(), k, ModeOf, Slew)
-			require.ErrorIs(t, err, keywords.ErrNotAllowed)
+			require.ErrorIs(t, err, keywords.CodeNotAllowed)
 			require.NoError(t, k.Close())
 		}
 		_, err := keywords.NewClient(pool, keywords.ClientConfig{Origin: keywords.Origin{Host: "a/b"}})

@@ -69,7 +69,7 @@ func dispatcherMain(addr string) error {
 		fmt.Println("ready")
 		for {
 			if err := keywords.Set(context.Background(), d, Count, os.Getpid()); err != nil {
-				fmt.Println("set", errors.Is(err, keywords.ErrFenced))
+				fmt.Println("set", errors.Is(err, keywords.CodeFenced))
 				return
 			}
 			time.Sleep(5 * time.Millisecond)
@@ -186,7 +186,7 @@ func TestDispatcherThatWakesUpIsFenced(t *testing.T) {
 		next.await(t, "ready")
 		w.more(100)
 		stale.signal(t, syscall.SIGCONT)
-		require.Contains(t, stale.await(t, "ended"), string(keywords.ErrFenced))
+		require.Contains(t, stale.await(t, "ended"), string(keywords.CodeFenced))
 		w.more(100)
 		// What the first one has set itself ends where the other begins.
 		last, first := 0, 0

@@ -52,7 +52,7 @@ func TestRace06TwoDispatchersAtOnce(t *testing.T) {
 		owner, err := pool.Key("kw", redisio.HashTag("stage"), "own", "main")
 		require.NoError(t, err)
 		require.NoError(t, pool.Redis().Set(ctx, owner, "99:another", 0).Err())
-		require.ErrorIs(t, <-d.ended, keywords.ErrFenced)
+		require.ErrorIs(t, <-d.ended, keywords.CodeFenced)
 		require.Equal(t, "99:another", pool.Redis().Get(ctx, owner).Val())
 		require.NoError(t, pool.Redis().Del(ctx, owner).Err())
 		run(t, pool, keywords.DispatcherConfig{Refuse: true}, nil).wait()
@@ -67,39 +67,39 @@ func TestRace07WhatOthersWrite(t *testing.T) {
 	cfg := srv.Config()
 	cfg.Redis.DB = 3
 	pool := storagetest.Open(t, cfg)
-	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second, Foreign: keywords.Accept}, nil).wait()
+	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second, ExternalWrites: keywords.ExternalAccept}, nil).wait()
 	require.NoError(t, d.Notifications())
 	k := client(t, pool)
 	n := newest(t, k)
 	key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 	require.NoError(t, err)
-	foreign := func(v float64) {
+	external := func(v float64) {
 		require.NoError(t, pool.Redis().HSet(soon(t), key, "v", v).Err())
 		n.await(v)
 		got, err := keywords.Read(soon(t), k, Speed)
 		require.NoError(t, err)
 		require.Equal(t, v, got.V)
 	}
-	foreign(7)
+	external(7)
 	srv.Restart()
 	n.await(7)
 	require.Eventually(t, func() bool {
 		return len(pool.Redis().ConfigGet(soon(t), "notify-keyspace-events").Val()["notify-keyspace-events"]) > 1
 	}, patience, time.Millisecond)
-	foreign(8)
+	external(8)
 }
 
 // R8: whether anybody listens was always answered with no.
 func TestRace08WhetherItListens(t *testing.T) {
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
-	for _, policy := range []keywords.Foreign{keywords.Ignore, keywords.Accept, keywords.Revert} {
-		d := run(t, pool, keywords.DispatcherConfig{Foreign: policy}, nil).wait()
+	for _, policy := range []keywords.ExternalWrites{keywords.ExternalIgnore, keywords.ExternalAccept, keywords.ExternalRevert} {
+		d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: policy}, nil).wait()
 		require.NoError(t, d.Notifications())
 		d.stop()
 		require.NoError(t, <-d.ended)
 	}
 	deaf := storagetest.New(t)
-	d := run(t, deaf, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+	d := run(t, deaf, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
 	require.ErrorIs(t, d.Notifications(), keywords.ErrNotificationsUnavailable)
 }
 
@@ -107,7 +107,7 @@ func TestRace08WhetherItListens(t *testing.T) {
 func TestRace09FlagsOfTheServer(t *testing.T) {
 	srv := storagetest.Start(t, "--notify-keyspace-events", "Elz")
 	pool := storagetest.Open(t, srv.Config())
-	run(t, pool, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+	run(t, pool, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
 	k, ctx := client(t, pool), soon(t)
 	n := newest(t, k)
 	_, err := keywords.Modify(ctx, k, Speed, 2)
@@ -217,11 +217,11 @@ func TestRace13GlobsInNames(t *testing.T) {
 			_, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: strings.ToLower(bad)})
 			require.ErrorContains(t, err, "Service")
 			_, err = keywords.ModifyText(ctx, k, "stage", bad, "3")
-			require.ErrorIs(t, err, keywords.ErrUnknownKeyword, bad)
+			require.ErrorIs(t, err, keywords.CodeUnknownKeyword, bad)
 			_, err = keywords.ReadText(ctx, k, "stage", bad)
-			require.ErrorIs(t, err, keywords.ErrUnknownKeyword, bad)
+			require.ErrorIs(t, err, keywords.CodeUnknownKeyword, bad)
 			_, err = keywords.ReadMany(ctx, k, "stage", "SPEED", bad)
-			require.ErrorIs(t, err, keywords.ErrUnknownKeyword, bad)
+			require.ErrorIs(t, err, keywords.CodeUnknownKeyword, bad)
 			_, err = k.Keywords(ctx, strings.ToLower(bad))
 			require.Error(t, err, bad)
 		}

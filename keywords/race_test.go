@@ -80,7 +80,7 @@ func TestRace02CompletionOfAnother(t *testing.T) {
 			wg.Go(func() {
 				for j := range 25 {
 					good, bad := fmt.Sprintf("good %d %d", i, j), fmt.Sprintf("bad %d %d", i, j)
-					if _, err := keywords.Modify(ctx, k, Note, bad); !errors.Is(err, keywords.ErrRejected) || !strings.HasSuffix(err.Error(), "refused "+bad) {
+					if _, err := keywords.Modify(ctx, k, Note, bad); !errors.Is(err, keywords.CodeRejected) || !strings.HasSuffix(err.Error(), "refused "+bad) {
 						t.Error(bad, err)
 					}
 					rev, err := keywords.Modify(ctx, k, Note, good)

@@ -22,7 +22,7 @@ func Read[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error
 		return Value[T]{}, err
 	}
 	v, err := readValue(k, recs[0])
-	if errors.Is(err, ErrUnknownKeyword) {
+	if errors.Is(err, CodeUnknownKeyword) {
 		if _, why := c.Describe(ctx, k.def.Service, k.def.Name); why != nil { // or service
 			err = why
 		}
@@ -100,9 +100,9 @@ func ReadMany(ctx context.Context, c *Client, service string, names ...string) (
 		at, ok := slices.BinarySearchFunc(known, name, func(def Definition, name string) int { return strings.Compare(def.Name, name) })
 		switch {
 		case !ok:
-			return nil, &Error{Code: ErrUnknownKeyword, Service: service, Keyword: name}
+			return nil, &Error{Code: CodeUnknownKeyword, Service: service, Keyword: name}
 		case known[at].WriteOnly:
-			return nil, &Error{Code: ErrWriteOnly, Service: service, Keyword: name}
+			return nil, &Error{Code: CodeWriteOnly, Service: service, Keyword: name}
 		}
 		defs[i] = known[at]
 	}
@@ -141,13 +141,13 @@ func (r seen) value() Value[string] {
 func (r seen) refused(def *Definition) error {
 	switch {
 	case def.WriteOnly:
-		return &Error{Code: ErrWriteOnly, Service: def.Service, Keyword: def.Name}
+		return &Error{Code: CodeWriteOnly, Service: def.Service, Keyword: def.Name}
 	case r.err != nil:
-		return fmt.Errorf("keywords: %s: %w", def, r.err)
+		return redisio.Wrap(fmt.Sprintf("keywords: %s", def), r.err)
 	case !r.ok && !r.defined:
-		return &Error{Code: ErrUnknownKeyword, Service: def.Service, Keyword: def.Name}
+		return &Error{Code: CodeUnknownKeyword, Service: def.Service, Keyword: def.Name}
 	case !r.ok:
-		return fmt.Errorf("keywords: %s: %w", def, ErrNoValue)
+		return redisio.Wrap(fmt.Sprintf("keywords: %s", def), ErrNoValue)
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 		}
 	}
 	if err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
-		return nil, fmt.Errorf("keywords: %s: %w", svc, redisio.Normalize(ctx, err))
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: %s", svc), redisio.Normalize(ctx, err))
 	}
 	recs := make([]seen, len(defs))
 	for i, def := range defs {
@@ -191,7 +191,7 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 		recs[i].record, recs[i].ok = readRecord(def.Name, values[i].Val())
 		recs[i].name, recs[i].defined = def.Name, defined[i].Val()
 		if alive[def.Dispatcher].Val() == 0 {
-			recs[i].quality = Stale
+			recs[i].quality = QualityStale
 		}
 	}
 	return recs, nil

@@ -27,7 +27,7 @@ func TestErrorsSayWhoRefused(t *testing.T) {
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
 			keywords.Serve(d, Speed, keywords.Hooks[float64]{Write: func(ctx context.Context, v float64) error {
 				if v == 0 {
-					return &keywords.Error{Code: keywords.ErrRange, Text: "it stands"}
+					return &keywords.Error{Code: keywords.CodeRange, Text: "it stands"}
 				}
 				_, err := keywords.Modify(ctx, k, az, v)
 				return err
@@ -59,12 +59,12 @@ func TestWhatThereIsNot(t *testing.T) {
 				require.ErrorIs(t, err, want)
 			}
 		}
-		want(keywords.ErrUnknownService)
+		want(keywords.CodeUnknownService)
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
-		want(keywords.ErrUnknownKeyword)
+		want(keywords.CodeUnknownKeyword)
 		d.stop()
 		require.NoError(t, <-d.ended)
-		want(keywords.ErrUnknownKeyword)
+		want(keywords.CodeUnknownKeyword)
 		_, err := keywords.Modify(ctx, k, color, 1)
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
 		_, err = keywords.Modify(ctx, k, Speed, 1)
@@ -78,7 +78,7 @@ func TestNewDispatcherRefuses(t *testing.T) {
 		`Service: empty name`:                         {},
 		`Name: name "Main"`:                           {Service: "stage", Name: "Main"},
 		`Lease: 1ms is less than 300ms`:               {Service: "stage", Lease: time.Millisecond},
-		`Foreign: no 3`:                               {Service: "stage", Foreign: 3},
+		`ExternalWrites: no 3`:                        {Service: "stage", ExternalWrites: 3},
 		`MaxStaged: -1 is negative`:                   {Service: "stage", MaxStaged: -1},
 		`Drain: -1ns is negative`:                     {Service: "stage", Drain: -1},
 		`Heartbeat: CLK is Status too`:                {Service: "stage", Status: "CLK", Heartbeat: "CLK"},

@@ -16,7 +16,7 @@ type Revision struct {
 	N     uint64
 }
 
-// String returns epoch:n, "" for the zero Revision.
+// KindString returns epoch:n, "" for the zero Revision.
 func (r Revision) String() string {
 	if r == (Revision{}) {
 		return ""
@@ -52,13 +52,13 @@ type Value[T any] struct {
 type Quality uint8
 
 const (
-	Good  Quality = iota
-	Stale         // no dispatcher lives: it is the last that one has left
+	QualityGood  Quality = iota
+	QualityStale         // no dispatcher lives: it is the last that one has left
 )
 
-// String returns good or stale.
+// KindString returns good or stale.
 func (q Quality) String() string {
-	if q == Stale {
+	if q == QualityStale {
 		return "stale"
 	}
 	return "good"

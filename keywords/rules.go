@@ -65,8 +65,8 @@ func (d *Definition) ready() (*rules, error) {
 }
 
 // Check says whether the keyword may have the value: it is of its kind, within
-// its limits, not too long, its enumerators exist. An [*Error] is ErrMalformed,
-// ErrRange or ErrEnumerator. NaN is beyond any limit.
+// its limits, not too long, its enumerators exist. An [*Error] is CodeMalformed,
+// CodeRange or CodeEnumerator. NaN is beyond any limit.
 func (d Definition) Check(v any) error {
 	r, err := d.ready()
 	if err != nil {
@@ -103,78 +103,78 @@ func reason(err error) string {
 func (r *rules) check(v any) error {
 	switch v := v.(type) {
 	case bool:
-		if r.kind == Boolean {
+		if r.kind == KindBoolean {
 			return nil
 		}
 	case int64:
 		switch r.kind {
-		case Integer, Integer64:
+		case KindInteger, KindInteger64:
 			return r.inRange(r.ints.check(0, v))
-		case Enumerated:
+		case KindEnumerated:
 			if _, ok := r.names[v]; !ok {
-				return r.errorf(ErrEnumerator, "no enumerator %d", v)
+				return r.errorf(CodeEnumerator, "no enumerator %d", v)
 			}
 			return nil
-		case Mask:
+		case KindMask:
 			if v&^r.allowed != 0 {
-				return r.errorf(ErrEnumerator, "no bit %#x", uint64(v&^r.allowed))
+				return r.errorf(CodeEnumerator, "no bit %#x", uint64(v&^r.allowed))
 			}
 			return nil
 		}
 	case float64:
 		switch r.kind {
-		case Float:
+		case KindFloat:
 			if float64(float32(v)) != v && v == v {
-				return r.errorf(ErrMalformed, "%v has more digits than a float", v)
+				return r.errorf(CodeMalformed, "%v has more digits than a float", v)
 			}
 			return r.inRange(r.floats.check(0, v))
-		case Double:
+		case KindDouble:
 			return r.inRange(r.floats.check(0, v))
 		}
 	case string:
-		if r.kind == String {
+		if r.kind == KindString {
 			return r.checkString(v)
 		}
 	case []byte:
-		if r.kind == Bytes {
+		if r.kind == KindBytes {
 			return r.checkLen(len(v), "bytes")
 		}
 	case []int64:
-		if r.kind == IntegerArray {
+		if r.kind == KindIntegerArray {
 			return checkNumbers(r, &r.ints, v)
 		}
 	case []float64:
-		if r.kind == DoubleArray {
+		if r.kind == KindDoubleArray {
 			return checkNumbers(r, &r.floats, v)
 		}
 	case []string:
-		if r.kind == StringArray {
+		if r.kind == KindStringArray {
 			return r.checkStrings(v)
 		}
 	}
-	return r.errorf(ErrMalformed, "a Go %T is no value of a keyword that is %v", v, r.kind)
+	return r.errorf(CodeMalformed, "a Go %T is no value of a keyword that is %v", v, r.kind)
 }
 
 func (r *rules) inRange(wrong string) error {
 	if wrong == "" {
 		return nil
 	}
-	return r.errorf(ErrRange, "%s", wrong)
+	return r.errorf(CodeRange, "%s", wrong)
 }
 
 func (r *rules) checkLen(n int, of string) error {
 	switch {
 	case n > r.maxLen:
-		return r.errorf(ErrRange, "%d %s, the limit is %d", n, of, r.maxLen)
+		return r.errorf(CodeRange, "%d %s, the limit is %d", n, of, r.maxLen)
 	case r.elements > 0 && n != r.elements:
-		return r.errorf(ErrRange, "%d %s, want %d", n, of, r.elements)
+		return r.errorf(CodeRange, "%d %s, want %d", n, of, r.elements)
 	}
 	return nil
 }
 
 func (r *rules) checkString(s string) error {
 	if !utf8.ValidString(s) {
-		return r.errorf(ErrMalformed, "%.40q is not UTF-8", s)
+		return r.errorf(CodeMalformed, "%.40q is not UTF-8", s)
 	}
 	return r.checkLen(len(s), "bytes")
 }
@@ -188,7 +188,7 @@ func checkNumbers[N int64 | float64](r *rules, l *limits[N], list []N) error {
 	}
 	for i, n := range list {
 		if wrong := l.check(i, n); wrong != "" {
-			return r.errorf(ErrRange, "element %d: %s", i, wrong)
+			return r.errorf(CodeRange, "element %d: %s", i, wrong)
 		}
 	}
 	return nil
@@ -201,12 +201,12 @@ func (r *rules) checkStrings(list []string) error {
 	size := 0
 	for i, s := range list {
 		if !utf8.ValidString(s) {
-			return r.errorf(ErrMalformed, "element %d: %.40q is not UTF-8", i, s)
+			return r.errorf(CodeMalformed, "element %d: %.40q is not UTF-8", i, s)
 		}
 		size += len(s)
 	}
 	if size > maxBytes {
-		return r.errorf(ErrRange, "%d bytes, the limit is %d", size, maxBytes)
+		return r.errorf(CodeRange, "%d bytes, the limit is %d", size, maxBytes)
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func (r *rules) number(name string) (int64, bool, error) {
 	}
 	if len(found) > 1 {
 		slices.Sort(found)
-		return 0, false, r.errorf(ErrEnumerator, "%.40q may be any of %q", name, found)
+		return 0, false, r.errorf(CodeEnumerator, "%.40q may be any of %q", name, found)
 	}
 	if len(found) == 1 {
 		return r.numbers[found[0]], true, nil

@@ -11,7 +11,7 @@ import (
 // Run serves until ctx ends or the pool is closed, and returns nil. It waits
 // until no other dispatcher of that name lives, unless DispatcherConfig.Refuse
 // is set: then it returns [ErrServed]. One that loses its lease, since it was
-// cut off or stopped for too long, returns [ErrFenced]. A dispatcher runs once.
+// cut off or stopped for too long, returns [CodeFenced]. A dispatcher runs once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	if !d.begun.CompareAndSwap(false, true) {
 		return fmt.Errorf("keywords: dispatcher %s of %s was run before", d.cfg.Name, d.service.name)

@@ -29,7 +29,7 @@ type Spec[T Type] struct {
 	// in elements, up to 16,384. 0: 65,536 and 1,024.
 	MaxLen int
 
-	// Initial is the value until there is another; nil: none.
+	// EventInitial is the value until there is another; nil: none.
 	Initial *T
 
 	// ReadOnly keywords are modified by nobody but their dispatcher's own code,
@@ -37,7 +37,7 @@ type Spec[T Type] struct {
 	ReadOnly, WriteOnly bool
 
 	// Persist keeps the value when the dispatcher starts again. Otherwise it is
-	// Initial again.
+	// EventInitial again.
 	Persist bool
 
 	// Enumerators are the names of an enumerated keyword's values, by number; an
@@ -94,8 +94,8 @@ type Keyword[T Type] struct {
 func Define[T Type](service, name string, spec Spec[T]) Keyword[T] {
 	form := formOf[T]()
 	kind := form.kinds[0]
-	if len(spec.Enumerators) > 0 && slices.Contains(form.kinds, Enumerated) {
-		kind = Enumerated
+	if len(spec.Enumerators) > 0 && slices.Contains(form.kinds, KindEnumerated) {
+		kind = KindEnumerated
 	}
 	d := Definition{
 		Service: service, Name: name, Dispatcher: spec.Dispatcher, Kind: kind,
@@ -144,7 +144,7 @@ func (k Keyword[T]) Service() string { return k.def.Service }
 // Name returns the keyword's name.
 func (k Keyword[T]) Name() string { return k.def.Name }
 
-// String returns "stage.SPEED".
+// KindString returns "stage.SPEED".
 func (k Keyword[T]) String() string { return k.def.String() }
 
 // Definition returns what the keyword was defined to be. Its maps and slices
@@ -155,7 +155,7 @@ func (k Keyword[T]) Definition() Definition { return *k.def }
 func (k Keyword[T]) decode(v any) (T, error) {
 	t, ok := k.form.decode(v)
 	if !ok {
-		return t, k.def.rules.errorf(ErrMalformed, "a Go %T is no %T", v, t)
+		return t, k.def.rules.errorf(CodeMalformed, "a Go %T is no %T", v, t)
 	}
 	return t, nil
 }

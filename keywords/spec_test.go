@@ -12,21 +12,21 @@ import (
 )
 
 func TestDefineTakesEveryType(t *testing.T) {
-	roundTrip(t, keywords.Boolean, true, true, keywords.Spec[bool]{})
-	roundTrip(t, keywords.Integer, int32(-7), int64(-7), keywords.Spec[int32]{})
-	roundTrip(t, keywords.Integer64, int64(math.MinInt64), int64(math.MinInt64), keywords.Spec[int64]{})
-	roundTrip(t, keywords.Integer64, math.MaxInt, int64(math.MaxInt), keywords.Spec[int]{})
-	roundTrip(t, keywords.Float, float32(0.1), float64(float32(0.1)), keywords.Spec[float32]{})
-	roundTrip(t, keywords.Double, 0.1, 0.1, keywords.Spec[float64]{})
-	roundTrip(t, keywords.String, "a b", "a b", keywords.Spec[string]{})
-	roundTrip(t, keywords.Bytes, []byte{0, 1}, []byte{0, 1}, keywords.Spec[[]byte]{})
-	roundTrip(t, keywords.IntegerArray, []int64{1, 2}, []int64{1, 2}, keywords.Spec[[]int64]{})
-	roundTrip(t, keywords.DoubleArray, []float64{1, 2}, []float64{1, 2}, keywords.Spec[[]float64]{})
-	roundTrip(t, keywords.StringArray, []string{"a", ""}, []string{"a", ""}, keywords.Spec[[]string]{})
-	roundTrip(t, keywords.Enumerated, slew, int64(5), keywords.Spec[mode]{Enumerators: modes})
-	roundTrip(t, keywords.Enumerated, int32(5), int64(5), keywords.Spec[int32]{Enumerators: modes})
-	roundTrip(t, keywords.Mask, flags(1<<31|1), int64(1<<31|1), keywords.Spec[flags]{Bits: bits})
-	roundTrip(t, keywords.Mask, uint32(2), int64(2), keywords.Spec[uint32]{Bits: bits})
+	roundTrip(t, keywords.KindBoolean, true, true, keywords.Spec[bool]{})
+	roundTrip(t, keywords.KindInteger, int32(-7), int64(-7), keywords.Spec[int32]{})
+	roundTrip(t, keywords.KindInteger64, int64(math.MinInt64), int64(math.MinInt64), keywords.Spec[int64]{})
+	roundTrip(t, keywords.KindInteger64, math.MaxInt, int64(math.MaxInt), keywords.Spec[int]{})
+	roundTrip(t, keywords.KindFloat, float32(0.1), float64(float32(0.1)), keywords.Spec[float32]{})
+	roundTrip(t, keywords.KindDouble, 0.1, 0.1, keywords.Spec[float64]{})
+	roundTrip(t, keywords.KindString, "a b", "a b", keywords.Spec[string]{})
+	roundTrip(t, keywords.KindBytes, []byte{0, 1}, []byte{0, 1}, keywords.Spec[[]byte]{})
+	roundTrip(t, keywords.KindIntegerArray, []int64{1, 2}, []int64{1, 2}, keywords.Spec[[]int64]{})
+	roundTrip(t, keywords.KindDoubleArray, []float64{1, 2}, []float64{1, 2}, keywords.Spec[[]float64]{})
+	roundTrip(t, keywords.KindStringArray, []string{"a", ""}, []string{"a", ""}, keywords.Spec[[]string]{})
+	roundTrip(t, keywords.KindEnumerated, slew, int64(5), keywords.Spec[mode]{Enumerators: modes})
+	roundTrip(t, keywords.KindEnumerated, int32(5), int64(5), keywords.Spec[int32]{Enumerators: modes})
+	roundTrip(t, keywords.KindMask, flags(1<<31|1), int64(1<<31|1), keywords.Spec[flags]{Bits: bits})
+	roundTrip(t, keywords.KindMask, uint32(2), int64(2), keywords.Spec[uint32]{Bits: bits})
 }
 
 func roundTrip[T keywords.Type](t *testing.T, kind keywords.Kind, v T, plain any, spec keywords.Spec[T]) {
@@ -41,9 +41,9 @@ func roundTrip[T keywords.Type](t *testing.T, kind keywords.Kind, v T, plain any
 	require.NoError(t, err)
 	require.Equal(t, v, got)
 	_, err = keywords.Decode(k, struct{}{})
-	require.ErrorIs(t, err, keywords.ErrMalformed)
+	require.ErrorIs(t, err, keywords.CodeMalformed)
 	_, err = keywords.Decode(k, nil)
-	require.ErrorIs(t, err, keywords.ErrMalformed)
+	require.ErrorIs(t, err, keywords.CodeMalformed)
 	parsed, err := d.Parse(d.Text(plain))
 	require.NoError(t, err)
 	require.Equal(t, plain, parsed)
@@ -58,16 +58,16 @@ func TestNumbersThatDoNotFitAreNoValues(t *testing.T) {
 	_, err := keywords.Decode(keywords.Define("s", "A", keywords.Spec[int32]{}), int64(math.MaxInt32+1))
 	require.EqualError(t, err, "keywords: s.A: malformed: a Go int64 is no int32")
 	_, err = keywords.Decode(keywords.Define("s", "A", keywords.Spec[mode]{Enumerators: modes}), int64(1)<<32)
-	require.ErrorIs(t, err, keywords.ErrMalformed)
+	require.ErrorIs(t, err, keywords.CodeMalformed)
 	_, err = keywords.Decode(keywords.Define("s", "A", keywords.Spec[flags]{Bits: bits}), int64(-1))
-	require.ErrorIs(t, err, keywords.ErrMalformed)
+	require.ErrorIs(t, err, keywords.CodeMalformed)
 }
 
 func TestSlicesAreNotShared(t *testing.T) {
 	limit, names := []float64{1}, []string{"a", "b"}
 	k := keywords.Define("s", "A", keywords.Spec[[]float64]{Max: &limit, Elements: names})
 	limit[0], names[0] = 9, "x"
-	require.ErrorIs(t, k.Definition().Check([]float64{0, 5}), keywords.ErrRange)
+	require.ErrorIs(t, k.Definition().Check([]float64{0, 5}), keywords.CodeRange)
 	require.Equal(t, []string{"a", "b"}, k.Definition().Elements)
 
 	mine := []float64{1, 2}
@@ -189,7 +189,7 @@ func TestDefinePanics(t *testing.T) {
 }
 
 func TestBind(t *testing.T) {
-	d := keywords.Definition{Service: "stage", Name: "MODE", Kind: keywords.Enumerated, Enumerators: map[int32]string{-1: "unknown", 1: "track"}}
+	d := keywords.Definition{Service: "stage", Name: "MODE", Kind: keywords.KindEnumerated, Enumerators: map[int32]string{-1: "unknown", 1: "track"}}
 	k, err := keywords.Bind[mode](d)
 	require.NoError(t, err)
 	v, err := k.Definition().Parse("-1")
@@ -214,9 +214,9 @@ func TestBind(t *testing.T) {
 }
 
 func TestADefinitionMadeByHandJudges(t *testing.T) {
-	d := keywords.Definition{Service: "stage", Name: "SPEED", Kind: keywords.Double, Max: 20.0}
+	d := keywords.Definition{Service: "stage", Name: "SPEED", Kind: keywords.KindDouble, Max: 20.0}
 	require.NoError(t, d.Check(20.0))
-	require.ErrorIs(t, d.Check(20.5), keywords.ErrRange)
+	require.ErrorIs(t, d.Check(20.5), keywords.CodeRange)
 	v, err := d.Parse("2.50")
 	require.NoError(t, err)
 	require.Equal(t, "2.5", d.Text(v))
@@ -232,12 +232,12 @@ func TestADefinitionMadeByHandJudges(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	for k := keywords.Boolean; k <= keywords.StringArray; k++ {
+	for k := keywords.KindBoolean; k <= keywords.KindStringArray; k++ {
 		got, err := keywords.ParseKind(k.String())
 		require.NoError(t, err)
 		require.Equal(t, k, got)
 	}
-	for name, want := range map[string]keywords.Kind{"basic": keywords.String, "Keyword": keywords.String, " Float Array ": keywords.DoubleArray, "DOUBLE": keywords.Double} {
+	for name, want := range map[string]keywords.Kind{"basic": keywords.KindString, "Keyword": keywords.KindString, " Float Array ": keywords.KindDoubleArray, "DOUBLE": keywords.KindDouble} {
 		got, err := keywords.ParseKind(name)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
@@ -250,8 +250,8 @@ func TestKinds(t *testing.T) {
 }
 
 func TestErrorsReadWell(t *testing.T) {
-	require.EqualError(t, &keywords.Error{Code: keywords.ErrUnknownKeyword, Service: "stage", Keyword: "SPED"}, "keywords: stage.SPED: unknown_keyword")
-	require.EqualError(t, &keywords.Error{Code: keywords.ErrUnknownService, Service: "stag"}, "keywords: stag: unknown_service")
-	require.EqualError(t, &keywords.Error{Code: keywords.ErrMalformed, Text: "x"}, "keywords: malformed: x")
-	require.NotErrorIs(t, &keywords.Error{Code: keywords.ErrRange}, keywords.ErrMalformed)
+	require.EqualError(t, &keywords.Error{Code: keywords.CodeUnknownKeyword, Service: "stage", Keyword: "SPED"}, "keywords: stage.SPED: unknown_keyword")
+	require.EqualError(t, &keywords.Error{Code: keywords.CodeUnknownService, Service: "stag"}, "keywords: stag: unknown_service")
+	require.EqualError(t, &keywords.Error{Code: keywords.CodeMalformed, Text: "x"}, "keywords: malformed: x")
+	require.NotErrorIs(t, &keywords.Error{Code: keywords.CodeRange}, keywords.CodeMalformed)
 }

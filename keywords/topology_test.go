@@ -21,7 +21,7 @@ func TestKeywordsOnACluster(t *testing.T) {
 	for i := range 6 { // services in all slots
 		name := fmt.Sprint("stage", i)
 		speed := keywords.Define(name, "SPEED", keywords.Spec[float64]{Initial: new(0.0)})
-		d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: name, Foreign: keywords.Accept})
+		d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: name, ExternalWrites: keywords.ExternalAccept})
 		require.NoError(t, err)
 		keywords.Serve(d, speed, keywords.Hooks[float64]{})
 		go func() { _ = d.Run(ctx) }()
@@ -60,7 +60,7 @@ func TestPrefixesKeepServicesApart(t *testing.T) {
 		cfg := srv.Config()
 		cfg.Prefix = prefix
 		pool := storagetest.Open(t, cfg)
-		run(t, pool, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+		run(t, pool, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
 		k := client(t, pool)
 		require.NoError(t, keywords.WaitForExpr(ctx, k, "$stage.SPEED == 1"))
 		waited := make(chan error, 1)

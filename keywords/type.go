@@ -25,28 +25,28 @@ type Kind uint8
 // own: what [Definition.Parse] returns and its other methods take. Numbers in
 // that form are int64 or float64, whatever their width.
 const (
-	Boolean      Kind = iota + 1 // bool
-	Integer                      // int64 that fits 32 bits
-	Integer64                    // int64
-	Float                        // float64 that fits 32 bits
-	Double                       // float64
-	Enumerated                   // int64, the number of an enumerator
-	Mask                         // int64, 32 bits, of which each may have a name
-	String                       // string, valid UTF-8
-	Bytes                        // []byte
-	IntegerArray                 // []int64
-	DoubleArray                  // []float64; KTL's float arrays too, unrounded
-	StringArray                  // []string, each valid UTF-8
+	KindBoolean      Kind = iota + 1 // bool
+	KindInteger                      // int64 that fits 32 bits
+	KindInteger64                    // int64
+	KindFloat                        // float64 that fits 32 bits
+	KindDouble                       // float64
+	KindEnumerated                   // int64, the number of an enumerator
+	KindMask                         // int64, 32 bits, of which each may have a name
+	KindString                       // string, valid UTF-8
+	KindBytes                        // []byte
+	KindIntegerArray                 // []int64
+	KindDoubleArray                  // []float64; KTL's float arrays too, unrounded
+	KindStringArray                  // []string, each valid UTF-8
 )
 
 var kindNames = [...]string{
-	Boolean: "boolean", Integer: "integer", Integer64: "integer64", Float: "float",
-	Double: "double", Enumerated: "enumerated", Mask: "mask", String: "string",
-	Bytes: "bytes", IntegerArray: "integer array", DoubleArray: "double array",
-	StringArray: "string array",
+	KindBoolean: "boolean", KindInteger: "integer", KindInteger64: "integer64", KindFloat: "float",
+	KindDouble: "double", KindEnumerated: "enumerated", KindMask: "mask", KindString: "string",
+	KindBytes: "bytes", KindIntegerArray: "integer array", KindDoubleArray: "double array",
+	KindStringArray: "string array",
 }
 
-// String returns the kind's name: boolean, integer, integer64, float, double,
+// KindString returns the kind's name: boolean, integer, integer64, float, double,
 // enumerated, mask, string, bytes, integer array, double array, string array.
 func (k Kind) String() string {
 	if k == 0 || int(k) >= len(kindNames) {
@@ -64,9 +64,9 @@ func ParseKind(name string) (Kind, error) {
 	}
 	switch name {
 	case "basic", "keyword":
-		return String, nil
+		return KindString, nil
 	case "float array":
-		return DoubleArray, nil
+		return KindDoubleArray, nil
 	}
 	return 0, fmt.Errorf("no kind %.40q", name)
 }
@@ -88,10 +88,10 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return err
 }
 
-func (k Kind) isArray() bool { return k >= IntegerArray }
+func (k Kind) isArray() bool { return k >= KindIntegerArray }
 
 func (k Kind) isNumeric() bool {
-	return k >= Integer && k <= Double || k == IntegerArray || k == DoubleArray
+	return k >= KindInteger && k <= KindDouble || k == KindIntegerArray || k == KindDoubleArray
 }
 
 // form takes values of T to the one Go type that their kind has and back. It is
@@ -114,24 +114,24 @@ func formOf[T Type]() form[T] {
 	}
 	switch any(zero).(type) {
 	case bool:
-		return same(Boolean)
+		return same(KindBoolean)
 	case int64:
-		return same(Integer64, Integer)
+		return same(KindInteger64, KindInteger)
 	case float64:
-		return same(Double)
+		return same(KindDouble)
 	case string:
-		return same(String)
+		return same(KindString)
 	case []byte:
-		return formOfSlice[T, byte](Bytes)
+		return formOfSlice[T, byte](KindBytes)
 	case []int64:
-		return formOfSlice[T, int64](IntegerArray)
+		return formOfSlice[T, int64](KindIntegerArray)
 	case []float64:
-		return formOfSlice[T, float64](DoubleArray)
+		return formOfSlice[T, float64](KindDoubleArray)
 	case []string:
-		return formOfSlice[T, string](StringArray)
+		return formOfSlice[T, string](KindStringArray)
 	case int:
 		return form[T]{
-			kinds:  []Kind{Integer64, Integer},
+			kinds:  []Kind{KindInteger64, KindInteger},
 			encode: func(v T) any { return int64(any(v).(int)) },
 			decode: func(v any) (t T, ok bool) {
 				n, ok := v.(int64)
@@ -143,7 +143,7 @@ func formOf[T Type]() form[T] {
 		}
 	case int32:
 		return form[T]{
-			kinds:  []Kind{Integer, Enumerated},
+			kinds:  []Kind{KindInteger, KindEnumerated},
 			encode: func(v T) any { return int64(any(v).(int32)) },
 			decode: func(v any) (t T, ok bool) {
 				n, ok := v.(int64)
@@ -155,7 +155,7 @@ func formOf[T Type]() form[T] {
 		}
 	case float32:
 		return form[T]{
-			kinds:  []Kind{Float},
+			kinds:  []Kind{KindFloat},
 			encode: func(v T) any { return float64(any(v).(float32)) },
 			decode: func(v any) (t T, ok bool) {
 				f, ok := v.(float64)
@@ -170,7 +170,7 @@ func formOf[T Type]() form[T] {
 	// parameter that may also be a slice. Reflection costs 5 ns here.
 	if reflect.TypeFor[T]().Kind() == reflect.Int32 {
 		return form[T]{
-			kinds:  []Kind{Enumerated},
+			kinds:  []Kind{KindEnumerated},
 			encode: func(v T) any { return reflect.ValueOf(v).Int() },
 			decode: func(v any) (t T, ok bool) {
 				n, ok := v.(int64)
@@ -183,7 +183,7 @@ func formOf[T Type]() form[T] {
 		}
 	}
 	return form[T]{
-		kinds:  []Kind{Mask},
+		kinds:  []Kind{KindMask},
 		encode: func(v T) any { return int64(reflect.ValueOf(v).Uint()) },
 		decode: func(v any) (t T, ok bool) {
 			n, ok := v.(int64)

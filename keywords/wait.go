@@ -16,13 +16,13 @@ import (
 // that is there included. A ctx without a deadline waits for as long as it takes.
 //
 // What a dispatcher that is gone has left counts as well: the Quality of the value
-// is [Stale] then. Who can't do with that waits with [Watch].
+// is [QualityStale] then. Who can't do with that waits with [Watch].
 func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v T) bool) (Value[T], error) {
 	for ev, err := range Watch(ctx, c, k) {
 		if err != nil {
 			return Value[T]{}, err
 		}
-		if ev.Kind != Gone && until(ev.Value.V) {
+		if ev.Kind != EventGone && until(ev.Value.V) {
 			return ev.Value, nil
 		}
 	}
@@ -76,7 +76,7 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 			return err
 		}
 		name := exprName{n.service, n.rec.name}
-		if n.kind == Gone {
+		if n.kind == EventGone {
 			delete(values, name)
 			delete(defs, name)
 		} else if values[name], err = exprOf(n.def, n.rec.text); err != nil {
@@ -152,13 +152,13 @@ func exprOf(def *Definition, text string) (exprValue, error) {
 	}
 	n, _ := v.(int64)
 	switch def.Kind {
-	case Boolean:
+	case KindBoolean:
 		b := newExprValue(v, text)
 		b.labels = enumerators(def)
 		return b, nil
-	case Enumerated:
+	case KindEnumerated:
 		return newExprEnumerated(n, enumerators(def), text), nil
-	case Mask:
+	case KindMask:
 		var labels []exprLabel
 		for i, name := range def.Bits {
 			if name != "" {

@@ -66,7 +66,7 @@ func TestWaitForTakesWhatADispatcherHasLeft(t *testing.T) {
 		k := client(t, pool)
 		v, err := keywords.WaitFor(soon(t), k, Speed, func(v float64) bool { return v == 1 })
 		require.NoError(t, err)
-		require.Equal(t, keywords.Stale, v.Quality)
+		require.Equal(t, keywords.QualityStale, v.Quality)
 		require.NoError(t, keywords.WaitForExpr(soon(t), k, "$stage.SPEED == 1"))
 	})
 }

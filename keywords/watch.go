@@ -16,17 +16,17 @@ import (
 type EventKind uint8
 
 const (
-	Initial    EventKind = iota // the value that is there when watching begins
-	Change                      // a value was set
-	Resync                      // as Change, found by reading anew: values between may be missing
-	StaleEvent                  // the dispatcher is gone; the value is the last that it left
-	GoodEvent                   // after StaleEvent: a dispatcher lives again, and has the value that there was
-	Gone                        // the keyword has no value any more, or is no longer defined
+	EventInitial EventKind = iota // the value that is there when watching begins
+	EventChange                   // a value was set
+	EventResync                   // as Change, found by reading anew: values between may be missing
+	EventStale                    // the dispatcher is gone; the value is the last that it left
+	EventGood                     // after EventStale: a dispatcher lives again, and has the value that there was
+	EventGone                     // the keyword has no value any more, or is no longer defined
 )
 
 var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "gone"}
 
-// String returns initial, change, resync, stale, good or gone.
+// KindString returns initial, change, resync, stale, good or gone.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
 		return eventNames[k]
@@ -79,7 +79,7 @@ func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOp
 
 // WatchText is [Watch] of every keyword of a service whose name matches a glob
 // (see [path.Match]; "*" is all), as canonical text. Those that are write-only are
-// left out; to name one is [ErrWriteOnly].
+// left out; to name one is [CodeWriteOnly].
 func WatchText(ctx context.Context, c *Client, service, glob string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
 	return func(yield func(Event[string], error) bool) {
 		if _, err := path.Match(glob, ""); err != nil {
@@ -91,7 +91,7 @@ func WatchText(ctx context.Context, c *Client, service, glob string, opts ...Wat
 }
 
 // WatchMany is [Watch] of several keywords of one service by name, as canonical
-// text. One that there is not is [ErrUnknownKeyword], at once.
+// text. One that there is not is [CodeUnknownKeyword], at once.
 func WatchMany(ctx context.Context, c *Client, service string, names []string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
 	return func(yield func(Event[string], error) bool) {
 		if len(names) == 0 {
@@ -101,7 +101,7 @@ func WatchMany(ctx context.Context, c *Client, service string, names []string, o
 		targets := make([]target, len(names))
 		for i, name := range names {
 			if name == "" {
-				yield(Event[string]{}, &Error{Code: ErrUnknownKeyword, Service: service, Text: "empty name"})
+				yield(Event[string]{}, &Error{Code: CodeUnknownKeyword, Service: service, Text: "empty name"})
 				return
 			}
 			targets[i] = target{service: service, name: name}
@@ -221,8 +221,8 @@ func (w *watcher) push(n notice) {
 	key := n.service + "." + n.rec.name
 	w.mu.Lock()
 	if old := w.waiting[key]; old != nil {
-		if old.kind == Initial && (n.kind == Change || n.kind == GoodEvent) {
-			n.kind = Initial
+		if old.kind == EventInitial && (n.kind == EventChange || n.kind == EventGood) {
+			n.kind = EventInitial
 		}
 		*old = n
 	} else {
@@ -291,7 +291,7 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 		if last := w.last[key]; last != nil {
 			n.prev = &last.rec
 		}
-		w.last[key] = &yielded{n.rec, n.quality, n.kind == Gone}
+		w.last[key] = &yielded{n.rec, n.quality, n.kind == EventGone}
 		if w.opts.MinInterval > 0 {
 			w.due[key] = now.Add(w.opts.MinInterval)
 		}
@@ -306,7 +306,7 @@ func (w *watcher) small(key string, n *notice) bool {
 	switch {
 	case w.opts.DeadBand == 0, last == nil || last.gone, !n.def.Kind.isNumeric():
 		return false
-	case n.kind != Change && n.kind != Resync, last.quality != n.quality, last.rec.severity != n.rec.severity:
+	case n.kind != EventChange && n.kind != EventResync, last.quality != n.quality, last.rec.severity != n.rec.severity:
 		return false
 	}
 	a, errA := n.def.Parse(last.rec.text)

@@ -40,11 +40,11 @@ func TestWatchMany(t *testing.T) {
 
 		for _, bad := range []string{"COLOR", "*", "SPEE?", ""} {
 			for _, err := range keywords.WatchMany(soon(t), k, "stage", []string{"SPEED", bad}) {
-				require.ErrorIs(t, err, keywords.ErrUnknownKeyword, bad)
+				require.ErrorIs(t, err, keywords.CodeUnknownKeyword, bad)
 			}
 		}
 		for _, err := range keywords.WatchMany(soon(t), k, "dome", []string{"AZ"}) {
-			require.ErrorIs(t, err, keywords.ErrUnknownService)
+			require.ErrorIs(t, err, keywords.CodeUnknownService)
 		}
 		for _, err := range keywords.WatchMany(soon(t), k, "stage", nil) {
 			require.EqualError(t, err, "keywords: WatchMany of nothing")

@@ -41,7 +41,7 @@ func newest(t *testing.T, k *keywords.Client) *newestSpeed {
 				}
 				return
 			}
-			if ev.Kind == keywords.StaleEvent || ev.Kind == keywords.GoodEvent || ev.Kind == keywords.Gone {
+			if ev.Kind == keywords.EventStale || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone {
 				continue // of the value that was told before
 			}
 			if ev.Value.Rev.Epoch == last.Rev.Epoch && ev.Value.Rev.N <= last.Rev.N {
@@ -115,7 +115,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 			break
 		}
-		require.Equal(t, keywords.Initial, ev.Kind)
+		require.Equal(t, keywords.EventInitial, ev.Kind)
 		events++
 		cancel()
 	}
@@ -131,10 +131,10 @@ func TestADeadBandLeavesQualityAlone(t *testing.T) {
 	for ev, err := range keywords.Watch(soon(t), k, Speed, keywords.WatchOptions{DeadBand: 0.5}) {
 		require.NoError(t, err)
 		switch {
-		case ev.Kind == keywords.Initial:
+		case ev.Kind == keywords.EventInitial:
 			d.stop()
 			require.NoError(t, <-d.ended)
-		case ev.Value.Quality == keywords.Stale:
+		case ev.Value.Quality == keywords.QualityStale:
 			run(t, pool, cfg, nil).wait()
 		default:
 			require.Equal(t, 1.0, ev.Value.V)

@@ -156,7 +156,7 @@ func (w *writers) note(i int, text string, rev keywords.Revision, err error) {
 		time.Sleep(time.Millisecond)
 	case errors.Is(err, keywords.ErrIndeterminate):
 		w.errs["indeterminate"]++
-	case errors.Is(err, keywords.ErrFenced):
+	case errors.Is(err, keywords.CodeFenced):
 		w.errs["fenced"]++
 	default:
 		w.t.Error(err)
@@ -235,7 +235,7 @@ func watchLogs(t *testing.T, k *keywords.Client) (ended func() map[string]keywor
 				return
 			}
 			mu.Lock()
-			if was, ok := last[ev.Keyword]; ok && ev.Kind != keywords.StaleEvent && ev.Kind != keywords.GoodEvent && ev.Kind != keywords.Gone &&
+			if was, ok := last[ev.Keyword]; ok && ev.Kind != keywords.EventStale && ev.Kind != keywords.EventGood && ev.Kind != keywords.EventGone &&
 				(was.Rev.Epoch != ev.Value.Rev.Epoch || ev.Value.Rev.N <= was.Rev.N) {
 				t.Errorf("%s: %v %v after %v", ev.Keyword, ev.Kind, ev.Value.Rev, was.Rev)
 			}

@@ -186,7 +186,7 @@ func (k *ktlKeyword) defineNames(d *Definition) error {
 	}
 	for _, e := range k.Values {
 		key, name := strings.TrimSpace(e.Key), strings.TrimSpace(e.Value)
-		if d.Kind == Mask && strings.EqualFold(key, noBits) {
+		if d.Kind == KindMask && strings.EqualFold(key, noBits) {
 			continue
 		}
 		n, err := readInt(key, 32)
@@ -195,9 +195,9 @@ func (k *ktlKeyword) defineNames(d *Definition) error {
 			return badField("<values><entry><key>", "%.40q is no number of 32 bits", key)
 		case name == "":
 			return badField("<values><entry><value>", "%d has none", n)
-		case d.Kind == Mask && (n < 0 || n > 31):
+		case d.Kind == KindMask && (n < 0 || n > 31):
 			return badField("<values><entry><key>", "%d is no bit of a mask", n)
-		case d.Kind == Mask:
+		case d.Kind == KindMask:
 			for int64(len(d.Bits)) <= n {
 				d.Bits = append(d.Bits, "")
 			}
@@ -268,7 +268,7 @@ func (k *ktlKeyword) defineValues(d *Definition) error {
 		if err != nil {
 			return err
 		}
-		if text == "" && (len(field.from) == 0 || d.Kind != String) {
+		if text == "" && (len(field.from) == 0 || d.Kind != KindString) {
 			continue
 		}
 		if *field.to, err = r.parse(text); err != nil {

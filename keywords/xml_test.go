@@ -85,7 +85,7 @@ func TestLoadXML(t *testing.T) {
 		require.Equal(t, "dome_dispatch_1", d.Dispatcher)
 	}
 	require.Equal(t, "dome.AZIMUTH", azimuth.String())
-	require.Equal(t, keywords.Double, azimuth.Kind)
+	require.Equal(t, keywords.KindDouble, azimuth.Kind)
 	require.Equal(t, "deg", azimuth.Units)
 	require.Equal(t, "Where the slit is.\nFrom north through east.", azimuth.Help)
 	require.Equal(t, "%6.2f", azimuth.Format)
@@ -93,7 +93,7 @@ func TestLoadXML(t *testing.T) {
 	require.True(t, azimuth.ReadOnly)
 	require.NoError(t, azimuth.Check(-180.0))
 	require.NoError(t, azimuth.Check(180.0))
-	require.ErrorIs(t, azimuth.Check(180.1), keywords.ErrRange)
+	require.ErrorIs(t, azimuth.Check(180.1), keywords.CodeRange)
 
 	require.Equal(t, int64(1), shutter.Initial)
 	require.True(t, shutter.Persist)
@@ -107,16 +107,16 @@ func TestLoadXML(t *testing.T) {
 	require.Equal(t, "lit", lights.Display(true))
 	require.False(t, lights.Persist)
 
-	require.Equal(t, keywords.DoubleArray, offset.Kind)
+	require.Equal(t, keywords.KindDoubleArray, offset.Kind)
 	require.Equal(t, []string{"north", "east"}, offset.Elements)
 	require.NoError(t, offset.Check([]float64{0, -1}))
-	require.ErrorIs(t, offset.Check([]float64{0}), keywords.ErrRange)
-	require.ErrorIs(t, offset.Check([]float64{0, -1.5}), keywords.ErrRange)
+	require.ErrorIs(t, offset.Check([]float64{0}), keywords.CodeRange)
+	require.ErrorIs(t, offset.Check([]float64{0, -1.5}), keywords.CodeRange)
 
 	require.Equal(t, "0001 -002", steps.Display([]int64{1, -2}))
 	require.True(t, count.NoBroadcast)
 	require.Nil(t, count.Max)
-	require.Equal(t, keywords.String, note.Kind)
+	require.Equal(t, keywords.KindString, note.Kind)
 	require.Equal(t, "", note.Initial)
 	require.True(t, start.WriteOnly)
 }

@@ -94,7 +94,7 @@ func plainly(err error) string {
 }
 
 func refusedStatus(err *keywords.Error) int {
-	if err.Code == keywords.ErrUnknownService || err.Code == keywords.ErrUnknownKeyword {
+	if err.Code == keywords.CodeUnknownService || err.Code == keywords.CodeUnknownKeyword {
 		return exitNobody
 	}
 	return exitFailed

@@ -66,7 +66,7 @@ func refsOf(cmd *cli.Command, words []string, settings bool) (refs []ref, err er
 // all returns the definitions of a service, or says which services there are.
 func (s kwSession) all(ctx context.Context, service string) ([]keywords.Definition, error) {
 	defs, err := s.kw.Keywords(ctx, service)
-	if !errors.Is(err, keywords.ErrUnknownService) {
+	if !errors.Is(err, keywords.CodeUnknownService) {
 		return defs, err
 	}
 	services, err := s.kw.Services(ctx)
@@ -135,7 +135,7 @@ func (v shown) note() string {
 	if v.value.Severity != keywords.SeverityNone {
 		notes = append(notes, v.value.Severity.String())
 	}
-	if v.value.Quality != keywords.Good {
+	if v.value.Quality != keywords.QualityGood {
 		notes = append(notes, v.value.Quality.String())
 	}
 	return strings.Join(notes, " ")
@@ -148,7 +148,7 @@ func (v shown) json() any {
 		return nil
 	}
 	parsed, err := v.def.Parse(v.value.V)
-	if err != nil || v.def.Kind == keywords.Enumerated || v.def.Kind == keywords.Mask {
+	if err != nil || v.def.Kind == keywords.KindEnumerated || v.def.Kind == keywords.KindMask {
 		return v.value.V
 	}
 	if f, ok := parsed.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
@@ -176,7 +176,7 @@ type record struct {
 
 func (v shown) record() record {
 	r := record{Service: v.def.Service, Keyword: v.def.Name, Value: v.json(), Units: v.def.Units,
-		Revision: v.value.Rev.String(), Stale: v.value.Quality != keywords.Good, Severity: v.value.Severity, Source: v.value.Source}
+		Revision: v.value.Rev.String(), Stale: v.value.Quality != keywords.QualityGood, Severity: v.value.Severity, Source: v.value.Source}
 	if !v.value.Time.IsZero() {
 		r.Time = &v.value.Time
 	}

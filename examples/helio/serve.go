@@ -139,27 +139,27 @@ func dispatchersOf(pool *storage.Pool, defs []keywords.Definition) (all []*keywo
 // serveKind serves a keyword that is known at run time only.
 func serveKind(d *keywords.Dispatcher, def keywords.Definition) error {
 	switch def.Kind {
-	case keywords.Boolean:
+	case keywords.KindBoolean:
 		return serveAs[bool](d, def)
-	case keywords.Integer:
+	case keywords.KindInteger:
 		return serveAs[int](d, def)
-	case keywords.Integer64:
+	case keywords.KindInteger64:
 		return serveAs[int64](d, def)
-	case keywords.Float:
+	case keywords.KindFloat:
 		return serveAs[float32](d, def)
-	case keywords.Double:
+	case keywords.KindDouble:
 		return serveAs[float64](d, def)
-	case keywords.Enumerated:
+	case keywords.KindEnumerated:
 		return serveAs[enumerated](d, def)
-	case keywords.Mask:
+	case keywords.KindMask:
 		return serveAs[mask](d, def)
-	case keywords.Bytes:
+	case keywords.KindBytes:
 		return serveAs[[]byte](d, def)
-	case keywords.IntegerArray:
+	case keywords.KindIntegerArray:
 		return serveAs[[]int64](d, def)
-	case keywords.DoubleArray:
+	case keywords.KindDoubleArray:
 		return serveAs[[]float64](d, def)
-	case keywords.StringArray:
+	case keywords.KindStringArray:
 		return serveAs[[]string](d, def)
 	default:
 		return serveAs[string](d, def)

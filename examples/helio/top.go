@@ -286,11 +286,11 @@ func (s *service) watch(ctx context.Context, k *keywords.Client, name string) {
 		switch {
 		case err != nil:
 			s.ended = true // and is begun anew if there is such a service
-		case ev.Kind == keywords.Change || ev.Kind == keywords.Resync:
+		case ev.Kind == keywords.EventChange || ev.Kind == keywords.EventResync:
 			s.changes++
 			s.last, s.value, s.stale = ev.Keyword, plain(oneLine(ev.Value.V)), false
 		default:
-			s.stale = ev.Kind == keywords.StaleEvent || ev.Value.Quality != keywords.Good
+			s.stale = ev.Kind == keywords.EventStale || ev.Value.Quality != keywords.QualityGood
 		}
 		s.mu.Unlock()
 	}

@@ -97,14 +97,14 @@ func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definitio
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if ev.Kind == keywords.Gone {
+	if ev.Kind == keywords.EventGone {
 		return s.gone(ev)
 	}
 	def, ok := defs[ev.Service+"."+ev.Keyword]
 	if !ok {
 		var err error
 		if def, err = s.kw.Describe(ctx, ev.Service, ev.Keyword); err != nil {
-			def = keywords.Definition{Service: ev.Service, Name: ev.Keyword, Kind: keywords.String}
+			def = keywords.Definition{Service: ev.Service, Name: ev.Keyword, Kind: keywords.KindString}
 		}
 		defs[def.String()] = def
 	}

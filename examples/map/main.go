@@ -85,8 +85,8 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 	}
 	h, err := gateway.New(pool, gateway.Config{
 		Channels: []gateway.Channel{ // a slow page gets the newest of each object
-			{Pattern: objectsName, Slow: gateway.Conflate, Key: idOf},
-			{Pattern: statsName, Slow: gateway.Conflate},
+			{Pattern: objectsName, Slow: gateway.SlowConflate, Key: idOf},
+			{Pattern: statsName, Slow: gateway.SlowConflate},
 		},
 		Keys:     []string{groundName, objectsName, statsName},
 		Commands: g.Commands(),

@@ -138,7 +138,7 @@ func TestTwoPrograms(t *testing.T) {
 	state, err := keywords.Read(t.Context(), k, StageState)
 	require.NoError(t, err)
 	require.Equal(t, Idle, state.V, "it has stopped, and said so")
-	require.Equal(t, keywords.Stale, state.Quality)
+	require.Equal(t, keywords.QualityStale, state.Quality)
 }
 
 func TestBadUsage(t *testing.T) {

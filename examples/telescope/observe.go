@@ -92,7 +92,7 @@ func (o *observer) watching(ctx context.Context, steps func() error) error {
 				if err != nil {
 					return // ctx has ended
 				}
-				if ev.Kind != keywords.Initial && ev.Keyword != "CLK" {
+				if ev.Kind != keywords.EventInitial && ev.Keyword != "CLK" {
 					o.say("  %-7s %s", ev.Kind, shown(known[ev.Keyword], ev.Value))
 				}
 			}
@@ -164,7 +164,7 @@ func (o *observer) stop(ctx context.Context) error {
 	if _, err := keywords.Modify(ctx, o.k, StageStop, true); err != nil {
 		return err
 	}
-	if _, err := move.Wait(ctx); !errors.Is(err, keywords.ErrRejected) {
+	if _, err := move.Wait(ctx); !errors.Is(err, keywords.CodeRejected) {
 		return fmt.Errorf("the move was not stopped: %v", err)
 	} else {
 		o.say("refused: %v", err)
@@ -194,12 +194,12 @@ func (o *observer) mistakes(ctx context.Context) error {
 		want keywords.Code
 		make func() (keywords.Revision, error)
 	}{
-		{keywords.ErrRange, func() (keywords.Revision, error) { return keywords.Modify(ctx, o.k, StageTarget, 250) }},
-		{keywords.ErrRejected, func() (keywords.Revision, error) { return keywords.Modify(ctx, o.k, StageTarget, 10) }},
-		{keywords.ErrReadOnly, func() (keywords.Revision, error) { return keywords.Modify(ctx, o.k, StagePosition, 10) }},
-		{keywords.ErrMalformed, func() (keywords.Revision, error) { return keywords.ModifyText(ctx, o.k, "dome", "TARGET", "north") }},
-		{keywords.ErrEnumerator, func() (keywords.Revision, error) { return keywords.ModifyText(ctx, o.k, "dome", "SHUTTER", "ajar") }},
-		{keywords.ErrRevision, func() (keywords.Revision, error) {
+		{keywords.CodeRange, func() (keywords.Revision, error) { return keywords.Modify(ctx, o.k, StageTarget, 250) }},
+		{keywords.CodeRejected, func() (keywords.Revision, error) { return keywords.Modify(ctx, o.k, StageTarget, 10) }},
+		{keywords.CodeReadOnly, func() (keywords.Revision, error) { return keywords.Modify(ctx, o.k, StagePosition, 10) }},
+		{keywords.CodeMalformed, func() (keywords.Revision, error) { return keywords.ModifyText(ctx, o.k, "dome", "TARGET", "north") }},
+		{keywords.CodeEnumerator, func() (keywords.Revision, error) { return keywords.ModifyText(ctx, o.k, "dome", "SHUTTER", "ajar") }},
+		{keywords.CodeRevision, func() (keywords.Revision, error) {
 			return keywords.Modify(ctx, o.k, StageSpeed, 40, keywords.ModifyOptions{IfRevision: read.Rev})
 		}},
 	} {

@@ -16,7 +16,7 @@ type EPSG int
 const WGS84 EPSG = 4326
 
 // ErrUnknownEPSG is wrapped by the error for a code without a [Projector].
-var ErrUnknownEPSG = errors.New("no projection of that code")
+var ErrUnknownEPSG = errors.New("geo: no projection of that code")
 
 // String returns the code as it is written to a gateway: epsg:3857.
 func (c EPSG) String() string { return "epsg:" + strconv.Itoa(int(c)) }

@@ -14,19 +14,19 @@ import (
 	"github.com/heliograph/heliograph/pubsub"
 )
 
-// Foreign says what a dispatcher does about values that somebody else writes into
+// ExternalWrites says what a dispatcher does about values that somebody else writes into
 // Redis, or deletes: redis-cli, or a program that knows no dispatchers.
-type Foreign uint8
+type ExternalWrites uint8
 
 const (
-	// Ignore does nothing: what was written is read, and told to nobody, until
+	// ExternalIgnore does nothing: what was written is read, and told to nobody, until
 	// the keyword is set again. Redis need not tell of it.
-	Ignore Foreign = iota
-	// Accept sets the keyword to what was written, without hooks, if that is a
+	ExternalIgnore ExternalWrites = iota
+	// ExternalAccept sets the keyword to what was written, without hooks, if that is a
 	// value of it, and reverts it otherwise.
-	Accept
-	// Revert writes the value of the keyword again.
-	Revert
+	ExternalAccept
+	// ExternalRevert writes the value of the keyword again.
+	ExternalRevert
 )
 
 // notifyFlags are the classes of keyspace events that tell of all that can happen
@@ -53,7 +53,7 @@ func (d *Dispatcher) Notifications() error {
 // listen has Redis tell what others write, until the function that it returns is
 // called.
 func (d *Dispatcher) listen(ctx context.Context) (end func()) {
-	if d.cfg.Foreign == Ignore {
+	if d.cfg.ExternalWrites == ExternalIgnore {
 		return func() {}
 	}
 	note := func(err error) {
@@ -176,7 +176,7 @@ func (d *Dispatcher) noticed(ctx context.Context, name string) {
 	}
 	d.mu.Unlock()
 	if !own {
-		d.compare(ctx, s, d.cfg.Foreign)
+		d.compare(ctx, s, d.cfg.ExternalWrites)
 	}
 }
 
@@ -189,20 +189,20 @@ func (d *Dispatcher) compareAll(ctx context.Context) {
 	}
 	d.mu.Unlock()
 	for _, s := range d.served {
-		d.compare(ctx, s, d.cfg.Foreign)
+		d.compare(ctx, s, d.cfg.ExternalWrites)
 	}
 }
 
 // compare reads a value, and deals with one that this dispatcher has not written,
 // by a policy.
-func (d *Dispatcher) compare(ctx context.Context, s *served, policy Foreign) {
+func (d *Dispatcher) compare(ctx context.Context, s *served, policy ExternalWrites) {
 	for ctx.Err() == nil && !d.compared(ctx, s, policy) {
 	}
 }
 
 // compared is one try of compare. It reports false if the dispatcher has written the
 // value meanwhile: what was read may be older.
-func (d *Dispatcher) compared(ctx context.Context, s *served, policy Foreign) bool {
+func (d *Dispatcher) compared(ctx context.Context, s *served, policy ExternalWrites) bool {
 	d.mu.Lock()
 	before := s.committed
 	d.mu.Unlock()
@@ -231,7 +231,7 @@ func (d *Dispatcher) compared(ctx context.Context, s *served, policy Foreign) bo
 	}
 	again := staged{s: s, write: true, rec: committed}
 	again.canonical, _ = s.def.Parse(committed.text)
-	if ok && policy == Accept {
+	if ok && policy == ExternalAccept {
 		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
 			again = d.valued(s, v, committed, "redis")
 		}
@@ -241,7 +241,7 @@ func (d *Dispatcher) compared(ctx context.Context, s *served, policy Foreign) bo
 		return true
 	}
 	if err := d.stage([]staged{again}); err != nil {
-		d.log.Warn("keywords: a foreign value was not dealt with", "keyword", s.def.Name, "error", err)
+		d.log.Warn("keywords: an external write was not handled", "keyword", s.def.Name, "error", err)
 	}
 	return true
 }

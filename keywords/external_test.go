@@ -12,7 +12,7 @@ import (
 )
 
 // What redis-cli would do to a value reaches every watcher, or is undone.
-func TestForeignWrites(t *testing.T) {
+func TestExternalWrites(t *testing.T) {
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	ctx, rdb := t.Context(), pool.Redis()
@@ -24,8 +24,8 @@ func TestForeignWrites(t *testing.T) {
 		require.NoError(t, keywords.WaitForExpr(ctx, k, "$stage.SPEED == "+want))
 		require.Eventually(t, func() bool { return rdb.HGet(ctx, key, "v").Val() == want }, patience, 1e6)
 	}
-	for _, policy := range []keywords.Foreign{keywords.Accept, keywords.Revert} {
-		d := run(t, pool, keywords.DispatcherConfig{Foreign: policy}, nil).wait()
+	for _, policy := range []keywords.ExternalWrites{keywords.ExternalAccept, keywords.ExternalRevert} {
+		d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: policy}, nil).wait()
 		require.NoError(t, d.Notifications())
 		flags, err := rdb.ConfigGet(ctx, "notify-keyspace-events").Result()
 		require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestForeignWrites(t *testing.T) {
 		rev, err := keywords.Modify(ctx, k, Speed, 2)
 		require.NoError(t, err)
 		require.NoError(t, rdb.HSet(ctx, key, "v", "7").Err())
-		if policy == keywords.Accept {
+		if policy == keywords.ExternalAccept {
 			becomes("7")
 			require.Eventually(t, func() bool {
 				v, err := keywords.Read(ctx, k, Speed)
@@ -79,7 +79,7 @@ func TestNotificationsUnavailable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := pool()
-			d := run(t, p, keywords.DispatcherConfig{Foreign: keywords.Accept}, nil).wait()
+			d := run(t, p, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
 			require.ErrorIs(t, d.Notifications(), keywords.ErrNotificationsUnavailable)
 			require.ErrorContains(t, d.Notifications(), "CONFIG SET notify-keyspace-events")
 			_, err := keywords.Modify(t.Context(), client(t, p), Speed, 2)
