@@ -85,7 +85,8 @@ var (
 	// of the pool.
 	ErrClosed = errors.New("pubsub: client is closed")
 	// ErrTooLarge refuses a message above Config.MaxMessage.
-	ErrTooLarge = errors.New("pubsub: message too large")
+	ErrTooLarge  = errors.New("pubsub: message too large")
+	errNilClient = errors.New("client is nil")
 	// ErrTooMany refuses a subscription above Config.MaxSubscriptions.
 	ErrTooMany = errors.New("pubsub: too many subscriptions")
 )
@@ -120,6 +121,9 @@ type Client struct {
 // NewClient returns a client. It does not touch Redis. [storage.Pool.Close]
 // closes it, if nobody did.
 func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
+	if pool == nil {
+		return nil, errors.New("pubsub: NewClient: pool is nil")
+	}
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
@@ -133,7 +137,7 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 		c.publishing = wrap(cfg.Publishing, pass)
 	}
 	if c.disown, err = redisio.Of(pool).Own(c.Close); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("pubsub: NewClient: %w", err)
 	}
 	return c, nil
 }

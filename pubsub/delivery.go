@@ -20,6 +20,8 @@ type delivery[T any] struct {
 func newDelivery[T any](ctx context.Context, c *Client, from Source[T], opts []SubscribeOptions) (*delivery[T], error) {
 	var o SubscribeOptions
 	switch {
+	case c == nil:
+		return nil, errNilClient
 	case len(opts) > 1:
 		return nil, errors.New("more than one SubscribeOptions")
 	case len(opts) == 1:

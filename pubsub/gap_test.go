@@ -171,7 +171,7 @@ func TestAGapIsToldOnceAndInOrder(t *testing.T) {
 	pattern := subscribe(t, c, pubsub.NewPattern[int]("num*"))
 	publish(t, c, Numbers, 1)
 	require.Equal(t, 1, cut(t, pool))
-	eventually(t, func() bool { return c.Stats().Cuts == 2 })
+	eventually(t, func() bool { return c.Stats().Resubscribed == 2 })
 	late := subscribe(t, c, Numbers)
 	publish(t, c, Numbers, 2)
 	for _, sub := range []*pubsub.Subscription[int]{one, two, pattern} {

@@ -119,15 +119,41 @@ type item struct {
 // unpack takes what [publishScript] publishes apart.
 func unpack(p *packet) (item, place, error) {
 	head, body, ok := bytes.Cut(p.payload, []byte{' '})
-	if !ok {
-		return item{p: p}, place{}, fmt.Errorf("pubsub: a message without an offset: %.60q", p.payload)
-	}
 	at, err := parseOffset(Offset(head))
-	if err != nil {
-		return item{p: p}, place{}, fmt.Errorf("pubsub: a message without an offset: %w", err)
+	if !ok || err != nil {
+		return item{p: p}, place{}, fmt.Errorf("%w: the topic is subscribed to with a history, and this message was published without: %.60q", ErrHistoryMismatch, p.payload)
 	}
 	return item{p: p, body: body, offset: Offset(head)}, at, nil
 }
+
+// ErrHistoryMismatch is the error of a message whose publisher and subscriber do
+// not agree on whether the topic has a history: use [Topic.WithHistory] on both
+// sides or on neither.
+var ErrHistoryMismatch = errors.New("pubsub: history mismatch")
+
+// epochLen is the length of an epoch that [publishScript] is given.
+const epochLen = 10
+
+// hasOffset reports whether a payload begins as publishScript begins it.
+func hasOffset(payload []byte) bool {
+	if len(payload) <= epochLen || payload[epochLen] != ':' {
+		return false
+	}
+	for _, c := range payload[:epochLen] {
+		if (c < 'A' || c > 'Z') && (c < '2' || c > '7') { // base32, by rand.Text
+			return false
+		}
+	}
+	head, _, ok := bytes.Cut(payload[:min(len(payload), maxOffset+1)], []byte{' '})
+	if !ok {
+		return false
+	}
+	_, err := parseOffset(Offset(head))
+	return err == nil
+}
+
+// maxOffset is the length of the longest offset: an epoch and two uint64.
+const maxOffset = epochLen + 1 + 20 + 1 + 20
 
 var (
 	errTrimmed = errors.New("the history does not reach back so far")

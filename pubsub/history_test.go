@@ -176,7 +176,7 @@ func TestHistoryOnTheWire(t *testing.T) {
 		}
 		sub := subscribe(t, c, topic)
 		require.NoError(t, pool.Redis().Publish(ctx, "obs:log", "stray").Err())
-		require.ErrorContains(t, next(t, sub).Err, `a message without an offset: "stray"`)
+		require.ErrorContains(t, next(t, sub).Err, `pubsub: history mismatch: the topic is subscribed to with a history, and this message was published without: "stray"`)
 		require.Len(t, keysOf(t, pool), 2)
 
 		_, err = pubsub.Subscribe(ctx, c, topic, pubsub.SubscribeOptions{After: "nonsense"})
@@ -248,4 +248,57 @@ func keysOf(t testing.TB, pool *storage.Pool) []string {
 	keys, err := pool.Redis().Keys(context.Background(), "*").Result()
 	require.NoError(t, err)
 	return keys
+}
+
+func TestPublisherAndSubscriberMustAgreeOnTheHistory(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		ctx := t.Context()
+		c, err := pubsub.NewClient(pool, pubsub.Config{})
+		require.NoError(t, err)
+		for _, codec := range []storage.Codec{storage.MsgPack, storage.JSON, storage.Text} {
+			plain := pubsub.NewTopic[string]("mismatch").WithCodec(codec)
+			kept := plain.WithHistory(pubsub.History{})
+
+			without, err := pubsub.Subscribe(ctx, c, plain)
+			require.NoError(t, err)
+			_, err = pubsub.Publish(ctx, c, kept, "one")
+			require.NoError(t, err)
+			m := <-without.C()
+			require.ErrorIs(t, m.Err, pubsub.ErrHistoryMismatch)
+			require.ErrorContains(t, m.Err, "topic mismatch is subscribed to without a history")
+			require.Empty(t, m.Value)
+			require.NoError(t, without.Close())
+
+			with, err := pubsub.Subscribe(ctx, c, kept)
+			require.NoError(t, err)
+			_, err = pubsub.Publish(ctx, c, plain, "two")
+			require.NoError(t, err)
+			require.ErrorIs(t, (<-with.C()).Err, pubsub.ErrHistoryMismatch)
+			require.NoError(t, with.Close())
+		}
+	})
+}
+
+func TestNewClientNamesANilOrClosedPool(t *testing.T) {
+	_, err := pubsub.NewClient(nil, pubsub.Config{})
+	require.EqualError(t, err, "pubsub: NewClient: pool is nil")
+	pool := storagetest.New(t)
+	require.NoError(t, pool.Close())
+	_, err = pubsub.NewClient(pool, pubsub.Config{})
+	require.ErrorIs(t, err, storage.ErrClosed)
+	require.ErrorContains(t, err, "pubsub: NewClient: ")
+}
+
+func TestANilClientIsRefusedByName(t *testing.T) {
+	topic := pubsub.NewTopic[string]("x")
+	_, err := pubsub.Publish(t.Context(), nil, topic, "v")
+	require.EqualError(t, err, "pubsub: publish to x: client is nil")
+	_, err = pubsub.PublishAsync(t.Context(), nil, topic, "v").Wait(t.Context())
+	require.EqualError(t, err, "pubsub: publish to x: client is nil")
+	_, err = pubsub.Subscribe(t.Context(), nil, topic)
+	require.EqualError(t, err, "pubsub: subscribe to x: client is nil")
+	_, err = pubsub.Listen(t.Context(), nil, topic, func(context.Context, pubsub.Message[string]) error { return nil })
+	require.EqualError(t, err, "pubsub: listen to x: client is nil")
+	_, _, err = pubsub.Recall(t.Context(), nil, topic, "")
+	require.EqualError(t, err, "pubsub: recall x: client is nil")
 }

@@ -27,6 +27,9 @@ import (
 //
 // While Redis is away Publish waits.
 func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers int, err error) {
+	if c == nil {
+		return 0, fmt.Errorf("pubsub: publish to %s: %w", to, errNilClient)
+	}
 	p := newPublish(ctx, c, to.s)
 	p.done, p.reused = tokens.Get().(chan struct{}), true
 	p.encode(v)
@@ -40,6 +43,11 @@ func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers
 // PublishAsync is [Publish] without waiting for Redis. Ctx, or Config.Timeout,
 // bounds how long it may take.
 func PublishAsync[T any](ctx context.Context, c *Client, to Topic[T], v T) *Future {
+	if c == nil {
+		f := &Future{publish{done: make(chan struct{}), err: fmt.Errorf("pubsub: publish to %s: %w", to, errNilClient)}}
+		close(f.p.done)
+		return f
+	}
 	f := &Future{newPublish(ctx, c, to.s)}
 	f.p.done = make(chan struct{})
 	f.p.encode(v)
@@ -186,7 +194,7 @@ func (p *publish) write(payload []byte) error {
 	}
 	stream, meta := c.historyKeys(p.spec)
 	w.Eval(p, p.written, publishScript, []string{stream, meta}, c.channel(p.spec), command, payload,
-		p.spec.history.Size, p.spec.history.TTL.Milliseconds(), rand.Text()[:10])
+		p.spec.history.Size, p.spec.history.TTL.Milliseconds(), rand.Text()[:epochLen])
 	return nil
 }
 

@@ -13,14 +13,13 @@ import (
 type EventKind uint8
 
 const (
-	// EventConnected: a connection is there, or there again; what is subscribed on it
-	// follows.
+	// EventConnected: a connection was made; its channels are being subscribed to.
 	EventConnected EventKind = iota
-	// EventDisconnected: it was there, and broke.
+	// EventDisconnected: a connection was lost.
 	EventDisconnected
-	// EventReconnecting: it is about to be tried again.
+	// EventReconnecting: a connection is about to be tried again.
 	EventReconnecting
-	// EventReconnectFailed: it could not be made.
+	// EventReconnectFailed: a connection could not be made; it is tried again.
 	EventReconnectFailed
 )
 
@@ -70,10 +69,10 @@ func (n *logs) event(e Event) {
 			n.down = make(map[string]time.Time)
 		}
 		n.down[e.Addr] = time.Now()
-		n.log.Warn("pubsub: lost Redis, trying again", "addr", e.Addr, "error", e.Err)
+		n.log.Warn("pubsub: connection to Redis lost, reconnecting", "addr", e.Addr, "error", e.Err)
 	case e.Kind == EventConnected && down:
 		delete(n.down, e.Addr)
-		n.log.Info("pubsub: found Redis again", "addr", e.Addr, "after", time.Since(since).Round(time.Millisecond))
+		n.log.Info("pubsub: connected to Redis again", "addr", e.Addr, "after", time.Since(since).Round(time.Millisecond))
 	}
 }
 
@@ -100,34 +99,34 @@ type clientStats struct {
 	failed, panics               atomic.Int64
 }
 
-// Stats is a snapshot of a [Client]. What is not said to be now counts since the
-// client was made.
+// Stats is a snapshot of a [Client]. The fields from Connections to Overflow are
+// current numbers; the others count since the client was made.
 type Stats struct {
-	Connections   int // now, that subscribe
-	Channels      int // now, subscribed at Redis, patterns included
-	Subscriptions int // now, listeners included
-	Queued        int // messages that wait for their consumers now
-	QueuedBytes   int
-	Overflow      int // bytes that queues of OverflowBlock now hold beyond their limits
+	Connections   int `json:"connections"`   // that subscribe
+	Channels      int `json:"channels"`      // subscribed to at Redis, patterns included
+	Subscriptions int `json:"subscriptions"` // listeners included
+	Queued        int `json:"queued"`        // messages that wait for their consumers
+	QueuedBytes   int `json:"queued_bytes"`  // size of these messages
+	Overflow      int `json:"overflow"`      // bytes beyond the limits of queues with OverflowBlock
 
-	Published int64 // messages that Redis took
-	Refused   int64 // messages whose Publish failed
-	Received  int64 // messages that Redis sent
-	Delivered int64 // to consumers; one received may be delivered to many, or none
+	Published int64 `json:"published"` // messages that Redis accepted
+	Refused   int64 `json:"refused"`   // messages whose Publish failed
+	Received  int64 `json:"received"`  // messages that Redis sent
+	Delivered int64 `json:"delivered"` // messages given to consumers; a received message may have several or none
 
-	Gaps        int64 // told to consumers
-	Recovered   int64 // messages that a history filled gaps with
-	Dropped     int64 // by OverflowDropOldest
-	Conflated   int64 // replaced by newer ones
-	Slow        int64 // subscriptions that ended with ErrSlow
-	Undecodable int64
-	Failed      int64 // handlers that returned an error
-	Panics      int64 // in handlers
+	Gaps        int64 `json:"gaps"`        // GapErrors given to consumers
+	Recovered   int64 `json:"recovered"`   // messages read from a history to fill a gap
+	Dropped     int64 `json:"dropped"`     // messages dropped by OverflowDropOldest
+	Conflated   int64 `json:"conflated"`   // messages replaced by OverflowConflate
+	Slow        int64 `json:"slow"`        // subscriptions that ended with ErrSlow
+	Undecodable int64 `json:"undecodable"` // messages that could not be decoded
+	Failed      int64 `json:"failed"`      // handlers that returned an error
+	Panics      int64 `json:"panics"`      // handlers that panicked
 
-	Connects    int64 // connections that were made
-	Disconnects int64 // that were lost
-	Cuts        int64 // channels that were subscribed again, having been lost
-	Probes      int64
+	Connects     int64 `json:"connects"`     // connections made
+	Disconnects  int64 `json:"disconnects"`  // connections lost
+	Resubscribed int64 `json:"resubscribed"` // channels subscribed to again after a lost connection
+	Probes       int64 `json:"probes"`       // probes sent because a connection was silent
 }
 
 func (c *counts) add(d counts) {
@@ -145,7 +144,7 @@ func (c *Client) Stats() Stats {
 		Recovered: c.stats.recovered.Load(), Undecodable: c.stats.undecodable.Load(),
 		Failed: c.stats.failed.Load(), Panics: c.stats.panics.Load(),
 		Connects: c.stats.connects.Load(), Disconnects: c.stats.disconnects.Load(),
-		Cuts: c.stats.cuts.Load(), Gaps: c.stats.gaps.Load(), Probes: c.stats.probes.Load(),
+		Resubscribed: c.stats.cuts.Load(), Gaps: c.stats.gaps.Load(), Probes: c.stats.probes.Load(),
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

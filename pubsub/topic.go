@@ -104,8 +104,14 @@ func (t Topic[T]) WithKey(key func(T) string) Topic[T] {
 	return t
 }
 
-func (t Topic[T]) spec() spec                         { return t.s }
-func (t Topic[T]) read(payload []byte, into *T) error { return t.s.codec.Unmarshal(payload, into) }
+func (t Topic[T]) spec() spec { return t.s }
+
+func (t Topic[T]) read(payload []byte, into *T) error {
+	if t.s.history.zero() && hasOffset(payload) {
+		return fmt.Errorf("%w: topic %s is subscribed to without a history, and this message was published with one", ErrHistoryMismatch, t.s.name)
+	}
+	return t.s.codec.Unmarshal(payload, into)
+}
 
 // Pattern is many topics of one type: those whose names match a glob.
 type Pattern[T any] struct{ s spec }

@@ -145,7 +145,7 @@ func (c *Cache[T]) at(key string) (cached, error) {
 		sum := sha256.Sum256([]byte(key))
 		key = "#" + hex.EncodeToString(sum[:])
 	}
-	obj, err := newObject(c.pool, "string", c.name, redisio.HashTag(key))
+	obj, err := objectAt(c.pool, "string", c.name, redisio.HashTag(key))
 	return cached{obj, obj.key + ":lock"}, err
 }
 

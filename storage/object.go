@@ -38,6 +38,10 @@ func newObject(pool *Pool, want string, name ...string) (object, error) {
 	if pool.isClosed() {
 		return object{}, ErrClosed
 	}
+	return objectAt(pool, want, name...)
+}
+
+func objectAt(pool *Pool, want string, name ...string) (object, error) {
 	key, err := pool.Key(name...)
 	return object{pool: pool, key: key, want: want}, err
 }
