@@ -71,6 +71,7 @@ func (l *load) progress(t testing.TB, n int64) {
 // Workers are replaced one after the other, as in a rolling deployment, while
 // others call: no call is lost, none is refused, none waits for its deadline.
 func TestCleanRestartsLoseNoCall(t *testing.T) {
+	storagetest.Long(t)
 	restarts := 500
 	if testing.Short() {
 		restarts = 50
@@ -93,6 +94,7 @@ func TestCleanRestartsLoseNoCall(t *testing.T) {
 
 // A million calls, of which every tenth caller walks away, leave nothing.
 func TestAMillionCallsLeaveNoKeyBehind(t *testing.T) {
+	storagetest.Long(t)
 	calls := int64(1_000_000)
 	if testing.Short() {
 		calls /= 20
@@ -141,6 +143,7 @@ func TestAMillionCallsLeaveNoKeyBehind(t *testing.T) {
 
 // Redis is killed and started again, empty, while calls are made.
 func TestWorkersSurviveRestartsOfRedis(t *testing.T) {
+	storagetest.Long(t)
 	restarts := 20
 	if testing.Short() {
 		restarts = 2
@@ -292,6 +295,7 @@ func TestCallsOnACluster(t *testing.T) {
 }
 
 func TestCallsSurviveAFailover(t *testing.T) {
+	storagetest.Long(t)
 	sentinel := storagetest.StartSentinel(t)
 	pool := storagetest.Open(t, sentinel.Config())
 	w := start(t, pool, bus.WorkerConfig{})

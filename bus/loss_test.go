@@ -126,6 +126,7 @@ func (p *process) line(t *testing.T) string {
 // first caller is told that its call may have been run, the second that it was
 // not, long before their deadlines.
 func TestCallersOfTheLastWorkerThatIsKilledAreTold(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	c := client(t, pool, bus.ClientConfig{Timeout: 10 * time.Minute})
@@ -154,6 +155,7 @@ func TestCallersOfTheLastWorkerThatIsKilledAreTold(t *testing.T) {
 // calls are all answered; the callers of the others are told, long before their
 // deadlines; and the worker that lives runs none twice.
 func TestOneOfTwoWorkersIsKilledUnderLoad(t *testing.T) {
+	storagetest.Long(t)
 	for _, m := range []bus.Method[int, struct{}]{Brief, Slow} {
 		t.Run(m.Name(), func(t *testing.T) {
 			srv := storagetest.Start(t)
@@ -210,6 +212,7 @@ func TestOneOfTwoWorkersIsKilledUnderLoad(t *testing.T) {
 
 // The caller of a stream is told when its worker is killed, and so is a gather.
 func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	c := client(t, pool, bus.ClientConfig{})
@@ -254,6 +257,7 @@ func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
 // A worker that is busy for long, and then stops, is not taken for dead: it has
 // left the registry, and its calls go on.
 func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	g := newGate()
@@ -286,6 +290,7 @@ func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
 // A call that waits in a worker which stops is run by another, without its
 // client taking it for lost.
 func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	g := newGate()
@@ -324,6 +329,7 @@ func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
 // One look that finds nothing of a call is not believed: the last worker may have
 // left with the call in its hands, and give it back; or be found again.
 func TestOneLookLosesNoCall(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	g := newGate()
@@ -367,6 +373,7 @@ func TestOneLookLosesNoCall(t *testing.T) {
 // Two workers that stop give back what they took in another order than that in
 // which it came: what waits behind a younger call has not been taken.
 func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
+	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
@@ -404,6 +411,7 @@ func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
 
 // A caller that goes away cancels its handler.
 func TestTheEndOfACallerReachesTheHandler(t *testing.T) {
+	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cancelled := make(chan error, 1)
 		g := newGate()

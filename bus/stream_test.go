@@ -263,6 +263,7 @@ func TestAStreamOutlivesTheTimeout(t *testing.T) {
 // Redis is started again, and has forgotten all: streams end with an error, not
 // short, and others begin.
 func TestStreamsWhenRedisForgets(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	w := start(t, pool, bus.WorkerConfig{}, serveUpTo)
@@ -294,6 +295,7 @@ func TestStreamsWhenRedisForgets(t *testing.T) {
 
 // Connections are cut while streams run: each ends whole, or with an error.
 func TestStreamsSurviveTheirConnections(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	start(t, pool, bus.WorkerConfig{}, serveUpTo)

@@ -178,6 +178,7 @@ func TestAStoppingWorkerCancelsHandlersThatTakeTooLong(t *testing.T) {
 }
 
 func TestAHandlerThatIgnoresItsContextIsReported(t *testing.T) {
+	storagetest.Long(t)
 	pool := storagetest.New(t)
 	stuck := make(chan struct{})
 	hold := bus.NewMethod[int, int]("hold")
@@ -451,6 +452,7 @@ func TestRedisWithoutBLMPOP(t *testing.T) {
 }
 
 func TestClocksMayBeWrong(t *testing.T) {
+	storagetest.Long(t)
 	left := bus.NewMethod[struct{}, time.Duration]("left")
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		for _, off := range []time.Duration{time.Minute, -time.Minute} {

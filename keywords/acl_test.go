@@ -131,6 +131,7 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 
 // What doc.go says that DispatcherConfig.ExternalWrites needs besides.
 func TestACLOfNotifications(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	admin := storagetest.Open(t, srv.Config())
 	ctx := t.Context()

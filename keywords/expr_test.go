@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/keywords"
+
+	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
 var (
@@ -239,6 +241,7 @@ func TestExprIgnoresCaseOfStrings(t *testing.T) {
 }
 
 func TestExprFoldsAsEqualFold(t *testing.T) {
+	storagetest.Long(t)
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		f := keywords.ExprFold(r)
 		require.True(t, strings.EqualFold(string(r), string(f)), "%U folds to %U", r, f)

@@ -62,6 +62,7 @@ func settles(t *testing.T, k *keywords.Client, n *newestSpeed, want float64) key
 // The server of the service in a cluster is killed, and has forgotten all when
 // it is there again.
 func TestANodeOfTheClusterForgets(t *testing.T) {
+	storagetest.Long(t)
 	cluster := storagetest.StartCluster(t)
 	pool := storagetest.Open(t, cluster.Config())
 	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
@@ -83,6 +84,7 @@ func TestANodeOfTheClusterForgets(t *testing.T) {
 
 // The primary is killed, and a replica takes its place.
 func TestSentinelsPromoteAReplica(t *testing.T) {
+	storagetest.Long(t)
 	sentinel := storagetest.StartSentinel(t)
 	d := run(t, storagetest.Open(t, sentinel.Config()), keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 	k := client(t, storagetest.Open(t, sentinel.Config()))

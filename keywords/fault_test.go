@@ -107,6 +107,7 @@ func (p *pressure) note(err error) {
 // at any time: the dispatcher goes on, and whoever watches ends on the newest
 // value.
 func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	var fields [4]keywords.Keyword[string]
@@ -193,6 +194,7 @@ func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
 // Redis forgets while nobody writes: the dispatcher writes its values again by
 // itself.
 func TestRedisForgetsWhileNobodyWrites(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
@@ -228,6 +230,7 @@ func serveFocus(d *keywords.Dispatcher) { keywords.Serve(d, Focus, keywords.Hook
 
 // A service has two dispatchers, each with keywords of its own.
 func TestTwoDispatchersOfOneService(t *testing.T) {
+	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()

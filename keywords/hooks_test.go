@@ -107,6 +107,7 @@ func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
 
 // Nobody's write is taken for somebody else's, however often is refreshed meanwhile.
 func TestRefreshWhileOthersModify(t *testing.T) {
+	storagetest.Long(t)
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	for _, policy := range []keywords.ExternalWrites{keywords.ExternalIgnore, keywords.ExternalAccept, keywords.ExternalRevert} {
 		var is atomic.Int64

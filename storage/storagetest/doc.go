@@ -14,7 +14,11 @@
 // [New] needs nothing but Go. [Servers] runs a suite on the embedded server and,
 // where there is one, on a private redis-server. [Start], [StartCluster] and
 // [StartSentinel] hand out real servers to kill, pause and start again. All of
-// them end with the test. [Object] is for who brings a storage.Object of his own.
+// them end with the test. [Object] is the suite for another implementation of
+// storage.Object.
+//
+// [Long] marks a test that takes more than a few seconds: it runs where the
+// environment variable HELIOGRAPH_TESTS is "long".
 //
 // Without redis-server on the PATH, tests that need it are skipped and say so.
 // The environment variable HELIOGRAPH_REDIS=required makes that a failure, for
