@@ -49,6 +49,7 @@ func init() {
 }
 
 func TestAProcessThatIsKilledLeavesItsGroups(t *testing.T) {
+	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		here := newProcess(t, pool, mortal)
 		ann := here.member(t, "red")

@@ -44,6 +44,7 @@ func asks(t *testing.T, url string, commands ...string) string {
 
 // The Redis is that of helio, unless the gateway's own flags name another.
 func TestGateway(t *testing.T) {
+	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		s.ok("map", "put", "prices", "tea", "3.5", "--codec", "json")

@@ -10,6 +10,7 @@ import (
 
 // A cluster, and a prefix and a site, are other settings and nothing else.
 func TestOnACluster(t *testing.T) {
+	storagetest.Long(t)
 	cluster := storagetest.StartCluster(t)
 	s := on(t, storagetest.New(t))
 	s.env["REDIS_URL"] = "redis+cluster://" + cluster.Nodes[1].Addr()

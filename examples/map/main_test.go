@@ -124,6 +124,7 @@ func says(content string) func(message) bool {
 }
 
 func TestAPageGetsItsBoxInItsProjection(t *testing.T) {
+	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		url, stop := start(t, pool, "0", 300)
 		c := dial(t, url)
@@ -212,6 +213,7 @@ func TestOtherNamesAreNotForPages(t *testing.T) {
 
 // When Redis is away that is said once, and when it is back everything is.
 func TestRedisGoesAndComes(t *testing.T) {
+	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	f, err := newFeed(storagetest.Open(t, srv.Config()), 10)
 	require.NoError(t, err)

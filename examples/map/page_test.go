@@ -95,6 +95,7 @@ func TestThePageShowsWhatMoves(t *testing.T) {
 
 // What moves out of the box vanishes, as soon as the gateway says so.
 func TestWhatLeavesTheBoxVanishes(t *testing.T) {
+	storagetest.Long(t)
 	pool := storagetest.New(t)
 	url, _ := start(t, pool, "0", 1) // a train, which stays
 	p := show(t, url)
@@ -121,6 +122,7 @@ func TestWhatLeavesTheBoxVanishes(t *testing.T) {
 }
 
 func TestTheProjectionChanges(t *testing.T) {
+	storagetest.Long(t)
 	url, _ := start(t, storagetest.New(t), "0", 300)
 	p := show(t, url)
 	p.Await(`number("drawn") > 200`)
@@ -150,6 +152,7 @@ func TestTheProjectionChanges(t *testing.T) {
 
 // The page comes back when the gateway does, and to the same box.
 func TestThePageComesBack(t *testing.T) {
+	storagetest.Long(t)
 	pool, port := storagetest.New(t), storagetest.FreePort(t)
 	url, stop := start(t, pool, port, 300)
 	p := show(t, url)

@@ -99,6 +99,7 @@ func exits(t *testing.T, ended chan int, want int, out *printed.Page) {
 }
 
 func TestTwoPrograms(t *testing.T) {
+	storagetest.Long(t)
 	bin, srv := build(t), storagetest.Start(t)
 	url := "redis://" + srv.Addr() + "/3"
 

@@ -78,6 +78,7 @@ func TestThePageIsLive(t *testing.T) {
 
 // A page goes on where it was when the gateway is there again.
 func TestThePageComesBack(t *testing.T) {
+	storagetest.Long(t)
 	p := chromium.Start(t)
 	port := storagetest.FreePort(t)
 	g := start(t, "-p", port)
@@ -91,6 +92,7 @@ func TestThePageComesBack(t *testing.T) {
 }
 
 func TestThePageOfThePlainProtocol(t *testing.T) {
+	storagetest.Long(t)
 	p := chromium.Start(t)
 	g := start(t, "-filters", "broadcast_messages")
 	p.Navigate(g.http)

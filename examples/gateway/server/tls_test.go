@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/examples/internal/chromium"
+	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
 // certificate makes one for localhost that trusts itself, and returns its files.
@@ -47,6 +48,7 @@ func certificate(t *testing.T) (key, cert string, roots *x509.CertPool) {
 }
 
 func TestTLS(t *testing.T) {
+	storagetest.Long(t)
 	key, cert, roots := certificate(t)
 	g := start(t, "-key", key, "-cert", cert)
 	require.Regexp(t, "^wss://localhost:", g.ws)
