@@ -17,37 +17,40 @@ import (
 
 // Config configures a [Client]. The zero value is ready to use.
 type Config struct {
-	// Timeout bounds what is asked with a context that has no deadline. 0: 30 s.
-	// Negative: nothing does.
+	// Timeout bounds calls whose context has no deadline. A negative Timeout sets
+	// no bound. Defaults to 30 seconds.
 	Timeout time.Duration
 
-	// Probe is how long a connection may bring nothing before the client
-	// publishes a message to itself. If that does not come within as long again,
-	// the connection is made anew. 0: 5 s. Negative: never.
+	// Probe is how long a connection may be silent before the client publishes a
+	// message to itself. If that message does not arrive within the same time, the
+	// connection is replaced. A negative Probe disables probes. Defaults to 5
+	// seconds.
 	Probe time.Duration
 
-	// Linger is how long a channel stays subscribed after its last subscription
-	// was closed. 0: 1 s. Negative: not at all.
+	// Linger is how long a channel stays subscribed to after its last subscription
+	// was closed. With a negative Linger it is unsubscribed at once. Defaults to 1
+	// second.
 	Linger time.Duration
 
-	// MaxMessage is the largest message to publish, in bytes as encoded. 0: 1
-	// MiB. Larger ones get ErrTooLarge.
+	// MaxMessage is the size of the largest message that may be published, in
+	// encoded bytes. Larger messages are refused with ErrTooLarge. Defaults to 1
+	// MiB.
 	MaxMessage int
 
-	// MaxSubscriptions is how many subscriptions and listeners there may be. 0:
-	// 100,000. More get ErrTooMany.
+	// MaxSubscriptions is the number of subscriptions and listeners that may be
+	// open. More are refused with ErrTooMany. Defaults to 100,000.
 	MaxSubscriptions int
 
-	// MaxOverflow is how many bytes all queues of the policy [OverflowBlock] may hold
-	// beyond their own limits. 0: 64 MiB.
+	// MaxOverflow is the number of bytes by which all queues with [OverflowBlock]
+	// together may exceed their own limits. Defaults to 64 MiB.
 	MaxOverflow int
 
-	// Publishing and Receiving are wrapped around the publishing and the
-	// delivery of every message, the first outermost.
+	// Publishing and Receiving are wrapped around the publishing and the delivery
+	// of every message. The first is the outermost.
 	Publishing, Receiving []Middleware
 
-	// OnEvent is told what becomes of the connections that subscribe. It must
-	// return soon: the connection waits for it.
+	// OnEvent is called when a subscribing connection is made or lost. The
+	// connection waits until it returns.
 	OnEvent func(Event)
 }
 
@@ -81,8 +84,8 @@ func (c Config) complete() (Config, error) {
 }
 
 var (
-	// ErrClosed is the error of what is used after [Client.Close], or the Close
-	// of the pool.
+	// ErrClosed is the error of calls after [Client.Close] or the Close of the
+	// pool.
 	ErrClosed = errors.New("pubsub: client is closed")
 	// ErrTooLarge refuses a message above Config.MaxMessage.
 	ErrTooLarge  = errors.New("pubsub: message too large")
@@ -91,9 +94,9 @@ var (
 	ErrTooMany = errors.New("pubsub: too many subscriptions")
 )
 
-// Client publishes and subscribes. It may be used by any number of goroutines;
-// one for the process is best, as its subscriptions share connections. It starts
-// nothing until the first of them.
+// Client publishes and subscribes. It may be used by several goroutines at once.
+// One client per process is best, since its subscriptions share a connection. It
+// starts nothing until the first subscription.
 type Client struct {
 	pool   *storage.Pool
 	cfg    Config
@@ -118,8 +121,8 @@ type Client struct {
 	past   counts               // of queues that are gone
 }
 
-// NewClient returns a client. It does not touch Redis. [storage.Pool.Close]
-// closes it, if nobody did.
+// NewClient returns a client. It does not access Redis. [storage.Pool.Close] closes
+// the client if it is still open.
 func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 	if pool == nil {
 		return nil, errors.New("pubsub: NewClient: pool is nil")
@@ -142,7 +145,7 @@ func NewClient(pool *storage.Pool, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Pool returns what the client was made with.
+// Pool returns the pool that the client was made with.
 func (c *Client) Pool() *storage.Pool { return c.pool }
 
 // deadline is ctx with the client's Timeout, if it has no deadline.
@@ -188,9 +191,8 @@ func (c *Client) remove(q *queue) {
 	}
 }
 
-// Unlisten closes all listeners to what is named so, a topic or the glob of a
-// pattern, and returns how many they were. It does not wait for handlers that
-// run.
+// Unlisten closes all listeners to a topic with this name or a pattern with this
+// glob, and returns their number. It does not wait for running handlers.
 func (c *Client) Unlisten(name string) int {
 	c.mu.Lock()
 	var named []*Listener
@@ -206,9 +208,9 @@ func (c *Client) Unlisten(name string) int {
 	return len(named)
 }
 
-// Close ends all subscriptions and listeners, and returns when no handler, no
-// goroutine and no connection of the client is left; a handler that called it
-// would wait for itself. Further calls wait for the first and return the same.
+// Close ends all subscriptions and listeners, and returns when no handler,
+// goroutine or connection of the client is left. A handler must not call Close: it
+// would wait for itself. Further calls wait for the first and return its error.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	if c.closed {

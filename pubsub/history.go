@@ -15,16 +15,18 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// History is how much of a topic is kept in Redis: the last Size messages, as far
-// as they are younger than TTL. A message is kept and published in one step.
+// History says how many messages of a topic are kept in Redis: the last Size
+// messages that are younger than TTL. A message is kept and published in one step.
 //
-// A subscription (of the policy [OverflowEnd] or [OverflowBlock]) then fills its gaps by itself:
-// what was missed is read from the history and delivered in its place. A
-// [*GapError] is told only where the history does not reach back that far, or
-// was lost. It is never filled in part.
+// A subscription with [OverflowEnd] or [OverflowBlock] fills its gaps from the
+// history. If the history does not reach back far enough, or was lost, it receives
+// a [*GapError] instead. A gap is never filled in part.
 type History struct {
-	Size int           // messages. 0: 1,000
-	TTL  time.Duration // 0: 1 h
+	// Size is the number of messages. Defaults to 1,000.
+	Size int
+
+	// TTL is the age at which messages are removed. Defaults to 1 hour.
+	TTL time.Duration
 }
 
 func (h History) zero() bool { return h == History{} }
@@ -40,8 +42,8 @@ func (h History) complete() (History, error) {
 	return h, nil
 }
 
-// Offset is the place of a message in the history of its topic. It means
-// something to SubscribeOptions.After only, also of another process.
+// Offset is the position of a message in the history of its topic, for
+// SubscribeOptions.After and [Recall], also in another process.
 type Offset string
 
 // place is an Offset taken apart.

@@ -13,8 +13,8 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// hub is what all subscriptions of a client share: it knows who wants which
-// channel, and has each asked for once, over as few connections as Redis allows.
+// hub is shared by all subscriptions of a client: it knows which queues want which
+// channel, and subscribes to each once, over as few connections as Redis allows.
 // That is one; on a cluster, one more to each primary for what is [kind.placed].
 type hub struct {
 	c      *Client
@@ -34,7 +34,8 @@ type hub struct {
 	trouble    error       // what it last failed by
 }
 
-// route is a name that somebody wants, and where it is asked for.
+// route is a channel or pattern with the queues that want it and the connections
+// that subscribe to it.
 type route struct {
 	kind     kind
 	name     string // as Redis has it
@@ -148,7 +149,7 @@ func (h *hub) leave(q *queue) {
 	r.linger = t
 }
 
-// dropLocked ends a route that nobody wants. The lock is held.
+// dropLocked ends a route that no queue wants. The lock is held.
 func (h *hub) dropLocked(r *route) {
 	if h.routes[r.kind][r.name] == r {
 		delete(h.routes[r.kind], r.name)

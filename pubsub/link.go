@@ -14,7 +14,7 @@ import (
 )
 
 // link is a connection that subscribes, and is made anew when it breaks. One
-// goroutine reads from it and waits for nobody.
+// goroutine reads from it and never waits for a consumer.
 type link struct {
 	hub   *hub
 	addr  string // of a server of a cluster; "": any
@@ -42,7 +42,7 @@ type binding struct {
 	state state
 	again bool // it was live before: the next confirmation is a gap
 	alone bool // ask for it by itself: with others it was refused
-	over  bool // nobody wants it any more
+	over  bool // its route no longer wants it
 }
 
 // state is what the server knows of a binding.

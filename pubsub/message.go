@@ -9,8 +9,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Message is what a subscription gets: a value that was published, or word that
-// something is missing.
+// Message is an item of a subscription: a published value, or an error in its
+// place.
 type Message[T any] struct {
 	// Channel is where it was published, without the pool's prefix: the topic's
 	// name, or for a [Pattern] one that matches.
@@ -38,14 +38,14 @@ type Message[T any] struct {
 // ErrGap is what every [*GapError] is, for errors.Is.
 var ErrGap = errors.New("pubsub: messages may be missing")
 
-// GapError stands in a subscription where messages may be missing. The
-// subscription goes on: what it is told next was published after the gap.
+// GapError is delivered in a subscription where messages may be missing. The
+// subscription continues with messages that were published after the gap.
 type GapError struct {
-	// Dropped is how many messages the policy [OverflowDropOldest] dropped. 0: Redis was
-	// not listened to for a while, and nobody knows.
+	// Dropped is the number of messages that [OverflowDropOldest] dropped. It is 0
+	// if the connection was lost: the number of missed messages is then unknown.
 	Dropped int
 
-	// Cause is why. Nil where messages were dropped.
+	// Cause is the reason for the gap. It is nil if messages were dropped.
 	Cause error
 }
 

@@ -12,9 +12,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Publish publishes v and returns how many subscriptions Redis handed it to,
-// patterns included: 0 is nobody. (On a cluster it counts those of one server
-// only.) It is written at most once, and what one goroutine publishes on a
+// Publish publishes v and returns the number of receivers that Redis counted,
+// matching patterns included. (On a cluster it counts those of one server only.) It is written at most once, and what one goroutine publishes on a
 // channel arrives in that order. Its errors are
 //
 //   - [ErrTooLarge], or that of the codec: v was not published;

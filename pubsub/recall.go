@@ -6,16 +6,16 @@ import (
 	"fmt"
 )
 
-// Recall reads what a topic's history holds behind the message at after: all of
-// it and in order, or none of it and a [*GapError] where it does not reach back
-// that far. Head is the place of the last message that was published, to be
-// asked for next time; an empty after asks for nothing else. Before the first
-// message there is a place as well, behind which a gap is all that can be told. Of
-// the options MaxMessages and MaxBytes count: of more than that nothing is
-// returned, as of a gap.
+// Recall returns the messages published to a topic after the offset after, oldest
+// first, and the offset of the newest message. The topic must have a history. With
+// an empty after it returns only the offset of the newest message.
 //
-// Who follows a topic for many others reads with it for each what that one has
-// missed; for a single subscription there is SubscribeOptions.After.
+// Recall never returns a partial result: if the history does not reach back to
+// after, or holds more than SubscribeOptions.MaxMessages or MaxBytes since, the
+// error is a [*GapError]. Other options are ignored.
+//
+// Recall is for a process that follows a topic on behalf of others. A subscription
+// of its own continues with SubscribeOptions.After.
 func Recall[T any](ctx context.Context, c *Client, from Topic[T], after Offset, opts ...SubscribeOptions) (missed []Message[T], head Offset, err error) {
 	fail := func(err error) ([]Message[T], Offset, error) {
 		return nil, head, fmt.Errorf("pubsub: recall %s: %w", from, err)
@@ -70,7 +70,7 @@ func (o Offset) Before(p Offset) bool {
 	return err == nil && err2 == nil && a.epoch == b.epoch && a.n < b.n
 }
 
-// ParseOffset returns the offset that s is, for one that comes from outside.
+// ParseOffset checks an offset that comes from outside and returns it.
 func ParseOffset(s string) (Offset, error) {
 	if _, err := parseOffset(Offset(s)); err != nil {
 		return "", fmt.Errorf("pubsub: %w", err)

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Subscription is the messages of a topic or pattern, in the order in which Redis
-// sent them.
+// Subscription receives the messages of a topic or pattern, in the order in which
+// Redis sent them.
 //
 //	for m := range sub.C() {
 //		if m.Err != nil {
@@ -23,8 +23,9 @@ type Subscription[T any] struct {
 
 // Subscribe subscribes to a topic, a pattern or the events of keys, and returns
 // once Redis has confirmed it: what is published from then on is received. Ctx,
-// or Config.Timeout, bounds that wait, and not the subscription. While Redis is
-// away it goes on waiting; when Redis says no, it returns what it said.
+// or Config.Timeout, bounds that wait, not the subscription. While Redis is
+// unreachable Subscribe waits; the error that ends the wait has the reason in its
+// text. If Redis refuses the subscription, Subscribe returns the reply.
 func Subscribe[T any](ctx context.Context, c *Client, from Source[T], opts ...SubscribeOptions) (*Subscription[T], error) {
 	d, err := newDelivery(ctx, c, from, opts)
 	if err != nil {

@@ -82,7 +82,7 @@ func (o CacheOptions) complete() (CacheOptions, error) {
 	return o, nil
 }
 
-// Cache keeps what is dear to load, by key: in Redis for all processes and, if
+// Cache keeps what is expensive to load, by key: in Redis for all processes and, if
 // CacheOptions.MaxLocal says so, in this process too. A key is any string.
 //
 // What many ask for at the same time is loaded once: in this process they wait
@@ -151,12 +151,12 @@ func (c *Cache[T]) at(key string) (cached, error) {
 
 // Get returns the value of key, and loads it if it is not there. Load runs on a
 // goroutine of its own, with the values of ctx and an end after
-// CacheOptions.LoadTimeout: the end of one caller's ctx ends only his waiting,
-// the load ends when nobody waits for it any more.
+// CacheOptions.LoadTimeout: the end of one caller's ctx ends only that
+// caller's wait, and the load ends when no caller waits for it any more.
 //
 //   - An error of load is returned to all who waited, and not kept, save
 //     [ErrNotFound]. A panic in load goes on in all who waited.
-//   - Who waited together gets the same value: pointers in it are shared.
+//   - Callers that waited together get the same value: pointers in it are shared.
 //   - Where Redis is away, load is called all the same, by one at a time in this
 //     process, and nothing is kept.
 func (c *Cache[T]) Get(ctx context.Context, key string, load func(ctx context.Context) (T, error)) (T, error) {

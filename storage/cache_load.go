@@ -100,7 +100,7 @@ func (c *Cache[T]) fly(ctx context.Context, at cached, f *flight[T], load func(c
 		c.land(at, f)
 		delete(c.loading, f)
 		if f.panic != nil && f.waiters == 0 {
-			c.pool.cfg.Logger.Error("storage: cache: load panicked, and nobody waits for it", "cache", c.name, "panic", f.panic)
+			c.pool.cfg.Logger.Error("storage: cache: load panicked after its last caller gave up", "cache", c.name, "panic", f.panic)
 		}
 		c.mu.Unlock()
 		close(f.done)

@@ -31,20 +31,22 @@ type Config struct {
 	// or a provider of credentials. A field that is set wins over the same in
 	// URL, but only one of the two may name servers. It must be left empty with
 	// [New]. ContextTimeoutEnabled is always on, and DialerRetries is 1 where it
-	// is 0: who waits for Redis here retries at its own pace.
+	// is 0: the packages repeat failed dials at their own pace.
 	Redis redis.UniversalOptions
 
-	// Prefix goes before every key and channel that heliograph names, with a
-	// colon after it. Empty: none. It may not hold spaces, control characters
+	// Prefix is put before every key and channel that the module names, with a
+	// colon after it. Defaults to none. It must not contain spaces, control characters
 	// or any of * ? [ ] { } \.
 	Prefix string
 
-	// MaxQueued is how many commands may wait for Redis in [Pool.Async], and how
-	// many writes in [Pool.Writer]. 0: 65,536. More are refused with
-	// redis.ErrAutoPipelineQueueFull and [ErrQueueFull].
+	// MaxQueued is the number of commands that may wait for Redis in [Pool.Async],
+	// and the number of writes of the packages built on the pool that may. More
+	// are refused with redis.ErrAutoPipelineQueueFull and [ErrQueueFull]. Defaults
+	// to 65,536.
 	MaxQueued int
 
-	// MaxQueuedBytes is how many bytes may wait in [Pool.Writer]. 0: 64 MiB.
+	// MaxQueuedBytes is the size of the writes that may wait, in bytes. Defaults to
+	// 64 MiB.
 	MaxQueuedBytes int
 
 	// Logger receives what cannot be returned, such as a lost connection or a panic

@@ -59,7 +59,7 @@ func (o PresenceOptions) complete() (PresenceOptions, error) {
 type Presence[T any] struct {
 	pool   *Pool
 	opts   PresenceOptions
-	owners object   // sorted set: owner by the end of his lease, in ms of Redis
+	owners object   // sorted set: owner by the end of its lease, in ms of Redis
 	own    typed[T] // set: what this owner holds; the lease is its time to live
 	disown func()
 	turn   chan struct{} // holds a token; who takes it may talk to Redis, and use these

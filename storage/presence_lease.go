@@ -27,7 +27,7 @@ func (p *Presence[T]) begin(ctx context.Context) error {
 
 func (p *Presence[T]) end() { p.turn <- struct{}{} }
 
-// presenceHold sets the lease of an owner, or strikes him off if he holds
+// presenceHold sets the lease of an owner, or removes the owner if it holds
 // nothing, and those whose lease has ended: they had no chance to do it. The
 // time is that of Redis.
 const presenceHold = luaEach + `

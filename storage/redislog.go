@@ -15,7 +15,7 @@ import (
 )
 
 // redisLog receives go-redis's own log lines. go-redis has one logger for the
-// whole process, does not say which client a line is about, and lets nobody read
+// whole process, does not say which client a line is about, and has no way to read
 // which logger is set. So redisLog is set before the host's code runs: a host that
 // calls redis.SetLogger replaces it. While no pool made by Open is open, lines are
 // printed as go-redis prints them.
