@@ -47,6 +47,9 @@ type Client struct {
 
 // NewClient returns a client. It does not touch Redis.
 func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
+	if pool == nil {
+		return nil, errors.New("keywords: NewClient: nil pool")
+	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
 	if cfg.Origin == (Origin{}) {
 		cfg.Origin = whoami()

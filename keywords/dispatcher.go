@@ -166,6 +166,9 @@ type staged struct {
 // not touch Redis.
 func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error) {
 	cfg, err := cfg.complete()
+	if err == nil && pool == nil {
+		err = errors.New("keywords: NewDispatcher: nil pool")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,37 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Start runs w as [Worker.Run] does, in a goroutine, and returns once callers
+// know the worker, or with the reason why they can't, such as a wrong password or
+// an OnStart that failed. While Redis is unreachable Start waits until ctx ends.
+// The worker serves until ctx ends, the pool is closed, or stop is called: stop
+// waits for the worker's clean end and returns what Run returned. Further calls of
+// stop return the same.
+func Start(ctx context.Context, w *Worker) (stop func() error, err error) {
+	if w.begun.Load() {
+		return nil, fmt.Errorf("bus: worker %s was run before", w.ID())
+	}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		defer cancel()
+		ended <- w.Run(running)
+	}()
+	select {
+	case <-w.Ready():
+		return sync.OnceValue(func() error {
+			cancel()
+			return <-ended
+		}), nil
+	case err := <-ended:
+		if err == nil { // ctx ended or the pool was closed
+			err = fmt.Errorf("bus: worker %s stopped before it was ready: %w", w.ID(), context.Cause(running))
+		}
+		return nil, err
+	}
+}
