@@ -13,8 +13,6 @@
 //     browsers read hashes and follow channels;
 //   - [github.com/heliograph/heliograph/gateway/geo]: GeoJSON in the gateway, by
 //     box and projection;
-//   - [github.com/heliograph/heliograph/gateway/fws]: the filters and groups of
-//     filtered_websocket;
 //   - [github.com/heliograph/heliograph/storage/embedded]: a Redis inside the
 //     process, for development;
 //   - [github.com/heliograph/heliograph/storage/storagetest]: Redis for tests.
