@@ -19,7 +19,7 @@ const (
 
 var severityNames = [...]string{"none", "minor", "major", "invalid"}
 
-// KindString returns none, minor, major or invalid.
+// String returns none, minor, major or invalid.
 func (s Severity) String() string {
 	if int(s) >= len(severityNames) {
 		return fmt.Sprintf("severity %d", uint8(s))

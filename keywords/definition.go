@@ -74,7 +74,7 @@ type Definition struct {
 	rules *rules // nil: not completed
 }
 
-// KindString returns "stage.SPEED".
+// String returns "stage.SPEED".
 func (d Definition) String() string { return d.Service + "." + d.Name }
 
 // Complete returns the definition with its defaults filled in, or an error that

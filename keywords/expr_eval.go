@@ -177,7 +177,7 @@ func (n *exprNode) failed(right *exprNode, err error) error {
 	return exprError(n.column, "%s: %w%s", what, err, hint)
 }
 
-// KindString is for errors.
+// String is for errors.
 func (n *exprNode) String() string {
 	switch n.op {
 	case exprConst:

@@ -90,7 +90,7 @@ func exprBool(b bool) exprValue {
 	return v
 }
 
-// KindString is for errors.
+// String is for errors.
 func (v exprValue) String() string {
 	switch v.kind {
 	case exprInteger:

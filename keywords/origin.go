@@ -18,7 +18,7 @@ type Origin struct {
 	Program string
 }
 
-// KindString returns user@host:pid/program, "" for the zero Origin.
+// String returns user@host:pid/program, "" for the zero Origin.
 func (o Origin) String() string {
 	if o == (Origin{}) {
 		return ""

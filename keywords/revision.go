@@ -16,7 +16,7 @@ type Revision struct {
 	N     uint64
 }
 
-// KindString returns epoch:n, "" for the zero Revision.
+// String returns epoch:n, "" for the zero Revision.
 func (r Revision) String() string {
 	if r == (Revision{}) {
 		return ""
@@ -56,7 +56,7 @@ const (
 	QualityStale         // no dispatcher lives: it is the last that one has left
 )
 
-// KindString returns good or stale.
+// String returns good or stale.
 func (q Quality) String() string {
 	if q == QualityStale {
 		return "stale"

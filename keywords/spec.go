@@ -144,7 +144,7 @@ func (k Keyword[T]) Service() string { return k.def.Service }
 // Name returns the keyword's name.
 func (k Keyword[T]) Name() string { return k.def.Name }
 
-// KindString returns "stage.SPEED".
+// String returns "stage.SPEED".
 func (k Keyword[T]) String() string { return k.def.String() }
 
 // Definition returns what the keyword was defined to be. Its maps and slices

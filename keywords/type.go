@@ -46,7 +46,7 @@ var kindNames = [...]string{
 	KindStringArray: "string array",
 }
 
-// KindString returns the kind's name: boolean, integer, integer64, float, double,
+// String returns the kind's name: boolean, integer, integer64, float, double,
 // enumerated, mask, string, bytes, integer array, double array, string array.
 func (k Kind) String() string {
 	if k == 0 || int(k) >= len(kindNames) {

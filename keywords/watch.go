@@ -26,7 +26,7 @@ const (
 
 var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "gone"}
 
-// KindString returns initial, change, resync, stale, good or gone.
+// String returns initial, change, resync, stale, good or gone.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
 		return eventNames[k]
