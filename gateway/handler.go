@@ -86,7 +86,7 @@ func broadcast(conns []*Conn, data []byte) {
 	}
 }
 
-// SlowDisconnect closes all connections of a principal, and returns how many they
+// Disconnect closes all connections of a principal, and returns how many they
 // were. Their clients are told not to come back: who may not must also be refused
 // by Config.Authenticate.
 func (h *Handler) Disconnect(principal string) (n int) {

@@ -33,7 +33,7 @@ type Hooks struct {
 	// the message away.
 	Publication func(m *Message) *Message
 
-	// SlowDisconnect is told when a connection has ended.
+	// Disconnect is told when a connection has ended.
 	Disconnect func(c *Conn, reason CloseReason)
 }
 

@@ -52,7 +52,7 @@ type Definition struct {
 	// numbers, or arrays of them.
 	Min any `json:"min,omitempty"`
 	Max any `json:"max,omitempty"`
-	// EventInitial is the value before the first; nil is none. In JSON it is a
+	// Initial is the value before the first; nil is none. In JSON it is a
 	// boolean, a number, an array of numbers or strings, or the value's text.
 	Initial any `json:"initial,omitempty"`
 

@@ -57,7 +57,7 @@ type DispatcherConfig struct {
 	// the seconds. Empty: none.
 	Status, Heartbeat string
 
-	// ExternalWrites is what happens to values that others write into Redis. Accept and
+	// ExternalWrites is what happens to values that others write into Redis. ExternalAccept and
 	// ExternalRevert turn keyspace notifications on, in addition to those that are.
 	ExternalWrites ExternalWrites
 

@@ -32,7 +32,7 @@ const (
 	CodeReadOnly       Code = "read_only"       // the keyword can't be modified
 	CodeWriteOnly      Code = "write_only"      // the keyword can't be read
 	CodeUnknownKeyword Code = "unknown_keyword" // the service has no such keyword
-	CodeUnknownService Code = "unknown_service" // nobody ever defined a keyword of that service
+	CodeUnknownService Code = "unknown_service" // no keyword of that service was ever defined
 	CodeRevision       Code = "revision"        // it is no longer at the revision that was asked for
 	CodeFenced         Code = "fenced"          // the dispatcher has lost its lease to another
 	CodeRejected       Code = "rejected"        // a hook returned an error

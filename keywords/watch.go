@@ -18,7 +18,7 @@ type EventKind uint8
 const (
 	EventInitial EventKind = iota // the value that is there when watching begins
 	EventChange                   // a value was set
-	EventResync                   // as Change, found by reading anew: values between may be missing
+	EventResync                   // as EventChange, but found by reading again: values between may be missing
 	EventStale                    // the dispatcher is gone; the value is the last that it left
 	EventGood                     // after EventStale: a dispatcher lives again, and has the value that there was
 	EventGone                     // the keyword has no value any more, or is no longer defined
@@ -39,7 +39,7 @@ type Event[T any] struct {
 	Kind    EventKind
 	Service string
 	Keyword string
-	Value   Value[T]  // of Gone: the last that there was
+	Value   Value[T]  // of EventGone: the last value that there was
 	Prev    *Value[T] // the one that this watcher saw before; nil: none
 }
 
