@@ -58,7 +58,7 @@ func TestGatherReachesItsAudience(t *testing.T) {
 			require.Equal(t, want.s, want.to.String())
 		}
 		for _, err := range bus.Gather(t.Context(), c, bus.Broadcast("a b"), Name, "") {
-			require.ErrorContains(t, err, `bus: gather name at all a b: bus: type: name "a b"`)
+			require.ErrorContains(t, err, `bus: gather name at all a b: type: name "a b"`)
 		}
 		require.ErrorContains(t, bus.Send(t.Context(), c, bus.Multicast(""), Name, ""), "bus: Multicast: empty glob")
 	})

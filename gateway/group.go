@@ -175,7 +175,7 @@ func (g *Groups) Join(ctx context.Context, c *Conn, name string) error {
 	}
 	g.forget(c)
 	switch {
-	case !c.isOpen(): // whose SlowDisconnect may have been
+	case !c.isOpen(): // whose Disconnect may have been
 		err = ErrClosed
 	case g.groups[to.key] == nil && len(g.groups) >= g.cfg.MaxGroups:
 		err = Errorf(CodeTooMany, "there are %d groups; no more are taken", g.cfg.MaxGroups)

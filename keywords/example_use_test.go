@@ -190,7 +190,7 @@ func ExampleModify_nobody() {
 	fmt.Println(err)
 	// Output:
 	// true true
-	// keywords: stage: unknown_service: no dispatcher
+	// keywords: stage: unknown_service: keywords: no dispatcher
 }
 
 // Compare and set: what somebody else has set meanwhile is not overwritten.
@@ -310,7 +310,7 @@ func ExampleClient_Clear() {
 
 	err := k.Clear(context.Background(), "stage")
 	fmt.Println(errors.Is(err, keywords.ErrServed), err)
-	// Output: true keywords: stage: a dispatcher lives: main
+	// Output: true keywords: stage.main: a dispatcher of that name is running
 }
 
 // A modify that takes long need not be waited for. That it is accepted is not
