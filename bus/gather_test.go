@@ -60,7 +60,7 @@ func TestGatherReachesItsAudience(t *testing.T) {
 		for _, err := range bus.Gather(t.Context(), c, bus.Broadcast("a b"), Name, "") {
 			require.ErrorContains(t, err, `bus: gather name at all a b: type: name "a b"`)
 		}
-		require.ErrorContains(t, bus.Send(t.Context(), c, bus.Multicast(""), Name, ""), "bus: Multicast: empty glob")
+		require.ErrorContains(t, bus.Send(t.Context(), c, bus.Multicast(""), Name, ""), "bus: send name at all: Multicast: empty glob")
 	})
 }
 

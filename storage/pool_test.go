@@ -183,7 +183,7 @@ func TestNewRefusesOtherClientsByName(t *testing.T) {
 		"storage_test.wrapper":   wrapper{ring},
 		"nil *redis.Client":      (*redis.Client)(nil),
 		"nil *redis.ClusterClie": (*redis.ClusterClient)(nil),
-		"<nil>":                  nil,
+		"client is nil":          nil,
 	} {
 		_, err := storage.New(client, storage.Config{})
 		require.ErrorContains(t, err, want)

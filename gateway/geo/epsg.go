@@ -75,7 +75,7 @@ func lookup(code EPSG) (entry, error) {
 	}
 	p, northFirst := define(code)
 	if p == nil {
-		return entry{}, fmt.Errorf("geo: %v: %w", code, ErrUnknownEPSG)
+		return entry{}, fmt.Errorf("%w: %v", ErrUnknownEPSG, code)
 	}
 	projectors.Lock()
 	defer projectors.Unlock()

@@ -58,7 +58,7 @@ func ExampleLookup() {
 	// Output:
 	// 2599998 1200002
 	// 7.4386 46.9511
-	// true geo: epsg:2057: no projection of that code
+	// true geo: no projection of that code: epsg:2057
 }
 
 // In the order of the authority, degrees are latitude first.

@@ -220,7 +220,7 @@ func TestABadCommandKeepsWhatWasSet(t *testing.T) {
 	b := s.open("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000", "SUB trains")
 	for command, says := range map[string]string{
 		"PROJECTION":                      "usage: PROJECTION epsg:code",
-		"PROJECTION epsg:1":               "epsg:1: no projection of that code",
+		"PROJECTION epsg:1":               "no projection of that code: epsg:1",
 		"PROJECTION 3857":                 "want epsg: and a number",
 		"PROJECTION epsg:3857 2":          "usage",
 		"BBOX 1 2 3":                      "not 3 arguments",
