@@ -122,7 +122,7 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 	} {
 		require.ErrorContains(t, clients.Redis().Do(ctx, refused...).Err(), "NOPERM", "%v", refused)
 	}
-	require.ErrorContains(t, k.Clear(ctx, "stage"), keywords.ErrServed.Error())
+	require.ErrorIs(t, k.Clear(ctx, "stage"), keywords.ErrServed)
 	d.stop()
 	require.NoError(t, <-d.ended)
 	require.Error(t, k.Clear(ctx, "stage"), "it deletes")
