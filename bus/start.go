@@ -3,7 +3,8 @@ package bus
 import (
 	"context"
 	"fmt"
-	"sync"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Start runs w as [Worker.Run] does, in a goroutine, and returns once callers
@@ -16,22 +17,5 @@ func Start(ctx context.Context, w *Worker) (stop func() error, err error) {
 	if w.begun.Load() {
 		return nil, fmt.Errorf("bus: worker %s was run before", w.ID())
 	}
-	running, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		defer cancel()
-		ended <- w.Run(running)
-	}()
-	select {
-	case <-w.Ready():
-		return sync.OnceValue(func() error {
-			cancel()
-			return <-ended
-		}), nil
-	case err := <-ended:
-		if err == nil { // ctx ended or the pool was closed
-			err = fmt.Errorf("bus: worker %s stopped before it was ready: %w", w.ID(), context.Cause(running))
-		}
-		return nil, err
-	}
+	return redisio.Start(ctx, "bus: worker "+w.ID(), w.Ready(), w.Run)
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/heliograph/heliograph/pubsub"
 )
 
-// ExternalWrites says what a dispatcher does about values that somebody else writes into
+// ExternalWrites says what a dispatcher does about values that others write into
 // Redis, or deletes: redis-cli, or a program that knows no dispatchers.
 type ExternalWrites uint8
 
 const (
-	// ExternalIgnore does nothing: what was written is read, and told to nobody, until
+	// ExternalIgnore does nothing: what was written is read, and not announced, until
 	// the keyword is set again. Redis need not tell of it.
 	ExternalIgnore ExternalWrites = iota
 	// ExternalAccept sets the keyword to what was written, without hooks, if that is a

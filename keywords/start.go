@@ -3,7 +3,8 @@ package keywords
 import (
 	"context"
 	"fmt"
-	"sync"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // Start runs d as [Dispatcher.Run] does, in a goroutine, and returns once the
@@ -17,22 +18,5 @@ func Start(ctx context.Context, d *Dispatcher) (stop func() error, err error) {
 	if d.begun.Load() {
 		return nil, fmt.Errorf("keywords: dispatcher %s of %s was run before", d.cfg.Name, d.service.name)
 	}
-	running, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		defer cancel()
-		ended <- d.Run(running)
-	}()
-	select {
-	case <-d.Ready():
-		return sync.OnceValue(func() error {
-			cancel()
-			return <-ended
-		}), nil
-	case err := <-ended:
-		if err == nil { // ctx ended or the pool was closed
-			err = fmt.Errorf("keywords: dispatcher %s of %s stopped before it was ready: %w", d.cfg.Name, d.service.name, context.Cause(running))
-		}
-		return nil, err
-	}
+	return redisio.Start(ctx, fmt.Sprintf("keywords: dispatcher %s of %s", d.cfg.Name, d.service.name), d.Ready(), d.Run)
 }
