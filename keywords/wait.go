@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/internal/redisio"
+	"github.com/heliograph/heliograph/keywords/internal/expr"
 )
 
 // WaitFor returns the first value of a keyword for which until is true, the one
@@ -57,34 +58,34 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 	if err != nil {
 		return err
 	}
-	e, err := parseExpr(text, exprOptions(o))
+	e, err := expr.Parse(text, expr.Options(o))
 	if err != nil {
 		return err
 	}
 	var targets []target
 	services := make(map[string]bool)
-	for _, name := range e.names() {
+	for _, name := range e.Names() {
 		targets = append(targets, target{service: name.Service, name: name.Keyword})
 		services[name.Service] = true
 	}
-	defs := make(map[exprName]*Definition, len(targets)) // of those that have a value
-	values := make(map[exprName]exprValue, len(targets))
-	lookup := func(name exprName) (exprValue, bool) { v, ok := values[name]; return v, ok }
+	defs := make(map[expr.Name]*Definition, len(targets)) // of those that have a value
+	values := make(map[expr.Name]expr.Value, len(targets))
+	lookup := func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok }
 	// What is there is delivered at once: one event for each that has a value.
 	for n, err := range c.events(ctx, nil, targets...) {
 		if err != nil {
 			return err
 		}
-		name := exprName{n.service, n.rec.name}
+		name := expr.Name{Service: n.service, Keyword: n.rec.name}
 		if n.kind == EventGone {
 			delete(values, name)
 			delete(defs, name)
-		} else if values[name], err = exprOf(n.def, n.rec.text); err != nil {
+		} else if values[name], err = exprValue(n.def, n.rec.text); err != nil {
 			return err
 		} else {
 			defs[name] = n.def
 		}
-		done, err := e.eval(lookup)
+		done, err := e.Eval(lookup)
 		if done && err == nil && len(services) < len(targets) {
 			// What was set together comes in one event after another.
 			done, err = c.holds(ctx, e, defs)
@@ -92,7 +93,7 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 		switch {
 		case done && err == nil:
 			return nil
-		case err != nil && !errors.Is(err, errExprNoValue):
+		case err != nil && !errors.Is(err, expr.ErrNoValue):
 			return err
 		}
 	}
@@ -101,13 +102,13 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 
 // holds reports whether a condition is true of what Redis has, those of a service
 // at one moment, however long Redis is away.
-func (c *Client) holds(ctx context.Context, e *expr, defs map[exprName]*Definition) (bool, error) {
+func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*Definition) (bool, error) {
 	for try := 0; ; try++ {
 		values, err := c.values(ctx, defs)
 		var reply redis.Error
 		switch {
 		case err == nil:
-			return e.eval(func(name exprName) (exprValue, bool) { v, ok := values[name]; return v, ok })
+			return e.Eval(func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok })
 		case ctx.Err() != nil:
 			return false, ctx.Err()
 		case c.isClosed():
@@ -124,57 +125,56 @@ func (c *Client) holds(ctx context.Context, e *expr, defs map[exprName]*Definiti
 
 // values reads keywords, those of a service in one transaction. What somebody else
 // has written, and is no value, is left out.
-func (c *Client) values(ctx context.Context, defs map[exprName]*Definition) (map[exprName]exprValue, error) {
+func (c *Client) values(ctx context.Context, defs map[expr.Name]*Definition) (map[expr.Name]expr.Value, error) {
 	services := make(map[string][]Definition)
 	for name, def := range defs {
 		services[name.Service] = append(services[name.Service], *def)
 	}
-	values := make(map[exprName]exprValue, len(defs))
+	values := make(map[expr.Name]expr.Value, len(defs))
 	for svc, defs := range services {
 		recs, err := c.read(ctx, svc, defs)
 		if err != nil {
 			return nil, err
 		}
 		for i, r := range recs {
-			if v, err := exprOf(&defs[i], r.text); r.ok && err == nil {
-				values[exprName{svc, r.name}] = v
+			if v, err := exprValue(&defs[i], r.text); r.ok && err == nil {
+				values[expr.Name{Service: svc, Keyword: r.name}] = v
 			}
 		}
 	}
 	return values, nil
 }
 
-// exprOf is a value as expressions have it.
-func exprOf(def *Definition, text string) (exprValue, error) {
+// exprValue is a value as expressions have it.
+func exprValue(def *Definition, text string) (expr.Value, error) {
 	v, err := def.Parse(text)
 	if err != nil {
-		return exprValue{}, err
+		return expr.Value{}, err
 	}
 	n, _ := v.(int64)
 	switch def.Kind {
 	case KindBoolean:
-		b := newExprValue(v, text)
-		b.labels = enumerators(def)
-		return b, nil
+		on, _ := v.(bool)
+		return expr.Boolean(on, enumerators(def), text), nil
 	case KindEnumerated:
-		return newExprEnumerated(n, enumerators(def), text), nil
+		return expr.Enumerated(n, enumerators(def), text), nil
 	case KindMask:
-		var labels []exprLabel
+		var labels []expr.Label
 		for i, name := range def.Bits {
 			if name != "" {
-				labels = append(labels, exprLabel{name, 1 << i})
+				labels = append(labels, expr.Label{Name: name, Number: 1 << i})
 			}
 		}
-		return newExprMask(n, labels, text), nil
+		return expr.Mask(n, labels, text), nil
 	}
-	return newExprValue(v, text), nil
+	return expr.NewValue(v, text), nil
 }
 
 // enumerators are the names of an enumerated keyword or a boolean, by number.
-func enumerators(def *Definition) []exprLabel {
-	var labels []exprLabel
+func enumerators(def *Definition) []expr.Label {
+	var labels []expr.Label
 	for _, number := range slices.Sorted(maps.Keys(def.Enumerators)) {
-		labels = append(labels, exprLabel{def.Enumerators[number], int64(number)})
+		labels = append(labels, expr.Label{Name: def.Enumerators[number], Number: int64(number)})
 	}
 	return labels
 }

@@ -18,16 +18,17 @@ const module = "github.com/heliograph/heliograph"
 // may lists what a package may import of the others. Its tests may import its
 // own package, the test kit, and what it may.
 var may = map[string][]string{
-	"":                    {},
-	"internal/redisio":    {},
-	"storage":             {"internal/redisio"},
-	"storage/embedded":    {"internal/redisio", "storage"},
-	"storage/storagetest": {"internal/redisio", "storage", "storage/embedded"},
-	"pubsub":              {"internal/redisio", "storage"},
-	"bus":                 {"internal/redisio", "storage"},
-	"keywords":            {"internal/redisio", "storage", "pubsub", "bus"},
-	"gateway":             {"internal/redisio", "storage", "pubsub"},
-	"gateway/geo":         {"gateway"},
+	"":                       {},
+	"internal/redisio":       {},
+	"storage":                {"internal/redisio"},
+	"storage/embedded":       {"internal/redisio", "storage"},
+	"storage/storagetest":    {"internal/redisio", "storage", "storage/embedded"},
+	"pubsub":                 {"internal/redisio", "storage"},
+	"bus":                    {"internal/redisio", "storage"},
+	"keywords/internal/expr": {},
+	"keywords":               {"internal/redisio", "storage", "pubsub", "bus", "keywords/internal/expr"},
+	"gateway":                {"internal/redisio", "storage", "pubsub"},
+	"gateway/geo":            {"gateway"},
 }
 
 // testKit may be imported by the tests of every package.

@@ -1,4 +1,4 @@
-package keywords_test
+package expr_test
 
 import (
 	"math"
@@ -10,68 +10,68 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/keywords/internal/expr"
 
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
 var (
-	exprModes = []keywords.ExprLabel{{Name: "Idle", Number: 0}, {Name: "slew", Number: 1}, {Name: "track", Number: 2}, {Name: "Ready", Number: 7}}
-	exprOther = []keywords.ExprLabel{{Name: "Idle", Number: 0}, {Name: "track", Number: 1}}
-	exprFlags = []keywords.ExprLabel{{Name: "OPEN", Number: 1}, {Name: "Homed", Number: 2}, {Name: "limit", Number: 1 << 31}}
+	modes      = []expr.Label{{Name: "Idle", Number: 0}, {Name: "slew", Number: 1}, {Name: "track", Number: 2}, {Name: "Ready", Number: 7}}
+	otherModes = []expr.Label{{Name: "Idle", Number: 0}, {Name: "track", Number: 1}}
+	flags      = []expr.Label{{Name: "OPEN", Number: 1}, {Name: "Homed", Number: 2}, {Name: "limit", Number: 1 << 31}}
 )
 
-// exprStage is the service of these tests. MISSING and what isn't here has no value.
-var exprStage = map[string]keywords.ExprValue{
-	"SPEED":  keywords.NewExprValue(3.5, "3.5"),
-	"WHOLE":  keywords.NewExprValue(4.0, "4"),
-	"COUNT":  keywords.NewExprValue(int64(7), "7"),
-	"ZERO":   keywords.NewExprValue(int64(0), "0"),
-	"BIG":    keywords.NewExprValue(int64(1<<53+1), "9007199254740993"),
-	"BIGF":   keywords.NewExprValue(float64(1<<53), "9007199254740992"),
-	"MAX":    keywords.NewExprValue(int64(math.MaxInt64), "9223372036854775807"),
-	"MIN":    keywords.NewExprValue(int64(math.MinInt64), "-9223372036854775808"),
-	"TWO63":  keywords.NewExprValue(float64(1<<63), "9.223372036854776e+18"),
-	"NAN":    keywords.NewExprValue(math.NaN(), "NaN"),
-	"INF":    keywords.NewExprValue(math.Inf(1), "Inf"),
-	"NAME":   keywords.NewExprValue("M 31 Ärger", "M 31 Ärger"),
-	"EMPTY":  keywords.NewExprValue("", ""),
-	"ON":     keywords.NewExprValue(true, "true"),
-	"OFF":    keywords.NewExprValue(false, "false"),
-	"MODE":   keywords.NewExprEnumerated(2, exprModes, "track"),
-	"MODE2":  keywords.NewExprEnumerated(1, exprModes, "slew"),
-	"OTHER":  keywords.NewExprEnumerated(1, exprOther, "track"),
-	"FLAGS":  keywords.NewExprMask(1|1<<31, exprFlags, "OPEN|limit"),
-	"FLAGS2": keywords.NewExprMask(0, exprFlags, ""),
-	"POS":    keywords.NewExprValue([]float64{0.5, 1, 2.5}, "0.5 1 2.5"),
-	"COUNTS": keywords.NewExprValue([]int64{1, 1<<53 + 1}, "1 9007199254740993"),
-	"NAMES":  keywords.NewExprValue([]string{"a", "B"}, "a B"),
-	"RAW":    keywords.NewExprValue([]byte("\x00\xff"), "AP8="),
-	"A-B":    keywords.NewExprValue(int64(1), "1"),
-	"NONE":   keywords.NewExprValue(3, "3"),
+// stage is the service of these tests. MISSING and what isn't here has no value.
+var stage = map[string]expr.Value{
+	"SPEED":  expr.NewValue(3.5, "3.5"),
+	"WHOLE":  expr.NewValue(4.0, "4"),
+	"COUNT":  expr.NewValue(int64(7), "7"),
+	"ZERO":   expr.NewValue(int64(0), "0"),
+	"BIG":    expr.NewValue(int64(1<<53+1), "9007199254740993"),
+	"BIGF":   expr.NewValue(float64(1<<53), "9007199254740992"),
+	"MAX":    expr.NewValue(int64(math.MaxInt64), "9223372036854775807"),
+	"MIN":    expr.NewValue(int64(math.MinInt64), "-9223372036854775808"),
+	"TWO63":  expr.NewValue(float64(1<<63), "9.223372036854776e+18"),
+	"NAN":    expr.NewValue(math.NaN(), "NaN"),
+	"INF":    expr.NewValue(math.Inf(1), "Inf"),
+	"NAME":   expr.NewValue("M 31 Ärger", "M 31 Ärger"),
+	"EMPTY":  expr.NewValue("", ""),
+	"ON":     expr.NewValue(true, "true"),
+	"OFF":    expr.NewValue(false, "false"),
+	"MODE":   expr.Enumerated(2, modes, "track"),
+	"MODE2":  expr.Enumerated(1, modes, "slew"),
+	"OTHER":  expr.Enumerated(1, otherModes, "track"),
+	"FLAGS":  expr.Mask(1|1<<31, flags, "OPEN|limit"),
+	"FLAGS2": expr.Mask(0, flags, ""),
+	"POS":    expr.NewValue([]float64{0.5, 1, 2.5}, "0.5 1 2.5"),
+	"COUNTS": expr.NewValue([]int64{1, 1<<53 + 1}, "1 9007199254740993"),
+	"NAMES":  expr.NewValue([]string{"a", "B"}, "a B"),
+	"RAW":    expr.NewValue([]byte("\x00\xff"), "AP8="),
+	"A-B":    expr.NewValue(int64(1), "1"),
+	"NONE":   expr.NewValue(3, "3"),
 }
 
-func exprLookup(n keywords.ExprName) (keywords.ExprValue, bool) {
+func lookup(n expr.Name) (expr.Value, bool) {
 	if n.Service != "stage" && n.Service != "my-stage_2" {
-		return keywords.ExprValue{}, false
+		return expr.Value{}, false
 	}
-	v, ok := exprStage[n.Keyword]
+	v, ok := stage[n.Keyword]
 	return v, ok
 }
 
-func parseExpr(t *testing.T, text string, opts keywords.ExprOptions) *keywords.Expr {
+func parse(t *testing.T, text string, opts expr.Options) *expr.Expr {
 	t.Helper()
-	e, err := keywords.ParseExpr(text, opts)
+	e, err := expr.Parse(text, opts)
 	require.NoError(t, err, text)
 	return e
 }
 
-func evalExpr(t *testing.T, text string, opts keywords.ExprOptions) (bool, error) {
+func eval(t *testing.T, text string, opts expr.Options) (bool, error) {
 	t.Helper()
-	return parseExpr(t, text, opts).Eval(exprLookup)
+	return parse(t, text, opts).Eval(lookup)
 }
 
-func TestExprTrueAndFalse(t *testing.T) {
+func TestTrueAndFalse(t *testing.T) {
 	for text, want := range map[string]bool{
 		// as users of KTL write them
 		`$stage.SPEED > 3 and $stage.MODE == 'track'`: true,
@@ -212,13 +212,13 @@ func TestExprTrueAndFalse(t *testing.T) {
 		`$SPEED + 0.5 in (4) and $ON`:   true,
 		`3.5 in ($COUNT, $SPEED)`:       true,
 	} {
-		got, err := evalExpr(t, text, keywords.ExprOptions{Service: "stage"})
+		got, err := eval(t, text, expr.Options{Service: "stage"})
 		require.NoError(t, err, text)
 		require.Equal(t, want, got, text)
 	}
 }
 
-func TestExprIgnoresCaseOfStrings(t *testing.T) {
+func TestIgnoresCaseOfStrings(t *testing.T) {
 	for text, want := range map[string][2]bool{ // with the case, without
 		`$NAME == 'm 31 äRGER'`:              {false, true},
 		`$NAME != 'm 31 äRGER'`:              {true, false},
@@ -233,45 +233,45 @@ func TestExprIgnoresCaseOfStrings(t *testing.T) {
 		`$ON and a == 'A'`:                   {false, true},
 	} {
 		for i, ignore := range []bool{false, true} {
-			got, err := evalExpr(t, text, keywords.ExprOptions{Service: "stage", IgnoreCase: ignore})
+			got, err := eval(t, text, expr.Options{Service: "stage", IgnoreCase: ignore})
 			require.NoError(t, err, text)
 			require.Equal(t, want[i], got, "%s, ignoring case: %t", text, ignore)
 		}
 	}
 }
 
-func TestExprFoldsAsEqualFold(t *testing.T) {
+func TestFoldsAsEqualFold(t *testing.T) {
 	storagetest.Long(t)
 	for r := rune(0); r <= unicode.MaxRune; r++ {
-		f := keywords.ExprFold(r)
+		f := expr.FoldRune(r)
 		require.True(t, strings.EqualFold(string(r), string(f)), "%U folds to %U", r, f)
-		require.Equal(t, f, keywords.ExprFold(unicode.SimpleFold(r)), "%U", r)
+		require.Equal(t, f, expr.FoldRune(unicode.SimpleFold(r)), "%U", r)
 	}
 }
 
-func TestExprNames(t *testing.T) {
-	e := parseExpr(t, `$b.TWO > 1 and ($ONE or ${b.x-y}) and $b.two in ($b.TWO, $a.ONE) and ascii($c.Z_9) == $a.ONE`, keywords.ExprOptions{Service: "a"})
-	require.Equal(t, []keywords.ExprName{{"b", "TWO"}, {"a", "ONE"}, {"b", "X-Y"}, {"c", "Z_9"}}, e.Names())
+func TestNames(t *testing.T) {
+	e := parse(t, `$b.TWO > 1 and ($ONE or ${b.x-y}) and $b.two in ($b.TWO, $a.ONE) and ascii($c.Z_9) == $a.ONE`, expr.Options{Service: "a"})
+	require.Equal(t, []expr.Name{{"b", "TWO"}, {"a", "ONE"}, {"b", "X-Y"}, {"c", "Z_9"}}, e.Names())
 
-	e = parseExpr(t, `true or $a.X`, keywords.ExprOptions{})
-	require.Equal(t, []keywords.ExprName{{"a", "X"}}, e.Names(), "what a constant decides is named all the same")
+	e = parse(t, `true or $a.X`, expr.Options{})
+	require.Equal(t, []expr.Name{{"a", "X"}}, e.Names(), "what a constant decides is named all the same")
 }
 
-func TestExprLimitsAreInclusive(t *testing.T) {
-	opts := keywords.ExprOptions{Service: "stage"}
-	deep := strings.Repeat("(", keywords.ExprMaxDepth) + "$ON" + strings.Repeat(")", keywords.ExprMaxDepth)
+func TestLimitsAreInclusive(t *testing.T) {
+	opts := expr.Options{Service: "stage"}
+	deep := strings.Repeat("(", expr.MaxDepth) + "$ON" + strings.Repeat(")", expr.MaxDepth)
 	long := "$ON" + strings.Repeat(" and $ON", 511) // a tree as deep as text can make it
-	for _, text := range []string{deep, long, long + strings.Repeat(" ", keywords.ExprMaxLen-len(long))} {
-		ok, err := evalExpr(t, text, opts)
+	for _, text := range []string{deep, long, long + strings.Repeat(" ", expr.MaxLen-len(long))} {
+		ok, err := eval(t, text, opts)
 		require.NoError(t, err)
 		require.True(t, ok)
 	}
-	ok, err := evalExpr(t, strings.Repeat("(($ON)) and ", 100)+"$ON", opts)
+	ok, err := eval(t, strings.Repeat("(($ON)) and ", 100)+"$ON", opts)
 	require.NoError(t, err)
 	require.True(t, ok, "depth, not number")
 }
 
-func TestExprShortCircuit(t *testing.T) {
+func TestShortCircuit(t *testing.T) {
 	for text, want := range map[string][]string{
 		`$ON or $SPEED`:                     {"ON"},
 		`$OFF and $SPEED`:                   {"OFF"},
@@ -282,9 +282,9 @@ func TestExprShortCircuit(t *testing.T) {
 		`false and $SPEED`:                  nil,
 	} {
 		var seen []string
-		_, err := parseExpr(t, text, keywords.ExprOptions{Service: "stage"}).Eval(func(n keywords.ExprName) (keywords.ExprValue, bool) {
+		_, err := parse(t, text, expr.Options{Service: "stage"}).Eval(func(n expr.Name) (expr.Value, bool) {
 			seen = append(seen, n.Keyword)
-			return exprLookup(n)
+			return lookup(n)
 		})
 		require.NoError(t, err, text)
 		require.Equal(t, want, seen, text)
@@ -292,10 +292,10 @@ func TestExprShortCircuit(t *testing.T) {
 }
 
 // Whole numbers and floats compare as big.Float does, which rounds nothing.
-func TestExprComparesExactly(t *testing.T) {
-	e := parseExpr(t, "$a.N < $a.F", keywords.ExprOptions{})
-	equal := parseExpr(t, "$a.N == $a.F", keywords.ExprOptions{})
-	greater := parseExpr(t, "$a.F < $a.N", keywords.ExprOptions{})
+func TestComparesExactly(t *testing.T) {
+	e := parse(t, "$a.N < $a.F", expr.Options{})
+	equal := parse(t, "$a.N == $a.F", expr.Options{})
+	greater := parse(t, "$a.F < $a.N", expr.Options{})
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 100_000 {
 		n := int64(rnd.Uint64()) >> rnd.IntN(64)
@@ -308,14 +308,14 @@ func TestExprComparesExactly(t *testing.T) {
 		case 2:
 			f += 0.5
 		}
-		values := func(name keywords.ExprName) (keywords.ExprValue, bool) {
+		values := func(name expr.Name) (expr.Value, bool) {
 			if name.Keyword == "N" {
-				return keywords.NewExprValue(n, ""), true
+				return expr.NewValue(n, ""), true
 			}
-			return keywords.NewExprValue(f, ""), true
+			return expr.NewValue(f, ""), true
 		}
 		want := new(big.Float).SetPrec(64).SetInt64(n).Cmp(big.NewFloat(f))
-		for i, e := range []*keywords.Expr{e, equal, greater} {
+		for i, e := range []*expr.Expr{e, equal, greater} {
 			got, err := e.Eval(values)
 			require.NoError(t, err)
 			require.Equal(t, want == i-1, got, "%d and %v", n, f)
@@ -323,23 +323,23 @@ func TestExprComparesExactly(t *testing.T) {
 	}
 }
 
-const exprHot = `$stage.SPEED * 2 > 3 and $stage.MODE in ('slew', 'track') and $stage.FLAGS has 'open|limit' and not $stage.NAME == 'm 31' and $stage.RAW != 'a' or $stage.POS[1] >= 2`
+const hot = `$stage.SPEED * 2 > 3 and $stage.MODE in ('slew', 'track') and $stage.FLAGS has 'open|limit' and not $stage.NAME == 'm 31' and $stage.RAW != 'a' or $stage.POS[1] >= 2`
 
-func TestExprEvalAllocatesNothing(t *testing.T) {
-	for _, text := range []string{exprHot, "$stage.MISSING > 3 and $stage.SPEED > 3"} {
-		e := parseExpr(t, text, keywords.ExprOptions{IgnoreCase: true})
-		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = e.Eval(exprLookup) }), text)
+func TestEvalAllocatesNothing(t *testing.T) {
+	for _, text := range []string{hot, "$stage.MISSING > 3 and $stage.SPEED > 3"} {
+		e := parse(t, text, expr.Options{IgnoreCase: true})
+		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = e.Eval(lookup) }), text)
 	}
 }
 
-func BenchmarkExprEval(b *testing.B) {
-	for name, text := range map[string]string{"one": "$stage.SPEED > 3", "six": exprHot} {
+func BenchmarkEval(b *testing.B) {
+	for name, text := range map[string]string{"one": "$stage.SPEED > 3", "six": hot} {
 		b.Run(name, func(b *testing.B) {
-			e, err := keywords.ParseExpr(text, keywords.ExprOptions{})
+			e, err := expr.Parse(text, expr.Options{})
 			require.NoError(b, err)
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = e.Eval(exprLookup)
+				_, _ = e.Eval(lookup)
 			}
 		})
 	}

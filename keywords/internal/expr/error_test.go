@@ -1,4 +1,4 @@
-package keywords_test
+package expr_test
 
 import (
 	"strings"
@@ -6,10 +6,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/keywords/internal/expr"
 )
 
-func TestExprParseErrors(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	nested := func(n int, open, end string) string {
 		return strings.Repeat(open, n) + "$X" + strings.Repeat(end, n)
 	}
@@ -71,48 +71,48 @@ func TestExprParseErrors(t *testing.T) {
 		`1 == 1`:                      "column 1: no keyword; one begins with $",
 		`true`:                        "column 1: no keyword; one begins with $",
 		// what can't be right whatever the values are
-		`SPEED > 3`:                               "column 7: 'SPEED' > 3: a number does not compare with a string; a keyword begins with $",
-		`$a.X and 3 < a`:                          "column 12: 3 < 'a': a number does not compare with a string; a keyword begins with $",
-		`$a.X and 3 < 'a'`:                        "column 12: 3 < 'a': a number does not compare with a string",
-		`$a.X and SPEED`:                          "column 10: 'SPEED' is a string, not a condition",
-		`$a.X + 1`:                                "column 6: (…) is a number, not a condition",
-		`not $a.X + 1`:                            "column 10: (…) is a number, not a condition",
-		`-$a.X`:                                   "column 1: (…) is a number, not a condition",
-		`not 3 and $a.X`:                          "column 5: 3 is a number, not a condition",
-		`ascii($a.X) or $a.Y`:                     "column 1: ascii($a.X) is a string, not a condition",
-		`$a.X or $a.Y or $a.Z * 2`:                "column 22: (…) is a number, not a condition",
-		`$a.X > -'a'`:                             "column 8: -'a': a string is not a number",
-		`$a.X > 1 / 0`:                            "column 10: 1 / 0: division by zero",
-		`$a.X > 1 / 0.0`:                          "column 10: 1 / 0: division by zero",
-		`$a.X > 9223372036854775807 + 1`:          "column 28: 9223372036854775807 + 1: beyond 64 bits",
-		`true > false and $a.X`:                   "column 6: true > false: a boolean is not less or greater",
-		`1 has 1 and $a.X`:                        "column 3: 1 has 1: a number is not a mask",
-		`ascii($a.X) > 3`:                         "column 13: ascii($a.X) > 3: a number does not compare with a string",
-		`ascii($a.X) in (1, $a.Y)`:                "column 13: ascii($a.X) in 1: a number does not compare with a string",
-		`$a.X + 1 not in (on, 1)`:                 "column 10: (…) in 'on': a number does not compare with a string; a keyword begins with $",
-		`$a.X + 1 == 'a'`:                         "column 10: (…) == 'a': a number does not compare with a string",
-		`$a.X / 2 == $a.Y / 2 + ($a.X > 1)`:       "column 22: (…) + (…): a boolean is not a number",
-		`-($a.X and $a.Y) > 2`:                    "column 1: -(…): a boolean is not a number",
-		`($a.X > 1) == open`:                      "column 12: (…) == 'open': no word for true or false",
-		`$a.X * 2 has 1`:                          "column 10: (…) has 1: a number is not a mask",
-		nested(keywords.ExprMaxDepth+1, "(", ")"): "column 65: nested deeper than 64",
-		nested(keywords.ExprMaxDepth+1, "!", ""):  "column 65: nested deeper than 64",
-		"0 < " + nested(65, "-", ""):              "column 69: nested deeper than 64",
-		nested(300, "(not -", ")"):                "column 128: nested deeper than 64",
+		`SPEED > 3`:                         "column 7: 'SPEED' > 3: a number does not compare with a string; a keyword begins with $",
+		`$a.X and 3 < a`:                    "column 12: 3 < 'a': a number does not compare with a string; a keyword begins with $",
+		`$a.X and 3 < 'a'`:                  "column 12: 3 < 'a': a number does not compare with a string",
+		`$a.X and SPEED`:                    "column 10: 'SPEED' is a string, not a condition",
+		`$a.X + 1`:                          "column 6: (…) is a number, not a condition",
+		`not $a.X + 1`:                      "column 10: (…) is a number, not a condition",
+		`-$a.X`:                             "column 1: (…) is a number, not a condition",
+		`not 3 and $a.X`:                    "column 5: 3 is a number, not a condition",
+		`ascii($a.X) or $a.Y`:               "column 1: ascii($a.X) is a string, not a condition",
+		`$a.X or $a.Y or $a.Z * 2`:          "column 22: (…) is a number, not a condition",
+		`$a.X > -'a'`:                       "column 8: -'a': a string is not a number",
+		`$a.X > 1 / 0`:                      "column 10: 1 / 0: division by zero",
+		`$a.X > 1 / 0.0`:                    "column 10: 1 / 0: division by zero",
+		`$a.X > 9223372036854775807 + 1`:    "column 28: 9223372036854775807 + 1: beyond 64 bits",
+		`true > false and $a.X`:             "column 6: true > false: a boolean is not less or greater",
+		`1 has 1 and $a.X`:                  "column 3: 1 has 1: a number is not a mask",
+		`ascii($a.X) > 3`:                   "column 13: ascii($a.X) > 3: a number does not compare with a string",
+		`ascii($a.X) in (1, $a.Y)`:          "column 13: ascii($a.X) in 1: a number does not compare with a string",
+		`$a.X + 1 not in (on, 1)`:           "column 10: (…) in 'on': a number does not compare with a string; a keyword begins with $",
+		`$a.X + 1 == 'a'`:                   "column 10: (…) == 'a': a number does not compare with a string",
+		`$a.X / 2 == $a.Y / 2 + ($a.X > 1)`: "column 22: (…) + (…): a boolean is not a number",
+		`-($a.X and $a.Y) > 2`:              "column 1: -(…): a boolean is not a number",
+		`($a.X > 1) == open`:                "column 12: (…) == 'open': no word for true or false",
+		`$a.X * 2 has 1`:                    "column 10: (…) has 1: a number is not a mask",
+		nested(expr.MaxDepth+1, "(", ")"):   "column 65: nested deeper than 64",
+		nested(expr.MaxDepth+1, "!", ""):    "column 65: nested deeper than 64",
+		"0 < " + nested(65, "-", ""):        "column 69: nested deeper than 64",
+		nested(300, "(not -", ")"):          "column 128: nested deeper than 64",
 	} {
-		_, err := keywords.ParseExpr(text, keywords.ExprOptions{})
+		_, err := expr.Parse(text, expr.Options{})
 		require.EqualError(t, err, "keywords: expression: "+want, text)
 	}
 
-	_, err := keywords.ParseExpr(strings.Repeat(" ", keywords.ExprMaxLen+1), keywords.ExprOptions{})
+	_, err := expr.Parse(strings.Repeat(" ", expr.MaxLen+1), expr.Options{})
 	require.EqualError(t, err, "keywords: expression of 4097 bytes, the limit is 4096")
-	_, err = keywords.ParseExpr("$a.X == '\xff'", keywords.ExprOptions{})
+	_, err = expr.Parse("$a.X == '\xff'", expr.Options{})
 	require.EqualError(t, err, "keywords: expression is not UTF-8")
-	_, err = keywords.ParseExpr("$X", keywords.ExprOptions{Service: "Stage"})
+	_, err = expr.Parse("$X", expr.Options{Service: "Stage"})
 	require.EqualError(t, err, `keywords: expression: default service "Stage": lower-case letters, digits, '_' and '-', not first`)
 }
 
-func TestExprEvalErrors(t *testing.T) {
+func TestEvalErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`$SPEED == 'x'`:            "column 8: $stage.SPEED == 'x': a number does not compare with a string",
 		`$SPEED == x`:              "column 8: $stage.SPEED == 'x': a number does not compare with a string; a keyword begins with $",
@@ -165,14 +165,14 @@ func TestExprEvalErrors(t *testing.T) {
 		`$SPEED or $ON`:             "column 1: $stage.SPEED is a number, not a condition",
 		`$COUNT in ($MISSING, 'a')`: "column 8: $stage.COUNT in 'a': a number does not compare with a string",
 	} {
-		_, err := evalExpr(t, text, keywords.ExprOptions{Service: "stage"})
+		_, err := eval(t, text, expr.Options{Service: "stage"})
 		require.EqualError(t, err, "keywords: expression: "+want, text)
-		require.NotErrorIs(t, err, keywords.ErrExprNoValue)
+		require.NotErrorIs(t, err, expr.ErrNoValue)
 	}
 }
 
-func TestExprWithoutValue(t *testing.T) {
-	opts := keywords.ExprOptions{Service: "stage"}
+func TestWithoutValue(t *testing.T) {
+	opts := expr.Options{Service: "stage"}
 	for text, want := range map[string]string{
 		`$MISSING`:                    "column 1: $stage.MISSING has no value",
 		`$SPEED > 3 and $away.X == 1`: "column 16: $away.X has no value",
@@ -189,9 +189,9 @@ func TestExprWithoutValue(t *testing.T) {
 		`$COUNT in (1, $MISSING)`:     "column 15: $stage.MISSING has no value",
 		`$COUNT not in (1, $MISSING)`: "column 19: $stage.MISSING has no value",
 	} {
-		_, err := evalExpr(t, text, opts)
+		_, err := eval(t, text, opts)
 		require.EqualError(t, err, "keywords: expression: "+want, text)
-		require.ErrorIs(t, err, keywords.ErrExprNoValue)
+		require.ErrorIs(t, err, expr.ErrNoValue)
 	}
 	for text, want := range map[string]bool{ // where it doesn't matter
 		`$MISSING or $ON`:                   true,
@@ -202,7 +202,7 @@ func TestExprWithoutValue(t *testing.T) {
 		`$COUNT in ($MISSING, 7)`:           true,
 		`$COUNT not in ($MISSING, 7)`:       false,
 	} {
-		got, err := evalExpr(t, text, opts)
+		got, err := eval(t, text, opts)
 		require.NoError(t, err, text)
 		require.Equal(t, want, got, text)
 	}

@@ -1,4 +1,4 @@
-package keywords_test
+package expr_test
 
 import (
 	"maps"
@@ -9,26 +9,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/keywords/internal/expr"
 )
 
 var (
-	exprService = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]*$`)
-	exprKeyword = regexp.MustCompile(`^[A-Z0-9_][A-Z0-9_-]*$`)
+	serviceName = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]*$`)
+	keywordName = regexp.MustCompile(`^[A-Z0-9_][A-Z0-9_-]*$`)
 )
 
 // FuzzExpr: nothing panics, names are valid and each there once, and every error
 // says that it is of the expression.
 func FuzzExpr(f *testing.F) {
-	values := slices.Sorted(maps.Keys(exprStage))
+	values := slices.Sorted(maps.Keys(stage))
 	for i, seed := range []string{
-		exprHot, `($a.X == INPOS)`, `$x=2`, `$X not in (1, 'a', "b\x00") && !(${a-b.c-d}[3] <= -1.5e-3)`,
+		hot, `($a.X == INPOS)`, `$x=2`, `$X not in (1, 'a', "b\x00") && !(${a-b.c-d}[3] <= -1.5e-3)`,
 		`ascii($a.b) != 'ä' || $c has 0xff`, `1/0==$x`, `((((`, `$a.X < $b.Y < 3`, `- - -$x`, `'\`,
 	} {
 		f.Add(seed, "a", i%2 == 0, uint8(i))
 	}
 	f.Fuzz(func(t *testing.T, text, defaultService string, ignore bool, salt uint8) {
-		e, err := keywords.ParseExpr(text, keywords.ExprOptions{IgnoreCase: ignore, Service: defaultService})
+		e, err := expr.Parse(text, expr.Options{IgnoreCase: ignore, Service: defaultService})
 		if err != nil {
 			require.True(t, strings.HasPrefix(err.Error(), "keywords: expression"), err)
 			return
@@ -36,21 +36,21 @@ func FuzzExpr(f *testing.F) {
 		names := e.Names()
 		require.NotEmpty(t, names)
 		for i, n := range names {
-			require.Regexp(t, exprService, n.Service)
-			require.Regexp(t, exprKeyword, n.Keyword)
+			require.Regexp(t, serviceName, n.Service)
+			require.Regexp(t, keywordName, n.Keyword)
 			require.NotContains(t, names[:i], n)
 		}
 		// Every kind of value takes its turn in every place, and so does none.
 		for turn := range len(values) + 1 {
 			asked := 0
-			ok, err := e.Eval(func(n keywords.ExprName) (keywords.ExprValue, bool) {
+			ok, err := e.Eval(func(n expr.Name) (expr.Value, bool) {
 				require.Contains(t, names, n)
 				asked++
 				i := (turn + asked*int(salt)) % (len(values) + 1)
 				if i == len(values) {
-					return keywords.ExprValue{}, false
+					return expr.Value{}, false
 				}
-				return exprStage[values[i]], true
+				return stage[values[i]], true
 			})
 			if err != nil {
 				require.False(t, ok)

@@ -1,4 +1,4 @@
-package keywords
+package expr
 
 import (
 	"errors"
@@ -8,41 +8,41 @@ import (
 	"unicode/utf8"
 )
 
-type exprTokenKind uint8
+type tokenKind uint8
 
 const (
-	exprTokenEnd exprTokenKind = iota
-	exprTokenOperator
-	exprTokenNumber
-	exprTokenString
-	exprTokenWord
-	exprTokenKeyword
+	tokenEnd tokenKind = iota
+	tokenOperator
+	tokenNumber
+	tokenString
+	tokenWord
+	tokenKeyword
 )
 
-type exprToken struct {
-	kind exprTokenKind
+type token struct {
+	kind tokenKind
 	text string // of a string what it means, else as it stands
 	at   int    // byte
-	name exprName
+	name Name
 }
 
 // operator returns the text of an operator, bracket or comma, else "".
-func (t exprToken) operator() string {
-	if t.kind == exprTokenOperator {
+func (t token) operator() string {
+	if t.kind == tokenOperator {
 		return t.text
 	}
 	return ""
 }
 
-type exprLexer struct {
+type lexer struct {
 	text string
 	at   int
 }
 
-func (l *exprLexer) column(at int) int { return 1 + utf8.RuneCountInString(l.text[:at]) }
+func (l *lexer) column(at int) int { return 1 + utf8.RuneCountInString(l.text[:at]) }
 
 // take returns the longest run of letters that ok accepts.
-func (l *exprLexer) take(ok func(c byte) bool) string {
+func (l *lexer) take(ok func(c byte) bool) string {
 	start := l.at
 	for l.at < len(l.text) && ok(l.text[l.at]) {
 		l.at++
@@ -50,15 +50,15 @@ func (l *exprLexer) take(ok func(c byte) bool) string {
 	return l.text[start:l.at]
 }
 
-func exprDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-func exprLetter(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || exprDigit(c)
+func isLetter(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || isDigit(c)
 }
 
-func (l *exprLexer) next() (exprToken, error) {
+func (l *lexer) next() (token, error) {
 	l.take(func(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' })
-	t := exprToken{at: l.at}
+	t := token{at: l.at}
 	rest := l.text[l.at:]
 	if rest == "" {
 		return t, nil
@@ -66,38 +66,38 @@ func (l *exprLexer) next() (exprToken, error) {
 	var err error
 	switch c := rest[0]; {
 	case c == '$':
-		t.kind = exprTokenKeyword
+		t.kind = tokenKeyword
 		t.name, err = l.keyword()
 		t.text = l.text[t.at:l.at]
 	case c == '\'' || c == '"':
-		t.kind = exprTokenString
+		t.kind = tokenString
 		t.text, err = l.quoted(c)
-	case exprDigit(c) || c == '.':
-		t.kind = exprTokenNumber
+	case isDigit(c) || c == '.':
+		t.kind = tokenNumber
 		t.text = l.number()
-	case exprLetter(c):
-		t.kind = exprTokenWord
-		t.text = l.take(exprLetter)
+	case isLetter(c):
+		t.kind = tokenWord
+		t.text = l.take(isLetter)
 		switch t.text {
 		case "and", "or", "not", "in", "has":
-			t.kind = exprTokenOperator
+			t.kind = tokenOperator
 		}
 	default:
-		t.kind = exprTokenOperator
-		if t.text = exprSymbol(rest); t.text == "" {
+		t.kind = tokenOperator
+		if t.text = symbolAt(rest); t.text == "" {
 			r, _ := utf8.DecodeRuneInString(rest)
 			err = fmt.Errorf("%q means nothing here", r)
 		}
 		l.at += len(t.text)
 	}
 	if err != nil {
-		return t, exprError(l.column(t.at), "%w", err)
+		return t, errorf(l.column(t.at), "%w", err)
 	}
 	return t, nil
 }
 
-// exprSymbol returns the operator that text begins with.
-func exprSymbol(text string) string {
+// symbolAt returns the operator that text begins with.
+func symbolAt(text string) string {
 	for _, s := range [...]string{"==", "!=", "<=", ">=", "&&", "||", "=", "<", ">", "!", "+", "-", "*", "/", "(", ")", "[", "]", ","} {
 		if strings.HasPrefix(text, s) {
 			return s
@@ -107,7 +107,7 @@ func exprSymbol(text string) string {
 }
 
 // keyword reads $service.KEYWORD, ${service.KEYWORD} or either without service.
-func (l *exprLexer) keyword() (name exprName, err error) {
+func (l *lexer) keyword() (name Name, err error) {
 	l.at++
 	rest := l.text[l.at:]
 	var text string
@@ -119,39 +119,39 @@ func (l *exprLexer) keyword() (name exprName, err error) {
 		text = rest[1:end]
 		l.at += end + 1
 	} else {
-		text = l.take(exprLetter)
-		if rest := l.text[l.at:]; len(rest) > 1 && rest[0] == '.' && exprLetter(rest[1]) {
+		text = l.take(isLetter)
+		if rest := l.text[l.at:]; len(rest) > 1 && rest[0] == '.' && isLetter(rest[1]) {
 			l.at++
-			text += "." + l.take(exprLetter)
+			text += "." + l.take(isLetter)
 		}
-		if rest := l.text[l.at:]; len(rest) > 1 && rest[0] == '-' && exprLetter(rest[1]) && !exprDigit(rest[1]) {
+		if rest := l.text[l.at:]; len(rest) > 1 && rest[0] == '-' && isLetter(rest[1]) && !isDigit(rest[1]) {
 			return name, errors.New("a name with '-' needs braces, as ${service.KEYWORD}")
 		}
 	}
 	keyword := text
 	if service, after, ok := strings.Cut(text, "."); ok {
-		if err := exprCheckService(service); err != nil {
+		if err := checkService(service); err != nil {
 			return name, err
 		}
 		name.Service, keyword = service, after
 	}
-	if !exprNameOK(keyword) {
+	if !isName(keyword) {
 		return name, fmt.Errorf("%q is no keyword: letters, digits, '_' and '-', not first", keyword)
 	}
 	name.Keyword = strings.ToUpper(keyword)
 	return name, nil
 }
 
-func exprCheckService(s string) error {
-	if !exprNameOK(s) || strings.ToLower(s) != s {
+func checkService(s string) error {
+	if !isName(s) || strings.ToLower(s) != s {
 		return fmt.Errorf("service %q: lower-case letters, digits, '_' and '-', not first", s)
 	}
 	return nil
 }
 
-func exprNameOK(s string) bool {
+func isName(s string) bool {
 	for i := range len(s) {
-		if !exprLetter(s[i]) && (s[i] != '-' || i == 0) {
+		if !isLetter(s[i]) && (s[i] != '-' || i == 0) {
 			return false
 		}
 	}
@@ -159,7 +159,7 @@ func exprNameOK(s string) bool {
 }
 
 // quoted reads a string with the escapes of Go.
-func (l *exprLexer) quoted(quote byte) (string, error) {
+func (l *lexer) quoted(quote byte) (string, error) {
 	var b []byte
 	rest := l.text[l.at+1:]
 	for rest != "" {
@@ -187,43 +187,43 @@ func (l *exprLexer) quoted(quote byte) (string, error) {
 }
 
 // number takes all that stands together, so that 5mm is one bad number.
-func (l *exprLexer) number() string {
+func (l *lexer) number() string {
 	start := l.at
-	l.take(func(c byte) bool { return exprLetter(c) || c == '.' })
+	l.take(func(c byte) bool { return isLetter(c) || c == '.' })
 	text := l.text[start:l.at]
-	if rest := l.text[l.at:]; !exprHex(text) && strings.HasSuffix(strings.ToLower(text), "e") &&
-		len(rest) > 1 && (rest[0] == '+' || rest[0] == '-') && exprDigit(rest[1]) {
+	if rest := l.text[l.at:]; !isHex(text) && strings.HasSuffix(strings.ToLower(text), "e") &&
+		len(rest) > 1 && (rest[0] == '+' || rest[0] == '-') && isDigit(rest[1]) {
 		l.at++
-		l.take(exprLetter)
+		l.take(isLetter)
 	}
 	return l.text[start:l.at]
 }
 
-func exprHex(s string) bool {
+func isHex(s string) bool {
 	s = strings.TrimPrefix(s, "-")
 	return strings.HasPrefix(s, "0x") || strings.HasPrefix(s, "0X")
 }
 
-// exprNumber reads an integer, in decimal or hexadecimal, or a float.
-func exprNumber(s string) (exprValue, error) {
+// parseNumber reads an integer, in decimal or hexadecimal, or a float.
+func parseNumber(s string) (Value, error) {
 	base := 10
-	if exprHex(s) {
+	if isHex(s) {
 		base = 0
 	}
 	malformed := strings.Contains(s, "_")
 	n, err := strconv.ParseInt(s, base, 64)
 	switch {
 	case err == nil && !malformed:
-		return exprValue{kind: exprInteger, n: n}, nil
+		return Value{kind: kindInteger, n: n}, nil
 	case errors.Is(err, strconv.ErrRange):
-		return exprValue{}, fmt.Errorf("%s is beyond 64 bits", s)
+		return Value{}, fmt.Errorf("%s is beyond 64 bits", s)
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return exprValue{}, fmt.Errorf("%s is beyond float64", s)
+		return Value{}, fmt.Errorf("%s is beyond float64", s)
 	case err != nil || malformed || base == 0:
-		return exprValue{}, fmt.Errorf("%s is no number; a string needs quotes", s)
+		return Value{}, fmt.Errorf("%s is no number; a string needs quotes", s)
 	}
-	return exprValue{kind: exprFloat, f: f}, nil
+	return Value{kind: kindFloat, f: f}, nil
 }

@@ -1,4 +1,4 @@
-package keywords
+package expr
 
 import (
 	"slices"
@@ -7,29 +7,29 @@ import (
 
 // factor reads a constant, a keyword, or what stands in parentheses or behind a
 // minus sign.
-func (p *exprParser) factor() (*exprNode, error) {
-	n := p.node(exprConst)
+func (p *parser) factor() (*node, error) {
+	n := p.node(opConst)
 	t := p.token
 	switch t.kind {
-	case exprTokenNumber:
+	case tokenNumber:
 		return n, p.number(n, t.text)
-	case exprTokenString:
-		n.value = exprValue{kind: exprString, s: t.text}
+	case tokenString:
+		n.value = Value{kind: kindString, s: t.text}
 		return n, p.next()
-	case exprTokenKeyword:
-		n.op = exprKeyword
+	case tokenKeyword:
+		n.op = opKeyword
 		return n, p.keyword(n)
-	case exprTokenWord:
+	case tokenWord:
 		if err := p.next(); err != nil {
 			return nil, err
 		}
 		switch {
 		case t.text == "true" || t.text == "false":
-			n.value = exprBool(t.text == "true")
+			n.value = boolean(t.text == "true")
 		case t.text == "ascii" && p.token.operator() == "(":
 			return n, p.ascii(n)
 		default:
-			n.word, n.value = true, exprValue{kind: exprString, s: t.text}
+			n.word, n.value = true, Value{kind: kindString, s: t.text}
 		}
 		return n, nil
 	}
@@ -51,15 +51,15 @@ func (p *exprParser) factor() (*exprNode, error) {
 }
 
 // minus reads a negative constant in one, or -9223372036854775808 would not be.
-func (p *exprParser) minus(n *exprNode) (*exprNode, error) {
+func (p *parser) minus(n *node) (*node, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
-	if p.token.kind == exprTokenNumber {
+	if p.token.kind == tokenNumber {
 		p.depth--
 		return n, p.number(n, "-"+p.token.text)
 	}
-	n.op = exprNegate
+	n.op = opNegate
 	var err error
 	if n.left, err = p.factor(); err != nil {
 		return nil, err
@@ -68,23 +68,23 @@ func (p *exprParser) minus(n *exprNode) (*exprNode, error) {
 	return p.fold(n)
 }
 
-func (p *exprParser) number(n *exprNode, text string) error {
-	v, err := exprNumber(text)
+func (p *parser) number(n *node, text string) error {
+	v, err := parseNumber(text)
 	if err != nil {
-		return exprError(p.column(), "%w", err)
+		return errorf(p.column(), "%w", err)
 	}
 	n.value = v
 	return p.next()
 }
 
 // keyword reads the keyword that is the token, and its index.
-func (p *exprParser) keyword(n *exprNode) error {
+func (p *parser) keyword(n *node) error {
 	n.name = p.token.name
 	if n.name.Service == "" {
 		n.name.Service = p.opts.Service
 	}
 	if n.name.Service == "" {
-		return exprError(n.column, "$%s names no service: $service.%[1]s", n.name.Keyword)
+		return errorf(n.column, "$%s names no service: $service.%[1]s", n.name.Keyword)
 	}
 	if !slices.Contains(p.names, n.name) {
 		p.names = append(p.names, n.name)
@@ -97,10 +97,10 @@ func (p *exprParser) keyword(n *exprNode) error {
 			return err
 		}
 		i, err := strconv.ParseUint(p.token.text, 10, 31)
-		if p.token.kind != exprTokenNumber || err != nil {
+		if p.token.kind != tokenNumber || err != nil {
 			return p.unexpected("the number of an element, from 0")
 		}
-		n.op, n.index = exprElement, int(i)
+		n.op, n.index = opElement, int(i)
 		if err := p.next(); err != nil {
 			return err
 		}
@@ -108,24 +108,24 @@ func (p *exprParser) keyword(n *exprNode) error {
 			return err
 		}
 	}
-	n.missing = exprError(n.column, "%s %w", n, errExprNoValue)
+	n.missing = errorf(n.column, "%s %w", n, ErrNoValue)
 	return nil
 }
 
 // ascii reads the keyword in parentheses behind the word.
-func (p *exprParser) ascii(n *exprNode) error {
+func (p *parser) ascii(n *node) error {
 	if err := p.next(); err != nil {
 		return err
 	}
-	if p.token.kind != exprTokenKeyword {
+	if p.token.kind != tokenKeyword {
 		return p.unexpected("a keyword")
 	}
-	n.op = exprASCII
+	n.op = opASCII
 	if err := p.keyword(n); err != nil {
 		return err
 	}
-	if n.op == exprElement {
-		return exprError(n.column, "ascii is of a whole keyword")
+	if n.op == opElement {
+		return errorf(n.column, "ascii is of a whole keyword")
 	}
 	return p.expect(")")
 }
