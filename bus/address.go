@@ -62,8 +62,8 @@ type Audience struct {
 	labels  map[string]string
 }
 
-// Broadcast is every worker of a type or, if typ is empty, of the whole site
-// but for hidden ones.
+// Broadcast is every worker of a type or, if typ is empty, of the whole site,
+// without the dispatchers of package keywords.
 func Broadcast(typ string) Audience { return Audience{typ: typ} }
 
 // Multicast is every worker whose id, type:host:pid:uid, matches a glob:

@@ -131,5 +131,5 @@
 //
 // Names of methods that begin with "bus." are those that every worker has.
 // Types that begin with "kw." belong to package keywords, whose dispatchers are
-// workers: [HandleLater] and WorkerConfig.Hidden are for the likes of them.
+// workers.
 package bus

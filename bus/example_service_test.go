@@ -362,32 +362,3 @@ func ExampleStreamRaw() {
 	}
 	// Output: json "7" <nil>
 }
-
-// A worker that answers calls together, here two by two.
-func ExampleHandleLater() {
-	c := exampleWorker(func(w *bus.Worker) {
-		var first *bus.Pending
-		bus.HandleLater(w, func(_ context.Context, p *bus.Pending) {
-			if first == nil {
-				first = p
-				return
-			}
-			for _, p := range []*bus.Pending{first, p} {
-				p.Answer(bus.Body{Codec: storage.Text, Data: []byte("both are here")}, nil)
-			}
-			first = nil
-		}, bus.HandleOptions{MaxInFlight: 1})
-	})
-	defer stopExample()
-
-	meet := bus.NewMethod[string, string]("meet").WithCodec(storage.Text)
-	both := make(chan string)
-	for range 2 {
-		go func() {
-			text, _ := bus.Call(context.Background(), c, bus.Group("example"), meet, "")
-			both <- text
-		}()
-	}
-	fmt.Println(<-both, "and", <-both)
-	// Output: both are here and both are here
-}

@@ -224,7 +224,7 @@ func (l *lease) end(ctx context.Context) error {
 }
 
 // Workers returns the living workers of a type, or of all types of the site if
-// typ is empty, by id. Hidden ones are left out of all.
+// typ is empty, sorted by id. All types are without those of package keywords' dispatchers.
 func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
 	defer cancel()

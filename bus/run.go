@@ -49,7 +49,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	plain := redisio.Of(w.pool).Dedicated()
 	defer plain.Close()
-	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.cfg.Hidden, link: &w.link}
+	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.hidden, link: &w.link}
 	if err := lease.enter(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

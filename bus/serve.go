@@ -130,7 +130,7 @@ func (w *Worker) serve(t *task) {
 		}
 	}()
 	for ; t != nil; t = lane.next() {
-		if body, err := w.call(t); err != errLater {
+		if body, err := w.call(t); err != errDeferred {
 			w.answer(t, body, err)
 		}
 	}
@@ -141,8 +141,8 @@ func (w *Worker) serve(t *task) {
 // deadline of the request has passed.
 var errExpired = errors.New("expired")
 
-// errLater stands for the answer that comes later.
-var errLater = errors.New("later")
+// errDeferred is returned in place of an answer that a [busio.Call] gives later.
+var errDeferred = errors.New("deferred")
 
 // drop gives a request no answer.
 func (w *Worker) drop(t *task) {
@@ -182,7 +182,7 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		return Body{}, errExpired
 	}
 	defer func() {
-		if err != errLater {
+		if err != errDeferred {
 			ctx.end()
 		}
 	}()
@@ -205,7 +205,7 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		body, err = m.around(ctx, t)
 	}
 	switch {
-	case err == nil, err == errLater:
+	case err == nil, err == errDeferred:
 		return body, err
 	case w.work.Err() != nil:
 		err = &refusal{CodeStopped, "the worker stopped: " + err.Error()}

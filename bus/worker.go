@@ -54,11 +54,6 @@ type WorkerConfig struct {
 	// cancels their contexts. 0: 10 s. Negative: not at all.
 	Drain time.Duration
 
-	// Hidden leaves the worker out of the site's types: Workers(""), and
-	// audiences of all types, do not find it. Types that begin with "kw.", which
-	// belong to package keywords, must be.
-	Hidden bool
-
 	// MaxMessage is the largest arguments and the largest result, or item of a
 	// stream, in bytes as encoded. 0: 1 MiB. Larger ones are answered with
 	// CodeBadArguments and CodeBadResult.
@@ -95,7 +90,7 @@ type WorkerConfig struct {
 	KeepLogFor time.Duration
 }
 
-func (c WorkerConfig) complete() (WorkerConfig, error) {
+func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
 	c.Site = cmp.Or(c.Site, DefaultSite)
 	c.Concurrency = cmp.Or(c.Concurrency, 64)
 	c.Prefetch = cmp.Or(c.Prefetch, 64)
@@ -124,7 +119,7 @@ func (c WorkerConfig) complete() (WorkerConfig, error) {
 		return c, err
 	}
 	switch {
-	case strings.HasPrefix(c.Type, reservedPrefix) && !c.Hidden:
+	case strings.HasPrefix(c.Type, reservedPrefix) && !hidden:
 		return c, fmt.Errorf("bus: WorkerConfig.Type: %q: types that begin with %q belong to package keywords", c.Type, reservedPrefix)
 	case c.Concurrency < 0:
 		return c, fmt.Errorf("bus: WorkerConfig.Concurrency: %d is negative", c.Concurrency)
@@ -148,6 +143,7 @@ func (c WorkerConfig) complete() (WorkerConfig, error) {
 type Worker struct {
 	pool    *storage.Pool
 	cfg     WorkerConfig
+	hidden  bool // not among the site's types
 	info    WorkerInfo
 	spawner atomic.Pointer[string]
 	keys    keys
@@ -186,7 +182,12 @@ type Worker struct {
 // NewWorker returns a worker without handlers but for the built-in methods. It
 // does not touch Redis.
 func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
-	cfg, err := cfg.complete()
+	return newWorker(pool, cfg, false)
+}
+
+// newWorker returns a worker, for [busio.NewWorker] a hidden one.
+func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, error) {
+	cfg, err := cfg.complete(hidden)
 	if err == nil && pool == nil {
 		err = errors.New("bus: NewWorker: nil pool")
 	}
@@ -195,7 +196,7 @@ func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 	}
 	id, host, pid := newID()
 	w := &Worker{
-		pool: pool, cfg: cfg, methods: make(map[string]*method), inboxes: make(map[string]string),
+		pool: pool, cfg: cfg, hidden: hidden, methods: make(map[string]*method), inboxes: make(map[string]string),
 		ready: make(chan struct{}), halted: make(chan struct{}, 1), beat: make(chan struct{}, 1),
 		clock: redisio.NewClock(nil),
 		info: WorkerInfo{
@@ -302,7 +303,7 @@ type method struct {
 	stats        *methodStats
 	stream       bool
 	builtin      bool
-	later        bool // answered by HandleLater's Pending
+	deferred     bool // answered through a busio.Call
 	idempotent   bool
 	args, result reflect.Type // nil: unknown
 }
@@ -331,7 +332,7 @@ func (w *Worker) register(name string, m *method, opts []HandleOptions, call fun
 	default:
 		m.lane = &lane{limit: o.MaxInFlight}
 	}
-	if len(w.cfg.Middleware) > 0 && !m.builtin && !m.later {
+	if len(w.cfg.Middleware) > 0 && !m.builtin && !m.deferred {
 		m.around = w.surround(m)
 	}
 	if name == anyName {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -243,7 +242,7 @@ func (d *Dispatcher) tell(st *staged, err error) {
 	switch {
 	case st.pending == nil:
 	case err != nil:
-		st.pending.Answer(bus.Body{}, wireError(err))
+		st.pending.Answer(storage.Text, nil, wireError(err))
 	case st.write && !d.clustered:
 		st.pending.Packed()
 	default:
@@ -253,7 +252,7 @@ func (d *Dispatcher) tell(st *staged, err error) {
 			rev = st.s.committed.rev
 			d.mu.Unlock()
 		}
-		st.pending.Answer(bus.Body{Codec: storage.Text, Data: []byte(rev.String())}, nil)
+		st.pending.Answer(storage.Text, []byte(rev.String()), nil)
 	}
 }
 

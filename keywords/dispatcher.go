@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/busio"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -157,9 +158,9 @@ type staged struct {
 	write     bool // or else only an answer, when all before it is committed
 	rec       record
 	canonical any
-	with      int          // how many of those behind it must be committed with it
-	pending   *bus.Pending // nil: nobody
-	done      chan error   // of Set; holds one
+	with      int        // how many of those behind it must be committed with it
+	pending   busio.Call // nil: none
+	done      chan error // of Set; holds one
 }
 
 // NewDispatcher returns a dispatcher without keywords, but for its own. It does
@@ -185,13 +186,13 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	if d.channel, err = pool.Key(d.service.channel); err != nil {
 		return nil, err
 	}
-	d.worker, err = bus.NewWorker(pool, bus.WorkerConfig{
-		Type: workerType(cfg.Service, cfg.Name), Hidden: true, Serial: true, Prefetch: prefetch, Lease: cfg.Lease, Drain: cfg.Drain,
-	})
+	worker, err := busio.NewWorker(pool, bus.WorkerConfig{
+		Type: workerType(cfg.Service, cfg.Name), Serial: true, Prefetch: prefetch, Lease: cfg.Lease, Drain: cfg.Drain,
+	}, d.handle)
 	if err != nil {
 		return nil, err
 	}
-	bus.HandleLater(d.worker, d.handle)
+	d.worker = worker.(*bus.Worker)
 	d.log = redisio.Of(pool).Logger().With("dispatcher", cfg.Service+"."+cfg.Name)
 	for _, own := range []Definition{
 		{Name: cfg.Status, Kind: KindString, Help: "ready or stopped"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -103,7 +102,7 @@ func (d *Dispatcher) draftReply(st *staged) {
 	if st.pending == nil || d.clustered {
 		return
 	}
-	key, frame := st.pending.Pack(bus.Body{Codec: storage.Text, Data: []byte(st.rec.rev.String())}, nil)
+	key, frame := st.pending.Pack(storage.Text, []byte(st.rec.rev.String()))
 	if key == "" {
 		return
 	}

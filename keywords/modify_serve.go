@@ -7,7 +7,8 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/busio"
+	"github.com/heliograph/heliograph/storage"
 )
 
 // The methods of the worker that a dispatcher is.
@@ -30,10 +31,11 @@ type askedChange struct {
 }
 
 // handle takes a call. The worker is serial: there is one at a time.
-func (d *Dispatcher) handle(ctx context.Context, p *bus.Pending) {
+func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 	var ask asked
-	if err := p.Body().Codec.Unmarshal(p.Body().Data, &ask); err != nil {
-		p.Answer(bus.Body{}, wireError(&Error{Code: CodeMalformed, Service: d.service.name, Text: err.Error()}))
+	codec, args := p.Args()
+	if err := codec.Unmarshal(args, &ask); err != nil {
+		p.Answer(storage.Text, nil, wireError(&Error{Code: CodeMalformed, Service: d.service.name, Text: err.Error()}))
 		return
 	}
 	err := d.alone(ctx, func() error {
@@ -46,7 +48,7 @@ func (d *Dispatcher) handle(ctx context.Context, p *bus.Pending) {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: fmt.Sprintf("no method %q", p.Method())}
 	})
 	if err != nil {
-		p.Answer(bus.Body{}, wireError(err))
+		p.Answer(storage.Text, nil, wireError(err))
 	}
 }
 
@@ -81,7 +83,7 @@ func (d *Dispatcher) guard(run func() error) (err error) {
 
 // modify carries out changes, all or none, and stages them. What it has refused
 // has no effect, but for what hooks did before.
-func (d *Dispatcher) modify(ctx context.Context, ask asked, p *bus.Pending) error {
+func (d *Dispatcher) modify(ctx context.Context, ask asked, p busio.Call) error {
 	if len(ask.Changes) == 0 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "no changes"}
 	}
@@ -213,7 +215,7 @@ func (d *Dispatcher) rejected(s *served, err error) error {
 
 // refresh runs the read hooks of a keyword, and stages what they return if that
 // is news. Without a Read there is nothing to do.
-func (d *Dispatcher) refresh(ctx context.Context, ask asked, p *bus.Pending) error {
+func (d *Dispatcher) refresh(ctx context.Context, ask asked, p busio.Call) error {
 	if len(ask.Changes) != 1 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "want one keyword"}
 	}

@@ -20,13 +20,14 @@ const module = "github.com/heliograph/heliograph"
 var may = map[string][]string{
 	"":                       {},
 	"internal/redisio":       {},
+	"internal/busio":         {"storage"},
 	"storage":                {"internal/redisio"},
 	"storage/embedded":       {"internal/redisio", "storage"},
 	"storage/storagetest":    {"internal/redisio", "storage", "storage/embedded"},
 	"pubsub":                 {"internal/redisio", "storage"},
-	"bus":                    {"internal/redisio", "storage"},
+	"bus":                    {"internal/redisio", "internal/busio", "storage"},
 	"keywords/internal/expr": {},
-	"keywords":               {"internal/redisio", "storage", "pubsub", "bus", "keywords/internal/expr"},
+	"keywords":               {"internal/redisio", "internal/busio", "storage", "pubsub", "bus", "keywords/internal/expr"},
 	"gateway":                {"internal/redisio", "storage", "pubsub"},
 	"gateway/geo":            {"gateway"},
 }

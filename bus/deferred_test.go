@@ -11,44 +11,47 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/busio"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
 // Answers are gathered, and written in one transaction with what they tell of.
-func TestCallsAreAnsweredLater(t *testing.T) {
+func TestDeferredCallsAreAnsweredLater(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const together = 4
-		var batch []*bus.Pending
-		w := start(t, pool, bus.WorkerConfig{Type: "kw.sum", Hidden: true, Serial: true}, func(w *bus.Worker) {
-			bus.HandleLater(w, func(ctx context.Context, p *bus.Pending) {
-				switch p.Method() {
-				case "panic":
-					panic("no")
-				case "soon":
-					p.Answer(bus.Body{}, errors.New("refused"))
-					return
-				}
-				if batch = append(batch, p); len(batch) < together {
-					return
-				}
-				_, err := pool.Redis().TxPipelined(context.Background(), func(tx redis.Pipeliner) error {
-					for _, p := range batch {
-						tx.Incr(ctx, "sum")
-						if inbox, frame := p.Pack(bus.Body{Codec: storage.Text, Data: []byte("done")}, nil); inbox != "" {
-							tx.XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []any{redisio.StreamField, frame}})
-						}
+		var batch []busio.Call
+		hidden, err := busio.NewWorker(pool, bus.WorkerConfig{Type: "kw.sum", Serial: true}, func(ctx context.Context, call busio.Call) {
+			switch call.Method() {
+			case "panic":
+				panic("no")
+			case "soon":
+				call.Answer(storage.MsgPack, nil, errors.New("refused"))
+				return
+			}
+			if batch = append(batch, call); len(batch) < together {
+				return
+			}
+			_, err := pool.Redis().TxPipelined(context.Background(), func(tx redis.Pipeliner) error {
+				for _, call := range batch {
+					tx.Incr(ctx, "sum")
+					if inbox, frame := call.Pack(storage.Text, []byte("done")); inbox != "" {
+						tx.XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []any{redisio.StreamField, frame}})
 					}
-					return nil
-				})
-				require.NoError(t, err)
-				for _, p := range batch {
-					p.Packed()
 				}
-				batch = nil
+				return nil
 			})
+			require.NoError(t, err)
+			for _, call := range batch {
+				call.Packed()
+			}
+			batch = nil
 		})
+		require.NoError(t, err)
+		w := hidden.(*bus.Worker)
+		stop, err := bus.Start(t.Context(), w)
+		require.NoError(t, err)
 		c := client(t, pool, bus.ClientConfig{})
 		var wg sync.WaitGroup
 		for range 10 * together {
@@ -60,7 +63,7 @@ func TestCallsAreAnsweredLater(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		_, err := bus.CallRaw(t.Context(), c, bus.Group("kw.sum"), "soon", bus.Body{})
+		_, err = bus.CallRaw(t.Context(), c, bus.Group("kw.sum"), "soon", bus.Body{})
 		require.ErrorIs(t, err, bus.CodeFailed)
 		_, err = bus.CallRaw(t.Context(), c, bus.Group("kw.sum"), "panic", bus.Body{})
 		require.ErrorIs(t, err, bus.CodePanic)
@@ -75,6 +78,6 @@ func TestCallsAreAnsweredLater(t *testing.T) {
 		workers, err = c.Workers(t.Context(), "kw.sum")
 		require.NoError(t, err)
 		require.Len(t, workers, 1)
-		require.NoError(t, w.end())
+		require.NoError(t, stop())
 	})
 }

@@ -1,0 +1,53 @@
+package bus
+
+import (
+	"context"
+
+	"github.com/heliograph/heliograph/internal/busio"
+	"github.com/heliograph/heliograph/storage"
+)
+
+func init() {
+	busio.NewWorker = func(pool *storage.Pool, cfg any, handle func(context.Context, busio.Call)) (any, error) {
+		w, err := newWorker(pool, cfg.(WorkerConfig), true)
+		if err != nil {
+			return nil, err
+		}
+		w.register(anyName, &method{deferred: true}, nil, func(ctx context.Context, t *task) (Body, error) {
+			handle(ctx, deferredCall{w, t})
+			return Body{}, errDeferred
+		})
+		return w, nil
+	}
+}
+
+// deferredCall is a [busio.Call]: a call that is answered after its handler has
+// returned.
+type deferredCall struct {
+	w *Worker
+	t *task
+}
+
+func (c deferredCall) Method() string { return c.t.request.method }
+
+func (c deferredCall) Args() (storage.Codec, []byte) { return c.t.body.Codec, c.t.body.Data }
+
+func (c deferredCall) Answer(codec storage.Codec, result []byte, err error) {
+	c.t.ctx.end()
+	c.w.answer(c.t, Body{codec, result}, err)
+}
+
+func (c deferredCall) Pack(codec storage.Codec, result []byte) (inbox string, frame []byte) {
+	if c.t.id == 0 || c.t.ctx.abandoned() {
+		return "", nil
+	}
+	rep := c.w.reply(c.t, Body{codec, result}, nil)
+	return c.w.inboxOf(c.t.client), rep.pack()
+}
+
+func (c deferredCall) Packed() {
+	c.t.ctx.end()
+	c.w.stats.calls.Add(1)
+	c.t.method.stats.answered("")
+	c.w.drop(c.t)
+}
