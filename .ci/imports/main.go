@@ -38,7 +38,7 @@ var testKit = []string{"internal/redisio", "storage", "storage/embedded", "stora
 // only says of modules that not everybody may import who may.
 var only = map[string][]string{
 	"github.com/stretchr/testify":    {},
-	"github.com/alicebob/miniredis/": {"storage/embedded"},
+	"github.com/alicebob/miniredis/": {"storage/embedded", "storage/storagetest"},
 	"github.com/gobwas/ws":           {"gateway"},
 	"github.com/urfave/cli":          {"examples/helio"},
 	"golang.org/x/term":              {"examples/helio"},

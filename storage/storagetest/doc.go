@@ -13,9 +13,20 @@
 //
 // [New] needs nothing but Go. [Servers] runs a suite on the embedded server and,
 // where there is one, on a private redis-server. [Start], [StartCluster] and
-// [StartSentinel] hand out real servers to kill, pause and start again. All of
-// them end with the test. [Object] is the suite for another implementation of
+// [StartSentinel] start real servers, which a test can kill, pause and start again.
+// All of them end with the test. [Object] is the suite for another implementation of
 // storage.Object.
+//
+// [Virtual] runs a test in virtual time, in which minutes of leases, retries and
+// timeouts pass in milliseconds, and [Slow] a suite as well on a real server in the
+// long run. [Network] can cut their connections:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		network := storagetest.NewNetwork(t)
+//		pool := storagetest.Open(t, network.Config())
+//		…
+//		network.Cut()
+//	})
 //
 // [Long] marks a test that takes more than a few seconds: it runs where the
 // environment variable HELIOGRAPH_TESTS is "long".

@@ -1,3 +1,7 @@
 package storagetest
 
+import "net"
+
 var Leaked = leaked
+
+func NewConns() (a, b net.Conn) { return newConns() }

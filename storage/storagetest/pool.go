@@ -40,3 +40,15 @@ func Servers(t *testing.T, suite func(t *testing.T, pool *storage.Pool)) {
 	t.Run("embedded", func(t *testing.T) { suite(t, New(t)) })
 	t.Run("redis", func(t *testing.T) { suite(t, Open(t, Start(t).Config())) })
 }
+
+// Slow is [Servers] for a suite that waits for leases, retries or timeouts. Its
+// subtests are "virtual", as [Virtual] does, and "redis", which is part of the long
+// run.
+func Slow(t *testing.T, suite func(t *testing.T, pool *storage.Pool)) {
+	t.Helper()
+	t.Run("virtual", func(t *testing.T) { Virtual(t, suite) })
+	t.Run("redis", func(t *testing.T) {
+		Long(t)
+		suite(t, Open(t, Start(t).Config()))
+	})
+}
