@@ -19,34 +19,38 @@ import (
 
 func (t *tool) callCommand() *cli.Command {
 	return &cli.Command{
-		Name: "call", Usage: "call a method of one worker, or of many", ArgsUsage: "METHOD", Category: "calls and workers",
-		Description: example("Prints each reply as it comes: of one worker its value, of many the worker as well; of a stream\n"+
-			"its items. Arguments are JSON; on stdin too, if it is a pipe or a file.",
-			"helio call add --worker calc --jsondata '[1,2]'", "helio call reload", "helio call tail --worker log --data app.log --follow"),
-		Flags: append(whomFlags(),
+		Name: "call", Usage: "call a method of one worker, or of many", ArgsUsage: "[TARGET] METHOD", Category: "calls and workers",
+		Description: example(targetHelp+"\nA type calls one of its workers, and with --broadcast all; a pattern calls all that match. Prints the reply\n"+
+			"of one worker, each item of a stream, and of many workers each reply with its worker. The argument is JSON,\n"+
+			"from --jsondata, --data, or stdin if it is a pipe or a file.",
+			"helio call calc add --jsondata '[1,2]'", "helio call calc reload --broadcast", "helio call log tail --data app.log --follow"),
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "jsondata", Usage: "`JSON` as the argument; - reads it from stdin"},
 			&cli.StringFlag{Name: "data", Usage: "`TEXT` as the argument; - reads it from stdin"},
-			&cli.StringFlag{Name: "jsondata", Usage: "`JSON` as the arguments; - reads it from stdin"},
 			&secondsFlag{Name: "wait", Value: time.Second, Usage: "how long to wait for the replies"},
-			&cli.BoolFlag{Name: "follow", Usage: "print a stream for as long as it lasts, not for --wait"},
-		),
+			&cli.BoolFlag{Name: "follow", Usage: "print a stream until it ends, not for --wait"},
+		}, targetFlags()...),
 		Action: t.call,
 	}
 }
 
 func (t *tool) call(ctx context.Context, cmd *cli.Command) error {
-	args, err := arguments(cmd, "METHOD")
+	args, err := arguments(cmd, "[TARGET]", "METHOD")
 	if err != nil {
 		return err
 	}
-	if err := checkName("METHOD", args[0]); err != nil {
+	method := args[len(args)-1]
+	if err := checkName("METHOD", method); err != nil {
 		return err
 	}
-	to, err := whomOf(cmd)
-	if err != nil {
+	to, err := targetOf(cmd, args[:len(args)-1]...)
+	switch {
+	case err != nil:
 		return err
-	}
-	if to.several && cmd.Bool("follow") {
-		return usage("--follow goes with one worker: --worker or --worker_id")
+	case to.none:
+		return usage("no target: helio call TARGET %s, with a worker type, an id or a pattern; --broadcast calls all workers", method)
+	case to.several && cmd.Bool("follow"):
+		return usage("--follow goes with one worker: a type or an id")
 	}
 	body, err := t.callBody(ctx, cmd)
 	if err != nil {
@@ -54,7 +58,7 @@ func (t *tool) call(ctx context.Context, cmd *cli.Command) error {
 	}
 	wait := cmd.Duration("wait")
 	return t.withBus(ctx, cmd, bus.ClientConfig{Timeout: wait, MaxMessage: maxArguments}, func(s session) error {
-		c := caller{session: s, to: to, method: args[0], body: body, wait: wait}
+		c := caller{session: s, to: to, method: method, body: body, wait: wait}
 		if to.several {
 			return c.gather(ctx)
 		}
@@ -172,7 +176,7 @@ func (t *tool) readAll(ctx context.Context, patience time.Duration) ([]byte, err
 // caller is a call that is to be made.
 type caller struct {
 	session
-	to     whom
+	to     target
 	method string
 	body   bus.Body
 	wait   time.Duration
@@ -249,13 +253,15 @@ func (c caller) why(ctx context.Context, err error) error {
 	case err == nil || ctx.Err() != nil:
 		return err
 	case errors.Is(err, bus.ErrNoWorkers):
-		return c.nobody(ask, c.to)
+		return c.noWorkers(ask, c.to)
 	case errors.Is(err, bus.ErrWorkerLost):
-		return fail(exitFailed, "the worker died with the call: it may have been carried out")
+		return fail(exitFailed, "the worker died while it held the call: it may have been carried out")
+	case errors.Is(err, context.DeadlineExceeded) && c.to.several:
+		return fail(exitLate, "no reply within %s: wait longer with --wait", short(c.wait))
 	case errors.Is(err, context.DeadlineExceeded):
 		return fail(exitLate, "no reply from %s within %s: wait longer with --wait", c.to.text, short(c.wait))
 	case errors.Is(err, bus.CodeNotAllowed) && c.method == bus.Stop.Name():
-		return fail(exitFailed, "it does not let itself be stopped (helio worker --allow_stop, WorkerConfig.AllowStop)")
+		return fail(exitFailed, "it does not allow stop: it needs helio worker --allow_stop, or WorkerConfig.AllowStop")
 	case errors.As(err, &remote) && remote.Code == bus.CodeUnknownMethod:
 		return fail(exitFailed, "%s", c.noMethod(c.methods(ask, err), remote))
 	}
@@ -266,7 +272,7 @@ func (c caller) noMethod(methods []bus.MethodInfo, remote *bus.Error) string {
 	var names []string
 	for _, m := range methods {
 		if m.Name == c.method && m.Stream {
-			return fmt.Sprintf("%s: method %q is a stream: call it with --worker_id", remote.Worker, c.method)
+			return fmt.Sprintf("%s: method %q is a stream: call it of one worker, by its type or id", remote.Worker, c.method)
 		}
 		names = append(names, m.Name)
 	}
@@ -297,7 +303,7 @@ func (c caller) gather(ctx context.Context) error {
 // It ends with the worst of them.
 func gathered[R any](ctx context.Context, c caller, replies iter.Seq2[bus.Reply[R], error], print func(from bus.WorkerInfo, value R) error) error {
 	status, n := exitOK, 0
-	p := c.begin("waiting for " + c.to.text)
+	p := c.begin("waiting for replies")
 	defer p.end()
 	for r, err := range replies {
 		p.clear()
@@ -319,13 +325,13 @@ func gathered[R any](ctx context.Context, c caller, replies iter.Seq2[bus.Reply[
 			return err
 		}
 		n++
-		p.say("%d replies, waiting for more %s", n, c.to.text)
+		p.say("%d replied, waiting for more", n)
 	}
 	if n == 0 {
-		return c.nobody(ctx, c.to)
+		return c.noWorkers(ctx, c.to)
 	}
 	if status != exitOK {
-		return told(status)
+		return reported(status)
 	}
 	return nil
 }

@@ -147,9 +147,9 @@ func number(all []source, name string) (n, at int, err error) {
 	return n, at, nil
 }
 
-// target returns which Redis is meant, and what to call it. A hostname or port
+// redisConfig returns the configuration of the Redis that is meant, and its address for messages. A hostname or port
 // replaces a URL from a weaker source, as a whole.
-func target(all []source) (cfg storage.Config, where string, err error) {
+func redisConfig(all []source) (cfg storage.Config, where string, err error) {
 	url, urlAt := lookup(all, "url")
 	host, hostAt := lookup(all, "hostname")
 	port, portAt, err := number(all, "port")
@@ -202,7 +202,7 @@ func (t *tool) with(ctx context.Context, cmd *cli.Command, do func(pool *storage
 	if err != nil {
 		return err
 	}
-	cfg, where, err := target(all)
+	cfg, where, err := redisConfig(all)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (s kwSession) listServices(ctx context.Context) error {
 		return err
 	}
 	if len(services) == 0 && !s.json {
-		return fail(exitNobody, "no service: helio keywords serve FILE makes one")
+		return fail(exitNotFound, "there is no service: helio keywords serve FILE makes one%s", servicesElsewhere(ctx, s.pool))
 	}
 	var rows [][]string
 	list := make([]map[string]any, 0, len(services))
@@ -234,7 +234,7 @@ func (s kwSession) gshow(ctx context.Context, r ref, n int, since time.Duration)
 	case len(defs) > 1:
 		return usage("%q means %d keywords: gshow shows one", r.name, len(defs))
 	case defs[0].History == 0:
-		return fail(exitNobody, "%s keeps no history: its definition says how many values, as \"history\" or Spec.History", defs[0])
+		return fail(exitNotFound, "%s keeps no history: its definition says how many values, as \"history\" or Spec.History", defs[0])
 	}
 	past, err := keywords.History(ctx, s.kw, r.service, defs[0].Name, n)
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1 // refused by who was asked, or failed there
 	exitUsage       = 2
-	exitNobody      = 3 // no worker, dispatcher, service, keyword, member or log of that name
+	exitNotFound    = 3 // no worker, dispatcher, service, keyword, member or log of that name
 	exitLate        = 4 // no answer in time
 	exitRedis       = 5 // Redis is away, or refuses us
 	exitInterrupted = 130
@@ -43,7 +43,7 @@ func fail(status int, format string, args ...any) error {
 func usage(format string, args ...any) error { return fail(exitUsage, format, args...) }
 
 // told is the end of a command that has said all on its way.
-func told(status int) error { return &failure{status: status} }
+func reported(status int) error { return &failure{status: status} }
 
 // untilCtrlC is the error of a command that goes on until Ctrl-C, which is none.
 func untilCtrlC(ctx context.Context, err error) error {
@@ -72,9 +72,9 @@ func explain(ctx context.Context, err error) *failure {
 	}
 	switch text := plainly(err); {
 	case errors.Is(err, bus.ErrNoWorkers), errors.Is(err, keywords.ErrNoDispatcher):
-		return &failure{exitNobody, text}
+		return &failure{exitNotFound, text}
 	case errors.Is(err, keywords.ErrNoValue):
-		return &failure{exitNobody, text}
+		return &failure{exitNotFound, text}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{exitLate, "no answer in time: " + text}
 	case isRedis(err):
@@ -95,7 +95,7 @@ func plainly(err error) string {
 
 func refusedStatus(err *keywords.Error) int {
 	if err.Code == keywords.CodeUnknownService || err.Code == keywords.CodeUnknownKeyword {
-		return exitNobody
+		return exitNotFound
 	}
 	return exitFailed
 }

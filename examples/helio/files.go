@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -18,28 +17,30 @@ import (
 
 func (t *tool) downloadCommand() *cli.Command {
 	return &cli.Command{
-		Name: "download", Usage: "fetch a file, or a folder as a zip archive, from a worker", ArgsUsage: "ID PATH", Category: "calls and workers",
-		Description: example("Workers offer the files below a folder of theirs, if they do (bus.Files, helio worker --worker_path).",
+		Name: "download", Usage: "fetch a file, or a folder as a zip archive, from a worker", ArgsUsage: "TARGET PATH", Category: "calls and workers",
+		Description: example("TARGET is the id of a worker, or a type that has one worker. It must offer files: bus.Files,\n"+
+			"helio worker --worker_path.",
 			"helio download calc:ada:4711:k3j9x2 var/result.csv", "helio download calc:ada:4711:k3j9x2 var --dir --to backup.zip"),
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "dir", Usage: "PATH is a folder, . for all"},
 			&cli.StringFlag{Name: "to", TakesFile: true, Usage: "`FILE` to write, - for stdout (default: the name of PATH here)"},
 			&cli.BoolFlag{Name: "force", Usage: "replace FILE if it is there"},
 			&secondsFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait for the worker to begin"},
-		},
+		}, oneTargetFlags()...),
 		Action: t.download,
 	}
 }
 
 func (t *tool) download(ctx context.Context, cmd *cli.Command) error {
-	args, err := arguments(cmd, "ID", "PATH")
-	if err == nil {
-		err = checkID("ID", args[0])
-	}
+	args, err := arguments(cmd, "[TARGET]", "PATH")
 	if err != nil {
 		return err
 	}
-	id, file := args[0], args[1]
+	from, err := oneTargetOf(cmd, args[:len(args)-1]...)
+	if err != nil {
+		return err
+	}
+	file := args[len(args)-1]
 	method, to := bus.Download, cmd.String("to")
 	if to == "" {
 		to = path.Base(file)
@@ -57,8 +58,11 @@ func (t *tool) download(ctx context.Context, cmd *cli.Command) error {
 		return usage("%s is there: name another with --to, or replace it with --force", to)
 	}
 	return t.withBus(ctx, cmd, bus.ClientConfig{Timeout: cmd.Duration("wait")}, func(s session) error {
-		typ, _, _ := strings.Cut(id, ":")
-		c := caller{session: s, method: method.Name(), to: whom{one: bus.Direct(id), typ: typ, text: "worker " + id}, wait: cmd.Duration("wait")}
+		id, err := s.idOf(ctx, from)
+		if err != nil {
+			return err
+		}
+		c := caller{session: s, method: method.Name(), to: newTarget("", id, "", false, false), wait: cmd.Duration("wait")}
 		chunks := bus.Stream(ctx, s.bus, bus.Direct(id), method, file)
 		if to == "-" {
 			_, err := c.save(ctx, t.out, chunks)

@@ -61,7 +61,7 @@ func TestHelp(t *testing.T) {
 	require.NotContains(t, string(out), "help", "of a command without commands it is an argument")
 	require.Equal(t, "2 members added", s.ok("set", "add", "help", "help", "h"))
 	require.Equal(t, "1 message, received 0 times", s.ok("pub", "h", "hello"))
-	require.Contains(t, s.fails(exitNobody, "call", "h", "--worker", "greeter"), "no worker runs")
+	require.Contains(t, s.fails(exitNotFound, "call", "h", "--worker", "greeter"), "no worker runs")
 	require.Equal(t, `no completion for "tcsh": there is bash, zsh, fish and pwsh`, s.fails(exitUsage, "completion", "tcsh"))
 	require.Contains(t, s.ok("completion"), "bash")
 	require.Contains(t, s.ok("--version"), "helio version ")

@@ -22,7 +22,8 @@ func serviceFlag() cli.Flag {
 // kwSession is a client and what is needed to talk about what it gets.
 type kwSession struct {
 	*tool
-	kw *keywords.Client
+	pool *storage.Pool
+	kw   *keywords.Client
 }
 
 func (t *tool) withKeywords(ctx context.Context, cmd *cli.Command, do func(s kwSession) error) error {
@@ -31,7 +32,7 @@ func (t *tool) withKeywords(ctx context.Context, cmd *cli.Command, do func(s kwS
 		if err != nil {
 			return err
 		}
-		return do(kwSession{t, k})
+		return do(kwSession{t, pool, k})
 	})
 }
 
@@ -74,9 +75,9 @@ func (s kwSession) all(ctx context.Context, service string) ([]keywords.Definiti
 	case err != nil:
 		return nil, err
 	case len(services) == 0:
-		return nil, fail(exitNobody, "no service %q: there is none at all; helio keywords serve FILE makes one", service)
+		return nil, fail(exitNotFound, "no service %q: there is no service at all; helio keywords serve FILE makes one%s", service, servicesElsewhere(ctx, s.pool))
 	}
-	return nil, fail(exitNobody, "no service %q; services: %s", service, some(services))
+	return nil, fail(exitNotFound, "no service %q; services: %s", service, some(services))
 }
 
 // find returns the definitions that a reference means.
@@ -97,7 +98,7 @@ func (s kwSession) find(ctx context.Context, r ref) ([]keywords.Definition, erro
 		}
 	}
 	if len(found) == 0 {
-		return nil, fail(exitNobody, "no keyword %s in service %s; keywords: %s", r.name, r.service, some(names))
+		return nil, fail(exitNotFound, "no keyword %s in service %s; keywords: %s", r.name, r.service, some(names))
 	}
 	return found, nil
 }
@@ -262,7 +263,7 @@ func (s kwSession) refresh(ctx context.Context, values []shown) ([]shown, error)
 		read, err := keywords.RefreshText(ctx, s.kw, v.def.Service, v.def.Name)
 		switch {
 		case errors.Is(err, keywords.ErrNoDispatcher):
-			return nil, fail(exitNobody, "nobody serves %s: without --refresh its last value is shown", v.def)
+			return nil, fail(exitNotFound, "nobody serves %s: without --refresh its last value is shown", v.def)
 		case err != nil && !errors.Is(err, keywords.ErrNoValue):
 			return nil, err
 		}

@@ -93,8 +93,8 @@ func TestModify(t *testing.T) {
 	require.Equal(t, "3.5", s.ok("show", "stage.SPEED", "--terse"), "of several, none is begun unless all are possible")
 	require.Equal(t, `"SPEED": want KEYWORD=VALUE, such as SPEED=3.5`, s.fails(exitUsage, "modify", "-s", "stage", "SPEED"))
 	require.Equal(t, `"SPEED": of which service? -s SERVICE SPEED, or SERVICE.SPEED`, s.fails(exitUsage, "modify", "SPEED=1"))
-	require.Equal(t, "no keyword SPED in service stage; keywords: MODE, SPEED", s.fails(exitNobody, "modify", "stage.SPED=1"))
-	require.Equal(t, `no service "stge"; services: stage`, s.fails(exitNobody, "modify", "stge.SPEED=1"))
+	require.Equal(t, "no keyword SPED in service stage; keywords: MODE, SPEED", s.fails(exitNotFound, "modify", "stage.SPED=1"))
+	require.Equal(t, `no service "stge"; services: stage`, s.fails(exitNotFound, "modify", "stge.SPEED=1"))
 
 	require.Contains(t, s.fails(exitUsage, "modify", "-s", "stage", "MODE"), "want KEYWORD=VALUE")
 	require.Equal(t, "3.5", s.ok("show", "stage.SPEED", "--terse", "--refresh"))
@@ -107,18 +107,18 @@ func TestModify(t *testing.T) {
 
 	require.Regexp(t, `^TIME +VALUE +SET BY\n\S+ +3.5 mm/s .*\n\S+ +4 mm/s .*\n\S+ +5 mm/s .*$`, s.ok("gshow", "-s", "stage", "SPEED"))
 	require.Equal(t, 2, strings.Count(s.ok("gshow", "stage.SPEED", "-n", "1"), "\n")+1)
-	require.Contains(t, s.fails(exitNobody, "gshow", "stage.MODE"), "keeps no history")
+	require.Contains(t, s.fails(exitNotFound, "gshow", "stage.MODE"), "keeps no history")
 
 	require.Contains(t, s.fails(exitFailed, "keywords", "clear", "stage"), "stage is being served")
 	file := filepath.Join(t.TempDir(), "k.json")
 	require.NoError(t, os.WriteFile(file, []byte(stage), 0o600))
 	require.Contains(t, s.fails(exitFailed, "keywords", "serve", file), "stage is being served already")
 	require.Equal(t, exitOK, serve.end())
-	require.Contains(t, s.fails(exitNobody, "modify", "stage.SPEED=6"), `nobody serves stage.SPEED: start the dispatcher "main" of service stage`)
-	require.Contains(t, s.fails(exitNobody, "show", "stage.SPEED", "--refresh"), "nobody serves stage.SPEED")
+	require.Contains(t, s.fails(exitNotFound, "modify", "stage.SPEED=6"), `nobody serves stage.SPEED: start the dispatcher "main" of service stage`)
+	require.Contains(t, s.fails(exitNotFound, "show", "stage.SPEED", "--refresh"), "nobody serves stage.SPEED")
 	s.ok("keywords", "clear", "stage")
-	require.Contains(t, s.fails(exitNobody, "keywords", "clear", "stage"), `no service "stage": there is none at all`)
-	require.Contains(t, s.fails(exitNobody, "list"), "no service: ")
+	require.Contains(t, s.fails(exitNotFound, "keywords", "clear", "stage"), `no service "stage": there is no service at all`)
+	require.Contains(t, s.fails(exitNotFound, "list"), "no service: ")
 	require.Equal(t, "[]", s.ok("list", "-o", "json"))
 }
 
@@ -143,9 +143,9 @@ func TestWaitfor(t *testing.T) {
 	require.Contains(t, s.fails(exitUsage, "waitfor", "SPEED > 5"), "a keyword begins with $")
 	s.ok("waitfor", "-s", "stage", "MODE == 'TRACK'", "--ignore_case")
 	s.ok("waitfor", "-s", "stage", "mode == track and Speed > 3")
-	require.Equal(t, "service stage has no keyword MOED: helio list stage lists them; a text goes in quotes", s.fails(exitNobody, "waitfor", "-s", "stage", "MOED == track"))
+	require.Equal(t, "service stage has no keyword MOED: helio list stage lists them; a text goes in quotes", s.fails(exitNotFound, "waitfor", "-s", "stage", "MOED == track"))
 	require.Equal(t, `--count: "0": want 1 or more`, s.fails(exitUsage, "watch", "-s", "stage", "--count", "0"))
-	require.Contains(t, s.fails(exitNobody, "waitfor", "$stage.SPED > 5"), "stage.SPED: unknown_keyword")
+	require.Contains(t, s.fails(exitNotFound, "waitfor", "$stage.SPED > 5"), "stage.SPED: unknown_keyword")
 }
 
 func TestDollars(t *testing.T) {
@@ -208,7 +208,7 @@ func TestWatch(t *testing.T) {
 		w.out.Await(t, "stage.SPEED = 4 mm/s  stale\n")
 		require.Equal(t, exitOK, w.end())
 		require.Empty(t, w.errs.String())
-		require.Equal(t, "no keyword X in service stage; keywords: MODE, SPEED", s.fails(exitNobody, "watch", "stage.X"))
+		require.Equal(t, "no keyword X in service stage; keywords: MODE, SPEED", s.fails(exitNotFound, "watch", "stage.X"))
 	})
 }
 
@@ -264,7 +264,7 @@ func TestModifyOfSeveralDispatchers(t *testing.T) {
 	require.Equal(t, "dome.SPEED = 1 mm/s\ndome.MODE = track\nstage.SPEED = 2 mm/s", s.ok("modify", "dome.SPEED=1", "stage.SPEED=2", "dome.MODE=track"))
 	require.Equal(t, exitOK, dome.end())
 	r := s.helio("", "modify", "stage.SPEED=3", "dome.SPEED=3", "dome.MODE=idle")
-	require.Equal(t, exitNobody, r.status)
+	require.Equal(t, exitNotFound, r.status)
 	require.Equal(t, "stage.SPEED = 3 mm/s\n", r.out)
 	require.Contains(t, r.err, "nobody serves dome.SPEED, dome.MODE: ")
 	require.Contains(t, r.err, "; set before: stage.SPEED\n")

@@ -17,22 +17,28 @@ import (
 
 func (t *tool) logsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "logs", Usage: "print what a worker has logged", ArgsUsage: "ID", Category: "calls and workers",
-		Description: example("A worker that keeps a log (Worker.LogHandler) leaves it behind for an hour when it dies.", "helio logs calc:ada:4711:k3j9x2 -n 100"),
-		Flags: []cli.Flag{
+		Name: "logs", Usage: "print what a worker has logged", ArgsUsage: "TARGET", Category: "calls and workers",
+		Description: example("TARGET is the id of a worker, or a type that has one worker. A worker that keeps a log (Worker.LogHandler)\n"+
+			"leaves it in Redis for an hour when it ends; by its id it can still be read.", "helio logs calc", "helio logs calc:ada:4711:k3j9x2 -n 100"),
+		Flags: append([]cli.Flag{
 			&cli.IntFlag{Name: "n", Value: 20, Validator: positive, Usage: "the newest `N` records"},
-			&cli.BoolFlag{Name: "follow", Usage: "go on with what comes, until Ctrl-C"},
-		},
+			&cli.BoolFlag{Name: "follow", Usage: "go on with new records, until Ctrl-C"},
+		}, oneTargetFlags()...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			args, err := arguments(cmd, "ID")
-			if err == nil {
-				err = checkID("ID", args[0])
+			args, err := arguments(cmd, "[TARGET]")
+			if err != nil {
+				return err
 			}
+			to, err := oneTargetOf(cmd, args...)
 			if err != nil {
 				return err
 			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
-				err := s.logs(ctx, args[0], cmd.Int("n"), cmd.Bool("follow"))
+				id, err := s.idOf(ctx, to)
+				if err != nil {
+					return err
+				}
+				err = s.logs(ctx, id, cmd.Int("n"), cmd.Bool("follow"))
 				if cmd.Bool("follow") {
 					return untilCtrlC(ctx, err)
 				}
@@ -52,7 +58,7 @@ func (s session) logs(ctx context.Context, id string, n int, follow bool) error 
 	case err != nil:
 		return err
 	case len(records) == 0 && !follow:
-		return fail(exitNobody, "no log of %s: it keeps none, has logged nothing, or is gone for long; helio workers lists who lives", id)
+		return fail(exitNotFound, "no log of %s: it keeps none, has logged nothing, or ended more than an hour ago; helio workers lists those that run", id)
 	}
 	for {
 		for _, r := range records {

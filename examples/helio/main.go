@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -126,7 +125,7 @@ func (t *tool) root() *cli.Command {
 			"4 not in time, 5 no Redis, 130 interrupted.\n\nExample:\n\n" +
 			"  helio --embedded                          # a Redis to try things on\n" +
 			"  helio worker calc --exec 'jq add'         # in another shell\n" +
-			"  helio call add --worker calc --jsondata '[1,2]'",
+			"  helio call calc add --jsondata '[1,2]'",
 		Flags: append(connectionFlags(),
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "`FORMAT` of what is printed: text for people, json for scripts", Validator: oneOf("text", "json")},
 			&cli.BoolFlag{Name: "verbose", Usage: "tell on stderr what happens"},
@@ -152,94 +151,6 @@ func (t *tool) root() *cli.Command {
 			t.topCommand(),
 		},
 	}
-}
-
-// commandHelp is the help of a command, without the flags that all have.
-var commandHelp = strings.NewReplacer(
-	"\n\nGLOBAL OPTIONS:{{template \"visiblePersistentFlagTemplate\" .}}", "\n\nWhich Redis is meant, --output and --verbose: see helio --help",
-	"\n\nCATEGORY:\n   {{.Category}}", "",
-).Replace(cli.CommandHelpTemplate)
-
-// prepare has a command and those below it say what is wrong in one line.
-func prepare(cmd *cli.Command) {
-	cmd.CustomHelpTemplate = commandHelp
-	if len(cmd.Commands) == 0 {
-		cmd.HideHelpCommand = true                                                    // help is an argument like any other
-		cmd.CommandNotFound = func(ctx context.Context, cmd *cli.Command, _ string) { // --help behind an argument
-			_ = cli.ShowCommandHelp(ctx, cmd.Lineage()[1], cmd.Name)
-		}
-	}
-	cmd.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error { return badFlag(cmd, err) }
-	for _, sub := range cmd.Commands {
-		prepare(sub)
-	}
-	if len(cmd.Commands) > 0 && cmd.Action == nil {
-		cmd.Action = func(_ context.Context, cmd *cli.Command) error {
-			if cmd.Args().Present() {
-				return unknownCommand(cmd, cmd.Args().First())
-			}
-			return cli.ShowSubcommandHelp(cmd)
-		}
-	}
-}
-
-// unknownCommand says which command was meant, if one is near.
-func unknownCommand(cmd *cli.Command, name string) error {
-	if near := cli.SuggestCommand(cmd.Commands, name); alike(near, name) {
-		return usage("no command %q: did you mean %s?", name, near)
-	}
-	return usage("no command %q: %s --help lists them", name, cmd.FullName())
-}
-
-// badFlag is what to say of a command line that could not be read.
-func badFlag(cmd *cli.Command, err error) error {
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		if near := cli.SuggestFlag(cmd.Flags, name, false); alike(strings.TrimLeft(near, "-"), name) {
-			return usage("unknown flag %s: did you mean %s?", dashed(name), near)
-		}
-		return usage("unknown flag %s: %s --help lists them", dashed(name), cmd.FullName())
-	}
-	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
-		return usage("%s wants a value: see %s --help", name, cmd.FullName())
-	}
-	if value, rest, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok {
-		name, why, _ := strings.Cut(rest, ": ")
-		return usage("%s: %s: %s", dashed(name), value, why)
-	}
-	return usage("%s: see %s --help", text, cmd.FullName())
-}
-
-func dashed(name string) string {
-	if len(name) == 1 {
-		return "-" + name
-	}
-	return "--" + name
-}
-
-// alike reports whether a suggestion is worth being made: the cli package makes
-// one for every word.
-func alike(near, name string) bool {
-	return near != "" && name != "" && near[0] == name[0]
-}
-
-// arguments returns the positional arguments of a command, which must be as many
-// as there are names; "..." behind the last is one or more of it.
-func arguments(cmd *cli.Command, names ...string) ([]string, error) {
-	got := cmd.Args().Slice()
-	many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
-	switch {
-	case len(got) < len(names):
-		return nil, usage("%s is missing: %s %s", strings.TrimSuffix(names[len(got)], "..."), cmd.FullName(), strings.Join(names, " "))
-	case len(got) > len(names) && !many:
-		return nil, usage("%q is too much: %s %s", got[len(names)], cmd.FullName(), strings.Join(names, " "))
-	}
-	return got, nil
-}
-
-// example is the end of a command's description.
-func example(text string, lines ...string) string {
-	return strings.TrimPrefix(text+"\n\n", "\n\n") + "Example:\n\n  " + strings.Join(lines, "\n  ")
 }
 
 func version() string {

@@ -136,7 +136,7 @@ func (s kwSession) set(ctx context.Context, step []shown, opts keywords.ModifyOp
 	case ctx.Err() != nil:
 		return fail(exitInterrupted, "interrupted: %s may still be set", names(step))
 	case errors.Is(err, keywords.ErrNoDispatcher):
-		return fail(exitNobody, "nobody serves %s: start the dispatcher %q of service %s, or helio keywords serve FILE", names(step), dispatcherOf(def), def.Service)
+		return fail(exitNotFound, "nobody serves %s: start the dispatcher %q of service %s, or helio keywords serve FILE", names(step), dispatcherOf(def), def.Service)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fail(exitLate, "%s was not set within %s, and may still be: wait longer with -t", names(step), short(timeout))
 	default:

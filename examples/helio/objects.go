@@ -97,7 +97,7 @@ func (t *tool) setCommand() *cli.Command {
 			objectCommand[set]{"has", "exit with 0 if it has a member, with 3 if not", "helio set has users ada && echo yes", "NAME MEMBER", false, func(ctx context.Context, o set, a objectArgs) error {
 				has, err := o.Contains(ctx, a.values[0])
 				if err == nil && !has {
-					err = fail(exitNobody, "%s has no member %s", a.name, a.words[0])
+					err = fail(exitNotFound, "%s has no member %s", a.name, a.words[0])
 				}
 				return t.done(err, "has")
 			}},
@@ -150,7 +150,7 @@ func (t *tool) mapCommand() *cli.Command {
 				case err != nil:
 					return err
 				case !ok:
-					return fail(exitNobody, "%s has no field %s", a.name, a.words[0])
+					return fail(exitNotFound, "%s has no field %s", a.name, a.words[0])
 				}
 				return t.printValue(readAs(a.form, data))
 			}},
@@ -183,7 +183,7 @@ func (t *tool) done(err error, key string) error {
 
 func (t *tool) cleared(err error, name string, there bool) error {
 	if err == nil && !there {
-		err = fail(exitNobody, "there was no %s", name)
+		err = fail(exitNotFound, "there was no %s", name)
 	}
 	return t.done(err, "cleared")
 }

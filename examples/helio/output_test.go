@@ -120,7 +120,7 @@ func TestWhichRedis(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			cfg, where, err := target(all)
+			cfg, where, err := redisConfig(all)
 			got = fmt.Sprintf("%s/%d", where, cfg.Redis.DB)
 			return err
 		}}).Run(t.Context(), append([]string{"helio"}, strings.Fields(c.flags)...))

@@ -114,10 +114,10 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, "7\n70000", s.ok("set", "list", "numbers"))
 		require.Equal(t, "2", s.ok("set", "len", "numbers"))
 		s.ok("set", "has", "numbers", "7")
-		require.Equal(t, "numbers has no member 8", s.fails(exitNobody, "set", "has", "numbers", "8"))
+		require.Equal(t, "numbers has no member 8", s.fails(exitNotFound, "set", "has", "numbers", "8"))
 		require.Equal(t, `{"removed":1}`, s.ok("set", "remove", "numbers", "7", "8", "-o", "json"))
 		s.ok("set", "clear", "numbers")
-		require.Equal(t, "there was no numbers", s.fails(exitNobody, "set", "clear", "numbers"))
+		require.Equal(t, "there was no numbers", s.fails(exitNotFound, "set", "clear", "numbers"))
 		require.Equal(t, "[]", s.ok("set", "list", "numbers", "-o", "json"))
 
 		places, err := storage.NewMap[position](pool, "places", storage.ObjectOptions{Codec: storage.JSON})
@@ -130,7 +130,7 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, `{"s":"a","x":1}`, s.ok("map", "get", "places", "here", "--codec", "json"))
 		require.Equal(t, `{"here":{"s":"a","x":1}}`, s.ok("map", "list", "places", "--codec", "json", "-o", "json"))
 		require.Equal(t, "FIELD  VALUE\nhere   {\"s\":\"a\",\"x\":1}", s.ok("map", "list", "places", "--codec", "json"))
-		require.Equal(t, "places has no field there", s.fails(exitNobody, "map", "get", "places", "there"))
+		require.Equal(t, "places has no field there", s.fails(exitNotFound, "map", "get", "places", "there"))
 		require.Equal(t, "1", s.ok("map", "len", "places"))
 		require.Equal(t, "1 field removed", s.ok("map", "remove", "places", "here", "there"))
 

@@ -29,8 +29,9 @@ func TestCommandLinesOfRedisbus(t *testing.T) {
 	s, id := on(t, pool), calc(t, pool)
 	require.Equal(t, "3", s.ok("--call", "add", "--worker", "calc", "--jsondata", `{"a":1,"b":2}`, "--wait", "5"))
 	require.Equal(t, id+"  0", s.ok("--call", "add", "--local", "True"))
-	require.Equal(t, "METHOD is missing: helio call METHOD", s.fails(exitUsage, "--call"))
-	require.Equal(t, "METHOD is missing: helio call METHOD", s.fails(exitUsage, "--worker", "calc", "--call"))
-	require.Equal(t, "METHOD is missing: helio call METHOD", s.fails(exitUsage, "--call", "--worker", "calc"))
+	require.Contains(t, s.fails(exitUsage, "--call", "add"), "--broadcast calls all workers")
+	require.Equal(t, "METHOD is missing: helio call [TARGET] METHOD", s.fails(exitUsage, "--call"))
+	require.Equal(t, "METHOD is missing: helio call [TARGET] METHOD", s.fails(exitUsage, "--worker", "calc", "--call"))
+	require.Equal(t, "METHOD is missing: helio call [TARGET] METHOD", s.fails(exitUsage, "--call", "--worker", "calc"))
 	require.Equal(t, "METHOD: empty name", s.fails(exitUsage, "--call="))
 }

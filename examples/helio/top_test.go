@@ -29,7 +29,7 @@ func TestTopWithoutATerminalIsASnapshot(t *testing.T) {
 		require.Equal(t, "stage", seen.Services[0].Service)
 	})
 	s := on(t, storagetest.New(t))
-	require.Contains(t, s.fails(exitUsage, "top", "x"), "too much")
+	require.Contains(t, s.fails(exitUsage, "top", "x"), "one argument too many")
 	r := s.start("top", "--interval", "100")
 	require.Equal(t, exitInterrupted, r.end(), "there was nothing to print yet")
 }

@@ -30,5 +30,5 @@ func TestOnACluster(t *testing.T) {
 
 	delete(s.env, "HELIO_PREFIX")
 	require.Equal(t, "0", s.ok("set", "len", "users"))
-	require.Contains(t, s.fails(exitNobody, "list"), "no service")
+	require.Contains(t, s.fails(exitNotFound, "list"), "no service")
 }

@@ -162,7 +162,7 @@ func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
 			}
 			var unknown string
 			if text, names, unknown = dollars(condition, defs); unknown != "" {
-				return fail(exitNobody, "service %s has no keyword %s: helio list %s lists them; a text goes in quotes", service, unknown, service)
+				return fail(exitNotFound, "service %s has no keyword %s: helio list %s lists them; a text goes in quotes", service, unknown, service)
 			}
 		}
 		waiting := ctx

@@ -62,7 +62,7 @@ func TestWorkerRunsAProgram(t *testing.T) {
 
 		require.Equal(t, exitOK, w.end())
 		require.Contains(t, s.ok("logs", id), "done method=any", "the log outlives the worker")
-		require.Contains(t, s.fails(exitNobody, "logs", "echo:h:1:abcd"), "no log of echo:h:1:abcd")
+		require.Contains(t, s.fails(exitNotFound, "logs", "echo:h:1:abcd"), "no log of echo:h:1:abcd")
 	})
 }
 
@@ -191,7 +191,7 @@ func TestSIGTERMDrainsAWorker(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "begun")); return err == nil }, soon, time.Millisecond)
 	require.NoError(t, work.Process.Signal(syscall.SIGTERM))
 	s := on(t, pool)
-	require.Eventually(t, func() bool { return s.helio("", "workers").status == exitNobody }, soon, time.Millisecond, "it takes no more calls")
+	require.Eventually(t, func() bool { return s.helio("", "workers").status == exitNotFound }, soon, time.Millisecond, "it takes no more calls")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
 	call.ends(0)
 	require.Equal(t, "7\n", call.out.String())

@@ -16,36 +16,32 @@ import (
 
 func (t *tool) workersCommand() *cli.Command {
 	return &cli.Command{
-		Name: "workers", Usage: "list the workers that live", ArgsUsage: "[TYPE]", Category: "calls and workers",
-		Description: example("Lists the workers of a type, or of the whole site.", "helio workers", "helio workers calc --follow"),
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "follow", Usage: "tell who joins (+) and who leaves (-), until Ctrl-C"}},
+		Name: "workers", Usage: "list the workers that run", ArgsUsage: "[TARGET]", Category: "calls and workers",
+		Description: example(targetHelp+"\nWithout one, all workers of the site are listed.", "helio workers", "helio workers calc --follow"),
+		Flags:       append([]cli.Flag{&cli.BoolFlag{Name: "follow", Usage: "print each worker that joins (+) and leaves (-), until Ctrl-C"}}, targetFlags()...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			if cmd.Args().Len() > 1 {
-				return usage("%q is too much: helio workers [TYPE]", cmd.Args().Get(1))
-			}
-			typ := cmd.Args().First()
-			if cmd.Args().Present() {
-				if err := checkName("TYPE", typ); err != nil {
-					return err
-				}
+			to, err := audience(cmd)
+			if err != nil {
+				return err
 			}
 			return t.withBus(ctx, cmd, bus.ClientConfig{}, func(s session) error {
 				if cmd.Bool("follow") {
-					return untilCtrlC(ctx, s.followWorkers(ctx, typ))
+					return untilCtrlC(ctx, s.followWorkers(ctx, to))
 				}
-				return s.listWorkers(ctx, typ)
+				return s.listWorkers(ctx, to)
 			})
 		},
 	}
 }
 
-func (s session) listWorkers(ctx context.Context, typ string) error {
-	workers, err := s.bus.Workers(ctx, typ)
-	switch {
-	case err != nil:
+func (s session) listWorkers(ctx context.Context, to target) error {
+	workers, err := s.bus.Workers(ctx, to.typ)
+	if err != nil {
 		return err
-	case len(workers) == 0 && (typ != "" || !s.json):
-		return s.nobody(ctx, whom{typ: typ, text: strings.TrimSpace("worker " + ofType(typ))})
+	}
+	workers = slices.DeleteFunc(workers, func(w bus.WorkerInfo) bool { return !to.matches(w) })
+	if len(workers) == 0 && (!to.none || to.typ != "" || !s.json) {
+		return s.noWorkers(ctx, to)
 	}
 	var rows [][]string
 	for _, w := range workers {
@@ -62,10 +58,13 @@ func labels(all map[string]string) string {
 	return plain(strings.Join(parts, " "))
 }
 
-func (s session) followWorkers(ctx context.Context, typ string) error {
-	for ev, err := range s.bus.Watch(ctx, typ) {
+func (s session) followWorkers(ctx context.Context, to target) error {
+	for ev, err := range s.bus.Watch(ctx, to.typ) {
 		if err != nil {
 			return err
+		}
+		if !to.matches(ev.Worker) {
+			continue
 		}
 		sign := "-"
 		if ev.Joined {
@@ -86,17 +85,21 @@ func (s session) followWorkers(ctx context.Context, typ string) error {
 // asking is a command that asks all who are meant with a method that every worker
 // has.
 func asking[R any](t *tool, name, what string, method bus.Method[struct{}, R], show func(t *tool, begun time.Time, from bus.WorkerInfo, answer R) error) *cli.Command {
+	form, everyone := "[TARGET]", "\nWithout one, all workers of the site are asked."
+	if name == "stop" {
+		form, everyone = "TARGET", ""
+	}
 	return &cli.Command{
-		Name: name, Usage: what, ArgsUsage: "[TYPE | ID | PATTERN]", Category: "calls and workers",
-		Description: example("A worker answers at once, whatever else it does. Without a word about whom, all are asked.", "helio "+name+" calc"),
-		Flags:       append(whomFlags(), &secondsFlag{Name: "wait", Value: time.Second, Usage: "how long to wait for the answers"}),
+		Name: name, Usage: what, ArgsUsage: form, Category: "calls and workers",
+		Description: example(targetHelp+" All that it means are asked."+everyone+"\nA worker answers at once, also while it is busy.", "helio "+name+" calc"),
+		Flags:       append([]cli.Flag{&secondsFlag{Name: "wait", Value: time.Second, Usage: "how long to wait for the answers"}}, targetFlags()...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			to, err := audienceOf(cmd)
-			if err != nil {
+			to, err := audience(cmd)
+			switch {
+			case err != nil:
 				return err
-			}
-			if name == "stop" && cmd.Args().Len() == 0 && !saysWhom(cmd) {
-				return usage("whom? a type, an id or a pattern, or --broadcast for all: helio stop calc")
+			case name == "stop" && to.none:
+				return usage("no target: helio stop TARGET, with a worker type, an id or a pattern; --broadcast stops all workers")
 			}
 			wait := cmd.Duration("wait")
 			return t.withBus(ctx, cmd, bus.ClientConfig{Timeout: wait}, func(s session) error {
@@ -113,7 +116,7 @@ func asking[R any](t *tool, name, what string, method bus.Method[struct{}, R], s
 }
 
 func (t *tool) pingCommand() *cli.Command {
-	return asking(t, "ping", "see who answers, and how soon", bus.Ping, func(t *tool, begun time.Time, from bus.WorkerInfo, _ struct{}) error {
+	return asking(t, "ping", "measure how soon workers answer", bus.Ping, func(t *tool, begun time.Time, from bus.WorkerInfo, _ struct{}) error {
 		took := time.Since(begun)
 		if t.json {
 			return t.emit(map[string]any{"worker": from.ID, "seconds": took.Seconds()})
@@ -124,7 +127,7 @@ func (t *tool) pingCommand() *cli.Command {
 }
 
 func (t *tool) stopCommand() *cli.Command {
-	return asking(t, "stop", "stop workers that let themselves be stopped", bus.Stop, func(t *tool, _ time.Time, from bus.WorkerInfo, _ struct{}) error {
+	return asking(t, "stop", "stop workers that allow it", bus.Stop, func(t *tool, _ time.Time, from bus.WorkerInfo, _ struct{}) error {
 		if t.json {
 			return t.emit(map[string]any{"worker": from.ID, "stopping": true})
 		}
