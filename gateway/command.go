@@ -116,7 +116,7 @@ func (c *Conn) handle(message []byte) {
 	paid := c.Charge(1)
 	if paid {
 		var ok bool
-		message, ok = c.hooked("message", message, func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Message })
+		message, ok = c.hookedMessage(message)
 		if !ok || message == nil {
 			return
 		}

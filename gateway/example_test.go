@@ -232,42 +232,21 @@ func ExampleCommand() {
 	// {"source": "load", "content": 7, "timestamp": 1790000000000.000, "client_reference": null}
 }
 
-// A chat without commands, as filtered_websocket has it.
-func ExamplePlain() {
-	pool, stop := examplePool()
-	defer stop()
-	came := make(chan *gateway.Conn, 2)
-	_, url := exampleServer(pool, gateway.Config{
-		Protocols: []gateway.Protocol{gateway.Plain},
-		Hooks: []gateway.Hooks{
-			gateway.BroadcastMessages(),
-			{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
-				came <- c
-				return nil
-			}},
-		},
-	})
-	ada, bob := exampleDial(url), exampleDial(url)
-	<-came
-	<-came
-	ada.say("hello")
-	fmt.Println(bob.hear())
-	// Output: hello
-}
-
-// Messages of everywhere, changed on their way by the host.
+// Every client follows a channel, whose messages a hook changes.
 func ExampleHooks() {
 	pool, stop := examplePool()
 	defer stop()
 	ended := make(chan gateway.CloseReason, 1)
 	_, url := exampleServer(pool, gateway.Config{
 		Hooks: []gateway.Hooks{
-			gateway.BroadcastPublications("global"),
 			{
+				Connect: func(ctx context.Context, c *gateway.Conn, _ *http.Request) error {
+					return c.Subscribe(ctx, "global")
+				},
 				Publication: func(m *gateway.Message) *gateway.Message {
 					return m.With(json.RawMessage(strings.ToUpper(string(m.Content))))
 				},
-				Disconnect: func(_ *gateway.Conn, reason gateway.CloseReason) { ended <- reason },
+				Disconnect: func(_ context.Context, _ *gateway.Conn, reason gateway.CloseReason) { ended <- reason },
 			},
 		},
 	})
@@ -332,14 +311,39 @@ func ExampleChannel_presence() {
 	// {"source": "room", "content": {"clients":2,"principals":{}}, "timestamp": 1790000000000.000, "client_reference": null}
 }
 
-// To everybody, from the program.
-func ExampleHandler_Broadcast() {
+// A message from the server to all clients.
+func ExampleBroadcast() {
 	pool, stop := examplePool()
 	defer stop()
 	h, url := exampleServer(pool, gateway.Config{})
 	b := exampleDial(url)
 	b.hear()
-	h.Broadcast([]byte(`{"source": "host", "content": "lunch"}`))
+	gateway.Broadcast([]byte(`{"source": "host", "content": "lunch"}`), h.Conns()...)
 	fmt.Println(b.hear(), h.Stats().Connections)
 	// Output: {"source": "host", "content": "lunch"} 1
+}
+
+// Clients that send commands but get nothing except the contents of messages.
+func ExamplePlain() {
+	pool, stop := examplePool()
+	defer stop()
+	ctx := context.Background()
+	_, url := exampleServer(pool, gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain},
+		Hooks: []gateway.Hooks{{Message: func(ctx context.Context, c *gateway.Conn, data []byte) ([]byte, error) {
+			if err := c.Subscribe(ctx, string(data)); err != nil {
+				return nil, err
+			}
+			c.Send([]byte("following"))
+			return nil, nil
+		}}},
+	})
+	b := exampleDial(url)
+	b.say("news")
+	fmt.Println(b.hear())
+	pool.Redis().Publish(ctx, "news", "hello")
+	fmt.Println(b.hear())
+	// Output:
+	// following
+	// hello
 }

@@ -40,7 +40,7 @@ func everything() gateway.Config {
 		},
 		ClientPublish: true,
 		Compression:   true,
-		Hooks:         []gateway.Hooks{gateway.BroadcastMessages()},
+		Hooks:         []gateway.Hooks{echoes},
 		Limits:        gateway.Limits{Channels: 8, Commands: 1e9, CommandBurst: 1e9},
 	}
 }
@@ -239,3 +239,9 @@ func TestRandomBytes(t *testing.T) {
 		})
 	}
 }
+
+// echoes sends every message of a client to all clients.
+var echoes = gateway.Hooks{Message: func(_ context.Context, c *gateway.Conn, data []byte) ([]byte, error) {
+	gateway.Broadcast(data, c.Handler().Conns()...)
+	return data, nil
+}}

@@ -25,6 +25,13 @@ const patience = 20 * time.Second
 // anything allows everything.
 var anything = gateway.Config{Channels: []gateway.Channel{{Pattern: "*"}}, Keys: []string{"*"}}
 
+// follows makes every client follow a channel.
+func follows(channel string) gateway.Hooks {
+	return gateway.Hooks{Connect: func(ctx context.Context, c *gateway.Conn, _ *http.Request) error {
+		return c.Subscribe(ctx, channel)
+	}}
+}
+
 // serve runs a handler on a server of its own and returns its address.
 func serve(t testing.TB, pool *storage.Pool, cfg gateway.Config) (*gateway.Handler, string) {
 	t.Helper()

@@ -87,10 +87,10 @@ func TestBroadcastsForASlowClient(t *testing.T) {
 			h, address := serve(t, storagetest.New(t), cfg)
 			sleep(t, address, "SUB news")
 			require.Eventually(t, func() bool { return h.Stats().Subscriptions == 1 }, patience, time.Millisecond)
-			h.Broadcast(make([]byte, 24<<20)) // of which the socket takes a part
-			time.Sleep(20 * time.Millisecond) // and the rest is being written, and waits no more
+			gateway.Broadcast(make([]byte, 24<<20), h.Conns()...) // of which the socket takes a part
+			time.Sleep(20 * time.Millisecond)                     // and the rest is being written, and waits no more
 			for range 1100 {
-				h.Broadcast([]byte("x"))
+				gateway.Broadcast([]byte("x"), h.Conns()...)
 			}
 			require.EqualValues(t, 1, h.Stats().Slow)
 		})

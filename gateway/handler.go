@@ -71,14 +71,12 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	return h, nil
 }
 
-// Broadcast sends data to all connections, as [Conn.Send] does.
-func (h *Handler) Broadcast(data []byte) { broadcast(h.all(), data) }
-
-// broadcast compiles data once for all who get the same bytes.
-func broadcast(conns []*Conn, data []byte) {
+// Broadcast sends data to connections, as [Conn.Send] does. Connections of the same
+// handler and protocol share one compiled message.
+func Broadcast(data []byte, to ...*Conn) {
 	f := &Frame{Kind: KindBroadcast, Content: data}
 	compiled := make(map[variant][]byte)
-	for _, c := range conns {
+	for _, c := range to {
 		if _, ok := compiled[c.v]; !ok {
 			compiled[c.v] = compile(c.v, f)
 		}
@@ -90,7 +88,7 @@ func broadcast(conns []*Conn, data []byte) {
 // were. Their clients are told not to come back: who may not must also be refused
 // by Config.Authenticate.
 func (h *Handler) Disconnect(principal string) (n int) {
-	for _, c := range h.all() {
+	for _, c := range h.Conns() {
 		if c.Principal().Name == principal {
 			c.Close(CloseDisconnected, "disconnected")
 			n++
@@ -99,15 +97,15 @@ func (h *Handler) Disconnect(principal string) (n int) {
 	return n
 }
 
-// all returns the connections.
-func (h *Handler) all() []*Conn {
+// Conns returns the connections of the handler, in no particular order.
+func (h *Handler) Conns() []*Conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*Conn, 0, len(h.conns))
+	conns := make([]*Conn, 0, len(h.conns))
 	for c := range h.conns {
-		all = append(all, c)
+		conns = append(conns, c)
 	}
-	return all
+	return conns
 }
 
 // Shutdown takes no more connections, and says goodbye to those there are, with
@@ -122,7 +120,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
 	h.mu.Unlock()
-	conns := h.all()
+	conns := h.Conns()
 	var pause time.Duration
 	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
 		pause = time.Until(deadline) * 3 / 4 / time.Duration(len(conns)) // the rest is for the last
@@ -203,7 +201,7 @@ func (h *Handler) Close() error {
 		<-closed
 		return nil
 	}
-	for _, c := range h.all() {
+	for _, c := range h.Conns() {
 		c.abort(CloseReason{Code: CloseGoingAway, Text: "closed"})
 	}
 	h.cancel()

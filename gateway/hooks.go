@@ -2,11 +2,7 @@ package gateway
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"net/http"
-	"slices"
-	"sync"
 )
 
 // Hooks are what a host does when something happens. Each may be nil. They are
@@ -24,28 +20,55 @@ type Hooks struct {
 	// with 1008.
 	Raw func(c *Conn, data []byte) ([]byte, error)
 
-	// Message sees each message before it is read as a command, in the same way, but
-	// none that Limits.Commands refuses.
-	Message func(c *Conn, data []byte) ([]byte, error)
+	// Message is called with each message before it is read as a command, unless
+	// Limits.Commands refuses it. Its results mean the same as those of Raw. ctx ends
+	// after Limits.Command, and with the handler.
+	Message func(ctx context.Context, c *Conn, data []byte) ([]byte, error)
 
 	// Publication sees what was published on a channel that somebody here follows,
 	// once for all of them. What it returns goes on; nil is nothing. A panic takes
 	// the message away.
 	Publication func(m *Message) *Message
 
-	// Disconnect is told when a connection has ended.
-	Disconnect func(c *Conn, reason CloseReason)
+	// Disconnect is called when a connection has ended. ctx ends after Limits.Command.
+	Disconnect func(ctx context.Context, c *Conn, reason CloseReason)
 }
 
-// hooked takes data through the hooks of one kind.
-func (c *Conn) hooked(what string, data []byte, hook func(*Hooks) func(*Conn, []byte) ([]byte, error)) (out []byte, ok bool) {
+// hookedRaw takes the payload of a frame through the Raw hooks.
+func (c *Conn) hookedRaw(data []byte) (out []byte, ok bool) {
+	return c.hooked("raw", data, func(h *Hooks) func([]byte) ([]byte, error) {
+		if h.Raw == nil {
+			return nil
+		}
+		return func(data []byte) ([]byte, error) { return h.Raw(c, data) }
+	})
+}
+
+// hookedMessage takes a message through the Message hooks.
+func (c *Conn) hookedMessage(data []byte) (out []byte, ok bool) {
+	if len(c.h.cfg.Hooks) == 0 {
+		return data, true
+	}
+	ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
+	defer cancel()
+	return c.hooked("message", data, func(h *Hooks) func([]byte) ([]byte, error) {
+		if h.Message == nil {
+			return nil
+		}
+		return func(data []byte) ([]byte, error) { return h.Message(ctx, c, data) }
+	})
+}
+
+// hooked takes data through the hooks that pick chooses. Not ok: one of them ended the
+// connection. Nil: one of them dropped data.
+func (c *Conn) hooked(what string, data []byte, pick func(*Hooks) func([]byte) ([]byte, error)) (out []byte, ok bool) {
 	for i := range c.h.cfg.Hooks {
-		run := hook(&c.h.cfg.Hooks[i])
+		run := pick(&c.h.cfg.Hooks[i])
 		if run == nil {
 			continue
 		}
 		var err error
-		if !c.guard("hook "+what, func() { data, err = run(c, data) }) {
+		if !c.guard("hook "+what, func() { data, err = run(data) }) {
 			return nil, false
 		}
 		if err != nil {
@@ -72,65 +95,4 @@ func (h *Handler) published(m *Message) *Message {
 		}
 	}
 	return m
-}
-
-// BroadcastMessages sends every message of a client to all other clients of this
-// process. More than Limits.Commands allow go nowhere.
-func BroadcastMessages() Hooks {
-	return Hooks{Message: func(c *Conn, data []byte) ([]byte, error) {
-		broadcast(slices.DeleteFunc(c.h.all(), func(to *Conn) bool { return to == c }), data)
-		return data, nil
-	}}
-}
-
-// BroadcastPublications has every client follow channels, without asking.
-func BroadcastPublications(channels ...string) Hooks {
-	return Hooks{Connect: func(ctx context.Context, c *Conn, _ *http.Request) error {
-		for _, channel := range channels {
-			if err := c.Subscribe(ctx, channel); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}
-}
-
-// PrintRaw writes a line to w for each frame that comes in.
-func PrintRaw(w io.Writer) Hooks {
-	p := &printer{w: w}
-	return Hooks{Raw: func(c *Conn, data []byte) ([]byte, error) {
-		p.print("raw", c.ID(), data)
-		return data, nil
-	}}
-}
-
-// PrintMessages writes a line to w for each message of a client.
-func PrintMessages(w io.Writer) Hooks {
-	p := &printer{w: w}
-	return Hooks{Message: func(c *Conn, data []byte) ([]byte, error) {
-		p.print("message", c.ID(), data)
-		return data, nil
-	}}
-}
-
-// PrintPublications writes a line to w for each message of a channel that somebody
-// follows.
-func PrintPublications(w io.Writer) Hooks {
-	p := &printer{w: w}
-	return Hooks{Publication: func(m *Message) *Message {
-		p.print("publication", m.Source, m.Content)
-		return m
-	}}
-}
-
-// printer writes whole lines.
-type printer struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (p *printer) print(what, who string, data []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, _ = fmt.Fprintf(p.w, "%s %s: %q\n", what, who, data)
 }

@@ -257,7 +257,7 @@ func TestNobodyWaitsForARedisThatIsAway(t *testing.T) {
 		if r.URL.RawQuery == "" {
 			return nil
 		}
-		return gateway.BroadcastPublications("global").Connect(ctx, c, r)
+		return follows("global").Connect(ctx, c, r)
 	}}}
 	h, url := serve(t, pool, cfg)
 	b := open(t, url)

@@ -188,7 +188,10 @@ func rateLimit(t *testing.T) {
 	cfg := anything
 	cfg.Limits = gateway.Limits{Commands: 0.01, CommandBurst: 5, Bytes: 1000}
 	cfg.Commands = map[string]gateway.Command{"DEAR": {Run: func(context.Context, *gateway.Conn, gateway.Request) error { return nil }, Cost: 4.5}}
-	cfg.Hooks = []gateway.Hooks{{Message: func(_ *gateway.Conn, data []byte) ([]byte, error) { hooked <- string(data); return data, nil }}}
+	cfg.Hooks = []gateway.Hooks{{Message: func(_ context.Context, _ *gateway.Conn, data []byte) ([]byte, error) {
+		hooked <- string(data)
+		return data, nil
+	}}}
 	_, address := serve(t, pool, cfg)
 	for name, row := range map[string]struct {
 		send  []byte

@@ -15,7 +15,7 @@ import (
 func TestPlainClientsGetWhatWasPublished(t *testing.T) {
 	pool := storagetest.New(t)
 	_, url := serve(t, pool, gateway.Config{
-		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{gateway.BroadcastPublications("global")},
+		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{follows("global")},
 	})
 	b := dial(t, url)
 	var heard atomic.Bool

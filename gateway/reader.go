@@ -163,7 +163,7 @@ func (r *reader) data(h ws.Header) error {
 		if r.message == nil {
 			r.message = []byte{} // nil is what a hook has taken
 		}
-		out, ok := c.hooked("raw", r.message[begin:], func(hooks *Hooks) func(*Conn, []byte) ([]byte, error) { return hooks.Raw })
+		out, ok := c.hookedRaw(r.message[begin:])
 		if !ok {
 			r.message = nil
 			return nil // the goodbye is on its way

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -375,7 +376,7 @@ func TestClientsThatVanish(t *testing.T) {
 	cfg := anything
 	cfg.Limits = gateway.Limits{Ping: 20 * time.Millisecond, Pong: 20 * time.Millisecond}
 	reasons := make(chan gateway.CloseReason, 1)
-	cfg.Hooks = []gateway.Hooks{{Disconnect: func(_ *gateway.Conn, reason gateway.CloseReason) { reasons <- reason }}}
+	cfg.Hooks = []gateway.Hooks{{Disconnect: func(_ context.Context, _ *gateway.Conn, reason gateway.CloseReason) { reasons <- reason }}}
 	h, address := serve(t, storagetest.New(t), cfg)
 	for name, vanish := range map[string]func(w *wire){
 		"in the middle of a header":  func(w *wire) { w.send([]byte{fin | text}); _ = w.conn.Close() },

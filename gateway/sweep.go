@@ -21,7 +21,7 @@ func (h *Handler) sweep() {
 		}
 		now := time.Now().UnixNano()
 		h.clock.Store(now)
-		for _, c := range h.all() {
+		for _, c := range h.Conns() {
 			c.look(now)
 		}
 		if source, ok := h.source.(*redisSource); ok {

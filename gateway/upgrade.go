@@ -230,7 +230,9 @@ func (h *Handler) unregister(c *Conn) {
 	c.mu.Unlock()
 	for i := range h.cfg.Hooks {
 		if hook := h.cfg.Hooks[i].Disconnect; hook != nil {
-			c.guard("hook disconnect", func() { hook(c, reason) })
+			ctx, cancel := context.WithTimeout(context.Background(), h.cfg.Limits.Command)
+			c.guard("hook disconnect", func() { hook(ctx, c, reason) })
+			cancel()
 		}
 	}
 	h.mu.Lock()

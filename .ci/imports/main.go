@@ -30,6 +30,7 @@ var may = map[string][]string{
 	"keywords":               {"internal/redisio", "internal/busio", "storage", "pubsub", "bus", "keywords/internal/expr"},
 	"gateway":                {"internal/redisio", "storage", "pubsub"},
 	"gateway/geo":            {"gateway"},
+	"gateway/fws":            {"internal/redisio", "storage", "pubsub", "gateway"},
 }
 
 // testKit may be imported by the tests of every package.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/gateway/fws"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -39,24 +40,21 @@ func (o *Options) hooks(pool *storage.Pool, stdout io.Writer) (hooks []gateway.H
 	for _, name := range o.filters {
 		switch name {
 		case "broadcast_messages":
-			hooks = append(hooks, gateway.BroadcastMessages())
+			hooks = append(hooks, fws.BroadcastMessages())
 		case "broadcast_messages_by_token":
-			if o.memory {
-				pool = nil // there is no other process
-			}
-			groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{Name: o.redisKey, Tokens: true})
+			groups, err := fws.NewGroups(pool, fws.GroupsConfig{Name: o.redisKey, Tokens: true, Local: o.memory})
 			if err != nil {
 				return nil, fmt.Errorf("-redis_key: %w", err)
 			}
 			hooks = append(hooks, groups.Hooks())
 		case "broadcast_pubsub":
-			hooks = append(hooks, gateway.BroadcastPublications(o.redisChannels...))
+			hooks = append(hooks, fws.BroadcastPublications(o.redisChannels...))
 		case "stdout_messages":
-			hooks = append(hooks, gateway.PrintMessages(stdout))
+			hooks = append(hooks, fws.PrintMessages(stdout))
 		case "stdout_pubsub":
-			hooks = append(hooks, gateway.PrintPublications(stdout))
+			hooks = append(hooks, fws.PrintPublications(stdout))
 		case "stdout_rawdata":
-			hooks = append(hooks, gateway.PrintRaw(stdout))
+			hooks = append(hooks, fws.PrintRaw(stdout))
 		}
 	}
 	return hooks, nil

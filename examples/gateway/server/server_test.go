@@ -260,7 +260,7 @@ func TestTwoProgramsShareTokens(t *testing.T) {
 		bob.hears("hello")
 		bob.send("hello yourself")
 		ann.hears("hello yourself")
-		n, err := pool.Redis().Exists(t.Context(), "gateway:my_app:tuesday").Result()
+		n, err := pool.Redis().Exists(t.Context(), "{fws:my_app}:owners").Result()
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n)
 	})

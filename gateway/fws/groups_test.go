@@ -1,12 +1,10 @@
-package gateway_test
+package fws_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/gateway/fws"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -21,15 +20,15 @@ import (
 
 // process is a gateway of groups with a pool of its own, as another process has.
 type process struct {
-	groups *gateway.Groups
+	groups *fws.Groups
 	url    string
 }
 
-func newProcess(t testing.TB, pool *storage.Pool, cfg gateway.GroupsConfig) process {
+func newProcess(t testing.TB, pool *storage.Pool, cfg fws.GroupsConfig) process {
 	t.Helper()
-	groups, err := gateway.NewGroups(pool, cfg)
+	groups, err := fws.NewGroups(pool, cfg)
 	require.NoError(t, err)
-	if pool == nil {
+	if cfg.Local {
 		t.Cleanup(func() { require.NoError(t, groups.Close()) })
 		pool = storagetest.New(t)
 	}
@@ -60,7 +59,7 @@ func (p process) count(t testing.TB, group string, n int) {
 	}, 20*time.Second, 10*time.Millisecond, "%s: %d", group, n)
 }
 
-var tokens = gateway.GroupsConfig{Tokens: true}
+var tokens = fws.GroupsConfig{Tokens: true}
 
 func TestGroupsSpanProcesses(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
@@ -103,7 +102,7 @@ func TestGroupsSpanProcesses(t *testing.T) {
 }
 
 func TestGroupsOfOneProcess(t *testing.T) {
-	p := newProcess(t, nil, tokens)
+	p := newProcess(t, nil, fws.GroupsConfig{Tokens: true, Local: true})
 	ann, bob := p.member(t, "red"), p.member(t, "red")
 	p.count(t, "red", 2)
 	ann.send("hello")
@@ -137,7 +136,7 @@ func TestAnyToken(t *testing.T) {
 }
 
 func TestWhatGroupsRefuse(t *testing.T) {
-	p := newProcess(t, storagetest.New(t), gateway.GroupsConfig{Tokens: true, MaxGroups: 2, MaxName: 4})
+	p := newProcess(t, storagetest.New(t), fws.GroupsConfig{Tokens: true, MaxGroups: 2, MaxName: 4})
 	b := dial(t, p.url)
 	for message, want := range map[string]string{
 		"hello":       "Error: No token has been set",
@@ -154,17 +153,37 @@ func TestWhatGroupsRefuse(t *testing.T) {
 	require.Equal(t, "Error: there are 2 groups; no more are taken", other.raw())
 	b.join("c") // b has gone by that
 	other.join("a")
+}
 
-	for field, cfg := range map[string]gateway.GroupsConfig{
-		"Name": {Name: "a b"}, "HostOnly, Tokens": {HostOnly: true, Tokens: true}, "Lease": {Lease: time.Millisecond}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1}, "PubSub": {PubSub: new(pubsub.Client)},
+func TestNewGroupsNamesTheFieldThatIsWrong(t *testing.T) {
+	pool := storagetest.New(t)
+	for field, cfg := range map[string]fws.GroupsConfig{
+		"Name": {Name: "a b"}, "PubSub, Local": {PubSub: new(pubsub.Client), Local: true}, "HostOnly, Tokens": {HostOnly: true, Tokens: true},
+		"Lease": {Lease: time.Millisecond}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1},
 	} {
-		_, err := gateway.NewGroups(nil, cfg)
-		require.ErrorContains(t, err, "gateway: GroupsConfig."+field+": ")
+		_, err := fws.NewGroups(pool, cfg)
+		require.ErrorContains(t, err, "fws: NewGroups: GroupsConfig."+field+": ")
+	}
+	_, err := fws.NewGroups(nil, tokens)
+	require.EqualError(t, err, "fws: NewGroups: nil pool, which only GroupsConfig.Local allows")
+	require.NoError(t, pool.Close())
+	_, err = fws.NewGroups(pool, tokens)
+	require.ErrorIs(t, err, storage.ErrClosed)
+}
+
+func TestGroupsAfterClose(t *testing.T) {
+	for _, local := range []bool{false, true} {
+		groups, err := fws.NewGroups(storagetest.New(t), fws.GroupsConfig{Local: local})
+		require.NoError(t, err)
+		require.NoError(t, groups.Close())
+		require.NoError(t, groups.Close())
+		require.ErrorIs(t, groups.Broadcast(t.Context(), "red", nil), gateway.ErrClosed)
+		require.ErrorIs(t, groups.Join(t.Context(), new(gateway.Conn), "red"), gateway.ErrClosed)
 	}
 }
 
 func TestAClientThatFloodsItsGroup(t *testing.T) {
-	groups, err := gateway.NewGroups(nil, tokens)
+	groups, err := fws.NewGroups(nil, fws.GroupsConfig{Tokens: true, Local: true})
 	require.NoError(t, err)
 	h, url := serve(t, storagetest.New(t), gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{groups.Hooks()},
@@ -184,7 +203,7 @@ func TestAClientThatFloodsItsGroup(t *testing.T) {
 
 // Without tokens the host decides, by what he knows of the client.
 func TestGroupsOfTheHost(t *testing.T) {
-	groups, err := gateway.NewGroups(nil, gateway.GroupsConfig{})
+	groups, err := fws.NewGroups(nil, fws.GroupsConfig{Local: true})
 	require.NoError(t, err)
 	conns := make(chan *gateway.Conn, 3)
 	_, url := serve(t, storagetest.New(t), gateway.Config{
@@ -215,9 +234,9 @@ func TestGroupsOfTheHost(t *testing.T) {
 }
 
 func TestGroupsThatOnlyTheHostSpeaksTo(t *testing.T) {
-	groups, err := gateway.NewGroups(nil, gateway.GroupsConfig{HostOnly: true})
+	groups, err := fws.NewGroups(nil, fws.GroupsConfig{HostOnly: true, Local: true})
 	require.NoError(t, err)
-	cfg := anything
+	var cfg gateway.Config
 	cfg.Hooks = []gateway.Hooks{groups.Hooks(), {Connect: func(ctx context.Context, c *gateway.Conn, _ *http.Request) error {
 		return groups.Join(ctx, c, "all")
 	}}}
@@ -233,7 +252,7 @@ func TestGroupsThatOnlyTheHostSpeaksTo(t *testing.T) {
 
 func TestGroupsOutliveARedisThatForgets(t *testing.T) {
 	srv := storagetest.Start(t)
-	cfg := gateway.GroupsConfig{Tokens: true, Lease: 600 * time.Millisecond}
+	cfg := fws.GroupsConfig{Tokens: true, Lease: 600 * time.Millisecond}
 	one, two := newProcess(t, storagetest.Open(t, srv.Config()), cfg), newProcess(t, storagetest.Open(t, srv.Config()), cfg)
 	ann, bob := one.member(t, "red"), two.member(t, "red")
 	gone := two.member(t, "red")
@@ -255,47 +274,10 @@ func TestGroupsOutliveARedisThatForgets(t *testing.T) {
 	<-sent
 }
 
-// flaky is a host's own object, whose removals fail for a while.
-type flaky struct {
-	storage.Object
-	failing atomic.Bool
-}
-
-func (o *flaky) Remove(ctx context.Context, key string, members ...string) (int, error) {
-	if o.failing.Load() {
-		return 0, errors.New("not now")
-	}
-	return o.Object.Remove(ctx, key, members...)
-}
-
-// What could not be struck off is struck off later, while the group has members
-// here; an object of the host's own is used as it is.
-func TestGroupsInAnObjectOfTheHost(t *testing.T) {
-	memory, err := storage.NewMemoryObject()
-	require.NoError(t, err)
-	object := &flaky{Object: memory}
-	p := newProcess(t, storagetest.New(t), gateway.GroupsConfig{Tokens: true, Object: object, Lease: 300 * time.Millisecond})
-	ann, bob := p.member(t, "red"), p.member(t, "red")
-	p.count(t, "red", 2)
-	object.failing.Store(true)
-	bob.join("blue")
-	p.count(t, "red", 2)
-	p.count(t, "blue", 1)
-	object.failing.Store(false)
-	p.count(t, "red", 1)
-	ann.join("blue")
-	p.count(t, "blue", 2)
-	p.count(t, "red", 0)
-	require.NoError(t, p.groups.Close())
-	members, err := memory.Get(t.Context(), "blue")
-	require.NoError(t, err)
-	require.Empty(t, members, "not even the process")
-}
-
 func TestGroupsWhileRedisHangs(t *testing.T) {
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
-	groups, err := gateway.NewGroups(pool, tokens)
+	groups, err := fws.NewGroups(pool, tokens)
 	require.NoError(t, err)
 	_, url := serve(t, pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{groups.Hooks()},

@@ -1,11 +1,14 @@
-package gateway_test
+package fws_test
 
 import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
+	"os"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/gateway/fws"
 )
 
 // Clients who know the same token talk to each other, whichever process they are
@@ -13,14 +16,15 @@ import (
 func ExampleGroups() {
 	pool, stop := examplePool()
 	defer stop()
-	groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{Tokens: true})
+	groups, err := fws.NewGroups(pool, fws.GroupsConfig{Tokens: true})
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, url := exampleServer(pool, gateway.Config{
+	url, closeServer := exampleServer(pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain},
 		Hooks:     []gateway.Hooks{groups.Hooks()},
 	})
+	defer closeServer()
 	ada, bob := exampleDial(url), exampleDial(url)
 	ada.say("token:tuesday")
 	fmt.Println(ada.hear())
@@ -46,11 +50,11 @@ func ExampleGroups() {
 func ExampleGroups_Join() {
 	pool, stop := examplePool()
 	defer stop()
-	groups, err := gateway.NewGroups(pool, gateway.GroupsConfig{HostOnly: true})
+	groups, err := fws.NewGroups(pool, fws.GroupsConfig{HostOnly: true})
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, url := exampleServer(pool, gateway.Config{
+	url, closeServer := exampleServer(pool, gateway.Config{
 		Hooks: []gateway.Hooks{groups.Hooks()},
 		Commands: map[string]gateway.Command{
 			"JOIN": {Min: 1, Max: 1, Usage: "room", Run: func(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
@@ -67,6 +71,7 @@ func ExampleGroups_Join() {
 			}},
 		},
 	})
+	defer closeServer()
 	ada := exampleDial(url)
 	ada.hear() // that the connection is open
 	ada.say("JOIN kitchen")
@@ -78,4 +83,63 @@ func ExampleGroups_Join() {
 	// {"source": "room", "content": "kitchen", "timestamp": 1790000000000.000, "client_reference": null}
 	// {"source": "room", "content": "", "timestamp": 1790000000000.000, "client_reference": null}
 	// <nil>
+}
+
+// Every message goes to all other clients.
+func ExampleBroadcastMessages() {
+	pool, stop := examplePool()
+	defer stop()
+	connected := make(chan *gateway.Conn, 2)
+	url, closeServer := exampleServer(pool, gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain},
+		Hooks: []gateway.Hooks{
+			fws.BroadcastMessages(),
+			{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
+				connected <- c
+				return nil
+			}},
+		},
+	})
+	defer closeServer()
+	ada, bob := exampleDial(url), exampleDial(url)
+	<-connected
+	<-connected
+	ada.say("hello")
+	fmt.Println(bob.hear())
+	// Output: hello
+}
+
+// Every client follows a channel, and what passes is printed.
+func ExampleBroadcastPublications() {
+	pool, stop := examplePool()
+	defer stop()
+	connected := make(chan *gateway.Conn, 2)
+	url, closeServer := exampleServer(pool, gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain},
+		Hooks: []gateway.Hooks{
+			fws.PrintRaw(os.Stdout),
+			fws.PrintMessages(os.Stdout),
+			fws.BroadcastPublications("news"),
+			fws.PrintPublications(os.Stdout),
+			fws.BroadcastMessages(),
+			{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
+				connected <- c
+				return nil
+			}},
+		},
+	})
+	defer closeServer()
+	ada, bob := exampleDial(url), exampleDial(url)
+	<-connected
+	<-connected
+	ada.say("hello")
+	fmt.Println("bob gets", bob.hear())
+	pool.Redis().Publish(context.Background(), "news", "rain")
+	fmt.Println("bob gets", bob.hear())
+	// Output:
+	// raw 1: "hello"
+	// message 1: "hello"
+	// bob gets hello
+	// publication news: "\"rain\""
+	// bob gets rain
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package gateway_test
+package fws_test
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/gateway/fws"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -23,8 +24,8 @@ import (
 // address. It prints its own.
 const gatewayAddr = "HELIOGRAPH_TEST_GROUPS"
 
-// mortal is what the groups of such a process are configured by, and the others'.
-var mortal = gateway.GroupsConfig{Tokens: true, Lease: 2 * time.Second}
+// mortal configures the groups of such a process, and the others'.
+var mortal = fws.GroupsConfig{Tokens: true, Lease: 2 * time.Second}
 
 func init() {
 	addr := os.Getenv(gatewayAddr)
@@ -38,7 +39,7 @@ func init() {
 	}
 	pool, err := storage.Open(storage.Config{Redis: redis.UniversalOptions{Addrs: []string{addr}}})
 	must(err)
-	groups, err := gateway.NewGroups(pool, mortal)
+	groups, err := fws.NewGroups(pool, mortal)
 	must(err)
 	h, err := gateway.New(pool, gateway.Config{Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{groups.Hooks()}})
 	must(err)
