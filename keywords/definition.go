@@ -120,8 +120,8 @@ func (d *Definition) checkNames() error {
 	if err := checkServiceName(d.Dispatcher); err != nil {
 		return badField("Dispatcher", "%v", err)
 	}
-	if _, err := d.Kind.MarshalText(); err != nil {
-		return badField("Kind", "%v", err)
+	if !d.Kind.isKnown() {
+		return badField("Kind", "no %v", d.Kind)
 	}
 	return nil
 }

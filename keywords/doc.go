@@ -107,7 +107,7 @@
 //	waitFor, wait on an expression               WaitFor, WaitForExpr, with the same $service.KEYWORD
 //	timeout                                      the deadline of ctx, or ClientConfig.Timeout
 //	ktl.cache, services, keywords                NewClient; Client.Services, Client.Keywords, Client.Describe
-//	the keyword's XML file                       LoadXML; or Define in Go, LoadDefinitions from JSON
+//	the keyword's XML file                       ktlxml.Load; or Define in Go, LoadDefinitions from JSON
 //	boolean, integer, float, double, enumerated  bool; int32, int64, int; float32; float64; a type made from int32
 //	mask, string, arrays                         a type made from uint32; string; []int64, []float64, []string
 //	prewrite, check, write, postwrite            Hooks, in that order

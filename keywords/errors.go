@@ -71,11 +71,12 @@ func (e *Error) Is(target error) bool {
 	return ok && code == e.Code
 }
 
-// fieldError is what is wrong with one field of a Spec or Definition.
-type fieldError struct{ field, text string }
+// FieldError says which field of a [Spec] or [Definition] is wrong, and why.
+type FieldError struct{ Field, Text string }
 
-func (e *fieldError) Error() string { return e.field + ": " + e.text }
+// Error returns "Max: 1 is below Min, 2".
+func (e *FieldError) Error() string { return e.Field + ": " + e.Text }
 
 func badField(field, format string, args ...any) error {
-	return &fieldError{field, fmt.Sprintf(format, args...)}
+	return &FieldError{field, fmt.Sprintf(format, args...)}
 }

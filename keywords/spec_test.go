@@ -1,6 +1,7 @@
 package keywords_test
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -233,20 +234,21 @@ func TestADefinitionMadeByHandJudges(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	for k := keywords.KindBoolean; k <= keywords.KindStringArray; k++ {
-		got, err := keywords.ParseKind(k.String())
-		require.NoError(t, err)
+		var got keywords.Kind
+		require.NoError(t, got.UnmarshalText([]byte(k.String())))
 		require.Equal(t, k, got)
 	}
-	for name, want := range map[string]keywords.Kind{"basic": keywords.KindString, "Keyword": keywords.KindString, " Float Array ": keywords.KindDoubleArray, "DOUBLE": keywords.KindDouble} {
-		got, err := keywords.ParseKind(name)
-		require.NoError(t, err)
+	var got keywords.Kind
+	for name, want := range map[string]keywords.Kind{"DOUBLE": keywords.KindDouble, "basic": keywords.KindString, "Keyword": keywords.KindString, "Float Array": keywords.KindDoubleArray} {
+		require.NoError(t, got.UnmarshalText([]byte(name)))
 		require.Equal(t, want, got)
 	}
 	for _, name := range []string{"", "kind 0", "doubles"} {
-		_, err := keywords.ParseKind(name)
-		require.Error(t, err, name)
+		require.EqualError(t, got.UnmarshalText([]byte(name)), fmt.Sprintf("keywords: no kind %q", name))
 	}
 	require.Equal(t, "kind 13", keywords.Kind(13).String())
+	_, err := keywords.Kind(13).MarshalText()
+	require.EqualError(t, err, "keywords: no kind 13")
 }
 
 func TestErrorsReadWell(t *testing.T) {

@@ -49,44 +49,38 @@ var kindNames = [...]string{
 // String returns the kind's name: boolean, integer, integer64, float, double,
 // enumerated, mask, string, bytes, integer array, double array, string array.
 func (k Kind) String() string {
-	if k == 0 || int(k) >= len(kindNames) {
+	if !k.isKnown() {
 		return fmt.Sprintf("kind %d", uint8(k))
 	}
 	return kindNames[k]
 }
 
-// ParseKind returns the kind of that name, in any case, and knows those that
-// KTL has besides: basic and keyword for string, float array for double array.
-func ParseKind(name string) (Kind, error) {
-	name = strings.ToLower(strings.TrimSpace(name))
-	if i := slices.Index(kindNames[:], name); i > 0 {
-		return Kind(i), nil
-	}
-	switch name {
-	case "basic", "keyword":
-		return KindString, nil
-	case "float array":
-		return KindDoubleArray, nil
-	}
-	return 0, fmt.Errorf("no kind %.40q", name)
-}
-
 // MarshalText returns the kind's name.
 func (k Kind) MarshalText() ([]byte, error) {
-	if k == 0 || int(k) >= len(kindNames) {
-		return nil, fmt.Errorf("no %v", k)
+	if !k.isKnown() {
+		return nil, fmt.Errorf("keywords: no %v", k)
 	}
 	return []byte(k.String()), nil
 }
 
-// UnmarshalText is [ParseKind].
+// UnmarshalText reads the name of a kind, in any case, or one that only KTL has:
+// basic and keyword mean string, float array means double array.
 func (k *Kind) UnmarshalText(text []byte) error {
-	kind, err := ParseKind(string(text))
-	if err == nil {
-		*k = kind
+	name := strings.ToLower(string(text))
+	switch i := slices.Index(kindNames[:], name); {
+	case i > 0:
+		*k = Kind(i)
+	case name == "basic", name == "keyword":
+		*k = KindString
+	case name == "float array":
+		*k = KindDoubleArray
+	default:
+		return fmt.Errorf("keywords: no kind %.40q", text)
 	}
-	return err
+	return nil
 }
+
+func (k Kind) isKnown() bool { return k > 0 && int(k) < len(kindNames) }
 
 func (k Kind) isArray() bool { return k >= KindIntegerArray }
 

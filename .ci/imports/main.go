@@ -28,6 +28,7 @@ var may = map[string][]string{
 	"bus":                    {"internal/redisio", "internal/busio", "storage"},
 	"keywords/internal/expr": {},
 	"keywords":               {"internal/redisio", "internal/busio", "storage", "pubsub", "bus", "keywords/internal/expr"},
+	"keywords/ktlxml":        {"keywords"},
 	"gateway":                {"internal/redisio", "storage", "pubsub"},
 	"gateway/geo":            {"gateway"},
 	"gateway/fws":            {"internal/redisio", "storage", "pubsub", "gateway"},

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/keywords/ktlxml"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -95,7 +96,7 @@ func (t *tool) load(ctx context.Context, file string) (defs []keywords.Definitio
 		return nil, err
 	}
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
-		defs, err = keywords.LoadXML(bytes.NewReader(data))
+		defs, err = ktlxml.Load(bytes.NewReader(data))
 	} else {
 		defs, err = keywords.LoadDefinitions(bytes.NewReader(data))
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 const (
@@ -78,7 +80,7 @@ func (d *Definition) readJSON(data []byte, strict bool) error {
 		err = badField("period", "%v is too long", p.Period)
 	}
 	if err != nil {
-		return fmt.Errorf("keywords: %v: %w", got, err)
+		return redisio.Wrap(fmt.Sprintf("keywords: %v", got), err)
 	}
 	got.Period = time.Duration(math.Round(p.Period * 1e9))
 	// How values are written depends on the kind and on the enumerators alone.

@@ -1,4 +1,4 @@
-package keywords_test
+package ktlxml_test
 
 import (
 	"strings"
@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/keywords/ktlxml"
 )
 
 const bundle = `<?xml version="1.0" encoding="UTF-8"?>
@@ -74,8 +75,8 @@ const bundle = `<?xml version="1.0" encoding="UTF-8"?>
 	<keyword><name>GO</name><type>float</type><capabilities><capability type="read">0</capability></capabilities></keyword>
 </bundle>`
 
-func TestLoadXML(t *testing.T) {
-	defs, err := keywords.LoadXML(strings.NewReader(bundle))
+func TestLoad(t *testing.T) {
+	defs, err := ktlxml.Load(strings.NewReader(bundle))
 	require.NoError(t, err)
 	require.Len(t, defs, 9)
 	azimuth, shutter, faults, lights, offset, steps, count, note, start := defs[0], defs[1], defs[2], defs[3], defs[4], defs[5], defs[6], defs[7], defs[8]
@@ -121,16 +122,16 @@ func TestLoadXML(t *testing.T) {
 	require.True(t, start.WriteOnly)
 }
 
-func TestLoadXMLWithoutDispatcher(t *testing.T) {
-	defs, err := keywords.LoadXML(strings.NewReader(`<bundle service="s"><keyword><name>A</name><type>string</type></keyword></bundle>`))
+func TestLoadWithoutDispatcher(t *testing.T) {
+	defs, err := ktlxml.Load(strings.NewReader(`<bundle service="s"><keyword><name>A</name><type>string</type></keyword></bundle>`))
 	require.NoError(t, err)
 	require.Equal(t, "main", defs[0].Dispatcher)
-	defs, err = keywords.LoadXML(strings.NewReader(`<bundle service="s"/>`))
+	defs, err = ktlxml.Load(strings.NewReader(`<bundle service="s"/>`))
 	require.NoError(t, err)
 	require.Empty(t, defs)
 }
 
-func TestLoadXMLInOtherCharsets(t *testing.T) {
+func TestLoadInOtherCharsets(t *testing.T) {
 	file := func(charset, units string) string {
 		return `<?xml version="1.0" encoding="` + charset + `"?><bundle service="s"><keyword><name>A</name><type>double</type><units>` + units + `</units></keyword></bundle>`
 	}
@@ -139,29 +140,29 @@ func TestLoadXMLInOtherCharsets(t *testing.T) {
 		{"ISO-8859-1", "\xb0\xb5", "°µ"}, {"iso-8859-1", "K", "K"},
 		{"US-ASCII", "K", "K"}, {"us-ascii", "K", "K"},
 	} {
-		defs, err := keywords.LoadXML(strings.NewReader(file(row[0], row[1])))
+		defs, err := ktlxml.Load(strings.NewReader(file(row[0], row[1])))
 		require.NoError(t, err, row[0])
 		require.Equal(t, row[2], defs[0].Units)
 	}
 	for charset, want := range map[string]string{
 		"UTF-8":    "invalid UTF-8",
-		"us-ascii": `keywords: bundle: xml: opening charset "us-ascii": byte 0xb0`,
-		"koi8-r":   `keywords: bundle: xml: opening charset "koi8-r": want UTF-8, ISO-8859-1 or US-ASCII`,
+		"us-ascii": `ktlxml: bundle: xml: opening charset "us-ascii": byte 0xb0`,
+		"koi8-r":   `ktlxml: bundle: xml: opening charset "koi8-r": want UTF-8, ISO-8859-1 or US-ASCII`,
 	} {
-		_, err := keywords.LoadXML(strings.NewReader(file(charset, "\xb0")))
+		_, err := ktlxml.Load(strings.NewReader(file(charset, "\xb0")))
 		require.ErrorContains(t, err, want)
 	}
 }
 
-func TestLoadXMLRefuses(t *testing.T) {
+func TestLoadRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		``:                     `bundle: EOF`,
 		`<bundle`:              `bundle: XML syntax error on line 1: unexpected EOF`,
 		`<index service="s"/>`: `bundle: expected element type <bundle> but have <index>`,
 		`<bundle service="s"><dispatcher><name>a</name></dispatcher><dispatcher><name>b</name></dispatcher></bundle>`: `bundle: <dispatcher><name>: given 2 times`,
 	} {
-		_, err := keywords.LoadXML(strings.NewReader(in))
-		require.EqualError(t, err, "keywords: "+want, in)
+		_, err := ktlxml.Load(strings.NewReader(in))
+		require.EqualError(t, err, "ktlxml: "+want, in)
 	}
 	for in, want := range map[string]string{
 		`<type>double</type>`:                                                                           `s.keyword 0: <name>: empty name`,
@@ -188,17 +189,27 @@ func TestLoadXMLRefuses(t *testing.T) {
 		`<name>A</name><type>double</type><range><maximum>1</maximum></range><serverside><initialize><value>2</value></initialize></serverside>`:       `s.A: <serverside><initialize><value>: 2 is above 1`,
 		`<name>A</name><type>double</type></keyword><keyword><name>a</name><type>double</type>`:                                                        `s.A: defined twice`,
 	} {
-		_, err := keywords.LoadXML(strings.NewReader(`<bundle service="s"><keyword>` + in + `</keyword></bundle>`))
-		require.EqualError(t, err, "keywords: "+want, in)
+		_, err := ktlxml.Load(strings.NewReader(`<bundle service="s"><keyword>` + in + `</keyword></bundle>`))
+		require.EqualError(t, err, "ktlxml: "+want, in)
 	}
-	_, err := keywords.LoadXML(strings.NewReader(`<bundle><keyword><name>A</name><type>double</type></keyword></bundle>`))
-	require.EqualError(t, err, "keywords: .A: <bundle service>: empty name")
+	_, err := ktlxml.Load(strings.NewReader(`<bundle><keyword><name>A</name><type>double</type></keyword></bundle>`))
+	require.EqualError(t, err, "ktlxml: .A: <bundle service>: empty name")
+}
+
+func TestLoadKnowsKTLsNamesOfKinds(t *testing.T) {
+	for name, want := range map[string]keywords.Kind{
+		"basic": keywords.KindString, "Keyword": keywords.KindString, " Float Array ": keywords.KindDoubleArray, "DOUBLE": keywords.KindDouble,
+	} {
+		defs, err := ktlxml.Load(strings.NewReader(`<bundle service="s"><keyword><name>A</name><type>` + name + `</type></keyword></bundle>`))
+		require.NoError(t, err, name)
+		require.Equal(t, want, defs[0].Kind, name)
+	}
 }
 
 func FuzzXML(f *testing.F) {
 	f.Add(bundle)
 	f.Fuzz(func(t *testing.T, in string) {
-		defs, err := keywords.LoadXML(strings.NewReader(in))
+		defs, err := ktlxml.Load(strings.NewReader(in))
 		if err != nil {
 			return
 		}

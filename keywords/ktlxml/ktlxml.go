@@ -1,4 +1,4 @@
-package keywords
+package ktlxml
 
 import (
 	"bytes"
@@ -8,17 +8,24 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/heliograph/heliograph/keywords"
 )
 
-// ktlBundle is a file of KTL XML: some keywords of one dispatcher of a service.
-type ktlBundle struct {
-	XMLName     xml.Name     `xml:"bundle"`
-	Service     string       `xml:"service,attr"`
-	Dispatchers []string     `xml:"dispatcher>name"`
-	Keywords    []ktlKeyword `xml:"keyword"`
+const (
+	maxFile = 16 << 20 // bytes
+	noBits  = "none"   // the text of a mask that has none
+)
+
+// bundle is a file of KTL XML: some keywords of one dispatcher of a service.
+type bundle struct {
+	XMLName     xml.Name  `xml:"bundle"`
+	Service     string    `xml:"service,attr"`
+	Dispatchers []string  `xml:"dispatcher>name"`
+	Keywords    []keyword `xml:"keyword"`
 }
 
-type ktlKeyword struct {
+type keyword struct {
 	Names  []string `xml:"name"`
 	Types  []string `xml:"type"`
 	Units  []string `xml:"units"`
@@ -26,34 +33,34 @@ type ktlKeyword struct {
 	Help   []struct {
 		Text string `xml:",chardata"`
 	} `xml:"help"`
-	Minimum      []string        `xml:"range>minimum"`
-	Maximum      []string        `xml:"range>maximum"`
-	Values       []ktlEntry      `xml:"values>entry"`
-	Elements     []ktlEntry      `xml:"elements>entry"`
-	Capability   []ktlCapability `xml:"capability"`
-	Capabilities []ktlCapability `xml:"capabilities>capability"`
-	Serverside   []ktlInitialize `xml:"serverside>initialize"`
-	ServerSide   []ktlInitialize `xml:"server-side>initialize"`
+	Minimum      []string     `xml:"range>minimum"`
+	Maximum      []string     `xml:"range>maximum"`
+	Values       []entry      `xml:"values>entry"`
+	Elements     []entry      `xml:"elements>entry"`
+	Capability   []capability `xml:"capability"`
+	Capabilities []capability `xml:"capabilities>capability"`
+	Serverside   []initialize `xml:"serverside>initialize"`
+	ServerSide   []initialize `xml:"server-side>initialize"`
 }
 
-type ktlEntry struct {
+type entry struct {
 	Key   string `xml:"key"`
 	Value string `xml:"value"`
 	Label string `xml:"label"`
 }
 
-type ktlCapability struct {
+type capability struct {
 	Type  string `xml:"type,attr"`
 	Value string `xml:",chardata"`
 }
 
-type ktlInitialize struct {
+type initialize struct {
 	Value    []string `xml:"value"`
 	UseCache []string `xml:"use_cache"`
 }
 
-// ktlElements are the elements that the fields of a Definition come from.
-var ktlElements = map[string]string{
+// elementOf are the elements that the fields of a Definition come from.
+var elementOf = map[string]string{
 	"Service": "<bundle service>", "Dispatcher": "<dispatcher><name>", "Name": "<name>", "Kind": "<type>",
 	"Units": "<units>", "Help": "<help>", "Format": "<format>",
 	"Min": "<range><minimum>", "Max": "<range><maximum>",
@@ -61,57 +68,71 @@ var ktlElements = map[string]string{
 	"Initial": "<serverside><initialize><value>", "WriteOnly": "<capability>",
 }
 
-// LoadXML reads a bundle, the file in which KTL has the keywords of a
-// dispatcher. Names of services, dispatchers and keywords may be in any case
-// there. It takes
-//
-//   - name, type, units, format (of C, too) and help, of which brief and verbose
-//     are both kept;
-//   - range, with minimum and maximum, both inclusive;
-//   - values: enumerators, the bits of a mask, by number, and what false and true
-//     are called. A mask without bits is called none, whatever the file says;
-//   - elements: the labels of an array's;
-//   - capability: broadcast, read or write, false;
-//   - serverside, with initialize: value is Initial, use_cache is Persist.
-//
-// The file is UTF-8, ISO-8859-1 or US-ASCII, as its first line says. Elements that
-// LoadXML does not know are skipped; a value that it can't take is an error that
-// names keyword and element.
-func LoadXML(r io.Reader) ([]Definition, error) {
-	data, err := readFile(r)
+// Load reads a bundle and returns the definitions of its keywords, completed. The
+// file may have up to 16 MiB.
+func Load(r io.Reader) ([]keywords.Definition, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ktlxml: %w", err)
 	}
-	var b ktlBundle
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("ktlxml: bundle of more than %d bytes", maxFile)
+	}
+	var b bundle
 	dec := xml.NewDecoder(bytes.NewReader(data))
 	dec.CharsetReader = charsetReader
 	if err := dec.Decode(&b); err != nil {
-		return nil, fmt.Errorf("keywords: bundle: %w", err)
+		return nil, fmt.Errorf("ktlxml: bundle: %w", err)
 	}
 	service := strings.ToLower(strings.TrimSpace(b.Service))
 	dispatcher, err := single("<dispatcher><name>", b.Dispatchers)
 	if err != nil {
-		return nil, fmt.Errorf("keywords: bundle: %w", err)
+		return nil, fmt.Errorf("ktlxml: bundle: %w", err)
 	}
 	dispatcher = strings.ToLower(strings.ReplaceAll(dispatcher, "+service+", service))
-	defs := make([]Definition, len(b.Keywords))
+	defs := make([]keywords.Definition, 0, len(b.Keywords))
+	seen := make(map[string]bool)
 	for i, k := range b.Keywords {
-		d := &defs[i]
-		d.Service, d.Dispatcher = service, dispatcher
-		err := k.define(d)
+		d := keywords.Definition{Service: service, Dispatcher: dispatcher}
+		err := k.define(&d)
+		name := service + "." + cmp.Or(d.Name, fmt.Sprint("keyword ", i))
 		if err == nil {
-			d.Dispatcher = cmp.Or(d.Dispatcher, defaultDispatcher)
-			err = d.complete()
-		}
-		var field *fieldError
-		if errors.As(err, &field) {
-			err = badField(cmp.Or(ktlElements[field.field], field.field), "%s", field.text)
+			d, err = d.Complete()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("keywords: %s.%s: %w", service, cmp.Or(d.Name, fmt.Sprint("keyword ", i)), err)
+			return nil, fmt.Errorf("ktlxml: %s: %w", name, inElement(err))
 		}
+		if seen[name] {
+			return nil, fmt.Errorf("ktlxml: %s: defined twice", name)
+		}
+		seen[name] = true
+		defs = append(defs, d)
 	}
-	return defs, checkTwice(defs)
+	return defs, nil
+}
+
+// inElement returns an error about a field of a Definition as one about the element
+// that the field comes from.
+func inElement(err error) error {
+	var field *keywords.FieldError
+	if errors.As(err, &field) {
+		return elementErrorf(cmp.Or(elementOf[field.Field], field.Field), "%s", field.Text)
+	}
+	return err
+}
+
+func elementErrorf(element, format string, args ...any) error {
+	return fmt.Errorf("%s: "+format, append([]any{element}, args...)...)
+}
+
+// reason returns the part of an error of package keywords that does not say which
+// keyword it is about.
+func reason(err error) string {
+	var refused *keywords.Error
+	if errors.As(err, &refused) {
+		return refused.Text
+	}
+	return err.Error()
 }
 
 // charsetReader reads what is not UTF-8, which package xml reads by itself.
@@ -140,7 +161,7 @@ func charsetReader(charset string, r io.Reader) (io.Reader, error) {
 }
 
 // define fills d with what the file says.
-func (k *ktlKeyword) define(d *Definition) (err error) {
+func (k *keyword) define(d *keywords.Definition) (err error) {
 	for _, field := range []struct {
 		to      *string
 		element string
@@ -158,8 +179,8 @@ func (k *ktlKeyword) define(d *Definition) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.Kind, err = ParseKind(typ); err != nil {
-		return badField("<type>", "%v", err)
+	if err := d.Kind.UnmarshalText([]byte(typ)); err != nil {
+		return elementErrorf("<type>", "no kind %.40q", typ)
 	}
 	if len(k.Units) > 0 { // the others are those of other forms
 		d.Units = strings.TrimSpace(k.Units[0])
@@ -180,29 +201,29 @@ func (k *ktlKeyword) define(d *Definition) (err error) {
 	return k.defineValues(d)
 }
 
-func (k *ktlKeyword) defineNames(d *Definition) error {
+func (k *keyword) defineNames(d *keywords.Definition) error {
 	for _, e := range k.Elements {
 		d.Elements = append(d.Elements, strings.TrimSpace(e.Label))
 	}
 	for _, e := range k.Values {
 		key, name := strings.TrimSpace(e.Key), strings.TrimSpace(e.Value)
-		if d.Kind == KindMask && strings.EqualFold(key, noBits) {
+		if d.Kind == keywords.KindMask && strings.EqualFold(key, noBits) {
 			continue
 		}
-		n, err := readInt(key, 32)
+		n, err := parseNumber(key)
 		switch {
 		case err != nil:
-			return badField("<values><entry><key>", "%.40q is no number of 32 bits", key)
+			return elementErrorf("<values><entry><key>", "%.40q is no number of 32 bits", key)
 		case name == "":
-			return badField("<values><entry><value>", "%d has none", n)
-		case d.Kind == KindMask && (n < 0 || n > 31):
-			return badField("<values><entry><key>", "%d is no bit of a mask", n)
-		case d.Kind == KindMask:
+			return elementErrorf("<values><entry><value>", "%d has none", n)
+		case d.Kind == keywords.KindMask && (n < 0 || n > 31):
+			return elementErrorf("<values><entry><key>", "%d is no bit of a mask", n)
+		case d.Kind == keywords.KindMask:
 			for int64(len(d.Bits)) <= n {
 				d.Bits = append(d.Bits, "")
 			}
 			if d.Bits[n] != "" {
-				return badField("<values><entry><key>", "%d is given twice", n)
+				return elementErrorf("<values><entry><key>", "%d is given twice", n)
 			}
 			d.Bits[n] = name
 			continue
@@ -210,16 +231,16 @@ func (k *ktlKeyword) defineNames(d *Definition) error {
 			d.Enumerators = make(map[int32]string)
 		}
 		if _, ok := d.Enumerators[int32(n)]; ok {
-			return badField("<values><entry><key>", "%d is given twice", n)
+			return elementErrorf("<values><entry><key>", "%d is given twice", n)
 		}
 		d.Enumerators[int32(n)] = name
 	}
 	return nil
 }
 
-func (k *ktlKeyword) defineCapabilities(d *Definition) error {
+func (k *keyword) defineCapabilities(d *keywords.Definition) error {
 	for _, c := range append(k.Capability, k.Capabilities...) {
-		may, err := ktlBool("<capability>", c.Value)
+		may, err := parseBool("<capability>", c.Value)
 		if err != nil {
 			return err
 		}
@@ -237,8 +258,9 @@ func (k *ktlKeyword) defineCapabilities(d *Definition) error {
 
 // defineValues reads what is written as the keyword's values are, for which its
 // kind and names must be known.
-func (k *ktlKeyword) defineValues(d *Definition) error {
-	r, err := newRules(&Definition{Kind: d.Kind, Enumerators: d.Enumerators, Bits: d.Bits})
+func (k *keyword) defineValues(d *keywords.Definition) error {
+	plain := keywords.Definition{Service: "ktl", Name: "VALUE", Kind: d.Kind, Enumerators: d.Enumerators, Bits: d.Bits}
+	plain, err := plain.Complete()
 	if err != nil {
 		return err
 	}
@@ -252,7 +274,7 @@ func (k *ktlKeyword) defineValues(d *Definition) error {
 		if text == "" {
 			continue
 		}
-		if d.Persist, err = ktlBool("<serverside><initialize><use_cache>", text); err != nil {
+		if d.Persist, err = parseBool("<serverside><initialize><use_cache>", text); err != nil {
 			return err
 		}
 	}
@@ -268,11 +290,11 @@ func (k *ktlKeyword) defineValues(d *Definition) error {
 		if err != nil {
 			return err
 		}
-		if text == "" && (len(field.from) == 0 || d.Kind != KindString) {
+		if text == "" && (len(field.from) == 0 || d.Kind != keywords.KindString) {
 			continue
 		}
-		if *field.to, err = r.parse(text); err != nil {
-			return badField(field.element, "%s", reason(err))
+		if *field.to, err = plain.Parse(text); err != nil {
+			return elementErrorf(field.element, "%s", reason(err))
 		}
 	}
 	return nil
@@ -287,15 +309,27 @@ func single(element string, list []string) (string, error) {
 	case 1:
 		return strings.TrimSpace(list[0]), nil
 	}
-	return "", badField(element, "given %d times", len(list))
+	return "", elementErrorf(element, "given %d times", len(list))
 }
 
-func ktlBool(element, text string) (bool, error) {
-	v, err := (&rules{}).parseBool(strings.TrimSpace(text))
+var (
+	booleans = keywords.Define("ktl", "BOOLEAN", keywords.Spec[bool]{}).Definition()
+	numbers  = keywords.Define("ktl", "NUMBER", keywords.Spec[int32]{}).Definition()
+)
+
+func parseBool(element, text string) (bool, error) {
+	v, err := booleans.Parse(text)
 	if err != nil {
-		return false, badField(element, "%s", reason(err))
+		return false, elementErrorf(element, "%s", reason(err))
 	}
 	return v.(bool), nil
+}
+
+// parseNumber reads an integer of 32 bits.
+func parseNumber(text string) (int64, error) {
+	v, err := numbers.Parse(text)
+	n, _ := v.(int64)
+	return n, err
 }
 
 // goFormat writes a format of C in Go: there are no lengths, and d for i and u.
