@@ -119,14 +119,14 @@ func (r *reply) remote(method string) error {
 // Attempts that were given up as lost may still be: the first reply counts.
 func (c *Client) attempts(ctx context.Context, to Address, req *request, idempotent bool) (*reply, error) {
 	now := time.Now()
-	end := c.end(ctx, now)
+	end := c.deadline(ctx, now)
 	expired, stop := timer(now, end)
 	defer stop()
 	again := c.cfg.Retry.begin(idempotent && to.id == "")
 	results := make(chan result, again.results())
-	var earlier []*call
+	var earlier []*pendingCall
 	for {
-		w, err := c.begin(ctx, to, req, idempotent, now, end, results)
+		call, err := c.begin(ctx, to, req, idempotent, now, end, results)
 		if err == nil {
 			var res result
 			select {
@@ -139,9 +139,9 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 			case <-expired:
 				err = context.DeadlineExceeded
 			}
-			w.route.breaker.note(c.cfg.Breaker, err)
-			if res.call != w || err != nil {
-				earlier = append(earlier, w)
+			call.route.breaker.note(c.cfg.Breaker, err)
+			if res.call != call || err != nil {
+				earlier = append(earlier, call)
 			}
 			if err == nil {
 				c.abandon(earlier...)
@@ -150,7 +150,7 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 		}
 		pause, ok := again.after(&err)
 		if ok && pause > 0 {
-			ok = c.rest(ctx, end, pause)
+			ok = c.waitForRetry(ctx, end, pause)
 		}
 		if !ok {
 			c.abandon(earlier...)
@@ -161,8 +161,8 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 }
 
 // rest waits before another attempt, and reports false if the call ends first.
-func (c *Client) rest(ctx context.Context, end time.Time, pause time.Duration) bool {
-	ctx, cancel := until(ctx, end)
+func (c *Client) waitForRetry(ctx context.Context, end time.Time, pause time.Duration) bool {
+	ctx, cancel := withEnd(ctx, end)
 	defer cancel()
 	return c.pause(ctx, nil, time.After(pause)) == nil
 }
@@ -192,8 +192,8 @@ func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, 
 
 func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 	now := time.Now()
-	end := c.end(ctx, now)
-	ctx, cancel := until(ctx, end)
+	end := c.deadline(ctx, now)
+	ctx, cancel := withEnd(ctx, end)
 	defer cancel()
 	addresses, known, err := c.resolve(ctx, to)
 	if err != nil {
@@ -208,7 +208,7 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 			continue
 		}
 		redisio.Of(c.pool).Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
-			r.pushed(length, err)
+			r.onPushed(length, err)
 			written <- err
 		})
 	}
@@ -259,23 +259,23 @@ func (c *Client) prepare(ctx context.Context, to Address, req request, known boo
 		return nil, nil, err
 	}
 	if known {
-		r.trust()
+		r.trustAlive()
 	}
 	ready := c.opened.Load()
 	if ready {
-		wait, err := r.open(now)
+		wait, err := r.check(now)
 		if err != nil {
 			return nil, nil, err
 		}
 		ready = wait == nil
 	}
 	if !ready {
-		ctx, cancel := until(ctx, end)
+		ctx, cancel := withEnd(ctx, end)
 		defer cancel()
-		if err := c.ready(ctx); err != nil {
+		if err := c.open(ctx); err != nil {
 			return nil, nil, err
 		}
-		if err := r.admit(ctx); err != nil {
+		if err := r.waitUntilOpen(ctx); err != nil {
 			return nil, nil, err
 		}
 		now = time.Now()

@@ -89,10 +89,10 @@ type Client struct {
 	id    string // host:pid:uid
 	inbox inbox
 	clock *redisio.Clock
-	link  link
+	link  connection
 	noise redisio.Throttle
 
-	born    time.Time
+	created time.Time
 	opening chan struct{} // holds a token while nobody opens the inbox
 	opened  atomic.Bool   // the inbox
 	closed  chan struct{}
@@ -104,7 +104,7 @@ type Client struct {
 	routes sync.Map // routeKey → *route
 	lastID atomic.Uint64
 	mu     sync.Mutex
-	calls  map[uint64]*call // that wait for their replies
+	calls  map[uint64]*pendingCall // that wait for their replies
 }
 
 // NewClient returns a client. It does not touch Redis.
@@ -120,11 +120,11 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	c := &Client{
 		pool: pool, cfg: cfg, id: id, clock: redisio.NewClock(nil),
 		opening: make(chan struct{}, 1), closed: make(chan struct{}),
-		born: time.Now(), calls: make(map[uint64]*call),
+		created: time.Now(), calls: make(map[uint64]*pendingCall),
 	}
 	c.opening <- struct{}{}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.link.log, c.link.back = redisio.Of(pool).Logger().With("client", id), c.remind
+	c.link.log, c.link.back = redisio.Of(pool).Logger().With("client", id), c.repeatCredits
 	key, err := inboxKey(pool, cfg.Site, id)
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 }
 
 // end returns when a call that begins now gives up; zero: never.
-func (c *Client) end(ctx context.Context, now time.Time) time.Time {
+func (c *Client) deadline(ctx context.Context, now time.Time) time.Time {
 	if at, ok := ctx.Deadline(); ok {
 		return at
 	}
@@ -144,8 +144,8 @@ func (c *Client) end(ctx context.Context, now time.Time) time.Time {
 	return now.Add(c.cfg.Timeout)
 }
 
-// until is ctx with the end of a call.
-func until(ctx context.Context, end time.Time) (context.Context, context.CancelFunc) {
+// withEnd is ctx with the end of a call.
+func withEnd(ctx context.Context, end time.Time) (context.Context, context.CancelFunc) {
 	if end.IsZero() {
 		return context.WithCancel(ctx)
 	}
@@ -154,7 +154,7 @@ func until(ctx context.Context, end time.Time) (context.Context, context.CancelF
 
 // ready opens the inbox if that has not been done. Redis may be away for as
 // long as ctx lasts.
-func (c *Client) ready(ctx context.Context) error {
+func (c *Client) open(ctx context.Context) error {
 	if c.opened.Load() {
 		return nil
 	}
@@ -183,7 +183,7 @@ func (c *Client) ready(ctx context.Context) error {
 				break
 			}
 		}
-		if ctx.Err() != nil || permanent(err) {
+		if ctx.Err() != nil || isPermanent(err) {
 			break
 		}
 		c.link.lost(err)
@@ -222,8 +222,8 @@ func (c *Client) Close() error {
 	}
 	waiting := slices.Collect(maps.Values(c.calls))
 	c.mu.Unlock()
-	for _, w := range waiting {
-		c.settle(w, nil, ErrClosed)
+	for _, call := range waiting {
+		c.settle(call, nil, ErrClosed)
 	}
 	<-c.opening // nobody opens it any more
 	defer func() { c.opening <- struct{}{} }()
@@ -250,7 +250,7 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 	for {
 		select {
 		case <-c.ctx.Done():
-			ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 			defer cancel()
 			if c.link.settled(0) {
 				_ = plain.Del(ctx, c.inbox.key).Err()
@@ -260,7 +260,7 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, redisio.BlockTime)
 		if c.clock.Sync(ctx, plain) == nil && c.renew(ctx, plain) == nil {
-			c.look(ctx, plain)
+			c.findLostCalls(ctx, plain)
 		}
 		cancel()
 	}

@@ -49,5 +49,5 @@ func (c deferredCall) Packed() {
 	c.t.ctx.end()
 	c.w.stats.calls.Add(1)
 	c.t.method.stats.answered("")
-	c.w.drop(c.t)
+	c.w.finish(c.t)
 }

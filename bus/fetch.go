@@ -15,7 +15,7 @@ import (
 // fetch reads calls from the worker's queues while it has slots free, until
 // stop is closed. A read that is under way then is not cut, since what it has
 // taken would be lost: the worker wakes it through its own queue.
-func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}) {
+func (w *Worker) readCalls(client redis.UniversalClient, stop <-chan struct{}) {
 	own := w.keys.ownQueue(w.info.ID)
 	q := popper{client: client, keys: []string{own, w.keys.queue()}}
 	for try := 0; ; {
@@ -24,10 +24,10 @@ func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}) {
 			return
 		}
 		frames, from, err := q.pop(n)
-		w.slots.take(len(frames))
+		w.slots.acquire(len(frames))
 		now := time.Now()
 		for _, frame := range frames {
-			w.arrive(frame, from == own, now)
+			w.handleCall(frame, from == own, now)
 		}
 		if err == nil {
 			try = 0
@@ -45,12 +45,12 @@ func (w *Worker) fetch(client redis.UniversalClient, stop <-chan struct{}) {
 
 // listen reads the worker's control list until stop is closed and the read that
 // is under way has ended. Nothing that it brings takes a slot.
-func (w *Worker) listen(client redis.UniversalClient, stop <-chan struct{}) {
+func (w *Worker) readControl(client redis.UniversalClient, stop <-chan struct{}) {
 	q := popper{client: client, keys: []string{w.keys.control(w.info.ID)}}
 	for try := 0; !closed(stop); {
 		frames, _, err := q.pop(controlCount)
 		for _, frame := range frames {
-			w.control(frame)
+			w.handleControl(frame)
 		}
 		if err == nil {
 			try = 0

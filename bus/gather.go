@@ -79,21 +79,21 @@ func (c *Client) gather(ctx context.Context, to Audience, req *request, opts []C
 // take, until that returns false.
 func (c *Client) collect(ctx context.Context, to Audience, req *request, take func(Reply[Body], error) bool) error {
 	now := time.Now()
-	end := c.end(ctx, now)
-	ctx, cancel := until(ctx, end)
+	end := c.deadline(ctx, now)
+	ctx, cancel := withEnd(ctx, end)
 	defer cancel()
 	members, err := c.members(ctx, to)
 	if err != nil {
 		return err
 	}
 	results := make(chan result, len(members))
-	calls := make([]*call, len(members))
+	calls := make([]*pendingCall, len(members))
 	defer func() { c.abandon(calls...) }()
 	for i, m := range members {
-		w := &call{id: c.lastID.Add(1), index: i, since: now, result: results}
-		calls[i] = w
-		if err := c.launch(ctx, w, Direct(m.ID), req, true, now, end); err != nil {
-			results <- result{w, nil, err}
+		call := &pendingCall{id: c.lastID.Add(1), index: i, since: now, result: results}
+		calls[i] = call
+		if err := c.launch(ctx, call, Direct(m.ID), req, true, now, end); err != nil {
+			results <- result{call, nil, err}
 		}
 	}
 	waiting := make(map[int]bool, len(members))

@@ -47,7 +47,7 @@ func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, er
 	if err := Direct(worker).check(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
+	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
 	log, err := keptLog(c.pool, c.cfg.Site, worker, storage.LogOptions{})
 	if err != nil {
@@ -149,7 +149,7 @@ func (w *Worker) keepLog() (end func()) {
 		w.link.log.Error("bus: log records are not kept", "error", err)
 		return func() {}
 	}
-	stopped := background(func(stop chan struct{}) {
+	stopped := startTask(func(stop chan struct{}) {
 		for try := 0; ; {
 			select {
 			case <-keeper.more:
@@ -176,6 +176,6 @@ func (w *Worker) keepLog() (end func()) {
 	})
 	return func() {
 		stopped()
-		_ = w.bid(func(ctx context.Context) error { return keeper.flush(ctx, log) })
+		_ = w.withStopTimeout(func(ctx context.Context) error { return keeper.flush(ctx, log) })
 	}
 }

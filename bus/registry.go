@@ -102,7 +102,7 @@ type lease struct {
 	info   *WorkerInfo
 	term   time.Duration
 	hidden bool
-	link   *link
+	link   *connection
 }
 
 // enter makes the worker known, however long Redis is away.
@@ -119,7 +119,7 @@ func (l *lease) enter(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case permanent(err):
+		case isPermanent(err):
 			return err
 		}
 		l.link.lost(err)
@@ -226,7 +226,7 @@ func (l *lease) end(ctx context.Context) error {
 // Workers returns the living workers of a type, or of all types of the site if
 // typ is empty, sorted by id. All types are without those of package keywords' dispatchers.
 func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
-	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
+	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
 	all, err := c.workers(ctx, typ)
 	if err != nil {
@@ -239,7 +239,7 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 // that workers hold not included: of a [Group], or of [Direct] the worker's own.
 // It is what to watch for a group that needs more workers.
 func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
-	ctx, cancel := until(ctx, c.end(ctx, time.Now()))
+	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
 	if err := to.check(); err != nil {
 		return 0, err
@@ -318,8 +318,8 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 	return workers, nil
 }
 
-// permanent reports whether an error of Redis is about who we are, which
+// isPermanent reports whether an error of Redis is about who we are, which
 // waiting does not mend.
-func permanent(err error) bool {
+func isPermanent(err error) bool {
 	return redis.IsAuthError(err) || redis.IsPermissionError(err) || errors.Is(err, storage.ErrClosed)
 }

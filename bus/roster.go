@@ -30,8 +30,8 @@ type task struct {
 	entered bool   // its method counts it
 	method  *method
 	ctx     callContext
-	outlet  *outlet // of a stream
-	answer  Header  // of the reply
+	outlet  *itemSender // of a stream
+	answer  Header      // of the reply
 
 	// By roster.mu:
 	listed     bool // in the roster
@@ -90,12 +90,12 @@ func (r *roster) add(t *task, now time.Time) {
 	}
 	r.newest = t
 	if !r.armed {
-		r.arm(holdTime)
+		r.armLocked(holdTime)
 	}
 }
 
 // arm has the roster looked at in a while. The lock is held.
-func (r *roster) arm(d time.Duration) {
+func (r *roster) armLocked(d time.Duration) {
 	if r.ended {
 		return
 	}
@@ -116,13 +116,13 @@ func (r *roster) remove(t *task) {
 	case t.announced != nil:
 		delete(r.known, t.key())
 	default:
-		r.unlink(t)
+		r.unlinkLocked(t)
 	}
 	t.listed = false
 }
 
 // unlink takes a task out of those not announced. The lock is held.
-func (r *roster) unlink(t *task) {
+func (r *roster) unlinkLocked(t *task) {
 	if t.prev != nil {
 		t.prev.next = t.next
 	} else {
@@ -137,18 +137,18 @@ func (r *roster) unlink(t *task) {
 }
 
 // know moves a task to those announced. The lock is held.
-func (r *roster) know(t *task, now time.Time) {
-	r.unlink(t)
+func (r *roster) markAnnouncedLocked(t *task, now time.Time) {
+	r.unlinkLocked(t)
 	t.announced = &announcement{again: now.Add(announceTime)}
 	r.known[t.key()] = t
 }
 
 // tell announces a call at once, since its client must know where to send
 // credits.
-func (r *roster) tell(t *task) {
+func (r *roster) announceNow(t *task) {
 	r.mu.Lock()
 	if t.listed && t.announced == nil {
-		r.know(t, time.Now())
+		r.markAnnouncedLocked(t, time.Now())
 	}
 	r.mu.Unlock()
 	r.announce(t)
@@ -160,7 +160,7 @@ func (r *roster) tick() {
 	now := time.Now()
 	r.mu.Lock()
 	for t := r.oldest; t != nil && now.Sub(t.taken) >= holdTime; t = r.oldest {
-		r.know(t, now)
+		r.markAnnouncedLocked(t, now)
 		due = append(due, t)
 	}
 	for _, t := range r.known {
@@ -172,9 +172,9 @@ func (r *roster) tick() {
 	r.armed = false
 	switch {
 	case r.oldest != nil:
-		r.arm(r.oldest.taken.Add(holdTime).Sub(now))
+		r.armLocked(r.oldest.taken.Add(holdTime).Sub(now))
 	case len(r.known) > 0:
-		r.arm(rosterTick)
+		r.armLocked(rosterTick)
 	}
 	r.mu.Unlock()
 	for _, t := range due {
@@ -183,19 +183,19 @@ func (r *roster) tick() {
 }
 
 // repeat announces all again: Redis may have lost what it was told.
-func (r *roster) repeat() {
+func (r *roster) announceAgain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.known {
 		t.announced.again = time.Time{}
 	}
 	if len(r.known) > 0 {
-		r.arm(0)
+		r.armLocked(0)
 	}
 }
 
 // find returns an announced call.
-func (r *roster) find(key callKey) *task {
+func (r *roster) announcedCall(key callKey) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.known[key]
@@ -203,7 +203,7 @@ func (r *roster) find(key callKey) *task {
 
 // heard learns what became of an announcement, and reports whether the client
 // is taken to be gone.
-func (r *roster) heard(t *task, err error) (gone bool) {
+func (r *roster) noteAnnounced(t *task, err error) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a, now := t.announced, time.Now()
@@ -243,7 +243,7 @@ func (w *Worker) announce(t *task) {
 	rep := reply{kind: kindHeld, id: t.id, from: w.info.ID}
 	say := func() {
 		redisio.Of(w.pool).Writer().Append(&t.ctx, inbox, rep.pack(), func(_ int64, err error) {
-			if w.roster.heard(t, err) {
+			if w.roster.noteAnnounced(t, err) {
 				t.ctx.abandon()
 			}
 		})
@@ -259,8 +259,8 @@ func (w *Worker) announce(t *task) {
 }
 
 // heed takes what a client says of one of its calls.
-func (w *Worker) heed(n notice) {
-	t := w.roster.find(callKey{n.client, n.id})
+func (w *Worker) handleNotice(n notice) {
+	t := w.roster.announcedCall(callKey{n.client, n.id})
 	switch {
 	case t == nil: // it has ended
 	case n.kind == kindCancel:
@@ -272,7 +272,7 @@ func (w *Worker) heed(n notice) {
 
 // returned tells the clients of calls that they are back in the queue, which
 // they must know before another worker says that it has them.
-func (w *Worker) returned(tasks []*task) {
+func (w *Worker) announceReturned(tasks []*task) {
 	var told sync.WaitGroup
 	for _, t := range tasks {
 		w.roster.remove(t)
@@ -283,7 +283,7 @@ func (w *Worker) returned(tasks []*task) {
 		}
 		rep := reply{kind: kindReturned, id: t.id, from: w.info.ID}
 		told.Add(1)
-		redisio.Of(w.pool).Writer().Append(lasting(farewellTime), inbox, rep.pack(), func(int64, error) { told.Done() })
+		redisio.Of(w.pool).Writer().Append(lasting(stopTimeout), inbox, rep.pack(), func(int64, error) { told.Done() })
 	}
 	told.Wait()
 }

@@ -21,7 +21,7 @@ const (
 	trustTime   = time.Second
 	refreshTime = trustTime / 2
 	fullTime    = 100 * time.Millisecond
-	touchTime   = 100 * time.Millisecond
+	renewTime   = 100 * time.Millisecond
 )
 
 // route is what a client knows of an address.
@@ -38,16 +38,16 @@ type route struct {
 	full  atomic.Int64 // until when calls are refused
 
 	mu       sync.Mutex
-	question *question     // under way
-	touched  time.Duration // when the queue was last given a time to live
-	touching bool          // it will be, a little later
+	query    *aliveQuery   // under way
+	renewed  time.Duration // when the queue was last given a time to live
+	renewing bool          // it will be, a little later
 }
 
 // trust takes somebody to be alive who was seen just now.
-func (r *route) trust() { r.alive.Store(int64(r.c.age(time.Now()) + trustTime)) }
+func (r *route) trustAlive() { r.alive.Store(int64(r.c.age(time.Now()) + trustTime)) }
 
-// question is one look at the registry, which many calls may wait for.
-type question struct {
+// aliveQuery is one look at the registry, which many calls may wait for.
+type aliveQuery struct {
 	done  chan struct{}
 	alive int64
 	err   error
@@ -87,12 +87,12 @@ func (c *Client) route(to Address, control bool, now time.Time) (*route, error) 
 }
 
 // age is a time as routes keep it.
-func (c *Client) age(now time.Time) time.Duration { return now.Sub(c.born) }
+func (c *Client) age(now time.Time) time.Duration { return now.Sub(c.created) }
 
 // open returns nil twice if a call may be sent at once: the queue is not full
 // and somebody was alive within the last second. If wait is not nil, it depends
 // on the answer to that question.
-func (r *route) open(now time.Time) (wait *question, err error) {
+func (r *route) check(now time.Time) (wait *aliveQuery, err error) {
 	age := int64(r.c.age(now))
 	if age < r.full.Load() {
 		return nil, fmt.Errorf("%w: more than %d calls wait", ErrQueueFull, r.c.cfg.MaxQueue)
@@ -103,20 +103,20 @@ func (r *route) open(now time.Time) (wait *question, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.question == nil {
-		r.ask()
+	if r.query == nil {
+		r.askLocked()
 	}
 	if left > 0 {
 		return nil, nil
 	}
-	return r.question, nil
+	return r.query, nil
 }
 
 // admit waits until a call may be sent, or returns why it may not. That nobody
 // is alive is never remembered.
-func (r *route) admit(ctx context.Context) error {
+func (r *route) waitUntilOpen(ctx context.Context) error {
 	for {
-		q, err := r.open(time.Now())
+		q, err := r.check(time.Now())
 		if q == nil {
 			return err
 		}
@@ -154,20 +154,20 @@ func (c *Client) pause(ctx context.Context, done <-chan struct{}, after <-chan t
 }
 
 // ask looks into the registry without waiting. The lock is held.
-func (r *route) ask() {
-	q := &question{done: make(chan struct{})}
-	r.question = q
+func (r *route) askLocked() {
+	q := &aliveQuery{done: make(chan struct{})}
+	r.query = q
 	answered := func(n int64, err error) {
 		q.alive, q.err = n, err
 		if err == nil && n > 0 {
-			r.trust()
+			r.trustAlive()
 		}
 		r.mu.Lock()
-		r.question = nil
+		r.query = nil
 		r.mu.Unlock()
 		close(q.done)
 	}
-	command, key, args := r.census()
+	command, key, args := r.aliveCommand()
 	go redisio.Of(r.c.pool).Writer().Do(lasting(redisio.BlockTime), answered, command, key, args...)
 }
 
@@ -184,7 +184,7 @@ func (e expiry) Err() error {
 }
 
 // census is the command that counts who lives at the address.
-func (r *route) census() (command, key string, args []any) {
+func (r *route) aliveCommand() (command, key string, args []any) {
 	if r.to.id != "" {
 		return "exists", r.keys.info(r.to.id), nil // lives as long as the lease
 	}
@@ -193,29 +193,29 @@ func (r *route) census() (command, key string, args []any) {
 }
 
 // pushed learns from the length of the queue behind a call.
-func (r *route) pushed(length int64, err error) {
+func (r *route) onPushed(length int64, err error) {
 	switch {
 	case err != nil:
 	case length > int64(r.c.cfg.MaxQueue):
 		r.full.Store(int64(r.c.age(time.Now()) + fullTime))
 	case length == 1:
-		r.touch()
+		r.renewTTL()
 	}
 }
 
 // touch gives the queue a time to live, at once or, if that was done a moment
 // ago, a little later: when the workers keep up, every call makes the queue
 // anew.
-func (r *route) touch() {
+func (r *route) renewTTL() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.touching {
+	if r.renewing {
 		return
 	}
-	r.touching = true
-	time.AfterFunc(max(0, r.touched+touchTime-r.c.age(time.Now())), func() {
+	r.renewing = true
+	time.AfterFunc(max(0, r.renewed+renewTime-r.c.age(time.Now())), func() {
 		r.mu.Lock()
-		r.touching, r.touched = false, r.c.age(time.Now())
+		r.renewing, r.renewed = false, r.c.age(time.Now())
 		r.mu.Unlock()
 		redisio.Of(r.c.pool).Writer().Do(lasting(redisio.BlockTime), func(int64, error) {}, "pexpire", r.queue, queueTTL.Milliseconds())
 	})

@@ -16,8 +16,8 @@ import (
 // How long a stopping worker takes for its last words to Redis, and what it
 // gives handlers whose contexts it has cancelled.
 const (
-	farewellTime = 2 * time.Second
-	mercyTime    = 5 * time.Second
+	stopTimeout = 2 * time.Second
+	cancelGrace = 5 * time.Second
 )
 
 // Run serves until ctx ends, the pool is closed or [Stop] is called, then stops
@@ -57,10 +57,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		return redisio.Wrap(fmt.Sprintf("bus: worker %s", w.ID()), err)
 	}
 	close(w.ready)
-	present := background(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })
-	controlling := w.reading(w.listen)
-	fetching := w.reading(w.fetch)
-	ticking := background(w.tick)
+	present := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })
+	controlling := w.startReader(w.readControl)
+	fetching := w.startReader(w.readCalls)
+	ticking := startTask(w.tick)
 
 	select {
 	case <-ctx.Done():
@@ -68,30 +68,30 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	drained := time.Now().Add(w.cfg.Drain)
 	present()
-	_ = w.bid(lease.leave)
-	leaving := background(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.linger) })
+	_ = w.withStopTimeout(lease.leave)
+	leaving := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.linger) })
 	ticking()
 	fetching(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
 	w.giveBack(plain)
 	err = w.drain(time.Until(drained))
 	if w.cfg.OnStop != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, mercyTime))
+		ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, cancelGrace))
 		w.cfg.OnStop(ctx)
 		cancel()
 	}
 	controlling(func() { w.wake(plain, w.keys.control(w.info.ID)) })
 	select {
-	case <-over(&w.asked):
-	case <-time.After(farewellTime):
+	case <-waited(&w.heldControl):
+	case <-time.After(stopTimeout):
 	}
 	leaving()
-	_ = w.bid(lease.end)
+	_ = w.withStopTimeout(lease.end)
 	return err
 }
 
-// background runs a task until the function that it returns is called, which
+// startTask runs a task until the function that it returns is called, which
 // waits for its end.
-func background(task func(stop chan struct{})) (end func()) {
+func startTask(task func(stop chan struct{})) (end func()) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -106,7 +106,7 @@ func background(task func(stop chan struct{})) (end func()) {
 // reading runs a read of the worker's lists on a connection of its own, until
 // the function that it returns is called. That wakes the read, and waits for its
 // end: at the latest when the read's own time is over.
-func (w *Worker) reading(read func(redis.UniversalClient, <-chan struct{})) (end func(wake func())) {
+func (w *Worker) startReader(read func(redis.UniversalClient, <-chan struct{})) (end func(wake func())) {
 	client := redisio.Of(w.pool).Dedicated()
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -161,7 +161,7 @@ func (w *Worker) tick(stop chan struct{}) {
 
 // wake ends a read that waits, by an empty element in a list of the worker's.
 func (w *Worker) wake(plain redis.UniversalClient, list string) {
-	_ = w.bid(func(ctx context.Context) error {
+	_ = w.withStopTimeout(func(ctx context.Context) error {
 		_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 			tx.RPush(ctx, list, "")
 			tx.PExpire(ctx, list, queueTTL)
@@ -175,10 +175,10 @@ func (w *Worker) wake(plain redis.UniversalClient, list string) {
 // order, and answers what can't be given to anybody else.
 func (w *Worker) giveBack(plain redis.UniversalClient) {
 	var own, group []*task
-	for _, t := range w.halt() {
+	for _, t := range w.haltLanes() {
 		switch {
 		case t.frame == "": // a tick
-			w.drop(t)
+			w.finish(t)
 		case t.direct:
 			own = append(own, t)
 		default:
@@ -186,12 +186,12 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 		}
 	}
 	if len(group) > 0 {
-		w.returned(group)
+		w.announceReturned(group)
 		var frames []any
 		for _, t := range slices.Backward(group) { // LPUSH puts one before the other
 			frames = append(frames, t.frame)
 		}
-		err := w.bid(func(ctx context.Context) error {
+		err := w.withStopTimeout(func(ctx context.Context) error {
 			_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 				tx.LPush(ctx, w.keys.queue(), frames...)
 				tx.PExpire(ctx, w.keys.queue(), queueTTL)
@@ -203,10 +203,10 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 			w.link.log.Error("bus: calls lost: they could not be given back to the queue", "calls", len(group), "error", err)
 		}
 		for _, t := range group {
-			w.drop(t)
+			w.finish(t)
 		}
 	}
-	_ = w.bid(func(ctx context.Context) error {
+	_ = w.withStopTimeout(func(ctx context.Context) error {
 		frames, err := plain.LPopCount(ctx, w.keys.ownQueue(w.info.ID), 1<<20).Result()
 		for _, frame := range frames {
 			t := &task{frame: frame}
@@ -223,7 +223,7 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 }
 
 // halt keeps what waits from beginning, and returns it in order of arrival.
-func (w *Worker) halt() []*task {
+func (w *Worker) haltLanes() []*task {
 	lanes := map[*lane]bool{}
 	for _, m := range w.methods {
 		lanes[m.lane] = !m.builtin // the control list is still answered
@@ -243,7 +243,7 @@ func (w *Worker) halt() []*task {
 
 // drain waits for the handlers and their replies.
 func (w *Worker) drain(patience time.Duration) error {
-	done := over(&w.held)
+	done := waited(&w.held)
 	within := func(d time.Duration) bool {
 		select {
 		case <-done:
@@ -256,18 +256,18 @@ func (w *Worker) drain(patience time.Duration) error {
 		return nil
 	}
 	w.cancel()
-	if within(mercyTime) {
+	if within(cancelGrace) {
 		return nil
 	}
 	w.leave() // and with it the replies that Redis does not take
-	if within(farewellTime) {
+	if within(stopTimeout) {
 		return nil
 	}
-	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not", w.ID(), w.slots.taken())
+	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not", w.ID(), w.slots.inUse())
 }
 
-// over returns a channel that is closed when all of a group are done.
-func over(group *sync.WaitGroup) <-chan struct{} {
+// waited returns a channel that is closed when all of a group are done.
+func waited(group *sync.WaitGroup) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		group.Wait()
@@ -277,8 +277,8 @@ func over(group *sync.WaitGroup) <-chan struct{} {
 }
 
 // bid says something to Redis in the little time that a stopping worker has.
-func (w *Worker) bid(say func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+func (w *Worker) withStopTimeout(say func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	err := say(ctx)
 	if err != nil && !errors.Is(err, redis.Nil) {

@@ -24,7 +24,7 @@ const unsentPerSlot = 4
 const maxHead = 64 << 10
 
 // arrive takes a frame from a queue, for which a slot has been taken.
-func (w *Worker) arrive(frame string, direct bool, now time.Time) {
+func (w *Worker) handleCall(frame string, direct bool, now time.Time) {
 	if frame == "" { // a stopping worker wakes itself
 		w.slots.release()
 		return
@@ -41,7 +41,7 @@ func (w *Worker) arrive(frame string, direct bool, now time.Time) {
 
 // control takes a frame from the control list: a caller's notice, or a call to a
 // built-in method, which takes no slot and waits for none.
-func (w *Worker) control(frame string) {
+func (w *Worker) handleControl(frame string) {
 	if frame == "" {
 		return
 	}
@@ -51,7 +51,7 @@ func (w *Worker) control(frame string) {
 			w.malformed(err)
 			return
 		}
-		w.heed(n)
+		w.handleNotice(n)
 		return
 	}
 	t := &task{frame: frame, direct: true, control: true}
@@ -75,7 +75,7 @@ func (w *Worker) accept(t *task, now time.Time) bool {
 	if t.deadline != 0 {
 		t.ctx.deadline = w.clock.Local(time.UnixMilli(t.deadline))
 	}
-	w.group(t).Add(1)
+	w.heldGroup(t).Add(1)
 	if err != nil {
 		w.malformed(err)
 		ours := t.request
@@ -107,7 +107,7 @@ func (w *Worker) accept(t *task, now time.Time) bool {
 	t.entered = true
 	t.method.stats.held.Add(1)
 	if t.method.stream {
-		t.outlet = newOutlet(w, t)
+		t.outlet = newItemSender(w, t)
 	}
 	w.roster.add(t, now)
 	return true
@@ -145,22 +145,22 @@ var errExpired = errors.New("expired")
 var errDeferred = errors.New("deferred")
 
 // drop gives a request no answer.
-func (w *Worker) drop(t *task) {
-	w.part(t)
+func (w *Worker) finish(t *task) {
+	w.forget(t)
 	w.release(t)
-	w.group(t).Done()
+	w.heldGroup(t).Done()
 }
 
 // group is what waits for a request.
-func (w *Worker) group(t *task) *sync.WaitGroup {
+func (w *Worker) heldGroup(t *task) *sync.WaitGroup {
 	if t.control {
-		return &w.asked
+		return &w.heldControl
 	}
 	return &w.held
 }
 
 // part takes a request out of what the worker holds.
-func (w *Worker) part(t *task) {
+func (w *Worker) forget(t *task) {
 	if w.roster.remove(t); t.entered {
 		t.method.stats.held.Add(-1)
 	}
@@ -190,7 +190,7 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		return Body{}, errExpired
 	}
 	if t.outlet != nil {
-		w.roster.tell(t)
+		w.roster.announceNow(t)
 	}
 	defer func() {
 		if v := recover(); v != nil {
@@ -227,11 +227,11 @@ func (w *Worker) answer(t *task, body Body, err error) {
 		if t.entered {
 			t.method.stats.cancelled.Add(1)
 		}
-		w.drop(t)
+		w.finish(t)
 		return
 	}
 	if err == errExpired || t.frame == "" { // a tick
-		w.drop(t)
+		w.finish(t)
 		return
 	}
 	rep := w.reply(t, body, err)
@@ -242,7 +242,7 @@ func (w *Worker) answer(t *task, body Body, err error) {
 	if t.entered {
 		t.method.stats.answered(rep.code)
 	}
-	w.send(t, &rep)
+	w.sendReply(t, &rep)
 }
 
 // reply makes the reply to a request out of what its handler returned.
@@ -283,25 +283,25 @@ func cut(text string, limit int) string {
 }
 
 // send writes a reply, unless none is wanted.
-func (w *Worker) send(t *task, rep *reply) {
+func (w *Worker) sendReply(t *task, rep *reply) {
 	inbox := w.inboxOf(t.client)
 	if t.id == 0 || inbox == "" {
-		w.drop(t)
+		w.finish(t)
 		return
 	}
-	w.part(t)
+	w.forget(t)
 	early := !t.slot || w.unsent.Add(1) <= int64(unsentPerSlot*w.slots.all)
 	if early {
 		w.release(t)
 	}
-	w.write(inbox, rep.pack(), replyTries, func(err error) {
+	w.writeReply(inbox, rep.pack(), replyTries, func(err error) {
 		if t.slot {
 			w.unsent.Add(-1)
 		}
 		if !early {
 			w.release(t)
 		}
-		w.group(t).Done()
+		w.heldGroup(t).Done()
 		if err != nil {
 			w.stats.lost.Add(1)
 			if !errors.Is(err, redis.Nil) { // Nil: the client has gone
@@ -315,10 +315,10 @@ func (w *Worker) send(t *task, rep *reply) {
 // a client takes the first.
 const replyTries = 3
 
-func (w *Worker) write(inbox string, frame []byte, tries int, done func(error)) {
+func (w *Worker) writeReply(inbox string, frame []byte, tries int, done func(error)) {
 	redisio.Of(w.pool).Writer().Append(w.life, inbox, frame, func(_ int64, err error) {
 		if tries > 1 && errors.Is(err, storage.ErrIndeterminate) {
-			w.write(inbox, frame, tries-1, done)
+			w.writeReply(inbox, frame, tries-1, done)
 			return
 		}
 		done(err)

@@ -32,7 +32,7 @@ func (s *slots) wait(stop <-chan struct{}) int {
 	}
 }
 
-func (s *slots) take(n int) {
+func (s *slots) acquire(n int) {
 	s.mu.Lock()
 	s.free -= n
 	s.mu.Unlock()
@@ -48,7 +48,7 @@ func (s *slots) release() {
 	}
 }
 
-func (s *slots) taken() int {
+func (s *slots) inUse() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all - s.free

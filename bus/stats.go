@@ -46,7 +46,7 @@ func (w *Worker) Stats() WorkerStats {
 		Expired:   w.stats.expired.Load(),
 		Malformed: w.stats.malformed.Load(),
 		Lost:      w.stats.lost.Load(),
-		Held:      w.slots.taken(),
+		Held:      w.slots.inUse(),
 	}
 	for _, m := range w.served() {
 		s.Methods = append(s.Methods, m.stats.snapshot(m.name))

@@ -136,15 +136,15 @@ func (c *Client) stream(ctx context.Context, to Address, req *request, opts []St
 func (c *Client) follow(ctx context.Context, to Address, req *request, take func(Body) bool) error {
 	now := time.Now()
 	end, _ := ctx.Deadline()
-	begun := c.end(ctx, now)
+	begun := c.deadline(ctx, now)
 	expired, stop := timer(now, begun)
 	defer stop()
 	results := make(chan result, req.window.items+streamNews)
-	w, err := c.launchAgain(ctx, to, req, now, begun, end, results)
+	call, err := c.launchStream(ctx, to, req, now, begun, end, results)
 	if err != nil {
 		return err
 	}
-	defer func() { c.abandon(w) }()
+	defer func() { c.abandon(call) }()
 	for told := (window{}); ; {
 		select {
 		case res := <-results:
@@ -161,10 +161,10 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 			if !take(res.rep.body) {
 				return nil
 			}
-			spent := window{w.spent.items.Add(1), w.spent.bytes.Add(uint64(len(res.rep.body.Data)))}
+			spent := window{call.spent.items.Add(1), call.spent.bytes.Add(uint64(len(res.rep.body.Data)))}
 			if 2*(spent.items-told.items) >= req.window.items || 2*(spent.bytes-told.bytes) >= req.window.bytes {
 				told = spent
-				c.credit(w)
+				c.credit(call)
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -179,13 +179,13 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 const streamNews = 3
 
 // launchAgain sends the request of a stream, again where that is allowed.
-func (c *Client) launchAgain(ctx context.Context, to Address, req *request, now, begun, end time.Time, results chan result) (*call, error) {
-	ctx, cancel := until(ctx, begun)
+func (c *Client) launchStream(ctx context.Context, to Address, req *request, now, begun, end time.Time, results chan result) (*pendingCall, error) {
+	ctx, cancel := withEnd(ctx, begun)
 	defer cancel()
 	for again := c.cfg.Retry.begin(false); ; now = time.Now() {
-		w, err := c.begin(ctx, to, req, false, now, end, results)
+		call, err := c.begin(ctx, to, req, false, now, end, results)
 		if err == nil {
-			return w, nil
+			return call, nil
 		}
 		pause, ok := again.after(&err)
 		if !ok || c.pause(ctx, nil, time.After(pause)) != nil {
@@ -196,57 +196,57 @@ func (c *Client) launchAgain(ctx context.Context, to Address, req *request, now,
 
 // item hands an item to the stream that it belongs to. It never waits: a worker
 // that sends more than the window allows breaks the stream.
-func (c *Client) item(rep *reply) {
+func (c *Client) deliverItem(rep *reply) {
 	c.mu.Lock()
-	w := c.calls[rep.id]
+	call := c.calls[rep.id]
 	c.mu.Unlock()
 	switch {
-	case w == nil, !w.stream, rep.seq <= w.received: // read twice, after a break
-	case rep.seq != w.received+1, len(w.result) > cap(w.result)-streamNews:
-		c.settle(w, nil, ErrStreamBroken)
+	case call == nil, !call.stream, rep.seq <= call.received: // read twice, after a break
+	case rep.seq != call.received+1, len(call.result) > cap(call.result)-streamNews:
+		c.settle(call, nil, ErrStreamBroken)
 	default:
-		w.received = rep.seq
-		w.result <- result{w, rep, nil}
+		call.received = rep.seq
+		call.result <- result{call, rep, nil}
 	}
 }
 
 // credit tells the worker of a stream how much was consumed.
-func (c *Client) credit(w *call) {
+func (c *Client) credit(call *pendingCall) {
 	c.mu.Lock()
-	worker := w.worker
+	worker := call.worker
 	c.mu.Unlock()
 	if worker != "" {
-		c.tell(w, worker, notice{kind: kindCredit, id: w.id, spent: w.spent.load()})
+		c.sendNotice(call, worker, notice{kind: kindCredit, id: call.id, spent: call.spent.load()})
 	}
 }
 
 // streams returns the streams under way.
-func (c *Client) streams() (open []*call) {
+func (c *Client) streams() (open []*pendingCall) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range c.calls {
-		if w.stream {
-			open = append(open, w)
+	for _, call := range c.calls {
+		if call.stream {
+			open = append(open, call)
 		}
 	}
 	return open
 }
 
 // remind repeats the credits, which may have been lost with Redis.
-func (c *Client) remind() {
-	for _, w := range c.streams() {
-		c.credit(w)
+func (c *Client) repeatCredits() {
+	for _, call := range c.streams() {
+		c.credit(call)
 	}
 }
 
 // breakStreams ends the streams whose items may have been lost with the inbox.
 func (c *Client) breakStreams() {
-	for _, w := range c.streams() {
+	for _, call := range c.streams() {
 		c.mu.Lock()
-		begun := w.worker != ""
+		begun := call.worker != ""
 		c.mu.Unlock()
 		if begun {
-			c.settle(w, nil, ErrStreamBroken)
+			c.settle(call, nil, ErrStreamBroken)
 		}
 	}
 }

@@ -20,7 +20,7 @@ type WorkerEvent struct {
 // nobody leaves.
 func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, error] {
 	return func(yield func(WorkerEvent, error) bool) {
-		if err := c.ready(ctx); err != nil {
+		if err := c.open(ctx); err != nil {
 			yield(WorkerEvent{}, err)
 			return
 		}
@@ -29,7 +29,7 @@ func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, e
 			inner, cancel := context.WithTimeout(ctx, 2*time.Second)
 			workers, err := c.Workers(inner, typ)
 			cancel()
-			if permanent(err) || err != nil && Broadcast(typ).check() != nil {
+			if isPermanent(err) || err != nil && Broadcast(typ).check() != nil {
 				yield(WorkerEvent{}, err)
 				return
 			}

@@ -83,7 +83,7 @@ func (c *cursor) fail(err error) {
 }
 
 // take returns the next n bytes.
-func (c *cursor) take(n uint64) string {
+func (c *cursor) next(n uint64) string {
 	if n > uint64(len(c.rest)) {
 		c.fail(errShort)
 		return ""
@@ -94,7 +94,7 @@ func (c *cursor) take(n uint64) string {
 }
 
 func (c *cursor) byte() byte {
-	if s := c.take(1); s != "" {
+	if s := c.next(1); s != "" {
 		return s[0]
 	}
 	return 0
@@ -102,7 +102,7 @@ func (c *cursor) byte() byte {
 
 // big reads a number of 1, 2, 4 or 8 bytes.
 func (c *cursor) big(size uint64) (n uint64) {
-	for _, b := range []byte(c.take(size)) {
+	for _, b := range []byte(c.next(size)) {
 		n = n<<8 | uint64(b)
 	}
 	return n
@@ -175,11 +175,11 @@ func (c *cursor) uint() uint64 {
 func (c *cursor) blob() string {
 	switch head := c.byte(); {
 	case head&0xe0 == 0xa0:
-		return c.take(uint64(head & 0x1f))
+		return c.next(uint64(head & 0x1f))
 	case head >= 0xc4 && head <= 0xc6:
-		return c.take(c.big(1 << (head - 0xc4)))
+		return c.next(c.big(1 << (head - 0xc4)))
 	case head >= 0xd9 && head <= 0xdb:
-		return c.take(c.big(1 << (head - 0xd9)))
+		return c.next(c.big(1 << (head - 0xd9)))
 	case head == 0xc0:
 		return ""
 	default:

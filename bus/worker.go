@@ -158,7 +158,7 @@ type Worker struct {
 	halted   chan struct{} // Stop was called; holds one
 
 	clock   *redisio.Clock
-	link    link
+	link    connection
 	beat    chan struct{} // the lease is to be renewed now; holds one
 	arrived int64         // calls, counted by the one goroutine that reads them
 	slots   slots
@@ -167,13 +167,13 @@ type Worker struct {
 	noise   redisio.Throttle
 	log     *logKeeper // of LogHandler
 
-	work   context.Context // of the handlers
-	cancel context.CancelFunc
-	life   context.Context // of Run, drain included
-	leave  context.CancelFunc
-	held   sync.WaitGroup // calls, until their replies are written
-	asked  sync.WaitGroup // the same of the control list, which is read while held is waited for
-	unsent atomic.Int64   // replies on their way
+	work        context.Context // of the handlers
+	cancel      context.CancelFunc
+	life        context.Context // of Run, drain included
+	leave       context.CancelFunc
+	held        sync.WaitGroup // calls, until their replies are written
+	heldControl sync.WaitGroup // the same of the control list, which is read while held is waited for
+	unsent      atomic.Int64   // replies on their way
 
 	mu      sync.Mutex
 	inboxes map[string]string // client → key
@@ -214,7 +214,7 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 	w.link.log = redisio.Of(pool).Logger().With("worker", w.info.ID)
 	w.link.back = func() {
 		signal(w.beat) // a server that was started again does not know us
-		w.roster.repeat()
+		w.roster.announceAgain()
 	}
 	w.roster.announce, w.roster.known = w.announce, make(map[callKey]*task)
 	w.life, w.leave = context.WithCancel(context.Background())

@@ -13,29 +13,29 @@ import (
 // queue, which is first in, first out: what was pushed before the request that
 // is at its head now has been taken by somebody.
 const (
-	missedLooks = 3                      // that find a call taken and not announced: it is lost
-	deadLooks   = 2                      // that find nothing of the worker that holds it
-	skewTime    = 100 * time.Millisecond // by which two clients' clocks may differ
-	silentTime  = 4 * announceTime       // after which a worker that lives does not hold a call any more
+	queueMisses   = 3                      // that find a call taken and not announced: it is lost
+	workerMisses  = 2                      // that find nothing of the worker that holds it
+	skewTime      = 100 * time.Millisecond // by which two clients' clocks may differ
+	announceLimit = 4 * announceTime       // after which a worker that lives does not hold a call any more
 )
 
 // look ends the calls that have waited for more than a second for somebody who
 // is not there any more, and forgets routes that nobody uses.
-func (c *Client) look(ctx context.Context, client redis.UniversalClient) {
+func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient) {
 	now := time.Now()
-	held := map[string][]*call{}   // by worker
-	queued := map[*route][]*call{} // not announced
-	var silent []*call
+	held := map[string][]*pendingCall{}   // by worker
+	queued := map[*route][]*pendingCall{} // not announced
+	var silent []*pendingCall
 	c.mu.Lock()
-	for _, w := range c.calls {
+	for _, call := range c.calls {
 		switch {
-		case w.lost || now.Sub(w.since) < tickTime:
-		case w.worker == "":
-			queued[w.route] = append(queued[w.route], w)
-		case now.Sub(w.heard) > silentTime:
-			silent = append(silent, w)
+		case call.lost || now.Sub(call.since) < tickTime:
+		case call.worker == "":
+			queued[call.route] = append(queued[call.route], call)
+		case now.Sub(call.heard) > announceLimit:
+			silent = append(silent, call)
 		default:
-			held[w.worker] = append(held[w.worker], w)
+			held[call.worker] = append(held[call.worker], call)
 		}
 	}
 	c.mu.Unlock()
@@ -49,17 +49,17 @@ func (c *Client) look(ctx context.Context, client redis.UniversalClient) {
 	if !c.link.settled(returnTime) {
 		return
 	}
-	for _, w := range silent {
-		c.lose(w)
+	for _, call := range silent {
+		c.lose(call)
 	}
-	c.lookFor(ctx, client, held)
+	c.checkWorkers(ctx, client, held)
 	for r, calls := range queued {
-		c.lookAt(ctx, client, r, calls)
+		c.checkQueue(ctx, client, r, calls)
 	}
 }
 
 // lookFor ends the calls that dead workers hold.
-func (c *Client) lookFor(ctx context.Context, client redis.UniversalClient, held map[string][]*call) {
+func (c *Client) checkWorkers(ctx context.Context, client redis.UniversalClient, held map[string][]*pendingCall) {
 	alive := make(map[string]*redis.IntCmd, len(held))
 	_, _ = client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for worker := range held {
@@ -73,8 +73,8 @@ func (c *Client) lookFor(ctx context.Context, client redis.UniversalClient, held
 		if n.Err() != nil {
 			continue
 		}
-		for _, w := range held[worker] {
-			c.miss(w, worker, n.Val() == 0, deadLooks)
+		for _, call := range held[worker] {
+			c.noteMissing(call, worker, n.Val() == 0, workerMisses)
 		}
 	}
 }
@@ -83,38 +83,38 @@ func (c *Client) lookFor(ctx context.Context, client redis.UniversalClient, held
 // worker that was last heard of it ("": in its queue), and ends it when so many
 // did in a row. One alone proves nothing: a worker that stops may have given it
 // back or answered it, and the word of that is still on its way.
-func (c *Client) miss(w *call, worker string, missing bool, looks int) {
+func (c *Client) noteMissing(call *pendingCall, worker string, missing bool, looks int) {
 	c.mu.Lock()
 	switch {
-	case w.worker != worker: // somebody has spoken since
+	case call.worker != worker: // somebody has spoken since
 		missing = false
 	case missing:
-		w.missed++
+		call.missed++
 	default:
-		w.missed = 0
+		call.missed = 0
 	}
-	lost := missing && w.missed >= looks
+	lost := missing && call.missed >= looks
 	c.mu.Unlock()
 	if lost {
-		c.lose(w)
+		c.lose(call)
 	}
 }
 
 // lookAt ends the calls of a route that are taken to be lost.
-func (c *Client) lookAt(ctx context.Context, client redis.UniversalClient, r *route, calls []*call) {
-	command, key, args := r.census()
+func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r *route, calls []*pendingCall) {
+	command, key, args := r.aliveCommand()
 	switch n, err := client.Do(ctx, append([]any{command, key}, args...)...).Int64(); {
 	case err != nil:
 		return
 	case n == 0:
-		for _, w := range calls {
+		for _, call := range calls {
 			// Still in the queue: nobody took it, and now nobody will.
-			switch removed, err := client.LRem(ctx, r.queue, 1, w.frame).Result(); {
+			switch removed, err := client.LRem(ctx, r.queue, 1, call.frame).Result(); {
 			case err != nil:
 			case removed > 0:
-				c.settle(w, nil, ErrNoWorkers)
+				c.settle(call, nil, ErrNoWorkers)
 			default: // who took it may have left, and not yet ended it
-				c.miss(w, "", w.written.Load(), missedLooks)
+				c.noteMissing(call, "", call.written.Load(), queueMisses)
 			}
 		}
 		return
@@ -129,19 +129,19 @@ func (c *Client) lookAt(ctx context.Context, client redis.UniversalClient, r *ro
 		return // taken soon, and then answered for
 	}
 	now := c.clock.Now().UnixMilli()
-	for _, w := range calls {
+	for _, call := range calls {
 		c.mu.Lock()
-		if w.before == 0 && w.written.Load() {
-			w.before = now
+		if call.before == 0 && call.written.Load() {
+			call.before = now
 		}
-		before, first := w.before, w.missed == 0
+		before, first := call.before, call.missed == 0
 		c.mu.Unlock()
 		taken := before > 0 && (empty || oldest.sent > before+skewTime.Milliseconds())
 		if taken && first && !empty {
 			// What two stopping workers gave back may lie in another order.
-			err := client.LPos(ctx, r.queue, string(w.frame), redis.LPosArgs{}).Err()
+			err := client.LPos(ctx, r.queue, string(call.frame), redis.LPosArgs{}).Err()
 			taken = errors.Is(err, redis.Nil)
 		}
-		c.miss(w, "", taken, missedLooks)
+		c.noteMissing(call, "", taken, queueMisses)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// call is one request on its way, and what its client knows of it.
-type call struct {
+// pendingCall is one request on its way, and what its client knows of it.
+type pendingCall struct {
 	id     uint64
 	index  int // of a gather's workers
 	route  *route
@@ -38,7 +38,7 @@ type call struct {
 
 // result is what a call gets: a reply, or an error of this side.
 type result struct {
-	call *call
+	call *pendingCall
 	rep  *reply
 	err  error
 }
@@ -48,8 +48,8 @@ type atomicWindow struct{ items, bytes atomic.Uint64 }
 func (a *atomicWindow) load() window { return window{a.items.Load(), a.bytes.Load()} }
 
 // Err tells the writer whether anybody still waits.
-func (w *call) Err() error {
-	if w.over.Load() {
+func (p *pendingCall) Err() error {
+	if p.over.Load() {
 		return context.Canceled
 	}
 	return nil
@@ -57,38 +57,38 @@ func (w *call) Err() error {
 
 // begin sends a request of which the results go to that channel, which must
 // have room for all of them.
-func (c *Client) begin(ctx context.Context, to Address, req *request, idempotent bool, now, end time.Time, results chan<- result) (*call, error) {
-	w := &call{id: c.lastID.Add(1), since: now, result: results, idempotent: idempotent && to.id == "", stream: req.window.items > 0}
-	return w, c.launch(ctx, w, to, req, false, now, end)
+func (c *Client) begin(ctx context.Context, to Address, req *request, idempotent bool, now, end time.Time, results chan<- result) (*pendingCall, error) {
+	call := &pendingCall{id: c.lastID.Add(1), since: now, result: results, idempotent: idempotent && to.id == "", stream: req.window.items > 0}
+	return call, c.launch(ctx, call, to, req, false, now, end)
 }
 
 // launch sends a call that has its id.
-func (c *Client) launch(ctx context.Context, w *call, to Address, req *request, known bool, now, end time.Time) error {
+func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req *request, known bool, now, end time.Time) error {
 	out := *req
-	out.id = w.id
+	out.id = call.id
 	var err error
-	if w.route, w.frame, err = c.prepare(ctx, to, out, known, now, end); err != nil {
+	if call.route, call.frame, err = c.prepare(ctx, to, out, known, now, end); err != nil {
 		return err
 	}
-	if err := c.remember(w); err != nil {
+	if err := c.remember(call); err != nil {
 		return err
 	}
-	redisio.Of(c.pool).Writer().Push(w, w.route.queue, w.frame, w.pushed)
+	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, call.pushed)
 	return nil
 }
 
 // pushed is what the writer tells. What may have been written may be answered.
-func (w *call) pushed(length int64, err error) {
-	w.route.pushed(length, err)
+func (p *pendingCall) pushed(length int64, err error) {
+	p.route.onPushed(length, err)
 	if err != nil && !errors.Is(err, storage.ErrIndeterminate) {
-		w.route.c.settle(w, nil, local(err))
+		p.route.c.settle(p, nil, local(err))
 		return
 	}
-	w.written.Store(true)
+	p.written.Store(true)
 }
 
 // remember registers a call before it is sent.
-func (c *Client) remember(w *call) error {
+func (c *Client) remember(call *pendingCall) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if closed(c.closed) {
@@ -97,65 +97,65 @@ func (c *Client) remember(w *call) error {
 	if len(c.calls) >= c.cfg.MaxPending {
 		return fmt.Errorf("%w: ClientConfig.MaxPending is %d", ErrQueueFull, c.cfg.MaxPending)
 	}
-	c.calls[w.id] = w
+	c.calls[call.id] = call
 	return nil
 }
 
 // forget removes a call, and returns it if it was there.
-func (c *Client) forget(id uint64) *call {
+func (c *Client) forget(id uint64) *pendingCall {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.calls[id]
+	call := c.calls[id]
 	delete(c.calls, id)
-	return w
+	return call
 }
 
 // settle ends a call with its one result, unless it has had one.
-func (c *Client) settle(w *call, rep *reply, err error) {
-	if c.forget(w.id) != nil {
-		w.result <- result{w, rep, err}
+func (c *Client) settle(call *pendingCall, rep *reply, err error) {
+	if c.forget(call.id) != nil {
+		call.result <- result{call, rep, err}
 	}
 }
 
 // lose ends a call whose worker is gone. An idempotent one is told, so that it
 // can be made again, and goes on waiting.
-func (c *Client) lose(w *call) {
+func (c *Client) lose(call *pendingCall) {
 	c.mu.Lock()
-	told := w.lost || c.calls[w.id] == nil
-	w.lost, w.worker = true, ""
-	if !w.idempotent {
-		delete(c.calls, w.id)
+	told := call.lost || c.calls[call.id] == nil
+	call.lost, call.worker = true, ""
+	if !call.idempotent {
+		delete(c.calls, call.id)
 	}
 	c.mu.Unlock()
 	if !told {
-		w.result <- result{w, nil, ErrWorkerLost}
+		call.result <- result{call, nil, ErrWorkerLost}
 	}
 }
 
 // abandon ends calls that nobody waits for any more, and tells the workers that
 // are known to hold them.
-func (c *Client) abandon(calls ...*call) {
-	for _, w := range calls {
-		w.over.Store(true)
+func (c *Client) abandon(calls ...*pendingCall) {
+	for _, call := range calls {
+		call.over.Store(true)
 		c.mu.Lock()
-		delete(c.calls, w.id)
-		worker := w.worker
-		w.worker = ""
+		delete(c.calls, call.id)
+		worker := call.worker
+		call.worker = ""
 		c.mu.Unlock()
 		if worker != "" {
-			c.tell(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: w.id})
+			c.sendNotice(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: call.id})
 		}
 	}
 }
 
 // tell sends a notice to the control list of a worker.
-func (c *Client) tell(wanted redisio.Wanted, worker string, n notice) {
+func (c *Client) sendNotice(wanted redisio.Wanted, worker string, n notice) {
 	r, err := c.route(Direct(worker), true, time.Now())
 	if err != nil {
 		return // no worker of ours calls itself that
 	}
 	n.client = c.id
-	redisio.Of(c.pool).Writer().Push(wanted, r.queue, n.pack(), r.pushed)
+	redisio.Of(c.pool).Writer().Push(wanted, r.queue, n.pack(), r.onPushed)
 }
 
 // deliver takes a frame from the inbox.
@@ -170,59 +170,59 @@ func (c *Client) deliver(elem string) {
 	}
 	switch rep.kind {
 	case kindReply:
-		c.answered(rep)
+		c.settleReply(rep)
 	case kindItem:
-		c.item(rep)
+		c.deliverItem(rep)
 	case kindHeld, kindReturned:
-		c.held(rep)
+		c.noteHolder(rep)
 	}
 }
 
 // answered ends a call with its reply.
-func (c *Client) answered(rep *reply) {
+func (c *Client) settleReply(rep *reply) {
 	c.mu.Lock()
-	w := c.calls[rep.id]
-	if w != nil {
+	call := c.calls[rep.id]
+	if call != nil {
 		delete(c.calls, rep.id)
-		w.worker = ""
+		call.worker = ""
 	}
 	c.mu.Unlock()
 	switch {
-	case w == nil:
-	case w.stream && rep.code == "" && rep.seq != w.received:
-		w.result <- result{w, nil, ErrStreamBroken}
+	case call == nil:
+	case call.stream && rep.code == "" && rep.seq != call.received:
+		call.result <- result{call, nil, ErrStreamBroken}
 	default:
-		w.result <- result{w, rep, nil}
+		call.result <- result{call, rep, nil}
 	}
 }
 
 // held notes who has a call. A call that is unknown has ended here, and may end
 // there.
-func (c *Client) held(rep *reply) {
+func (c *Client) noteHolder(rep *reply) {
 	worker := rep.from
 	if rep.kind == kindReturned {
 		worker = ""
 	}
 	c.mu.Lock()
-	w := c.calls[rep.id]
-	first := w != nil && w.worker == ""
-	if w != nil {
-		w.worker, w.heard, w.missed = worker, time.Now(), 0
+	call := c.calls[rep.id]
+	first := call != nil && call.worker == ""
+	if call != nil {
+		call.worker, call.heard, call.missed = worker, time.Now(), 0
 	}
 	c.mu.Unlock()
 	switch {
-	case w == nil && worker != "":
-		c.tell(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: rep.id})
-	case w == nil || !w.stream || worker == "":
-	case rep.seq > w.received:
-		c.settle(w, nil, ErrStreamBroken)
+	case call == nil && worker != "":
+		c.sendNotice(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: rep.id})
+	case call == nil || !call.stream || worker == "":
+	case rep.seq > call.received:
+		c.settle(call, nil, ErrStreamBroken)
 	default:
 		// Where something lies already, the caller is about to know as much: there
 		// is never more than one of these beside the items.
-		if first && len(w.result) == 0 {
-			w.result <- result{call: w, rep: rep}
+		if first && len(call.result) == 0 {
+			call.result <- result{call: call, rep: rep}
 		}
-		c.credit(w)
+		c.credit(call)
 	}
 }
 

@@ -16,8 +16,8 @@ const (
 	maxWindowBytes = 64 << 20
 )
 
-// outlet sends the items of a stream, no more than its caller has room for.
-type outlet struct {
+// itemSender sends the items of a stream, no more than its caller has room for.
+type itemSender struct {
 	w     *Worker
 	t     *task
 	inbox string
@@ -31,15 +31,15 @@ type outlet struct {
 	bad   *refusal
 }
 
-func newOutlet(w *Worker, t *task) *outlet {
-	return &outlet{w: w, t: t, inbox: w.inboxOf(t.client), room: make(chan struct{}, 1), limit: window{
+func newItemSender(w *Worker, t *task) *itemSender {
+	return &itemSender{w: w, t: t, inbox: w.inboxOf(t.client), room: make(chan struct{}, 1), limit: window{
 		items: min(t.window.items, maxWindowItems),
 		bytes: min(t.window.bytes, maxWindowBytes),
 	}}
 }
 
 // send sends an item when there is room for it.
-func (o *outlet) send(ctx context.Context, v any) error {
+func (o *itemSender) send(ctx context.Context, v any) error {
 	it, err := packItem(o.t.id, o.w.info.ID, o.t.body.Codec, v)
 	if err != nil {
 		return o.refuse(err.Error())
@@ -60,7 +60,7 @@ func (o *outlet) send(ctx context.Context, v any) error {
 }
 
 // try sends an item if there is room for it.
-func (o *outlet) try(ctx context.Context, it item) (sent bool, err error) {
+func (o *itemSender) try(ctx context.Context, it item) (sent bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -88,12 +88,12 @@ func (o *outlet) try(ctx context.Context, it item) (sent bool, err error) {
 }
 
 // open reports whether there is room. The lock is held.
-func (o *outlet) open() bool {
+func (o *itemSender) open() bool {
 	return o.sent.items-o.spent.items < o.limit.items && o.sent.bytes-o.spent.bytes < o.limit.bytes
 }
 
 // fail ends the stream: an item that is missing can't be made up for.
-func (o *outlet) fail(err error) {
+func (o *itemSender) fail(err error) {
 	o.mu.Lock()
 	if o.err == nil {
 		o.err = redisio.Wrap("bus: stream: an item was not sent", err)
@@ -103,7 +103,7 @@ func (o *outlet) fail(err error) {
 }
 
 // refuse ends the stream with an item that can't be sent.
-func (o *outlet) refuse(text string) error {
+func (o *itemSender) refuse(text string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.bad == nil {
@@ -114,7 +114,7 @@ func (o *outlet) refuse(text string) error {
 }
 
 // credit learns how much the caller has consumed since the beginning.
-func (o *outlet) credit(spent window) {
+func (o *itemSender) credit(spent window) {
 	o.mu.Lock()
 	o.spent.items = max(o.spent.items, min(spent.items, o.sent.items))
 	o.spent.bytes = max(o.spent.bytes, min(spent.bytes, o.sent.bytes))
@@ -123,7 +123,7 @@ func (o *outlet) credit(spent window) {
 }
 
 // between runs say between two items, with the number of those before.
-func (o *outlet) between(say func(sent uint64)) {
+func (o *itemSender) between(say func(sent uint64)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	say(o.sent.items)
@@ -131,7 +131,7 @@ func (o *outlet) between(say func(sent uint64)) {
 
 // end returns how many items were sent, and what ended the stream if the handler
 // did not.
-func (o *outlet) end() (sent uint64, bad *refusal) {
+func (o *itemSender) end() (sent uint64, bad *refusal) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sent.items, o.bad

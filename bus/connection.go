@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// link knows whether Redis is there, and logs when that changes.
-type link struct {
+// connection knows whether Redis is there, and logs when that changes.
+type connection struct {
 	log  *slog.Logger
 	back func() // called when it is there again
 
@@ -17,7 +17,7 @@ type link struct {
 }
 
 // lost notes that Redis could not be reached.
-func (l *link) lost(err error) {
+func (l *connection) lost(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down.IsZero() {
@@ -27,7 +27,7 @@ func (l *link) lost(err error) {
 }
 
 // found notes that Redis was reached.
-func (l *link) found() {
+func (l *connection) found() {
 	l.mu.Lock()
 	news := !l.down.IsZero()
 	if news {
@@ -41,14 +41,14 @@ func (l *link) found() {
 }
 
 // shaken notes that Redis is there, and what it knew is not.
-func (l *link) shaken() {
+func (l *connection) shaken() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up = time.Now()
 }
 
 // settled reports whether Redis has been there for so long.
-func (l *link) settled(d time.Duration) bool {
+func (l *connection) settled(d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.down.IsZero() && time.Since(l.up) > d
