@@ -120,7 +120,7 @@ func (r *reply) remote(method string) error {
 func (c *Client) attempts(ctx context.Context, to Address, req *request, idempotent bool) (*reply, error) {
 	now := time.Now()
 	end := c.deadline(ctx, now)
-	expired, stop := timer(now, end)
+	expired, stop := c.timers.until(now, end)
 	defer stop()
 	again := c.cfg.Retry.begin(idempotent && to.id == "")
 	results := make(chan result, again.results())

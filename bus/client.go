@@ -103,6 +103,7 @@ type Client struct {
 
 	routes sync.Map // routeKey → *route
 	lastID atomic.Uint64
+	timers timers
 	mu     sync.Mutex
 	calls  map[uint64]*pendingCall // that wait for their replies
 }

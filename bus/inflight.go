@@ -226,22 +226,23 @@ func (c *Client) noteHolder(rep *reply) {
 	}
 }
 
-// timers holds timers that are stopped.
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}
+// timers holds the stopped timers of one client's calls. They are not shared with
+// other clients: a timer must not leave its bubble of testing/synctest.
+type timers struct{ stopped sync.Pool }
 
-// timer returns a channel that tells when it is end, never if that is zero.
-func timer(now, end time.Time) (expired <-chan time.Time, stop func()) {
+// until returns a channel that receives at end, or never if end is zero.
+func (ts *timers) until(now, end time.Time) (expired <-chan time.Time, stop func()) {
 	if end.IsZero() {
 		return nil, func() {}
 	}
-	t := timers.Get().(*time.Timer)
-	t.Reset(end.Sub(now))
+	t, ok := ts.stopped.Get().(*time.Timer)
+	if ok {
+		t.Reset(end.Sub(now))
+	} else {
+		t = time.NewTimer(end.Sub(now))
+	}
 	return t.C, func() {
 		t.Stop()
-		timers.Put(t)
+		ts.stopped.Put(t)
 	}
 }

@@ -137,7 +137,7 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 	now := time.Now()
 	end, _ := ctx.Deadline()
 	begun := c.deadline(ctx, now)
-	expired, stop := timer(now, begun)
+	expired, stop := c.timers.until(now, begun)
 	defer stop()
 	results := make(chan result, req.window.items+streamNews)
 	call, err := c.launchStream(ctx, to, req, now, begun, end, results)

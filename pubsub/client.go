@@ -108,6 +108,7 @@ type Client struct {
 
 	workers  workers
 	lateness lateness
+	tokens   tokens
 	overflow atomic.Int64 // bytes that the queues of OverflowBlock have borrowed
 	stats    clientStats
 	logs     logs

@@ -30,11 +30,11 @@ func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers
 		return 0, fmt.Errorf("pubsub: publish to %s: %w", to, errNilClient)
 	}
 	p := newPublish(ctx, c, to.s)
-	p.done, p.reused = tokens.Get().(chan struct{}), true
+	p.done, p.reused = c.tokens.get(), true
 	p.encode(v)
 	receivers, err = p.wait(ctx)
 	if !errors.Is(err, errGivenUp) {
-		tokens.Put(p.done)
+		c.tokens.put(p.done)
 	}
 	return receivers, err
 }
@@ -76,8 +76,18 @@ type publish struct {
 	err    error
 }
 
-// tokens holds channels of Publish, which are empty.
-var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+// tokens holds the empty channels of one client's Publish. They are not shared with
+// other clients: a channel must not leave its bubble of testing/synctest.
+type tokens struct{ empty sync.Pool }
+
+func (t *tokens) get() chan struct{} {
+	if done, ok := t.empty.Get().(chan struct{}); ok {
+		return done
+	}
+	return make(chan struct{}, 1)
+}
+
+func (t *tokens) put(done chan struct{}) { t.empty.Put(done) }
 
 func newPublish(ctx context.Context, c *Client, s spec) publish {
 	p := publish{c: c, ctx: ctx, spec: s}
