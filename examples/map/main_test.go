@@ -144,7 +144,7 @@ func TestAPageGetsItsBoxInItsProjection(t *testing.T) {
 		x, y := swiss.Forward(8.54, 47.38)
 		require.Equal(t, point{x, y}, towns["Zürich"])
 
-		box := geo.Box{Left: 2_550_000, Bottom: 1_150_000, Right: 2_700_000, Top: 1_250_000}
+		const west, south, east, north = 2_550_000, 1_150_000, 2_700_000, 1_250_000
 		c.send("BBOX 2550000 1150000 2700000 1250000 exit=1", "SUB objects snapshot=1", "SUB stats")
 		here := make(map[string]bool)
 		var published total
@@ -158,7 +158,7 @@ func TestAPageGetsItsBoxInItsProjection(t *testing.T) {
 					continue
 				}
 				here[id] = true
-				require.True(t, at[0] > box.Left && at[0] < box.Right && at[1] > box.Bottom && at[1] < box.Top, "%s", m.Content)
+				require.True(t, at[0] > west && at[0] < east && at[1] > south && at[1] < north, "%s", m.Content)
 			case statsName:
 				require.NoError(t, json.Unmarshal(m.Content, &published))
 			}

@@ -91,7 +91,7 @@ func BenchmarkBox(b *testing.B) {
 	for name, box := range map[string]geo.Box{
 		"near":       {Left: 8.365, Bottom: 40, Right: 9, Top: 50},
 		"far":        {Left: 18, Bottom: 40, Right: 19, Top: 50},
-		"intersects": {Left: 8.365, Bottom: 40, Right: 9, Top: 50, BoxOptions: geo.BoxOptions{Intersects: true}},
+		"intersects": {Left: 8.365, Bottom: 40, Right: 9, Top: 50, Intersects: true},
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

@@ -5,50 +5,42 @@ import (
 	"strconv"
 )
 
-// Box is a part of a map, in the units of its projection.
-type Box struct {
+// box is a part of a map, in the units of its projection.
+type box struct {
 	Left, Bottom, Right, Top float64
-	BoxOptions
-}
 
-// BoxOptions say what a [Box] lets pass. The zero value is the original's rule.
-type BoxOptions struct {
 	// Intersects lets pass what has any point in common with the box, its edge
 	// included: a line that crosses it, an area that it lies in. Otherwise a
-	// vertex has to be inside, and not on the edge.
+	// vertex must be inside, and not on the edge, as in redis_websocket_api.
 	Intersects bool
 
 	// Antimeridian lets Left be greater than Right: the box then goes from Left
-	// to the east, over the date line, to Right. Otherwise that is an error. It is
-	// for boxes in degrees: maps in metres end there.
+	// to the east, across the date line, to Right. It is for boxes in degrees.
 	Antimeridian bool
 }
 
-// ParseBox reads the arguments of BBOX, left bottom right top. They must be four
-// finite numbers, left not above right and bottom not above top.
-func ParseBox(args []string, opts ...BoxOptions) (Box, error) {
-	var b Box
-	for _, o := range opts {
-		b.BoxOptions = o
-	}
+// parseBox reads the arguments of BBOX, left bottom right top, into b, whose options
+// are set. They must be four finite numbers, left not above right and bottom not above
+// top.
+func parseBox(args []string, b box) (box, error) {
 	names := [...]string{"left", "bottom", "right", "top"}
 	if len(args) != len(names) {
-		return Box{}, fmt.Errorf("geo: box: want left, bottom, right and top, not %d arguments", len(args))
+		return box{}, fmt.Errorf("geo: box: want left, bottom, right and top, not %d arguments", len(args))
 	}
 	for i, to := range []*float64{&b.Left, &b.Bottom, &b.Right, &b.Top} {
 		v, err := strconv.ParseFloat(args[i], 64)
 		if err != nil || !finite(v, v) {
-			return Box{}, fmt.Errorf("geo: box: %s is %.40q: want a finite number", names[i], args[i])
+			return box{}, fmt.Errorf("geo: box: %s is %.40q: want a finite number", names[i], args[i])
 		}
 		*to = v
 	}
 	switch {
 	case b.Left > b.Right && !b.Antimeridian:
-		return Box{}, fmt.Errorf("geo: box: left, %v, is above right, %v", b.Left, b.Right)
+		return box{}, fmt.Errorf("geo: box: left, %v, is above right, %v", b.Left, b.Right)
 	case b.Left > b.Right && (b.Left > 360 || b.Right < -360):
-		return Box{}, fmt.Errorf("geo: box: over the date line from %v to %v: want degrees", b.Left, b.Right)
+		return box{}, fmt.Errorf("geo: box: over the date line from %v to %v: want degrees", b.Left, b.Right)
 	case b.Bottom > b.Top:
-		return Box{}, fmt.Errorf("geo: box: bottom, %v, is above top, %v", b.Bottom, b.Top)
+		return box{}, fmt.Errorf("geo: box: bottom, %v, is above top, %v", b.Bottom, b.Top)
 	}
 	return b, nil
 }
@@ -57,7 +49,7 @@ func ParseBox(args []string, opts ...BoxOptions) (Box, error) {
 // passes. A feature whose geometry is null is nowhere, and passes: it may be how
 // somebody says that it is gone. So does what isn't GeoJSON. A geometry without
 // positions does not, nor does a FeatureCollection without features.
-func (b Box) Passes(d *Doc) bool {
+func (b box) Passes(d *document) bool {
 	for i := range d.features {
 		if b.holds(d, &d.features[i]) {
 			return true
@@ -66,7 +58,7 @@ func (b Box) Passes(d *Doc) bool {
 	return len(d.features) == 0 && !d.collection
 }
 
-func (b Box) holds(d *Doc, f *feature) bool {
+func (b box) holds(d *document, f *feature) bool {
 	if f.state != located {
 		return true
 	}

@@ -48,7 +48,7 @@ func TestBoxes(t *testing.T) {
 		return fmt.Sprintf(`{"coordinates":%s,"type":%q}`, coordinates, kind)
 	}
 	vertex := geo.Box{Right: 10, Top: 10}
-	meets := geo.Box{Right: 10, Top: 10, BoxOptions: geo.BoxOptions{Intersects: true}}
+	meets := geo.Box{Right: 10, Top: 10, Intersects: true}
 	for _, c := range []struct {
 		name, raw       string
 		vertex, touches bool
@@ -102,7 +102,7 @@ func TestBoxes(t *testing.T) {
 
 func TestBoxOverTheDateLine(t *testing.T) {
 	for _, intersects := range []bool{false, true} {
-		b := geo.Box{Left: 170, Right: -170, Bottom: -10, Top: 10, BoxOptions: geo.BoxOptions{Antimeridian: true, Intersects: intersects}}
+		b := geo.Box{Left: 170, Right: -170, Bottom: -10, Top: 10, Antimeridian: true, Intersects: intersects}
 		for lon, want := range map[float64]bool{175: true, -175: true, 180: true, -180: true, 0: false, 165: false, -165: false, 185: true, -185: true, 200: false, 300: false, -300: false, 535: false} {
 			d := geo.Read([]byte(`{"type":"Point","coordinates":[` + strconv.FormatFloat(lon, 'f', -1, 64) + `,5]}`))
 			require.Equal(t, want, b.Passes(d), "%v", lon)
@@ -121,7 +121,7 @@ func TestExits(t *testing.T) {
 	var e geo.Exits
 	says := func(raw string) string {
 		t.Helper()
-		passes, gone := e.Passes("trains", b, geo.Read([]byte(raw), geo.ReadOptions{IDProperty: "name"}))
+		passes, gone := e.Passes("trains", b, geo.Read([]byte(raw), "name"))
 		if passes {
 			require.Nil(t, gone)
 			return "passes"
@@ -194,7 +194,7 @@ func TestExitsOfChannels(t *testing.T) {
 func TestExitsRememberNoMoreThanTheirLimit(t *testing.T) {
 	b := geo.Box{Right: 10, Top: 10}
 	e := geo.Exits{Limit: 10}
-	at := func(id, x int) *geo.Doc {
+	at := func(id, x int) *geo.Document {
 		return geo.Read([]byte(fmt.Sprintf(`{"type":"Feature","id":%d,"geometry":{"type":"Point","coordinates":[%d,5]}}`, id, x)))
 	}
 	for id := range 100 {

@@ -24,12 +24,12 @@ func (g *Geo) Commands() map[string]gateway.Command {
 
 // bbox is the command BBOX.
 func (g *Geo) bbox(_ context.Context, c *gateway.Conn, r gateway.Request) error {
-	var o BoxOptions
+	var b box
 	var exit bool
 	for _, flag := range []struct {
 		name string
 		to   *bool
-	}{{"intersects", &o.Intersects}, {"antimeridian", &o.Antimeridian}, {"exit", &exit}} {
+	}{{"intersects", &b.Intersects}, {"antimeridian", &b.Antimeridian}, {"exit", &exit}} {
 		switch value, ok := r.Options[flag.name]; {
 		case !ok, value == "0":
 		case value == "1":
@@ -43,22 +43,22 @@ func (g *Geo) bbox(_ context.Context, c *gateway.Conn, r gateway.Request) error 
 		c.SetValue(exitsKey{}, nil)
 		return nil
 	}
-	box, err := ParseBox(r.Args, o)
+	b, err := parseBox(r.Args, b)
 	if err != nil {
 		return told(err)
 	}
 	if !exit {
-		c.SetFilter("BBOX", g.boxed(box))
+		c.SetFilter("BBOX", g.boxed(b))
 		c.SetValue(exitsKey{}, nil)
 		return nil
 	}
 	// Another box goes on with what is on the client's map already.
-	e, known := c.Value(exitsKey{}).(*Exits)
+	e, known := c.Value(exitsKey{}).(*exits)
 	if !known {
-		e = &Exits{Limit: g.cfg.MaxExits}
+		e = &exits{Limit: g.cfg.MaxExits}
 		c.SetValue(exitsKey{}, e)
 	}
-	c.SetFilter("BBOX", g.boxedWithExits(box, e))
+	c.SetFilter("BBOX", g.boxedWithExits(b, e))
 	return nil
 }
 
@@ -99,16 +99,16 @@ func (g *Geo) pget(ctx context.Context, c *gateway.Conn, r gateway.Request) erro
 
 // lookup returns the projection of a code; nil: that of what is published.
 func (g *Geo) lookup(code string) (Projector, error) {
-	n, err := ParseEPSG(code)
+	n, err := parseEPSG(code)
 	if err != nil {
 		return nil, told(err)
 	}
-	if n == WGS84 {
+	if n == degrees {
 		return nil, nil
 	}
 	find := Lookup
 	if g.cfg.StrictAxes {
-		find = LookupStrict
+		find = lookupStrict
 	}
 	p, err := find(n)
 	if err != nil {

@@ -17,7 +17,7 @@
 //	PGET key [ref] [client_ref]  GET, in another projection for once: projection=epsg:code
 //
 // BBOX has the options intersects=1, antimeridian=1, which are those of
-// [BoxOptions], and exit=1, for which see [Exits]. A command that is wrong is
+// BBOX below, and exit=1, see below. A command that is wrong is
 // answered by an error of code bad_command, and what was set before stays.
 //
 // # What a client may rely on

@@ -12,8 +12,8 @@ import (
 // EPSG is the number of a coordinate reference system in the EPSG registry.
 type EPSG int
 
-// WGS84 is what GeoJSON is in: degrees of longitude and latitude.
-const WGS84 EPSG = 4326
+// degrees is what GeoJSON is in: longitude and latitude on WGS 84.
+const degrees EPSG = 4326
 
 // ErrUnknownEPSG is wrapped by the error for a code without a [Projector].
 var ErrUnknownEPSG = errors.New("geo: no projection of that code")
@@ -21,9 +21,9 @@ var ErrUnknownEPSG = errors.New("geo: no projection of that code")
 // String returns the code as it is written to a gateway: epsg:3857.
 func (c EPSG) String() string { return "epsg:" + strconv.Itoa(int(c)) }
 
-// ParseEPSG reads a code as it is written to a gateway, epsg:3857, in letters of
+// parseEPSG reads a code as it is written to a gateway, epsg:3857, in letters of
 // either case. That there is such a projection is for [Lookup] to say.
-func ParseEPSG(s string) (EPSG, error) {
+func parseEPSG(s string) (EPSG, error) {
 	const prefix = "epsg:"
 	digits, ok := s, len(s) > len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 	if ok {
@@ -56,9 +56,9 @@ func Lookup(code EPSG) (Projector, error) {
 	return e.Projector, err
 }
 
-// LookupStrict is [Lookup] with the axes in the order of the authority: for
+// lookupStrict is [Lookup] with the axes in the order of the authority: for
 // most national grids, and for degrees, the northern first.
-func LookupStrict(code EPSG) (Projector, error) {
+func lookupStrict(code EPSG) (Projector, error) {
 	e, err := lookup(code)
 	if err == nil && e.northFirst {
 		return swapped{e.Projector}, nil
@@ -89,11 +89,11 @@ func lookup(code EPSG) (entry, error) {
 
 // Register makes p the projection of a code, in place of the built-in one if
 // there is one. It is for the start of a program: who has looked the code up
-// already keeps what he found. [LookupStrict] returns p as well, whose axes are
+// already keeps what he found. [lookupStrict] returns p as well, whose axes are
 // its own affair. A code below one, WGS84 itself, and a p that is nil or can't be
 // compared panic.
 func Register(code EPSG, p Projector) {
-	if code < 1 || code == WGS84 || p == nil || !reflect.ValueOf(p).Comparable() {
+	if code < 1 || code == degrees || p == nil || !reflect.ValueOf(p).Comparable() {
 		panic(fmt.Sprintf("geo: Register(%v, %T): not a code and a Projector for it", code, p))
 	}
 	projectors.Lock()

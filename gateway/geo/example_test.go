@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/gateway/geo"
@@ -40,11 +39,7 @@ func Example() {
 }
 
 func ExampleLookup() {
-	code, err := geo.ParseEPSG("epsg:2056")
-	if err != nil {
-		panic(err)
-	}
-	p, err := geo.Lookup(code)
+	p, err := geo.Lookup(2056)
 	if err != nil {
 		panic(err)
 	}
@@ -59,16 +54,6 @@ func ExampleLookup() {
 	// 2599998 1200002
 	// 7.4386 46.9511
 	// true geo: no projection of that code: epsg:2057
-}
-
-// In the order of the authority, degrees are latitude first.
-func ExampleLookupStrict() {
-	p, err := geo.LookupStrict(4258)
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(p.Forward(7.4386, 46.9511))
-	// Output: 46.9511 7.4386
 }
 
 // platteCarree draws degrees as metres along the equator.
@@ -90,41 +75,35 @@ func ExampleRegister() {
 	// Output: 10018754.17 5009377.09
 }
 
-func ExampleRead() {
-	d := geo.Read([]byte(`{"id": 9007199254740993, "geometry": {"coordinates": [0.1, 3.5, 420.50], "type": "Point"}, "type": "Feature"}`))
-	p, err := geo.Lookup(2154)
+// A feature that leaves the box is announced, so that the browser can remove it. The
+// features have no "id", but a member of their properties that identifies them.
+func ExampleConfig() {
+	pool := examplePool()
+	defer pool.Close()
+
+	g, err := geo.New(geo.Config{IDProperty: "number"})
 	if err != nil {
 		panic(err)
 	}
-	projected, dropped := d.Project(p)
-	fmt.Printf("%d of %d features are on the map\n", d.Features()-dropped, d.Features())
-	begin, end, _ := strings.Cut(string(projected.Raw()), ", 420")
-	fmt.Printf("%.64s… 420%s\n", begin, end)
-
-	box, err := geo.ParseBox([]string{"-1", "-1", "1", "5"}, geo.BoxOptions{Intersects: true})
+	h, err := gateway.New(pool, gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "trains"}},
+		Commands: g.Commands(),
+	})
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(box.Passes(d))
-	// Output:
-	// 1 of 1 features are on the map
-	// {"id": 9007199254740993, "geometry": {"coordinates": [287008.094… 420.50], "type": "Point"}, "type": "Feature"}
-	// true
-}
+	next, done := exampleBrowser(h, "BBOX 0 0 10 10 exit=1", "SUB trains ack=1")
+	defer done()
 
-func ExampleExits() {
-	box := geo.Box{Left: 0, Bottom: 0, Right: 10, Top: 10}
-	exits := geo.Exits{Limit: 1000}
-	for _, at := range []string{"[5,5]", "[15,5]", "[20,5]"} {
-		d := geo.Read([]byte(`{"type":"Feature","properties":{"n":7},"geometry":{"type":"Point","coordinates":`+at+`}}`), geo.ReadOptions{IDProperty: "n"})
-		passes, gone := exits.Passes("trains", box, d)
-		fmt.Printf("%v %q\n", passes, gone)
+	for _, at := range []string{"[5,5]", "[15,5]", "[20,5]", "[6,6]"} {
+		pool.Redis().Publish(context.Background(), "trains",
+			`{"type":"Feature","properties":{"number":7},"geometry":{"type":"Point","coordinates":`+at+`}}`)
 	}
-	now, forgotten := exits.Remembered()
-	fmt.Println(now, forgotten)
+	for range 3 {
+		fmt.Println(next())
+	}
 	// Output:
-	// true ""
-	// false "{\"type\":\"Feature\",\"id\":7,\"geometry\":null}"
-	// false ""
-	// 0 0
+	// {"type":"Feature","properties":{"number":7},"geometry":{"type":"Point","coordinates":[5,5]}}
+	// {"type":"Feature","id":7,"geometry":null}
+	// {"type":"Feature","properties":{"number":7},"geometry":{"type":"Point","coordinates":[6,6]}}
 }

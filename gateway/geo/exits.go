@@ -5,10 +5,10 @@ import (
 	"hash/maphash"
 )
 
-// Exits is the memory of one client: which features it has been sent, so that it
+// exits is the memory of one client: which features it has been sent, so that it
 // can be told of those that leave its box. Nothing else would take them off its
 // map. The zero value is ready; only one goroutine may use it at a time.
-type Exits struct {
+type exits struct {
 	// Limit is how many features are remembered at most. Zero means 10,000, less
 	// than two means two. Of the last Limit/2 that were sent none is forgotten;
 	// one that is forgotten leaves unannounced, and is counted.
@@ -21,7 +21,7 @@ type Exits struct {
 	forgotten  uint64
 }
 
-// Passes is [Box.Passes] for a message of the channel or hash from, and remembers:
+// Passes is [box.Passes] for a message of the channel or hash from, and remembers:
 // an id is one of that name's, and another feature in one of another name. Where a
 // message does not pass, gone is what to send in its place of the features in it
 // that the client knows, if any: of a Feature
@@ -31,7 +31,7 @@ type Exits struct {
 // and of a FeatureCollection one with a Feature like this for each. It says that
 // they have left the box, and is said once. What has no id neither enters nor
 // leaves.
-func (e *Exits) Passes(from string, b Box, d *Doc) (passes bool, gone []byte) {
+func (e *exits) Passes(from string, b box, d *document) (passes bool, gone []byte) {
 	passes = b.Passes(d)
 	of := maphash.String(fromSeed, from)
 	for i := range d.features {
@@ -61,7 +61,7 @@ func (e *Exits) Passes(from string, b Box, d *Doc) (passes bool, gone []byte) {
 // fromSeed is not the seed of ids: a channel may be called as what is on it.
 var fromSeed = maphash.MakeSeed()
 
-func (e *Exits) enter(id uint64) {
+func (e *exits) enter(id uint64) {
 	if _, known := e.young[id]; known {
 		return
 	}
@@ -77,7 +77,7 @@ func (e *Exits) enter(id uint64) {
 }
 
 // leave forgets a feature, and reports whether it was remembered.
-func (e *Exits) leave(id uint64) bool {
+func (e *exits) leave(id uint64) bool {
 	_, young := e.young[id]
 	_, old := e.old[id]
 	delete(e.young, id)
@@ -87,6 +87,6 @@ func (e *Exits) leave(id uint64) bool {
 
 // Remembered returns how many features are remembered now, and how many have
 // been forgotten for want of room.
-func (e *Exits) Remembered() (now int, forgotten uint64) {
+func (e *exits) Remembered() (now int, forgotten uint64) {
 	return len(e.young) + len(e.old), e.forgotten
 }

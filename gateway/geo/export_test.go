@@ -2,6 +2,39 @@ package geo
 
 import "github.com/heliograph/heliograph/gateway"
 
+// What the tests use of the package's inside.
+type (
+	Box      = box
+	Exits    = exits
+	Document = document
+)
+
+const Degrees = degrees
+
+var (
+	LookupStrict = lookupStrict
+	ParseEPSG    = parseEPSG
+)
+
+// BoxOptions are the options of BBOX.
+type BoxOptions struct{ Intersects, Antimeridian bool }
+
+// ParseBox and Read have options that may be left out.
+func ParseBox(args []string, opts ...BoxOptions) (Box, error) {
+	var b Box
+	for _, o := range opts {
+		b.Intersects, b.Antimeridian = o.Intersects, o.Antimeridian
+	}
+	return parseBox(args, b)
+}
+
+func Read(raw []byte, idProperty ...string) *Document {
+	var property string
+	for _, property = range idProperty {
+	}
+	return read(raw, property)
+}
+
 // Valid reports whether the scanner takes a value for JSON.
 func Valid(raw []byte) bool {
 	c := cursor{b: raw}
@@ -11,7 +44,7 @@ func Valid(raw []byte) bool {
 }
 
 // Vertices returns the positions of all features, flat.
-func (d *Doc) Vertices() []float64 {
+func (d *document) Vertices() []float64 {
 	var all []float64
 	for i := range d.features {
 		all = append(all, d.positions(&d.features[i])...)
@@ -20,7 +53,7 @@ func (d *Doc) Vertices() []float64 {
 }
 
 // IDs returns the ids of all features, as they are written.
-func (d *Doc) IDs() (ids []string) {
+func (d *document) IDs() (ids []string) {
 	for _, f := range d.features {
 		ids = append(ids, string(f.id))
 	}
@@ -29,4 +62,4 @@ func (d *Doc) IDs() (ids []string) {
 
 // Projected and Boxed are the filters of PROJECTION and BBOX.
 func (g *Geo) Projected(p Projector) gateway.Filter { return g.projected(p) }
-func (g *Geo) Boxed(b Box) gateway.Filter           { return g.boxed(b) }
+func (g *Geo) Boxed(b box) gateway.Filter           { return g.boxed(b) }

@@ -4,7 +4,7 @@ import "github.com/heliograph/heliograph/gateway"
 
 // view is what the filters know of a message, and share among connections.
 type view struct {
-	doc   *Doc
+	doc   *document
 	fixed bool // the projection of what is sent is not that of doc, and stays
 }
 
@@ -13,7 +13,7 @@ type viewKey struct{}
 
 func (g *Geo) view(m *gateway.Message) *view {
 	return m.Memo(viewKey{}, func() any {
-		return &view{doc: Read(m.Content, ReadOptions{IDProperty: g.cfg.IDProperty})}
+		return &view{doc: read(m.Content, g.cfg.IDProperty)}
 	}).(*view)
 }
 
@@ -39,7 +39,7 @@ func (g *Geo) project(m *gateway.Message, p Projector) *gateway.Message {
 	doc, dropped := v.doc.Project(p)
 	if v.fixed {
 		if doc == nil {
-			doc = Read(nil) // it is on no map that a box could be on
+			doc = read(nil, "") // it is on no map that a box could be on
 		}
 		return as(m, m.Content, &view{doc, true})
 	}
@@ -70,7 +70,7 @@ func (g *Geo) fixed(m *gateway.Message, p Projector) *gateway.Message {
 }
 
 // boxed returns a filter that sends what a box lets pass.
-func (g *Geo) boxed(b Box) gateway.Filter {
+func (g *Geo) boxed(b box) gateway.Filter {
 	return func(m *gateway.Message) *gateway.Message {
 		if b.Passes(g.view(m).doc) {
 			return m
@@ -81,7 +81,7 @@ func (g *Geo) boxed(b Box) gateway.Filter {
 }
 
 // boxedWithExits returns a filter that also tells what has left.
-func (g *Geo) boxedWithExits(b Box, e *Exits) gateway.Filter {
+func (g *Geo) boxedWithExits(b box, e *exits) gateway.Filter {
 	return func(m *gateway.Message) *gateway.Message {
 		_, before := e.Remembered()
 		passes, gone := e.Passes(m.Name, b, g.view(m).doc)

@@ -82,7 +82,7 @@ func FuzzRead(f *testing.F) {
 		if !valid || shallow(raw) {
 			require.Equal(t, valid, geo.Valid(raw))
 		}
-		d := geo.Read(raw, geo.ReadOptions{IDProperty: "a"})
+		d := geo.Read(raw, "a")
 		require.Equal(t, raw, d.Raw())
 		if d.Features() > 0 {
 			require.True(t, valid)

@@ -12,7 +12,7 @@ type Config struct {
 	IDProperty string
 
 	// StrictAxes sends coordinates in the order of the authority, as
-	// [LookupStrict] has it. Otherwise x is east and y is north.
+	// [lookupStrict] has it. Otherwise x is east and y is north.
 	StrictAxes bool
 
 	// MaxExits is how many features are remembered for each connection that sent
@@ -34,12 +34,12 @@ func New(cfg Config) (*Geo, error) {
 	return &Geo{cfg: cfg}, nil
 }
 
-// Stats counts what a [Geo] has done.
+// Stats counts what a [Geo] has done since it was made.
 type Stats struct {
-	Dropped   int64 // features without an image, once for each projection
-	Withheld  int64 // messages that were in the box of a client in no part
-	Exits     int64 // messages that told of features that have left a box
-	Forgotten int64 // features that will leave unannounced, by Config.MaxExits
+	Dropped   int64 `json:"dropped"`   // features that a projection can't represent, counted once for each projection
+	Withheld  int64 `json:"withheld"`  // messages without a feature in a client's box
+	Exits     int64 `json:"exits"`     // messages that announced features which have left a box
+	Forgotten int64 `json:"forgotten"` // features that will leave unannounced, because of Config.MaxExits
 }
 
 // Stats returns what the commands have done since they were made.

@@ -1,7 +1,7 @@
 package geo
 
 // meets reports whether a feature has a point in common with the box.
-func (b Box) meets(d *Doc, f *feature) bool {
+func (b box) meets(d *document, f *feature) bool {
 	g := &f.bounds
 	if !(g.right >= b.Left && g.left <= b.Right && g.top >= b.Bottom && g.bottom <= b.Top) {
 		return false
@@ -31,7 +31,7 @@ func (b Box) meets(d *Doc, f *feature) bool {
 }
 
 // anyOf reports whether any of the points is in the box.
-func (b Box) anyOf(points []float64) bool {
+func (b box) anyOf(points []float64) bool {
 	for i := 0; i+1 < len(points); i += 2 {
 		if b.touches(points[i], points[i+1], points[i], points[i+1]) {
 			return true
@@ -42,7 +42,7 @@ func (b Box) anyOf(points []float64) bool {
 
 // crossed reports whether any segment of a line is in the box in part. A ring
 // that isn't closed is taken as if it were.
-func (b Box) crossed(line []float64, closed bool) bool {
+func (b box) crossed(line []float64, closed bool) bool {
 	x, y := line[0], line[1]
 	if closed {
 		x, y = line[len(line)-2], line[len(line)-1]
@@ -58,7 +58,7 @@ func (b Box) crossed(line []float64, closed bool) bool {
 
 // touches reports whether a segment is in the box in part: it is clipped as Liang
 // and Barsky do (ACM Transactions on Graphics 3, 1984).
-func (b Box) touches(x0, y0, x1, y1 float64) bool {
+func (b box) touches(x0, y0, x1, y1 float64) bool {
 	if max(x0, x1) < b.Left || min(x0, x1) > b.Right || max(y0, y1) < b.Bottom || min(y0, y1) > b.Top {
 		return false
 	}
@@ -78,7 +78,7 @@ func (b Box) touches(x0, y0, x1, y1 float64) bool {
 
 // within reports whether a ring that doesn't cross the box lies around it: so it
 // does if a ray from a corner to the east crosses the ring an odd number of times.
-func (b Box) within(ring []float64) (in bool) {
+func (b box) within(ring []float64) (in bool) {
 	x, y := b.Left, b.Bottom
 	px, py := ring[len(ring)-2], ring[len(ring)-1]
 	for i := 0; i+1 < len(ring); i += 2 {

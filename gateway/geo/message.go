@@ -6,35 +6,25 @@ import (
 	"strconv"
 )
 
-// Doc is a message that has been read, once, whoever is to have it: any number
+// document is a message that has been read, once, whoever is to have it: any number
 // of boxes and projections work on what was found then. It never changes, and
 // may be used by many at once.
-type Doc struct {
+type document struct {
 	raw        []byte
 	points     []float64
 	tokens     []token
 	parts      []part
 	features   []feature
 	collection bool
-	original   *Doc // nil: this is it
+	original   *document // nil: this is it
 }
 
-// ReadOptions are the options of [Read].
-type ReadOptions struct {
-	// IDProperty is the member of "properties" that a feature without an "id" is
-	// known by, to [Exits]. Empty: it has to have an id.
-	IDProperty string
-}
-
-// Read reads a message. It can't fail: what isn't GeoJSON, or isn't JSON, or is
+// read reads a message. It can't fail: what isn't GeoJSON, or isn't JSON, or is
 // nested deeper than 128, is a Doc without features, which every box lets pass
 // and no projection changes. The Doc keeps raw, which must not change any more.
-func Read(raw []byte, opts ...ReadOptions) *Doc {
-	s := scan{cursor: cursor{b: raw}}
-	for _, o := range opts {
-		s.idProperty = o.IDProperty
-	}
-	d := &Doc{raw: raw}
+func read(raw []byte, idProperty string) *document {
+	s := scan{cursor: cursor{b: raw}, idProperty: idProperty}
+	d := &document{raw: raw}
 	if s.space() != '{' || uint64(len(raw)) > math.MaxUint32 {
 		return d
 	}
@@ -56,14 +46,14 @@ func Read(raw []byte, opts ...ReadOptions) *Doc {
 }
 
 // Raw returns the message.
-func (d *Doc) Raw() []byte { return d.raw }
+func (d *document) Raw() []byte { return d.raw }
 
 // Features returns how many features there are to place in a box: those of a
 // FeatureCollection, one if the message is a Feature or a geometry, and none if
 // it isn't GeoJSON.
-func (d *Doc) Features() int { return len(d.features) }
+func (d *document) Features() int { return len(d.features) }
 
-func (d *Doc) positions(f *feature) []float64 {
+func (d *document) positions(f *feature) []float64 {
 	return d.points[2*f.positions.from : 2*f.positions.to]
 }
 
@@ -74,7 +64,7 @@ func (d *Doc) positions(f *feature) []float64 {
 //
 // It is always the original that is projected: a Doc that was, too, starts from
 // what had been read.
-func (d *Doc) Project(p Projector) (projected *Doc, dropped int) {
+func (d *document) Project(p Projector) (projected *document, dropped int) {
 	if d.original != nil {
 		d = d.original
 	}
@@ -83,7 +73,7 @@ func (d *Doc) Project(p Projector) (projected *Doc, dropped int) {
 	}
 	// Metres take some bytes more than degrees.
 	w := writer{from: d, raw: make([]byte, 0, len(d.raw)+8*len(d.tokens)), points: make([]float64, len(d.points))}
-	out := &Doc{parts: d.parts, features: slices.Clone(d.features), collection: d.collection, original: d}
+	out := &document{parts: d.parts, features: slices.Clone(d.features), collection: d.collection, original: d}
 	kept := out.features[:0]
 	end := uint32(0) // of the last feature read
 	for i := range d.features {
@@ -113,7 +103,7 @@ func (d *Doc) Project(p Projector) (projected *Doc, dropped int) {
 
 // writer writes a projected message.
 type writer struct {
-	from   *Doc
+	from   *document
 	raw    []byte
 	points []float64
 }

@@ -157,7 +157,7 @@ func TestAProjectionStartsFromTheOriginal(t *testing.T) {
 	require.Equal(t, 1, once.Features())
 	twice, _ := once.Project(doubled{})
 	require.Equal(t, []float64{202, 2, 2, 4}, twice.Vertices())
-	degrees, err := geo.Lookup(geo.WGS84)
+	degrees, err := geo.Lookup(geo.Degrees)
 	require.NoError(t, err)
 	back, dropped := once.Project(degrees)
 	require.Same(t, d, back)
@@ -170,7 +170,7 @@ func TestIDs(t *testing.T) {
 		`"properties":{"name":"n","id":1}`: `"n"`, `"properties":{"name":[1],"n\u0061me":5}`: `5`, `"properties":null`: ``,
 		`"properties":{"name":1},"id":2`: `2`, `"id":1,"id":2`: `2`, `"id":1,"id":true`: ``,
 	} {
-		d := geo.Read([]byte(`{"type":"Feature",`+raw+`,"geometry":null}`), geo.ReadOptions{IDProperty: "name"})
+		d := geo.Read([]byte(`{"type":"Feature",`+raw+`,"geometry":null}`), "name")
 		require.Equal(t, []string{want}, d.IDs(), raw)
 	}
 	d := geo.Read([]byte(`{"type":"Feature","properties":{"name":1},"geometry":null}`))

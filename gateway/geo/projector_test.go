@@ -160,7 +160,7 @@ func TestLongitudesPastTheDateLine(t *testing.T) {
 }
 
 func TestParseEPSG(t *testing.T) {
-	for s, want := range map[string]geo.EPSG{"epsg:3857": 3857, "EPSG:4326": geo.WGS84, "Epsg:900913": 900913} {
+	for s, want := range map[string]geo.EPSG{"epsg:3857": 3857, "EPSG:4326": geo.Degrees, "Epsg:900913": 900913} {
 		got, err := geo.ParseEPSG(s)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
@@ -212,5 +212,5 @@ func TestRegister(t *testing.T) {
 	require.Panics(t, func() { geo.Register(code, nil) })
 	require.Panics(t, func() { geo.Register(code, incomparable{}) })
 	require.Panics(t, func() { geo.Register(0, doubled{}) })
-	require.Panics(t, func() { geo.Register(geo.WGS84, doubled{}) })
+	require.Panics(t, func() { geo.Register(geo.Degrees, doubled{}) })
 }

@@ -84,17 +84,17 @@ type object struct {
 // member is one that holds positions, or objects that do.
 type member struct {
 	from, to mark
-	found    found
+	state    memberState
 	levels   int // of coordinates
 }
 
-type found uint8
+type memberState uint8
 
 const (
-	missing found = iota
-	null
-	right
-	wrong
+	memberMissing memberState = iota
+	memberNull
+	memberValid
+	memberInvalid
 )
 
 // object reads an object. What it returns is foreign, and holds no positions,
@@ -115,10 +115,10 @@ func (s *scan) object(r role) (f feature, k kind, ok bool) {
 	switch {
 	case o.kind >= point && o.kind <= multiPolygon && r != element:
 		m = o.coordinates
-		if m.found == right && !fits(m.levels, geometries[o.kind].levels) {
-			m.found = wrong
+		if m.state == memberValid && !fits(m.levels, geometries[o.kind].levels) {
+			m.state = memberInvalid
 		}
-		if m.found == right {
+		if m.state == memberValid {
 			for i := m.from.parts; i < m.to.parts; i++ {
 				s.parts[i].kind = geometries[o.kind].kind
 			}
@@ -127,8 +127,8 @@ func (s *scan) object(r role) (f feature, k kind, ok bool) {
 		m = o.members
 	case o.kind == oneFeature && r != geometry:
 		m = o.geometry
-		if m.found == null {
-			m.found, f.state = right, unlocated
+		if m.state == memberNull {
+			m.state, f.state = memberValid, unlocated
 		}
 		f.id = o.id
 		if f.id == nil {
@@ -140,7 +140,7 @@ func (s *scan) object(r role) (f feature, k kind, ok bool) {
 	case o.kind == featureCollection && r == message:
 		m = o.features
 	}
-	if m.found != right {
+	if m.state != memberValid {
 		f.state = foreign
 		m.from, m.to = base, base
 	}
@@ -199,17 +199,17 @@ func (s *scan) member(o *object) bool {
 
 // geometry reads the member of that name.
 func (s *scan) geometry(m *member) bool {
-	*m = member{from: s.mark(), found: wrong}
+	*m = member{from: s.mark(), state: memberInvalid}
 	if next := s.space(); next != '{' {
 		if next == 'n' {
-			m.found = null
+			m.state = memberNull
 		}
 		m.to = m.from
 		return s.value()
 	}
 	f, _, ok := s.object(geometry)
 	if f.state == located {
-		m.found = right
+		m.state = memberValid
 	}
 	m.to = s.mark()
 	return ok
@@ -217,11 +217,11 @@ func (s *scan) geometry(m *member) bool {
 
 // list reads an array of objects of a role.
 func (s *scan) list(m *member, r role) bool {
-	*m = member{from: s.mark(), to: s.mark(), found: wrong}
+	*m = member{from: s.mark(), to: s.mark(), state: memberInvalid}
 	if s.space() != '[' {
 		return s.value()
 	}
-	m.found = right
+	m.state = memberValid
 	empty, ok := s.open(']')
 	for more := !empty; ok && more; more, ok = s.next(']') {
 		f := feature{start: uint32(s.i), state: foreign}
@@ -236,7 +236,7 @@ func (s *scan) list(m *member, r role) bool {
 		if f.end = uint32(s.i); r == element {
 			s.features = append(s.features, f)
 		} else if f.state == foreign {
-			m.found = wrong
+			m.state = memberInvalid
 		}
 	}
 	m.to = s.mark()

@@ -96,7 +96,7 @@ func (s *scan) keep(base, from, to mark) {
 
 // positions reads the value of "coordinates".
 func (s *scan) positions(m *member) (ok bool) {
-	*m = member{from: s.mark(), to: s.mark(), found: wrong}
+	*m = member{from: s.mark(), to: s.mark(), state: memberInvalid}
 	if s.space() != '[' {
 		return s.value()
 	}
@@ -105,7 +105,7 @@ func (s *scan) positions(m *member) (ok bool) {
 		s.parts = append(s.parts, part{end: len(s.tokens), first: true})
 	}
 	if m.levels != 0 {
-		m.found = right
+		m.state = memberValid
 	}
 	m.to = s.mark()
 	return ok

@@ -16,7 +16,7 @@ func define(code EPSG) (p Projector, northFirst bool) {
 		return &grid{newConic(grs80, phi0*degree, phi1*degree, phi2*degree), meridian, east, north, nil}
 	}
 	switch {
-	case code == WGS84 || code == 4258:
+	case code == degrees || code == 4258:
 		return identity{}, true
 	case code == 3857 || code == 900913:
 		return &grid{projection: webMercator{}}, false
