@@ -91,7 +91,7 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 	_, err = keywords.ModifyText(ctx, k, "stage", "SPEED", "5")
 	require.NoError(t, err)
 	require.NoError(t, keywords.Set(ctx, d.Dispatcher, Count, 7))
-	v, err := keywords.Refresh(ctx, k, Count)
+	v, err := keywords.Read(ctx, k, Count, keywords.ReadOptions{Refresh: true})
 	require.NoError(t, err)
 	require.Equal(t, 7, v.V)
 	_, err = keywords.ReadMany(ctx, k, "stage", "SPEED", "MODE")

@@ -6,10 +6,6 @@ import (
 	"slices"
 )
 
-// Equal reports whether two values are the same. NaN is the same as NaN, and 0
-// as -0.
-func (d Definition) Equal(a, b any) bool { return near(a, b, 0) }
-
 // near reports whether two values of one kind differ by no more than band, and
 // each element of arrays so. With a band of 0 it is equality; NaN is near
 // itself.

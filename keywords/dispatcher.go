@@ -18,9 +18,6 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// DefaultDispatcher is the name of a service's dispatcher, if it has one only.
-const DefaultDispatcher = defaultDispatcher
-
 var (
 	// ErrServed is the error of what can't be done while a dispatcher lives.
 	ErrServed = errors.New("keywords: a dispatcher of that name is running")
@@ -32,8 +29,8 @@ var (
 
 // DispatcherConfig configures a [Dispatcher]. Service is required.
 type DispatcherConfig struct {
-	// Service and Name say what it is the dispatcher of. Empty Name:
-	// DefaultDispatcher.
+	// Service and Name identify the dispatcher: each keyword of a service belongs to
+	// one of the service's dispatchers, by its Spec.Dispatcher. Name defaults to "main".
 	Service string
 	Name    string
 
@@ -67,7 +64,7 @@ type DispatcherConfig struct {
 }
 
 func (c DispatcherConfig) complete() (DispatcherConfig, error) {
-	c.Name = cmp.Or(c.Name, DefaultDispatcher)
+	c.Name = cmp.Or(c.Name, defaultDispatcher)
 	c.Lease = cmp.Or(c.Lease, 5*time.Second)
 	c.MaxStaged = cmp.Or(c.MaxStaged, 4096)
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)

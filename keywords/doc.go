@@ -21,7 +21,7 @@
 //
 // A service is a set of keywords. Its definitions are published: a client that
 // knows no Go type of it finds them with [Client.Keywords] and [Client.Describe],
-// and uses [ReadText], [RefreshText], [ModifyText], [WatchText] and [WatchMany].
+// and uses [ReadText], [ModifyText] and [WatchText].
 //
 // # What a writer may rely on
 //
@@ -96,11 +96,11 @@
 //
 //	there                                        here
 //	ktl.read, binary and ascii                   Read; ReadText
-//	read through the dispatcher's read           Refresh
+//	read through the dispatcher's read           ReadOptions.Refresh
 //	ktl.write, wait=True                         Modify: returns when it is complete, or why not
 //	write, wait=False, and wait on the sequence  ModifyAsync: a Future; what is only accepted is never reported as done
 //	several writes in a row                      ModifyMany: all in one step, or none
-//	monitor, subscribe                           for ev, err := range Watch(…); WatchMany, several; WatchText, a service by glob
+//	monitor, subscribe                           for ev, err := range Watch(…); WatchText, several by name or glob
 //	callback, preferred first                    Listen; ListenOptions.Preferred
 //	callback on the dispatcher's side            Postwrite: all that is modified; Listen, on a client beside it: whoever has set it
 //	gshow, the values before                     Spec.History; History

@@ -32,7 +32,7 @@ func ExampleReadText() {
 	// Output: 1 <nil>
 }
 
-// The values of ReadMany were there at one moment.
+// The values of ReadMany are those of the same moment.
 func ExampleReadMany() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -43,8 +43,8 @@ func ExampleReadMany() {
 	// Output: 1 false <nil>
 }
 
-// Refresh reaches the hardware, where Read has what lies in Redis.
-func ExampleRefresh() {
+// With Refresh the dispatcher asks the hardware; without it the value in Redis is read.
+func ExampleReadOptions() {
 	steps := 0
 	_, k := exampleStage(func(d *keywords.Dispatcher) {
 		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) {
@@ -56,7 +56,7 @@ func ExampleRefresh() {
 	ctx := context.Background()
 
 	for range 2 {
-		v, err := keywords.Refresh(ctx, k, Count)
+		v, err := keywords.Read(ctx, k, Count, keywords.ReadOptions{Refresh: true})
 		fmt.Println(v.V, err)
 	}
 	v, err := keywords.Read(ctx, k, Count)
@@ -67,19 +67,7 @@ func ExampleRefresh() {
 	// 2 <nil>
 }
 
-func ExampleRefreshText() {
-	_, k := exampleStage(func(d *keywords.Dispatcher) {
-		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) { return 42, nil }})
-	})
-	defer stopExample()
-
-	v, err := keywords.RefreshText(context.Background(), k, "stage", Count.Name())
-	fmt.Println(v.V, err)
-	// Output: 42 <nil>
-}
-
-// The value that is there comes first. A watcher that leaves the loop watches no
-// longer.
+// The present value comes first. Leaving the loop ends the watch.
 func ExampleWatch() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -104,7 +92,7 @@ func ExampleWatch() {
 	// it was 1
 }
 
-// Small changes are not told, nor more of them than one can look at.
+// DeadBand suppresses small changes.
 func ExampleWatchOptions() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -127,7 +115,7 @@ func ExampleWatchOptions() {
 	// change 3
 }
 
-// A whole service is watched by a glob.
+// A glob watches a whole service.
 func ExampleWatchText() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -150,13 +138,14 @@ func ExampleWatchText() {
 	// change NOTE all is well
 }
 
-// Several keywords in one loop. What was set together comes in one event each.
-func ExampleWatchMany() {
+// Several keywords are watched in one loop. Values that were set together come as one
+// event each.
+func ExampleWatchText_several() {
 	_, k := exampleStage(nil)
 	defer stopExample()
 	ctx := context.Background()
 
-	for ev, err := range keywords.WatchMany(ctx, k, "stage", []string{"SPEED", "MODE"}) {
+	for ev, err := range keywords.WatchText(ctx, k, "stage", "SPEED,MODE") {
 		if err != nil {
 			log.Fatal(err)
 		}

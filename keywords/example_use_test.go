@@ -190,7 +190,7 @@ func ExampleModify_nobody() {
 	fmt.Println(err)
 	// Output:
 	// true true
-	// keywords: stage: unknown_service: keywords: no dispatcher
+	// keywords: stage: unknown_service, and no dispatcher lives
 }
 
 // Compare and set: what somebody else has set meanwhile is not overwritten.

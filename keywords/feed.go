@@ -49,10 +49,10 @@ type head struct {
 	behind int // looks that found Redis ahead of what was told
 }
 
-// watch has a watcher told of the keywords of a service that match, from a
-// snapshot on.
-func (c *Client) watch(ctx context.Context, svc string, w *watcher, match func(name string) bool, exact string) (leave func(), err error) {
-	s, err := newService(c.pool, svc)
+// watch adds a watcher of the target to the feed of its service. The watcher is told
+// the present values first. Leave removes the watcher.
+func (c *Client) watch(ctx context.Context, t target, w *watcher) (leave func(), err error) {
+	s, err := newService(c.pool, t.service)
 	if err != nil {
 		return nil, err
 	}
@@ -61,26 +61,26 @@ func (c *Client) watch(ctx context.Context, svc string, w *watcher, match func(n
 		c.mu.Unlock()
 		return nil, ErrClosed
 	}
-	f := c.feeds[svc]
+	f := c.feeds[t.service]
 	if f == nil || closed(f.done) {
 		f = &feed{
 			c: c, s: s, done: make(chan struct{}), primed: make(chan struct{}),
 			keywords: make(map[string]*known), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
 		}
 		f.ctx, f.cancel = context.WithCancel(context.Background())
-		c.feeds[svc] = f
+		c.feeds[t.service] = f
 		go f.run()
 	}
 	f.users++
 	c.mu.Unlock()
-	leave = func() { c.leave(f, w, exact) }
+	leave = func() { c.leave(f, w, t.name) }
 	select {
 	case <-f.primed:
 	case <-ctx.Done():
 		leave()
 		return nil, ctx.Err()
 	}
-	if err := f.join(w, match, exact); err != nil {
+	if err := f.join(w, t); err != nil {
 		leave()
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (c *Client) leave(f *feed, w *watcher, exact string) {
 }
 
 // join enters a watcher and tells it what there is.
-func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
+func (f *feed) join(w *watcher, t target) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -122,21 +122,21 @@ func (f *feed) join(w *watcher, match func(string) bool, exact string) error {
 	if len(f.heads) == 0 {
 		return &Error{Code: CodeUnknownService, Service: f.s.name}
 	}
-	if exact != "" {
-		k := f.keywords[exact]
+	if t.name != "" {
+		k := f.keywords[t.name]
 		switch {
 		case k == nil || k.gone:
-			return &Error{Code: CodeUnknownKeyword, Service: f.s.name, Keyword: exact}
+			return &Error{Code: CodeUnknownKeyword, Service: f.s.name, Keyword: t.name}
 		case k.def.WriteOnly:
-			return &Error{Code: CodeWriteOnly, Service: f.s.name, Keyword: exact}
+			return &Error{Code: CodeWriteOnly, Service: f.s.name, Keyword: t.name}
 		}
 		k.watchers[w] = struct{}{}
 		f.tell(w, EventInitial, k)
 		return nil
 	}
-	f.all[w] = match
+	f.all[w] = t.match
 	for name, k := range f.keywords {
-		if match(name) {
+		if t.match(name) {
 			k.watchers[w] = struct{}{}
 			f.tell(w, EventInitial, k)
 		}
@@ -289,7 +289,7 @@ func (f *feed) set(k *known, kind EventKind, rec record) {
 // found notes a value that was read, or that there is none any more. What somebody
 // else has written may be none of the keyword's: then its dispatcher will say what
 // it is. The lock is held.
-func (f *feed) found(k *known, kind EventKind, r seen) {
+func (f *feed) found(k *known, kind EventKind, r readResult) {
 	switch _, err := k.def.Parse(r.text); {
 	case r.ok && err == nil:
 		f.set(k, kind, r.record)

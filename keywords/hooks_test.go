@@ -123,7 +123,7 @@ func TestRefreshWhileOthersModify(t *testing.T) {
 		for range 4 {
 			refreshing.Go(func() {
 				for ctx.Err() == nil {
-					_, _ = keywords.Refresh(ctx, k, Speed)
+					_, _ = keywords.Read(ctx, k, Speed, keywords.ReadOptions{Refresh: true})
 				}
 			})
 		}
@@ -162,7 +162,7 @@ func TestRefreshIsTrue(t *testing.T) {
 			func() error { return pool.Redis().Set(t.Context(), key, "x", 0).Err() },
 		} {
 			require.NoError(t, spoil())
-			v, err := keywords.Refresh(soon(t), k, Speed)
+			v, err := keywords.Read(soon(t), k, Speed, keywords.ReadOptions{Refresh: true})
 			require.NoError(t, err)
 			require.Equal(t, 5.0, v.V)
 		}

@@ -350,11 +350,11 @@ func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
 		}).wait()
 		k, ctx := client(t, pool), t.Context()
 		for _, want := range []string{"1", "2"} {
-			v, err := keywords.RefreshText(ctx, k, "stage", "COUNT")
+			v, err := keywords.ReadText(ctx, k, "stage", "COUNT", keywords.ReadOptions{Refresh: true})
 			require.NoError(t, err)
 			require.Equal(t, want, v.V)
 		}
-		_, err := keywords.RefreshText(ctx, k, "stage", "NOTE")
+		_, err := keywords.ReadText(ctx, k, "stage", "NOTE", keywords.ReadOptions{Refresh: true})
 		require.ErrorIs(t, err, keywords.CodeUnknownKeyword)
 
 		byHand := keywords.Definition{Service: "stage", Name: "SPEED"} // as little as a setting needs
@@ -373,7 +373,7 @@ func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
 
 		d.stop()
 		require.NoError(t, <-d.ended)
-		_, err = keywords.RefreshText(ctx, k, "stage", "COUNT")
+		_, err = keywords.ReadText(ctx, k, "stage", "COUNT", keywords.ReadOptions{Refresh: true})
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
 	})
 }

@@ -171,7 +171,7 @@ func (d *Dispatcher) define(ctx context.Context) error {
 			Dispatcher string `json:"dispatcher"`
 		}
 		err := storage.JSON.Unmarshal([]byte(text), &def)
-		of := cmp.Or(def.Dispatcher, DefaultDispatcher)
+		of := cmp.Or(def.Dispatcher, defaultDispatcher)
 		switch s := d.served[name]; {
 		case err != nil: // of nobody
 		case s != nil && of != d.cfg.Name:

@@ -39,7 +39,7 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 	// out that this can't be done.
 	looking, cancel := c.bounded(ctx)
 	defer cancel()
-	leave, err := c.watch(looking, k.Service(), newWatcher(WatchOptions{}), nil, k.Name())
+	leave, err := c.watch(looking, target{service: k.Service(), name: k.Name()}, newWatcher(WatchOptions{}))
 	if err != nil {
 		return nil, err
 	}

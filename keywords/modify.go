@@ -12,32 +12,35 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// ModifyOptions are the options of [Modify] and [ModifyText].
+// ModifyOptions are the options of [Modify], [ModifyText] and [Keyword.To].
 type ModifyOptions struct {
-	// IfRevision is the revision that the keyword must have, or the modify is
-	// refused with CodeRevision. Zero: any.
+	// IfRevision is the revision that the keyword must have; otherwise the modify is
+	// refused with CodeRevision. Zero: any revision.
 	IfRevision Revision
 }
 
-// Modify has the dispatcher set a keyword, and returns the new revision when that
-// is complete: its hooks have run, Postwrite perhaps excepted, and the value is
-// committed. Its errors are
+// Modify sets a keyword. It returns the new revision once the keyword's dispatcher
+// has run the hooks, except perhaps Postwrite, and has committed the value. Its
+// errors are
 //
-//   - an [*Error] for what the dispatcher refused: nothing has changed;
-//   - [ErrNoDispatcher]: it was not carried out. Where there is no such keyword
-//     either, or service, it is that [*Error] as well;
-//   - [ErrIndeterminate]: the dispatcher died meanwhile; it may have been;
-//   - [context.DeadlineExceeded] or [context.Canceled]: it may still be.
+//   - an [*Error] if the dispatcher refused: nothing has changed;
+//   - [ErrNoDispatcher] if none lives: nothing has changed. If the keyword or the
+//     service is unknown as well, the error is also that [*Error];
+//   - [ErrIndeterminate] if the dispatcher died meanwhile: the value may have been set;
+//   - [context.DeadlineExceeded] or [context.Canceled]: the value may still be set.
 func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...ModifyOptions) (Revision, error) {
 	o, err := optional(opts)
+	if err == nil {
+		err = k.check("Modify")
+	}
 	if err != nil {
 		return Revision{}, err
 	}
 	def := k.def
-	return c.modify(ctx, def.Service, def.Dispatcher, askedChange{Name: def.Name, Text: def.Text(k.encode(v)), If: o.IfRevision.String()})
+	return c.modify(ctx, def.Service, def.Dispatcher, requestedChange{Name: def.Name, Text: def.Text(k.encode(v)), If: o.IfRevision.String()})
 }
 
-// ModifyText is [Modify] by name and text, as [Definition.Parse] takes it.
+// ModifyText is [Modify] by service, name and text, which [Definition.Parse] reads.
 func ModifyText(ctx context.Context, c *Client, service, name, text string, opts ...ModifyOptions) (Revision, error) {
 	o, err := optional(opts)
 	if err != nil {
@@ -47,46 +50,50 @@ func ModifyText(ctx context.Context, c *Client, service, name, text string, opts
 	if err != nil {
 		return Revision{}, err
 	}
-	return c.modify(ctx, service, def.Dispatcher, askedChange{Name: name, Text: text, If: o.IfRevision.String()})
+	return c.modify(ctx, service, def.Dispatcher, requestedChange{Name: name, Text: text, If: o.IfRevision.String()})
 }
 
-// Setting is a keyword and what it is to be set to; see [ModifyMany].
+// Setting is a keyword and the value to set it to; see [ModifyMany].
 type Setting struct {
 	def    Definition
-	change askedChange
+	change requestedChange
 }
 
-// To returns what sets the keyword to v.
+// To returns the setting of the keyword to v.
 func (k Keyword[T]) To(v T, opts ...ModifyOptions) Setting {
-	def := k.Definition()
-	return def.To(def.Text(k.encode(v)), opts...)
+	if k.def == nil {
+		return Setting{}
+	}
+	return k.def.To(k.def.Text(k.encode(v)), opts...)
 }
 
-// To returns what sets the keyword to the value that its dispatcher will read from
-// a text, as [Definition.Parse] does: Keyword.To for those who don't have its Go
-// type.
+// To returns the setting of the keyword to a value given as text, which its
+// dispatcher reads as [Definition.Parse] does. It is [Keyword.To] without the Go type.
 func (d Definition) To(text string, opts ...ModifyOptions) Setting {
-	d.Dispatcher = cmp.Or(d.Dispatcher, DefaultDispatcher)
-	s := Setting{def: d, change: askedChange{Name: d.Name, Text: text}}
+	d.Dispatcher = cmp.Or(d.Dispatcher, defaultDispatcher)
+	s := Setting{def: d, change: requestedChange{Name: d.Name, Text: text}}
 	for _, o := range opts {
 		s.change.If = o.IfRevision.String()
 	}
 	return s
 }
 
-// ModifyMany is [Modify] of several keywords of one dispatcher: all are accepted
-// before the first is written, and all values are set in one step, or none. (What
-// a Write hook has done before another failed, it has done.) It returns the
-// revision of the last.
-func ModifyMany(ctx context.Context, c *Client, all ...Setting) (Revision, error) {
-	if len(all) == 0 {
-		return Revision{}, errors.New("keywords: ModifyMany of nothing")
+// ModifyMany is [Modify] of several keywords of one dispatcher. The dispatcher checks
+// all settings before it runs the first Write hook, and commits all values in one
+// step or none of them. (What a Write hook did before a later one failed is not
+// undone.) ModifyMany returns the revision of the last value.
+func ModifyMany(ctx context.Context, c *Client, settings ...Setting) (Revision, error) {
+	if len(settings) == 0 {
+		return Revision{}, errors.New("keywords: ModifyMany: no settings")
 	}
-	first := all[0].def
-	changes := make([]askedChange, len(all))
-	for i, s := range all {
-		if s.def.Service != first.Service || s.def.Dispatcher != first.Dispatcher {
-			return Revision{}, fmt.Errorf("keywords: ModifyMany: %s.%s has another dispatcher than %s.%s", s.def.Service, s.def.Name, first.Service, first.Name)
+	first := settings[0].def
+	changes := make([]requestedChange, len(settings))
+	for i, s := range settings {
+		switch {
+		case s.def.Name == "":
+			return Revision{}, fmt.Errorf("keywords: ModifyMany: setting %d: zero Setting, make it with Keyword.To or Definition.To", i)
+		case s.def.Service != first.Service || s.def.Dispatcher != first.Dispatcher:
+			return Revision{}, fmt.Errorf("keywords: ModifyMany: setting %d: %v has another dispatcher than %v", i, s.def, first)
 		}
 		changes[i] = s.change
 	}
@@ -94,35 +101,43 @@ func ModifyMany(ctx context.Context, c *Client, all ...Setting) (Revision, error
 }
 
 // modify asks a dispatcher to carry out changes.
-func (c *Client) modify(ctx context.Context, svc, disp string, changes ...askedChange) (Revision, error) {
-	return c.ask(ctx, svc, disp, methodModify, asked{Changes: changes, Origin: c.origin})
+func (c *Client) modify(ctx context.Context, svc, disp string, changes ...requestedChange) (Revision, error) {
+	return c.ask(ctx, svc, disp, methodModify, request{Changes: changes, Origin: c.origin})
 }
 
-func (c *Client) ask(ctx context.Context, svc, disp, method string, what asked) (Revision, error) {
-	body, err := storage.MsgPack.Marshal(&what)
+// ask calls a method of a dispatcher.
+func (c *Client) ask(ctx context.Context, svc, disp, method string, req request) (Revision, error) {
+	body, err := storage.MsgPack.Marshal(&req)
 	if err != nil {
 		return Revision{}, err
 	}
-	rep, err := bus.CallRaw(ctx, c.bus, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
-	name := what.Changes[0].Name
+	reply, err := bus.CallRaw(ctx, c.bus, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
+	name := req.Changes[0].Name
 	if errors.Is(err, bus.ErrNoWorkers) {
 		var unknown *Error
 		if _, why := c.Describe(ctx, svc, name); errors.As(why, &unknown) {
-			return Revision{}, fmt.Errorf("%w: %w", unknown, ErrNoDispatcher)
+			return Revision{}, &unservedError{unknown}
 		}
 	}
 	if err != nil {
-		return Revision{}, c.explain(svc, name, err)
+		return Revision{}, explainCall(svc, name, err)
 	}
-	return ParseRevision(string(rep.Data))
+	return ParseRevision(string(reply.Data))
 }
 
-// codePrefix begins the bus's codes of our errors.
+// unservedError is ErrNoDispatcher for a keyword or service that is unknown as well.
+type unservedError struct{ unknown *Error }
+
+func (e *unservedError) Error() string { return e.unknown.Error() + ", and no dispatcher lives" }
+
+func (e *unservedError) Unwrap() []error { return []error{e.unknown, ErrNoDispatcher} }
+
+// codePrefix begins the codes of the bus that stand for errors of this package.
 const codePrefix = "kw."
 
-// wireError is an error as a dispatcher answers with it. Its text is that of the
-// error; before it stand service and keyword, which may be those of another modify
-// that a hook has asked for.
+// wireError returns err as a dispatcher answers with it. An [*Error] is sent as
+// service, keyword and text, since a hook may return the error of a modify of another
+// keyword.
 func wireError(err error) error {
 	var own *Error
 	if errors.As(err, &own) {
@@ -137,8 +152,9 @@ func wireError(err error) error {
 	return err
 }
 
-// explain returns the error of a call as callers of this package see it.
-func (c *Client) explain(svc, name string, err error) error {
+// explainCall returns the error of a call to a dispatcher as callers of this package
+// see it.
+func explainCall(svc, name string, err error) error {
 	about := func(err error) error { return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", svc, name), err) }
 	var answered *bus.Error
 	switch {
@@ -164,9 +180,9 @@ func (c *Client) explain(svc, name string, err error) error {
 	case errors.Is(err, bus.ErrClosed):
 		return about(ErrClosed)
 	case errors.Is(err, context.DeadlineExceeded):
-		return about(context.DeadlineExceeded)
+		return about(redisio.Because(context.DeadlineExceeded, redisio.Reason(err)))
 	case errors.Is(err, context.Canceled):
-		return about(context.Canceled)
+		return about(redisio.Because(context.Canceled, redisio.Reason(err)))
 	}
 	return about(err)
 }

@@ -17,33 +17,33 @@ const (
 	methodRefresh = "refresh"
 )
 
-// asked is what a writer asks for: all of it, or nothing. JSON from a shell is
-// taken too.
-type asked struct {
-	Changes []askedChange `json:"c"`
-	Origin  string        `json:"o"`
+// request is the argument of both methods. All changes of a modify are made, or none.
+// The JSON form serves callers in a shell.
+type request struct {
+	Changes []requestedChange `json:"c"`
+	Origin  string            `json:"o"`
 }
 
-type askedChange struct {
+type requestedChange struct {
 	Name string `json:"k"`
 	Text string `json:"v"`
-	If   string `json:"r,omitempty"` // revision that the value must have
+	If   string `json:"r,omitempty"` // the revision that the keyword must have; empty: any
 }
 
 // handle takes a call. The worker is serial: there is one at a time.
 func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
-	var ask asked
+	var req request
 	codec, args := p.Args()
-	if err := codec.Unmarshal(args, &ask); err != nil {
+	if err := codec.Unmarshal(args, &req); err != nil {
 		p.Answer(storage.Text, nil, wireError(&Error{Code: CodeMalformed, Service: d.service.name, Text: err.Error()}))
 		return
 	}
 	err := d.alone(ctx, func() error {
 		switch p.Method() {
 		case methodModify:
-			return d.modify(ctx, ask, p)
+			return d.modify(ctx, req, p)
 		case methodRefresh:
-			return d.refresh(ctx, ask, p)
+			return d.refresh(ctx, req, p)
 		}
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: fmt.Sprintf("no method %q", p.Method())}
 	})
@@ -56,7 +56,7 @@ func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 func (d *Dispatcher) alone(ctx context.Context, run func() error) error {
 	select {
 	case <-d.turn:
-	default: // ctx makes its channel when it is asked for
+	default: // ctx makes its channel on the first call of Done
 		select {
 		case <-d.turn:
 		case <-ctx.Done():
@@ -83,13 +83,13 @@ func (d *Dispatcher) guard(run func() error) (err error) {
 
 // modify carries out changes, all or none, and stages them. What it has refused
 // has no effect, but for what hooks did before.
-func (d *Dispatcher) modify(ctx context.Context, ask asked, p busio.Call) error {
-	if len(ask.Changes) == 0 {
+func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) error {
+	if len(req.Changes) == 0 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "no changes"}
 	}
-	all := make([]staged, 0, len(ask.Changes))
-	for _, c := range ask.Changes {
-		st, err := d.examine(ctx, c, ask.Origin)
+	all := make([]staged, 0, len(req.Changes))
+	for _, c := range req.Changes {
+		st, err := d.examine(ctx, c, req.Origin)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
 }
 
 // examine finds out whether a change may be made.
-func (d *Dispatcher) examine(ctx context.Context, c askedChange, by string) (staged, error) {
+func (d *Dispatcher) examine(ctx context.Context, c requestedChange, by string) (staged, error) {
 	s := d.served[c.Name]
 	if s == nil {
 		return staged{}, &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: c.Name}
@@ -215,11 +215,11 @@ func (d *Dispatcher) rejected(s *served, err error) error {
 
 // refresh runs the read hooks of a keyword, and stages what they return if that
 // is news. Without a Read there is nothing to do.
-func (d *Dispatcher) refresh(ctx context.Context, ask asked, p busio.Call) error {
-	if len(ask.Changes) != 1 {
+func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) error {
+	if len(req.Changes) != 1 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "want one keyword"}
 	}
-	name := ask.Changes[0].Name
+	name := req.Changes[0].Name
 	s := d.served[name]
 	if s == nil {
 		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: name}

@@ -11,24 +11,24 @@ import (
 // written here field by field: by reflection it was a tenth of what a modify
 // costs in Go.
 
-func (a *asked) EncodeMsgpack(enc *msgpack.Encoder) error {
-	err := cmp.Or(enc.EncodeArrayLen(2), enc.EncodeArrayLen(len(a.Changes)))
-	for i := range a.Changes {
-		c := &a.Changes[i]
+func (r *request) EncodeMsgpack(enc *msgpack.Encoder) error {
+	err := cmp.Or(enc.EncodeArrayLen(2), enc.EncodeArrayLen(len(r.Changes)))
+	for i := range r.Changes {
+		c := &r.Changes[i]
 		err = cmp.Or(err, enc.EncodeArrayLen(3), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeString(c.If))
 	}
-	return cmp.Or(err, enc.EncodeString(a.Origin))
+	return cmp.Or(err, enc.EncodeString(r.Origin))
 }
 
-func (a *asked) DecodeMsgpack(dec *msgpack.Decoder) error {
+func (r *request) DecodeMsgpack(dec *msgpack.Decoder) error {
 	u := unpacker{dec: dec}
 	u.open(2)
-	a.Changes = make([]askedChange, u.len())
-	for i := range a.Changes {
+	r.Changes = make([]requestedChange, u.len())
+	for i := range r.Changes {
 		u.open(3)
-		a.Changes[i] = askedChange{Name: u.text(), Text: u.text(), If: u.text()}
+		r.Changes[i] = requestedChange{Name: u.text(), Text: u.text(), If: u.text()}
 	}
-	a.Origin = u.text()
+	r.Origin = u.text()
 	return u.err
 }
 

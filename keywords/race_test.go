@@ -169,7 +169,7 @@ func TestRace04NobodyThere(t *testing.T) {
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
 		_, err = keywords.ModifyMany(ctx, k, Speed.To(2), ModeOf.To(Track))
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
-		_, err = keywords.Refresh(ctx, k, Speed)
+		_, err = keywords.Read(ctx, k, Speed, keywords.ReadOptions{Refresh: true})
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
 
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
@@ -232,7 +232,7 @@ func TestRace05WatcherThatReadsAndWrites(t *testing.T) {
 				if err != nil || v.Rev.N < ev.Value.Rev.N {
 					t.Error("read", v, ev.Value, err)
 				}
-				if _, err := keywords.Refresh(ctx, k, Speed); err != nil {
+				if _, err := keywords.Read(ctx, k, Speed, keywords.ReadOptions{Refresh: true}); err != nil {
 					t.Error("refresh", err)
 				}
 				if _, err := keywords.Modify(ctx, k, Note, ev.Value.Rev.String()); err != nil {

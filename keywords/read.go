@@ -13,24 +13,43 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Read returns the value of a keyword as its dispatcher has committed it last,
-// also where none lives: then its Quality is Stale. A keyword without a value is
-// [ErrNoValue].
-func Read[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
+// ReadOptions are the options of [Read] and [ReadText].
+type ReadOptions struct {
+	// Refresh makes the dispatcher run the Read hook of the keyword first, so that
+	// the value is what the hardware has now. It changes nothing for a keyword
+	// without a Read hook, but fails with [ErrNoDispatcher] where no dispatcher
+	// lives. False reads the value in Redis.
+	Refresh bool
+}
+
+// Read returns the value of a keyword that its dispatcher has committed last. If no
+// dispatcher lives, the Quality of the value is [QualityStale]. A keyword without a
+// value is [ErrNoValue].
+func Read[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...ReadOptions) (Value[T], error) {
+	o, err := optional(opts)
+	if err == nil {
+		err = k.check("Read")
+	}
+	if err == nil && o.Refresh {
+		err = c.refresh(ctx, *k.def)
+	}
+	if err != nil {
+		return Value[T]{}, err
+	}
 	recs, err := c.read(ctx, k.def.Service, []Definition{*k.def})
 	if err != nil {
 		return Value[T]{}, err
 	}
 	v, err := readValue(k, recs[0])
 	if errors.Is(err, CodeUnknownKeyword) {
-		if _, why := c.Describe(ctx, k.def.Service, k.def.Name); why != nil { // or service
+		if _, why := c.Describe(ctx, k.def.Service, k.def.Name); why != nil { // perhaps the service is unknown too
 			err = why
 		}
 	}
 	return v, err
 }
 
-func readValue[T Type](k Keyword[T], r seen) (Value[T], error) {
+func readValue[T Type](k Keyword[T], r readResult) (Value[T], error) {
 	if err := r.refused(k.def); err != nil {
 		return Value[T]{}, err
 	}
@@ -39,9 +58,17 @@ func readValue[T Type](k Keyword[T], r seen) (Value[T], error) {
 	return v, err
 }
 
-// ReadText is [Read] by name, of the canonical text.
-func ReadText(ctx context.Context, c *Client, service, name string) (Value[string], error) {
+// ReadText is [Read] by service and name. The value is canonical text, see
+// [Definition.Text].
+func ReadText(ctx context.Context, c *Client, service, name string, opts ...ReadOptions) (Value[string], error) {
+	o, err := optional(opts)
+	if err != nil {
+		return Value[string]{}, err
+	}
 	def, err := c.Describe(ctx, service, name)
+	if err == nil && o.Refresh {
+		err = c.refresh(ctx, def)
+	}
 	if err != nil {
 		return Value[string]{}, err
 	}
@@ -55,35 +82,15 @@ func ReadText(ctx context.Context, c *Client, service, name string) (Value[strin
 	return recs[0].value(), nil
 }
 
-// Refresh has the dispatcher run the read hooks of a keyword, and returns the
-// value that is true now. A keyword without them is as with Read.
-func Refresh[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[T], error) {
-	if err := c.refresh(ctx, k.Definition()); err != nil {
-		return Value[T]{}, err
-	}
-	return Read(ctx, c, k)
-}
-
-// RefreshText is [Refresh] by name, of the canonical text.
-func RefreshText(ctx context.Context, c *Client, service, name string) (Value[string], error) {
-	def, err := c.Describe(ctx, service, name)
-	if err != nil {
-		return Value[string]{}, err
-	}
-	if err := c.refresh(ctx, def); err != nil {
-		return Value[string]{}, err
-	}
-	return ReadText(ctx, c, service, name)
-}
-
+// refresh makes the dispatcher of a keyword run its read hooks.
 func (c *Client) refresh(ctx context.Context, def Definition) error {
-	_, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, asked{Changes: []askedChange{{Name: def.Name}}, Origin: c.origin})
+	_, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, request{Changes: []requestedChange{{Name: def.Name}}, Origin: c.origin})
 	return err
 }
 
-// ReadMany returns the values of several keywords of one service at one moment,
-// by name, as canonical text. One without a value is left out; one that [ReadText]
-// refuses is the error of all.
+// ReadMany returns the values that several keywords of one service have at the same
+// moment, by name, as canonical text. A keyword without a value is left out. If
+// [ReadText] would refuse one keyword, ReadMany returns that error and no value.
 func ReadMany(ctx context.Context, c *Client, service string, names ...string) (map[string]Value[string], error) {
 	s, err := newService(c.pool, service)
 	if err != nil {
@@ -122,23 +129,23 @@ func ReadMany(ctx context.Context, c *Client, service string, names ...string) (
 	return values, nil
 }
 
-// seen is what was read of a keyword.
-type seen struct {
+// readResult is what was read of a keyword.
+type readResult struct {
 	record
-	ok      bool // it has a value
-	defined bool
+	ok      bool // the keyword has a value
+	defined bool // the service has such a keyword
 	quality Quality
-	err     error
+	err     error // why the value can't be read
 }
 
-func (r seen) value() Value[string] {
+func (r readResult) value() Value[string] {
 	v := valueOf(&r.record, r.text)
 	v.Quality = r.quality
 	return v
 }
 
-// refused is why what was read is no value.
-func (r seen) refused(def *Definition) error {
+// refused returns why there is no value to return.
+func (r readResult) refused(def *Definition) error {
 	switch {
 	case def.WriteOnly:
 		return &Error{Code: CodeWriteOnly, Service: def.Service, Keyword: def.Name}
@@ -152,8 +159,9 @@ func (r seen) refused(def *Definition) error {
 	return nil
 }
 
-// read reads keywords of a service in one transaction.
-func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]seen, error) {
+// read reads keywords of a service in one transaction. The results are in the order of
+// defs.
+func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]readResult, error) {
 	s, err := newService(c.pool, svc)
 	if err != nil {
 		return nil, err
@@ -174,7 +182,7 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 		return nil
 	}
 	_, err = c.pool.Redis().TxPipelined(ctx, fill)
-	if redis.HasErrorPrefix(err, "EXECABORT") { // which does not say what was refused
+	if redis.HasErrorPrefix(err, "EXECABORT") { // EXECABORT does not say which command was refused
 		alive = map[string]*redis.IntCmd{}
 		if _, why := c.pool.Redis().Pipelined(ctx, fill); why != nil {
 			err = why
@@ -183,9 +191,9 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]see
 	if err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
 		return nil, redisio.Wrap(fmt.Sprintf("keywords: %s", svc), redisio.Normalize(ctx, err))
 	}
-	recs := make([]seen, len(defs))
+	recs := make([]readResult, len(defs))
 	for i, def := range defs {
-		if values[i].Err() != nil { // somebody else's
+		if values[i].Err() != nil { // the key was overwritten with another type
 			recs[i].err = &storage.WrongTypeError{Key: s.value(def.Name), Want: "hash"}
 		}
 		recs[i].record, recs[i].ok = readRecord(def.Name, values[i].Val())

@@ -52,7 +52,7 @@ func TestWhatThereIsNot(t *testing.T) {
 			t.Helper()
 			_, modify := keywords.Modify(ctx, k, color, 1)
 			_, many := keywords.ModifyMany(ctx, k, color.To(1))
-			_, refresh := keywords.Refresh(ctx, k, color)
+			_, refresh := keywords.Read(ctx, k, color, keywords.ReadOptions{Refresh: true})
 			_, read := keywords.Read(ctx, k, color)
 			_, text := keywords.ModifyText(ctx, k, "stage", "COLOR", "1")
 			for _, err := range []error{modify, many, refresh, read, text} {

@@ -139,17 +139,30 @@ func Bind[T Type](d Definition) (Keyword[T], error) {
 }
 
 // Service returns the name of the keyword's service.
-func (k Keyword[T]) Service() string { return k.def.Service }
+func (k Keyword[T]) Service() string { return k.Definition().Service }
 
 // Name returns the keyword's name.
-func (k Keyword[T]) Name() string { return k.def.Name }
+func (k Keyword[T]) Name() string { return k.Definition().Name }
 
 // String returns "stage.SPEED".
-func (k Keyword[T]) String() string { return k.def.String() }
+func (k Keyword[T]) String() string { return k.Definition().String() }
 
-// Definition returns what the keyword was defined to be. Its maps and slices
-// must not be changed.
-func (k Keyword[T]) Definition() Definition { return *k.def }
+// Definition returns the keyword's definition. Its maps and slices must not be
+// changed. That of the zero Keyword is the zero Definition.
+func (k Keyword[T]) Definition() Definition {
+	if k.def == nil {
+		return Definition{}
+	}
+	return *k.def
+}
+
+// check returns an error if k is the zero Keyword. Caller is the function that got it.
+func (k Keyword[T]) check(caller string) error {
+	if k.def == nil {
+		return fmt.Errorf("keywords: %s: zero Keyword, make it with Define or Bind", caller)
+	}
+	return nil
+}
 
 // decode returns v as a T.
 func (k Keyword[T]) decode(v any) (T, error) {

@@ -2,11 +2,11 @@ package keywords
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,11 +16,11 @@ import (
 type EventKind uint8
 
 const (
-	EventInitial EventKind = iota // the value that is there when watching begins
+	EventInitial EventKind = iota // the value when watching begins
 	EventChange                   // a value was set
-	EventResync                   // as EventChange, but found by reading again: values between may be missing
-	EventStale                    // the dispatcher is gone; the value is the last that it left
-	EventGood                     // after EventStale: a dispatcher lives again, and has the value that there was
+	EventResync                   // like EventChange, but found by reading again: values between may be missing
+	EventStale                    // no dispatcher lives any more; the value is the last that was set
+	EventGood                     // after EventStale: a dispatcher lives again, and the value is the same
 	EventGone                     // the keyword has no value any more, or is no longer defined
 )
 
@@ -34,24 +34,42 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("event(%d)", uint8(k))
 }
 
-// Event is what a watcher sees.
-type Event[T any] struct {
-	Kind    EventKind
-	Service string
-	Keyword string
-	Value   Value[T]  // of EventGone: the last value that there was
-	Prev    *Value[T] // the one that this watcher saw before; nil: none
+// MarshalText returns the kind's name.
+func (k EventKind) MarshalText() ([]byte, error) {
+	if int(k) >= len(eventNames) {
+		return nil, fmt.Errorf("keywords: no %v", k)
+	}
+	return []byte(k.String()), nil
 }
 
-// WatchOptions are the options of [Watch], [WatchText] and [WatchMany].
+// UnmarshalText reads the name of a kind.
+func (k *EventKind) UnmarshalText(text []byte) error {
+	i := slices.Index(eventNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("keywords: no kind of event %.40q", text)
+	}
+	*k = EventKind(i)
+	return nil
+}
+
+// Event is what [Watch] yields.
+type Event[T any] struct {
+	Kind    EventKind `json:"kind"`
+	Service string    `json:"service"`
+	Keyword string    `json:"keyword"`
+	Value   Value[T]  `json:"value"`          // the last value, if Kind is EventGone
+	Prev    *Value[T] `json:"prev,omitempty"` // the value of the event before, of the same watch and keyword; nil if this is the first
+}
+
+// WatchOptions are the options of [Watch] and [WatchText].
 type WatchOptions struct {
-	// MinInterval is between two events of a keyword at least; the newest value is
-	// yielded in the end. 0: none.
+	// MinInterval is the minimum time between two yielded events of a keyword. The
+	// newest value is always yielded in the end. Defaults to 0: no minimum.
 	MinInterval time.Duration
 
-	// DeadBand is by how much a number, or an element of an array, may differ
-	// from the one that was yielded last and not be yielded, as in [Spec]. 0:
-	// whatever is set is yielded, the same value again too.
+	// DeadBand suppresses a change of a number, or of each element of an array, by
+	// at most this much from the last yielded value, in the keyword's units.
+	// Defaults to 0: every commit is yielded, also one of the same value.
 	DeadBand float64
 }
 
@@ -65,46 +83,32 @@ func (o WatchOptions) check() error {
 	return nil
 }
 
-// Watch yields the value of a keyword and then its changes, until ctx ends, which
-// is the last and only error. A watcher who is slow gets the newest value next,
-// and not those between. While Redis is away nothing is yielded; afterwards what
-// has changed is, as Resync.
+// Watch yields the value of a keyword and then its changes, until ctx ends. An error
+// is the last item. A loop that is slower than the changes gets the newest value next
+// and misses those between. While Redis is unreachable nothing is yielded; afterwards
+// a changed value is yielded with EventResync.
 func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOptions) iter.Seq2[Event[T], error] {
 	return func(yield func(Event[T], error) bool) {
-		def := k.Definition()
+		if err := k.check("Watch"); err != nil {
+			yield(Event[T]{}, err)
+			return
+		}
 		value := func(r *record) (Value[T], error) { return typed(k, r) }
-		watchAs(ctx, c, value, yield, opts, target{service: def.Service, name: def.Name})
+		watchAs(ctx, c, value, yield, opts, target{service: k.def.Service, name: k.def.Name})
 	}
 }
 
-// WatchText is [Watch] of every keyword of a service whose name matches a glob
-// (see [path.Match]; "*" is all), as canonical text. Those that are write-only are
-// left out; to name one is [CodeWriteOnly].
-func WatchText(ctx context.Context, c *Client, service, glob string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
+// WatchText is [Watch] of the keywords of a service that a pattern matches. The
+// pattern is a name or a glob (see [path.Match]; "*" matches every keyword), or several
+// of them joined by commas: "SPEED,TEMP*". Values are canonical text. A name that is
+// not defined is [CodeUnknownKeyword], and that of a write-only keyword is
+// [CodeWriteOnly]; globs leave write-only keywords out.
+func WatchText(ctx context.Context, c *Client, service, pattern string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
 	return func(yield func(Event[string], error) bool) {
-		if _, err := path.Match(glob, ""); err != nil {
-			yield(Event[string]{}, fmt.Errorf("keywords: glob %q: %w", glob, err))
+		targets, err := targetsOf(service, pattern)
+		if err != nil {
+			yield(Event[string]{}, err)
 			return
-		}
-		watchAs(ctx, c, asText, yield, opts, target{service: service, glob: glob})
-	}
-}
-
-// WatchMany is [Watch] of several keywords of one service by name, as canonical
-// text. One that there is not is [CodeUnknownKeyword], at once.
-func WatchMany(ctx context.Context, c *Client, service string, names []string, opts ...WatchOptions) iter.Seq2[Event[string], error] {
-	return func(yield func(Event[string], error) bool) {
-		if len(names) == 0 {
-			yield(Event[string]{}, errors.New("keywords: WatchMany of nothing"))
-			return
-		}
-		targets := make([]target, len(names))
-		for i, name := range names {
-			if name == "" {
-				yield(Event[string]{}, &Error{Code: CodeUnknownKeyword, Service: service, Text: "empty name"})
-				return
-			}
-			targets[i] = target{service: service, name: name}
 		}
 		watchAs(ctx, c, asText, yield, opts, targets...)
 	}
@@ -139,8 +143,37 @@ func eventOf[T any](n notice, value func(*record) (Value[T], error)) (ev Event[T
 	return ev, nil
 }
 
-// target is what is watched of a service.
-type target struct{ service, name, glob string }
+// target is what is watched of a service: the keyword name, or if that is empty every
+// keyword that match accepts.
+type target struct {
+	service, name string
+	match         func(name string) bool
+}
+
+// targetsOf returns what the pattern of [WatchText] asks for: the names, and all globs
+// as one target.
+func targetsOf(service, pattern string) (targets []target, err error) {
+	var globs []string
+	for part := range strings.SplitSeq(pattern, ",") {
+		if part == "" {
+			return nil, fmt.Errorf("keywords: WatchText: pattern %q: empty name", pattern)
+		}
+		if _, err := path.Match(part, ""); err != nil {
+			return nil, fmt.Errorf("keywords: WatchText: pattern %q: %w", pattern, err)
+		}
+		if strings.ContainsAny(part, `*?[\`) {
+			globs = append(globs, part)
+		} else {
+			targets = append(targets, target{service: service, name: part})
+		}
+	}
+	if len(globs) > 0 {
+		targets = append(targets, target{service: service, match: func(name string) bool {
+			return slices.ContainsFunc(globs, func(glob string) bool { ok, _ := path.Match(glob, name); return ok })
+		}})
+	}
+	return targets, nil
+}
 
 // events yields what happens to some keywords.
 func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...target) iter.Seq2[notice, error] {
@@ -155,12 +188,7 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 		}
 		w := newWatcher(o)
 		for _, t := range targets {
-			match := func(name string) bool { ok, _ := path.Match(t.glob, name); return ok }
-			name := t.name
-			if name == "" && !strings.ContainsAny(t.glob, `*?[\`) {
-				name = t.glob
-			}
-			leave, err := c.watch(ctx, t.service, w, match, name)
+			leave, err := c.watch(ctx, t, w)
 			if err != nil {
 				yield(notice{}, err)
 				return

@@ -123,7 +123,7 @@ func (t *tool) describe(def keywords.Definition) error {
 		{"min", value(def, def.Min)}, {"max", value(def, def.Max)}, {"initial", value(def, def.Initial)}, {"max length", number0(def.MaxLen)},
 		{"enumerators", enumerators(def)}, {"bits", strings.Join(def.Bits, ", ")}, {"elements", strings.Join(def.Elements, ", ")},
 		{"alarm", alarm(def.Alarm)}, {"dead band", float0(def.DeadBand)}, {"period", period(def.Period)}, {"history", number0(def.History)},
-		{"persistent", yes(def.Persist)}, {"broadcast", no(def.NoBroadcast)}, {"dispatcher", dispatcherOf(def)},
+		{"persistent", yes(def.Persist)}, {"broadcast", no(def.NoBroadcast)}, {"dispatcher", def.Dispatcher},
 	}
 	rows = slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" })
 	if _, err := fmt.Fprintln(t.out, def); err != nil {

@@ -260,7 +260,7 @@ func (s kwSession) refresh(ctx context.Context, values []shown) ([]shown, error)
 	p := s.begin("refreshing " + names(values))
 	defer p.end()
 	for i, v := range values {
-		read, err := keywords.RefreshText(ctx, s.kw, v.def.Service, v.def.Name)
+		read, err := keywords.ReadText(ctx, s.kw, v.def.Service, v.def.Name, keywords.ReadOptions{Refresh: true})
 		switch {
 		case errors.Is(err, keywords.ErrNoDispatcher):
 			return nil, fail(exitNotFound, "nobody serves %s: without --refresh its last value is shown", v.def)

@@ -64,7 +64,7 @@ func (t *tool) modify(ctx context.Context, cmd *cli.Command) error {
 func stepsOf(settings []shown) (steps [][]shown) {
 	for _, v := range settings {
 		i := slices.IndexFunc(steps, func(step []shown) bool {
-			return step[0].def.Service == v.def.Service && dispatcherOf(step[0].def) == dispatcherOf(v.def)
+			return step[0].def.Service == v.def.Service && step[0].def.Dispatcher == v.def.Dispatcher
 		})
 		if i < 0 {
 			i, steps = len(steps), append(steps, nil)
@@ -136,7 +136,7 @@ func (s kwSession) set(ctx context.Context, step []shown, opts keywords.ModifyOp
 	case ctx.Err() != nil:
 		return fail(exitInterrupted, "interrupted: %s may still be set", names(step))
 	case errors.Is(err, keywords.ErrNoDispatcher):
-		return fail(exitNotFound, "nobody serves %s: start the dispatcher %q of service %s, or helio keywords serve FILE", names(step), dispatcherOf(def), def.Service)
+		return fail(exitNotFound, "nobody serves %s: start the dispatcher %q of service %s, or helio keywords serve FILE", names(step), def.Dispatcher, def.Service)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fail(exitLate, "%s was not set within %s, and may still be: wait longer with -t", names(step), short(timeout))
 	default:
@@ -153,11 +153,4 @@ func (s kwSession) set(ctx context.Context, step []shown, opts keywords.ModifyOp
 		}
 	}
 	return nil
-}
-
-func dispatcherOf(def keywords.Definition) string {
-	if def.Dispatcher == "" {
-		return keywords.DefaultDispatcher
-	}
-	return def.Dispatcher
 }

@@ -215,7 +215,7 @@ func (o *observer) mistakes(ctx context.Context) error {
 // finish asks how warm the motor is now, and leaves things as they were.
 func (o *observer) finish(ctx context.Context) error {
 	o.say("finish")
-	temp, err := keywords.Refresh(ctx, o.k, StageTemp)
+	temp, err := keywords.Read(ctx, o.k, StageTemp, keywords.ReadOptions{Refresh: true})
 	if err != nil {
 		return err
 	}

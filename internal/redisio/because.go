@@ -1,5 +1,7 @@
 package redisio
 
+import "errors"
+
 // Because returns end, the error of a context that ended a wait, with the reason
 // for the wait in its text:
 //
@@ -15,6 +17,14 @@ func Because(end, reason error) error {
 		reason = told.reason
 	}
 	return becauseError{end, reason}
+}
+
+// Reason returns the reason that [Because] gave an error in err's chain, or nil.
+func Reason(err error) error {
+	if told, ok := errors.AsType[becauseError](err); ok {
+		return told.reason
+	}
+	return nil
 }
 
 type becauseError struct{ end, reason error }

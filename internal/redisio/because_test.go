@@ -22,6 +22,8 @@ func TestBecauseNamesTheReasonOfAWait(t *testing.T) {
 	require.EqualError(t, err, "bus: call add: context deadline exceeded (connection refused)")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, refused)
+	require.Equal(t, refused, redisio.Reason(err))
+	require.NoError(t, redisio.Reason(context.DeadlineExceeded))
 
 	require.Equal(t, context.Canceled, redisio.Because(context.Canceled, nil))
 	require.NoError(t, redisio.Because(nil, refused))

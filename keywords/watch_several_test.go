@@ -11,16 +11,15 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-func TestWatchMany(t *testing.T) {
+func TestWatchTextWatchesSeveralKeywords(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)
 		ctx, cancel := context.WithCancel(soon(t))
 		defer cancel()
 		require.NoError(t, keywords.Set(ctx, d.Dispatcher, Count, 1))
-		names := []string{"SPEED", "COUNT", "NOTE", "SPEED"}
 		var seen []string
-		for ev, err := range keywords.WatchMany(ctx, k, "stage", names) {
+		for ev, err := range keywords.WatchText(ctx, k, "stage", "SPEED,C*,N*,SPEED") {
 			if len(seen) == 4 {
 				require.ErrorIs(t, err, context.Canceled)
 				break
@@ -29,7 +28,7 @@ func TestWatchMany(t *testing.T) {
 			require.Equal(t, "stage", ev.Service)
 			seen = append(seen, ev.Kind.String()+" "+ev.Keyword+" "+ev.Value.V)
 			switch len(seen) {
-			case 2: // of MODE nobody wants to know
+			case 2: // MODE is not watched
 				_, err = keywords.ModifyMany(ctx, k, ModeOf.To(Slew), Note.To("so"), Speed.To(3))
 				require.NoError(t, err)
 			case 4:
@@ -38,16 +37,19 @@ func TestWatchMany(t *testing.T) {
 		}
 		require.Equal(t, []string{"initial SPEED 1", "initial COUNT 1", "change NOTE so", "change SPEED 3"}, seen)
 
-		for _, bad := range []string{"COLOR", "*", "SPEE?", ""} {
-			for _, err := range keywords.WatchMany(soon(t), k, "stage", []string{"SPEED", bad}) {
-				require.ErrorIs(t, err, keywords.CodeUnknownKeyword, bad)
-			}
+		for _, err := range keywords.WatchText(soon(t), k, "stage", "SPEED,COLOR") {
+			require.ErrorIs(t, err, keywords.CodeUnknownKeyword)
 		}
-		for _, err := range keywords.WatchMany(soon(t), k, "dome", []string{"AZ"}) {
+		for _, err := range keywords.WatchText(soon(t), k, "dome", "AZ,EL") {
 			require.ErrorIs(t, err, keywords.CodeUnknownService)
 		}
-		for _, err := range keywords.WatchMany(soon(t), k, "stage", nil) {
-			require.EqualError(t, err, "keywords: WatchMany of nothing")
+		for pattern, want := range map[string]string{
+			"": `keywords: WatchText: pattern "": empty name`, "SPEED,": `keywords: WatchText: pattern "SPEED,": empty name`,
+			"SPEED,[": `keywords: WatchText: pattern "SPEED,[": syntax error in pattern`,
+		} {
+			for _, err := range keywords.WatchText(soon(t), k, "stage", pattern) {
+				require.EqualError(t, err, want)
+			}
 		}
 	})
 }
