@@ -42,8 +42,9 @@ type Command struct {
 	Cost float64
 }
 
-// builtin returns the commands that there are without any of the host's.
-func (h *Handler) builtin() map[string]Command {
+// newCommands returns the commands of the handler: the built-in ones, and those of
+// the host.
+func (h *Handler) newCommands() (map[string]Command, error) {
 	all := map[string]Command{
 		"GET":  {Run: get, Usage: "key [ref] [client_ref]", Min: 1, Max: 3, Names: []string{"channel_name", "ref", "client_ref"}},
 		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "ack"}, Names: []string{"channel_name"}},
@@ -61,11 +62,41 @@ func (h *Handler) builtin() map[string]Command {
 		all["AUTH"] = Command{Run: auth, Usage: "credentials", Min: 1, Max: 1}
 	}
 	for name, command := range h.cfg.Commands {
-		if all[name] = command; command.Run == nil {
+		_, builtin := all[name]
+		if command.Run == nil && builtin {
 			delete(all, name)
+			continue
 		}
+		if err := command.check(name); err != nil {
+			return nil, fmt.Errorf("Config.Commands[%q]%w", name, err)
+		}
+		all[name] = command
 	}
-	return all
+	return all, nil
+}
+
+// check refuses a command of the host's that can't be.
+func (command Command) check(name string) error {
+	switch {
+	case name == "" || strings.ContainsFunc(name, notWord):
+		return errors.New(": not a word")
+	case command.Run == nil:
+		return errors.New(".Run: nil, and no built-in command has this name")
+	case command.Min < 0:
+		return fmt.Errorf(".Min: %d is negative", command.Min)
+	case command.Max < -1 || command.Max >= 0 && command.Max < command.Min:
+		return fmt.Errorf(".Max: %d is less than Min, %d", command.Max, command.Min)
+	case !(command.Cost >= 0): // NaN neither
+		return fmt.Errorf(".Cost: %v is negative", command.Cost)
+	}
+	seen := make(map[string]bool)
+	for _, name := range slices.Concat(command.Names, command.Options) {
+		if name == "" || strings.ContainsFunc(name, notWord) || seen[name] {
+			return fmt.Errorf(".Names, Options: %q is not a word, or comes twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
 }
 
 // flag returns an option that is 1 or 0.
@@ -199,7 +230,7 @@ func (c *Conn) explain(r Request, err error) *Error {
 		return told
 	case away(err):
 		c.h.count.unavailable.Add(1)
-		c.h.warn("gateway: Redis does not answer", "command", r.Command, "error", err)
+		c.h.warned.unavailable.Warn(c.h.log, "gateway: Redis does not answer", "command", r.Command, "error", err)
 		return &Error{CodeUnavailable, "not available now; try again"}
 	}
 	c.log().Error("gateway: a command failed", "command", r.Command, "error", err)
@@ -236,6 +267,9 @@ func help(_ context.Context, c *Conn, r Request) error {
 // auth is the command AUTH.
 func auth(ctx context.Context, c *Conn, r Request) error {
 	p, err := c.h.cfg.Refresh(ctx, c, r.Args[0])
+	if err == nil {
+		err = p.checkExpiry()
+	}
 	if err != nil {
 		c.log().Info("gateway: AUTH was refused", "error", err)
 		return Errorf(CodeForbidden, "the credentials are not accepted")

@@ -37,7 +37,7 @@ func deflated(p []byte) []byte {
 	return out.Bytes()
 }
 
-var errInflated = errors.New("inflated, the message is too long")
+var errInflated = errors.New("gateway: the message is too long when inflated")
 
 // inflated undoes permessage-deflate, up to limit bytes.
 func inflated(p []byte, limit int) ([]byte, error) {

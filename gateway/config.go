@@ -171,7 +171,7 @@ func (l Limits) complete() (Limits, error) {
 // complete checks cfg and fills in what is zero.
 func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 	if pool == nil {
-		return cfg, errors.New("no pool")
+		return cfg, errors.New("New: nil pool")
 	}
 	var err error
 	if cfg.Limits, err = cfg.Limits.complete(); err != nil {
@@ -207,20 +207,42 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 	}
 	seen := make(map[string]bool)
 	for i, p := range cfg.Protocols {
-		if p == nil || i > 0 && p.Name() == "" || seen[p.Name()] {
-			return cfg, fmt.Errorf("Config.Protocols[%d]: nil, or of a name that another has", i)
+		switch {
+		case p == nil:
+			return cfg, fmt.Errorf("Config.Protocols[%d]: nil", i)
+		case i > 0 && p.Name() == "":
+			return cfg, fmt.Errorf("Config.Protocols[%d]: only the first may have no name", i)
+		case seen[p.Name()]:
+			return cfg, fmt.Errorf("Config.Protocols[%d]: %q is the name of another", i, p.Name())
 		}
 		seen[p.Name()] = true
 	}
-	for name := range cfg.Commands {
-		if name == "" || strings.ContainsFunc(name, notWord) {
-			return cfg, fmt.Errorf("Config.Commands: %q is not a word", name)
+	for i, hooks := range cfg.Hooks {
+		if hooks.Connect == nil && hooks.Raw == nil && hooks.Message == nil && hooks.Publication == nil && hooks.Disconnect == nil {
+			return cfg, fmt.Errorf("Config.Hooks[%d]: all of its functions are nil", i)
 		}
 	}
-	if cfg.PubSub != nil && cfg.Source != nil {
-		return cfg, errors.New("Config.PubSub, Source: they exclude each other")
+	return cfg, cfg.checkSource()
+}
+
+// checkSource refuses a Source without what the rest of the configuration needs.
+func (cfg Config) checkSource() error {
+	if cfg.Source == nil {
+		return nil
 	}
-	return cfg, nil
+	if cfg.PubSub != nil {
+		return errors.New("Config.PubSub, Source: they exclude each other")
+	}
+	if _, ok := cfg.Source.(Publisher); cfg.ClientPublish && !ok {
+		return fmt.Errorf("Config.ClientPublish: Config.Source, a %T, is not a Publisher", cfg.Source)
+	}
+	_, recalls := cfg.Source.(Recaller)
+	for i, ch := range cfg.Channels {
+		if ch.History != nil && !recalls {
+			return fmt.Errorf("Config.Channels[%d].History: Config.Source, a %T, is not a Recaller", i, cfg.Source)
+		}
+	}
+	return nil
 }
 
 // notWord reports whether r can't stand in the name of a command.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -19,6 +20,14 @@ type Principal struct {
 	Name    string    // empty: nobody in particular
 	Expires time.Time // when the connection is closed, unless AUTH comes first. Zero: never
 	Data    any       // the host's
+}
+
+// checkExpiry refuses a principal that has expired.
+func (p Principal) checkExpiry() error {
+	if !p.Expires.IsZero() && !time.Now().Before(p.Expires) {
+		return fmt.Errorf("gateway: the principal %q expired at %s", p.Name, p.Expires.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // Conn is the connection of one client. Its methods may be used by any goroutine.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -91,28 +92,105 @@ func TestBadConfig(t *testing.T) {
 	nan := 0.0
 	nan /= nan
 	for want, cfg := range map[string]gateway.Config{
-		"Config.Limits.Message: -1 is negative":   {Limits: gateway.Limits{Message: -1}},
-		"Config.Limits.Commands: NaN is negative": {Limits: gateway.Limits{Commands: nan}},
-		"Config.Limits.Pong: -1s is negative":     {Limits: gateway.Limits{Pong: -time.Second}},
-		"Config.Channels[1]: Channel.Pattern":     {Channels: []gateway.Channel{{Pattern: "a"}, {}}},
-		"Config.Channels[0]: Channel.Pattern: ":   {Channels: []gateway.Channel{{Pattern: "[a"}}},
-		"Config.Channels[0]: Channel.Slow":        {Channels: []gateway.Channel{{Pattern: "a", Slow: 9}}},
-		"Config.Channels[0]: Channel.History":     {Channels: []gateway.Channel{{Pattern: "a", History: &pubsub.History{Size: -1}}}},
-		"Config.ChannelPrefix: name \"a*\"":       {ChannelPrefix: "a*"},
-		"Config.Keys[0]":                          {Keys: []string{""}},
-		"Config.Origins[0]":                       {Origins: []string{"example.org"}},
-		"Config.Origins[1]":                       {Origins: []string{"https://example.org", "https://*example.org"}},
-		"Config.Origins[2]":                       {Origins: []string{"https://a", "https://b", "https://example.org/path"}},
-		"Config.Origins, InsecureAnyOrigin":       {Origins: []string{"https://example.org"}, InsecureAnyOrigin: true},
-		"Config.Protocols[1]":                     {Protocols: []gateway.Protocol{gateway.Text, gateway.Plain}},
-		`Config.Commands: "A B"`:                  {Commands: map[string]gateway.Command{"A B": {}}},
-		"Config.PubSub, Source":                   {PubSub: new(pubsub.Client), Source: secretive{}},
+		"Config.Limits.Message: -1 is negative":    {Limits: gateway.Limits{Message: -1}},
+		"Config.Limits.Commands: NaN is negative":  {Limits: gateway.Limits{Commands: nan}},
+		"Config.Limits.Pong: -1s is negative":      {Limits: gateway.Limits{Pong: -time.Second}},
+		"Config.Channels[1]: Channel.Pattern":      {Channels: []gateway.Channel{{Pattern: "a"}, {}}},
+		"Config.Channels[0]: Channel.Pattern: ":    {Channels: []gateway.Channel{{Pattern: "[a"}}},
+		"Config.Channels[0]: Channel.Slow":         {Channels: []gateway.Channel{{Pattern: "a", Slow: 9}}},
+		"Config.Channels[0]: Channel.History":      {Channels: []gateway.Channel{{Pattern: "a", History: &pubsub.History{Size: -1}}}},
+		"Config.ChannelPrefix: name \"a*\"":        {ChannelPrefix: "a*"},
+		"Config.Keys[0]":                           {Keys: []string{""}},
+		"Config.Origins[0]":                        {Origins: []string{"example.org"}},
+		"Config.Origins[1]":                        {Origins: []string{"https://example.org", "https://*example.org"}},
+		"Config.Origins[2]":                        {Origins: []string{"https://a", "https://b", "https://example.org/path"}},
+		"Config.Origins, InsecureAnyOrigin":        {Origins: []string{"https://example.org"}, InsecureAnyOrigin: true},
+		"Config.Protocols[1]":                      {Protocols: []gateway.Protocol{gateway.Text, gateway.Plain}},
+		"Config.Protocols[0]: nil":                 {Protocols: []gateway.Protocol{nil}},
+		"Config.Protocols[1]: only the first":      {Protocols: []gateway.Protocol{gateway.JSON, gateway.Text}},
+		`Config.Protocols[1]: "heliograph`:         {Protocols: []gateway.Protocol{gateway.JSON, gateway.JSON}},
+		"Config.Hooks[0]: all of its functions":    {Hooks: []gateway.Hooks{{}}},
+		`Config.Commands["A B"]: not a word`:       {Commands: map[string]gateway.Command{"A B": {Run: idle}}},
+		`Config.Commands["A"].Run: nil`:            {Commands: map[string]gateway.Command{"A": {}}},
+		`Config.Commands["A"].Min: -1`:             {Commands: map[string]gateway.Command{"A": {Run: idle, Min: -1}}},
+		`Config.Commands["A"].Max: 1 is less`:      {Commands: map[string]gateway.Command{"A": {Run: idle, Min: 2, Max: 1}}},
+		`Config.Commands["A"].Cost: NaN`:           {Commands: map[string]gateway.Command{"A": {Run: idle, Cost: nan}}},
+		`Config.Commands["A"].Names, Options: "b"`: {Commands: map[string]gateway.Command{"A": {Run: idle, Names: []string{"b"}, Options: []string{"b"}}}},
+		"Config.ClientPublish: Config.Source":      {ClientPublish: true, Source: secretive{}},
+		"Config.Channels[0].History: Config.Sour":  {Channels: []gateway.Channel{{Pattern: "a", History: &pubsub.History{}}}, Source: secretive{}},
+		"Config.PubSub, Source":                    {PubSub: new(pubsub.Client), Source: secretive{}},
 	} {
 		_, err := gateway.New(storagetest.New(t), cfg)
 		require.ErrorContains(t, err, "gateway: "+want)
 	}
 	_, err := gateway.New(nil, gateway.Config{})
-	require.EqualError(t, err, "gateway: no pool")
+	require.EqualError(t, err, "gateway: New: nil pool")
+	pool := storagetest.New(t)
+	require.NoError(t, pool.Close())
+	_, err = gateway.New(pool, gateway.Config{})
+	require.ErrorIs(t, err, storage.ErrClosed)
+	require.ErrorContains(t, err, "gateway: ")
+}
+
+// idle is a command that does nothing.
+func idle(context.Context, *gateway.Conn, gateway.Request) error { return nil }
+
+func TestAnExpiredPrincipalIsRefused(t *testing.T) {
+	expired := gateway.Principal{Name: "ada", Expires: time.Now().Add(-time.Second)}
+	cfg := anything
+	cfg.Authenticate = func(*http.Request) (gateway.Principal, error) { return expired, nil }
+	h, address := serve(t, storagetest.New(t), cfg)
+	at, err := url.Parse(address)
+	require.NoError(t, err)
+	_, answer := request(t, address, handshake(at))
+	require.Equal(t, http.StatusUnauthorized, answer.StatusCode)
+	require.EqualValues(t, 1, h.Stats().RefusedAuth)
+
+	cfg.Authenticate = nil
+	cfg.Refresh = func(context.Context, *gateway.Conn, string) (gateway.Principal, error) { return expired, nil }
+	_, address = serve(t, storagetest.New(t), cfg)
+	b := open(t, address)
+	b.send("AUTH ada")
+	require.Equal(t, gateway.CodeForbidden, b.fails())
+	b.send("PING")
+	require.Equal(t, `"PONG"`, b.from("websocket"), "the connection goes on")
+}
+
+// archive is a source with a history of three publications.
+type archive struct{ published chan string }
+
+func (a archive) Follow(context.Context, string, func(gateway.Publication)) (stop func(), err error) {
+	return func() {}, nil
+}
+
+func (a archive) Publish(_ context.Context, channel string, data []byte) (int, error) {
+	a.published <- channel + " " + string(data)
+	return 7, nil
+}
+
+func (a archive) Recall(_ context.Context, _, since string) ([]gateway.Publication, string, bool, error) {
+	var missed []gateway.Publication
+	for _, offset := range []string{"a:1-1", "a:1-2", "a:1-3"} {
+		if since != "" && pubsub.Offset(since).Before(pubsub.Offset(offset)) {
+			missed = append(missed, gateway.Publication{Data: []byte(`"` + offset + `"`), Offset: offset})
+		}
+	}
+	return missed, "a:1-3", true, nil
+}
+
+func TestASourceOfTheHostPublishesAndRecalls(t *testing.T) {
+	source := archive{make(chan string, 1)}
+	_, address := serve(t, storagetest.New(t), gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "*", History: &pubsub.History{}}}, Source: source, ClientPublish: true,
+	})
+	b := open(t, address)
+	b.send("PUB news 1")
+	require.JSONEq(t, `{"status": "published", "channel": "news", "receivers": 7}`, b.from("websocket"))
+	require.Equal(t, "news 1", <-source.published)
+	b.send("SUB news since=a:1-1")
+	require.JSONEq(t, `{"status": "subscribed", "channel": "news", "offset": "a:1-3", "recovered": true}`, b.from("websocket"))
+	require.Equal(t, `"a:1-2"`, b.from("news"))
+	require.Equal(t, `"a:1-3"`, b.from("news"))
 }
 
 // What is told to be lost and what has come are all there was.

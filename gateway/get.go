@@ -128,16 +128,15 @@ const valuesPerCost = 100
 // snapshot reads a hash, and returns the number of the last message that Redis
 // sent before it was read; 0: the source does not know.
 func (c *Conn) snapshot(ctx context.Context, name string) (values []string, seq int64, err error) {
-	source, ok := c.h.source.(*redisSource)
-	if !ok {
+	if c.h.marker == nil {
 		values, err = c.hash(ctx, name, "", "", "")
 		return values, 0, err
 	}
-	channel, token, seen, err := source.mark(ctx)
+	channel, token, seen, err := c.h.marker.mark(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer source.unmark(token)
+	defer c.h.marker.unmark(token)
 	if values, err = c.hash(ctx, name, "", channel, token); err != nil {
 		return nil, 0, err
 	}

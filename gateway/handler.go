@@ -21,6 +21,8 @@ type Handler struct {
 	log      *slog.Logger
 	id       string // of this handler among all processes
 	source   Source
+	redis    *redisSource // the source, if the handler made it; else nil
+	marker   marker       // the source, if it is one; else nil
 	hub      hub
 	commands map[string]Command
 	count    counters
@@ -30,7 +32,7 @@ type Handler struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // all goroutines
 	clock  atomic.Int64   // of the sweeper, in ns
-	warned atomic.Int64   // when, for warn
+	warned struct{ unavailable, presence redisio.Throttle }
 
 	open atomic.Int64 // connections
 	next atomic.Uint64
@@ -41,7 +43,8 @@ type Handler struct {
 	accepts   bucket
 	sweeping  bool
 	draining  bool
-	closed    chan struct{} // Close has ended; nil: it has not begun
+	gone      chan struct{} // closed when the last connection has ended; nil: nothing waits for it
+	closed    chan struct{} // closed when Close has ended; nil: it has not begun
 }
 
 // New returns a handler that reads and subscribes with the pool. It does not touch
@@ -56,15 +59,17 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 		conns: make(map[*Conn]struct{}), addresses: make(map[string]int),
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}
-	h.commands = h.builtin()
+	if h.commands, err = h.newCommands(); err != nil {
+		return nil, gatewayError(err)
+	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if h.source == nil {
-		source, err := newRedisSource(h)
-		if err != nil {
+		if h.redis, err = newRedisSource(h); err != nil {
 			return nil, gatewayError(err)
 		}
-		h.source = source
+		h.source = h.redis
 	}
+	h.marker, _ = h.source.(marker)
 	if h.disown, err = redisio.Of(pool).Own(h.Close); err != nil {
 		return nil, gatewayError(err)
 	}
@@ -172,18 +177,24 @@ func (h *Handler) isDraining() bool {
 	return h.draining
 }
 
-// wait returns when all connections have ended.
+// wait returns when all connections have ended. The handler accepts no more.
 func (h *Handler) wait(ctx context.Context) error {
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for h.open.Load() > 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
+	h.mu.Lock()
+	if h.open.Load() == 0 {
+		h.mu.Unlock()
+		return nil
 	}
-	return nil
+	if h.gone == nil {
+		h.gone = make(chan struct{})
+	}
+	gone := h.gone
+	h.mu.Unlock()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close cuts off all connections without a goodbye, and returns when nothing of the
@@ -209,8 +220,8 @@ func (h *Handler) Close() error {
 	h.hub.mu.Lock()
 	h.hub.closed = true
 	h.hub.mu.Unlock()
-	if source, ok := h.source.(*redisSource); ok {
-		source.close()
+	if h.redis != nil {
+		h.redis.close()
 	}
 	h.tasks.Wait()
 	h.disown()
@@ -227,12 +238,4 @@ func (h *Handler) guard(what string, run func()) {
 		}
 	}()
 	run()
-}
-
-// warn logs what may come ten thousand times at once, once a second.
-func (h *Handler) warn(message string, args ...any) {
-	now := time.Now().UnixNano()
-	if last := h.warned.Load(); now-last > int64(time.Second) && h.warned.CompareAndSwap(last, now) {
-		h.log.Warn(message, args...)
-	}
 }

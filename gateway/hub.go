@@ -80,7 +80,7 @@ func (ch *channel) begin() {
 		ch.presence, ch.err = h.attendance(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
 	}
 	if ch.err == nil {
-		ch.err = errors.New("Source.Follow panicked") // unless it returns
+		ch.err = errors.New("gateway: Source.Follow panicked") // unless it returns
 		h.guard("Source.Follow", func() { ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver) })
 	}
 	if ch.err != nil {
@@ -145,6 +145,7 @@ func (ch *channel) add(c *Conn, as attendee) *member {
 func (ch *channel) remove(m *member) {
 	m.c.mu.Lock()
 	m.left, m.held = true, nil
+	m.notifyLocked()
 	m.c.mu.Unlock()
 	ch.mu.Lock()
 	last := len(ch.members) - 1

@@ -14,13 +14,14 @@ type member struct {
 	floor atomic.Pointer[floor]
 
 	// Guarded by c.mu.
-	as    attendee // of the presence, where that is kept
-	left  bool
-	held  []*Message
-	bytes int  // in held
-	over  bool // more came than may be held
-	lost  int  // dropped and not said
-	told  bool // an entry that will say it is in the queue
+	as      attendee // of the presence, where that is kept
+	left    bool
+	held    []*Message
+	changed chan struct{} // closed when held, over or left changes; nil: nothing waits for it
+	bytes   int           // in held
+	over    bool          // more came than may be held
+	lost    int           // dropped and not said
+	told    bool          // an entry that will say it is in the queue
 }
 
 // floor is up to where a member has got the messages otherwise: all that Redis sent
@@ -127,6 +128,7 @@ func (m *member) hold(messages []*Message) bool {
 	if m.live.Load() {
 		return false
 	}
+	defer m.notifyLocked()
 	l := &m.c.h.cfg.Limits
 	for _, msg := range messages {
 		for len(m.held) > 0 && (len(m.held) >= l.QueueMessages || m.bytes+len(msg.Content) > l.QueueBytes) {
@@ -145,6 +147,15 @@ func (m *member) hold(messages []*Message) bool {
 		m.held, m.bytes = append(m.held, held), m.bytes+len(msg.Content)
 	}
 	return true
+}
+
+// notifyLocked wakes what waits for a change of held, over or left. The lock of the
+// connection is held.
+func (m *member) notifyLocked() {
+	if m.changed != nil {
+		close(m.changed)
+		m.changed = nil
+	}
 }
 
 // lostFrame returns the frame that tells what was dropped. The lock of the

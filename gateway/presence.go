@@ -47,7 +47,7 @@ func (ch *channel) rename(ctx context.Context, m *member) {
 	}
 	as, err := ch.attend(ctx, m.c)
 	if err != nil {
-		ch.hub.h.warn("gateway: presence", "channel", ch.name, "error", err)
+		ch.warnPresence("a client is still listed under its former name", err)
 		return
 	}
 	m.c.mu.Lock()
@@ -68,8 +68,12 @@ func (ch *channel) depart(ctx context.Context, a attendee) {
 		return
 	}
 	if _, err := ch.presence.Remove(ctx, a); err != nil {
-		ch.hub.h.warn("gateway: presence", "channel", ch.name, "error", err)
+		ch.warnPresence("a client that has left is still listed; the next renewal of the lease removes it", err)
 	}
+}
+
+func (ch *channel) warnPresence(what string, err error) {
+	ch.hub.h.warned.presence.Warn(ch.hub.h.log, "gateway: presence: "+what, "channel", ch.name, "error", err)
 }
 
 // who is the command WHO.

@@ -206,7 +206,7 @@ func (r *reader) whole(message []byte) error {
 		var err error
 		if message, err = inflated(message, c.h.cfg.Limits.Message); err != nil {
 			if errors.Is(err, errInflated) {
-				return &badFrame{CloseTooLong, err.Error()}
+				return &badFrame{CloseTooLong, "the message is too long when inflated"}
 			}
 			return &badFrame{CloseNotUTF8, "not deflated"}
 		}

@@ -10,13 +10,40 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Source is where publications come from: a host that has them already brings its
-// own.
+// Source is where publications come from. A host whose publications are not in Redis
+// implements it. A Source may implement [Publisher] and [Recaller] as well. A snapshot
+// from a Source of the host's may contain what the next message repeats: only Redis
+// knows the order of the two.
 type Source interface {
-	// Follow calls deliver with what is published on a channel from its return on,
-	// one after the other and in order, until stop is called. Deliver does not
-	// wait. A client sees an error as unavailable, unless it is an [*Error].
+	// Follow calls deliver with each publication on a channel, in order and one at a
+	// time, from before it returns until stop is called. deliver does not block. An
+	// [*Error] goes to the client; the client sees any other as unavailable or
+	// internal.
 	Follow(ctx context.Context, channel string, deliver func(Publication)) (stop func(), err error)
+}
+
+// Publisher is implemented by a [Source] to which clients can publish.
+// Config.ClientPublish requires it.
+type Publisher interface {
+	// Publish publishes data, which is JSON, and returns the number of receivers.
+	Publish(ctx context.Context, channel string, data []byte) (receivers int, err error)
+}
+
+// Recaller is implemented by a [Source] that keeps a history of its publications.
+// Channel.History requires it.
+type Recaller interface {
+	// Recall returns the publications after the offset since, oldest first, and the
+	// offset of the newest. complete is false, and missed empty, if the history does
+	// not reach back to since. An empty since asks for the newest offset only. Offsets
+	// have the form of a [pubsub.Offset], and its order.
+	Recall(ctx context.Context, channel, since string) (missed []Publication, newest string, complete bool, err error)
+}
+
+// marker is implemented by a Source that knows which publications preceded a read of
+// a hash: the script that reads it publishes a mark.
+type marker interface {
+	mark(ctx context.Context) (channel, token string, seen <-chan int64, err error)
+	unmark(token string)
 }
 
 // Publication is a message of a [Source].
@@ -142,9 +169,7 @@ func (s *redisSource) sweep() {
 	}
 }
 
-// recall returns what was published behind an offset, and the offset of the last.
-// Where that can't be had in whole, ok is false.
-func (s *redisSource) recall(ctx context.Context, channel, since string) (missed []Publication, head string, ok bool, err error) {
+func (s *redisSource) Recall(ctx context.Context, channel, since string) (missed []Publication, newest string, complete bool, err error) {
 	topic, err := s.topic(channel)
 	if err != nil {
 		return nil, "", false, err
@@ -170,7 +195,7 @@ func covers(head, offset string) bool {
 	return offset == head || pubsub.Offset(offset).Before(pubsub.Offset(head))
 }
 
-func (s *redisSource) publish(ctx context.Context, channel string, data []byte) (int, error) {
+func (s *redisSource) Publish(ctx context.Context, channel string, data []byte) (int, error) {
 	topic, err := s.topic(channel)
 	if err != nil {
 		return 0, err

@@ -2,37 +2,38 @@ package gateway
 
 import "sync/atomic"
 
-// Stats is a snapshot of a Handler. What is not said to be now counts since the
-// handler was made.
+// Stats is a snapshot of a [Handler]. Connections, Channels and Subscriptions are
+// current numbers; the others count since the handler was made.
 type Stats struct {
-	Connections   int // now
-	Channels      int // now, that somebody follows
-	Subscriptions int // now, of connections to channels
+	Connections   int `json:"connections"`   // open
+	Channels      int `json:"channels"`      // followed by at least one connection
+	Subscriptions int `json:"subscriptions"` // of connections to channels
 
-	Accepted       int64 // connections
-	RefusedOrigin  int64 // requests, by 403
-	RefusedAuth    int64 // by 401 or 403
-	RefusedBusy    int64 // by 429 or 503: Limits.Connections, PerAddress, AcceptRate
-	RefusedRequest int64 // that were no WebSocket handshake
+	Accepted       int64 `json:"accepted"`        // connections
+	RefusedOrigin  int64 `json:"refused_origin"`  // requests from a page that may not connect: 403
+	RefusedAuth    int64 `json:"refused_auth"`    // requests that Config.Authenticate refused: 401 or 403
+	RefusedBusy    int64 `json:"refused_busy"`    // requests above Limits.Connections, PerAddress or AcceptRate, or during Shutdown: 429 or 503
+	RefusedRequest int64 `json:"refused_request"` // requests that were no WebSocket handshake
 
-	Messages int64 // from clients
-	Commands int64
-	Errors   int64 // commands that were not carried out
-	TooFast  int64 // of them, by Limits.Commands
+	Messages    int64 `json:"messages"`    // from clients
+	Commands    int64 `json:"commands"`    // from clients
+	Errors      int64 `json:"errors"`      // commands that were not carried out
+	TooFast     int64 `json:"too_fast"`    // commands above Limits.Commands
+	Unavailable int64 `json:"unavailable"` // commands that Redis did not answer
 
-	Published   int64 // messages of channels that came here
-	Delivered   int64 // to clients' queues; one published may be delivered to many
-	Filtered    int64 // withheld by filters
-	Gaps        int64 // told to channels
-	Overflowed  int64 // lost by Limits.Pending, and told as a gap
-	Dropped     int64 // by SlowDropOldest
-	Conflated   int64 // replaced by newer ones
-	Slow        int64 // connections that were ended as too slow
-	Dropouts    int64 // connections that did not answer a ping
-	Ended       int64 // connections whose time was over: Limits.Idle, Lifetime, Principal.Expires
-	BadFrames   int64 // connections that broke the protocol or sent too much
-	Unavailable int64 // commands that Redis did not answer
-	Panics      int64 // in what is the host's
+	Published  int64 `json:"published"`  // messages received on channels
+	Delivered  int64 `json:"delivered"`  // messages queued for a client; one published may be delivered to many
+	Filtered   int64 `json:"filtered"`   // messages withheld by filters
+	Gaps       int64 `json:"gaps"`       // gaps announced to channels
+	Overflowed int64 `json:"overflowed"` // messages lost because of Limits.Pending, and announced as a gap
+	Dropped    int64 `json:"dropped"`    // messages dropped by SlowDropOldest
+	Conflated  int64 `json:"conflated"`  // messages replaced by newer ones, by SlowConflate
+
+	Slow      int64 `json:"slow"`       // connections ended because the client read too slowly
+	Dropouts  int64 `json:"dropouts"`   // connections ended because a ping was not answered
+	Ended     int64 `json:"ended"`      // connections ended by Limits.Idle, Limits.Lifetime or Principal.Expires
+	BadFrames int64 `json:"bad_frames"` // connections ended because the client violated the WebSocket protocol or sent too large a message
+	Panics    int64 `json:"panics"`     // in hooks, commands, filters, protocols and sources of the host
 }
 
 // counters are what Stats is made of.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/heliograph/heliograph/pubsub"
 )
@@ -230,20 +229,20 @@ func (c *Conn) subscribed(r Request, name string, s subscription) {
 
 // catchUp brings a member to where the live messages go on, and sends a snapshot.
 func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool, since string, resume bool) (s subscription, err error) {
-	source, ok := c.h.source.(*redisSource)
 	name := m.ch.name
-	keeps := ok && m.ch.rule.History != nil
+	keeps := m.ch.rule.History != nil
 	if resume {
 		s.recovered = new(false)
 	}
 	if keeps {
 		var missed []Publication
-		missed, s.below.head, ok, err = source.recall(ctx, name, since)
+		var complete bool
+		missed, s.below.head, complete, err = c.h.source.(Recaller).Recall(ctx, name, since)
 		if err != nil {
 			return s, err
 		}
 		if resume {
-			*s.recovered = ok
+			*s.recovered = complete
 		}
 		for _, p := range missed {
 			if msg := m.ch.message(p); msg != nil {
@@ -261,7 +260,7 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 			return s, err
 		}
 		if keeps {
-			s.below.head, err = c.offsetAt(ctx, source, m, s.below)
+			s.below.head, err = c.offsetAt(ctx, m, s.below)
 		}
 	}
 	return s, err
@@ -270,8 +269,8 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 // offsetAt returns the offset of the last message before a snapshot, of which the
 // floor knows the seq and an offset from before it. What has been published since
 // is on its way to be held, with its offset and its seq.
-func (c *Conn) offsetAt(ctx context.Context, source *redisSource, m *member, f floor) (string, error) {
-	_, now, _, err := source.recall(ctx, m.ch.name, "")
+func (c *Conn) offsetAt(ctx context.Context, m *member, f floor) (string, error) {
+	_, now, _, err := c.h.source.(Recaller).Recall(ctx, m.ch.name, "")
 	if err != nil {
 		return "", err
 	}
@@ -284,6 +283,8 @@ func (c *Conn) offsetAt(ctx context.Context, source *redisSource, m *member, f f
 			}
 		}
 		over := m.over || m.left
+		changed := make(chan struct{})
+		m.changed = changed
 		c.mu.Unlock()
 		if at != "" && covers(came, now) {
 			return at, nil
@@ -294,7 +295,7 @@ func (c *Conn) offsetAt(ctx context.Context, source *redisSource, m *member, f f
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()
-		case <-time.After(time.Millisecond):
+		case <-changed:
 		}
 	}
 	return f.head, nil
@@ -315,12 +316,8 @@ func publish(ctx context.Context, c *Conn, r Request) error {
 	if err := c.admit(ctx, OpPublish, name); err != nil {
 		return err
 	}
-	source, ok := c.h.source.(*redisSource)
-	if !ok {
-		return Errorf(CodeBadCommand, "there is nowhere to publish")
-	}
 	body, _ := content([]byte(data))
-	n, err := source.publish(ctx, name, body)
+	n, err := c.h.source.(Publisher).Publish(ctx, name, body)
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ func (h *Handler) sweep() {
 		for _, c := range h.Conns() {
 			c.look(now)
 		}
-		if source, ok := h.source.(*redisSource); ok {
-			source.sweep()
+		if h.redis != nil {
+			h.redis.sweep()
 		}
 	}
 }

@@ -58,7 +58,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var principal Principal
 	if h.cfg.Authenticate != nil {
 		var err error
-		if principal, err = h.cfg.Authenticate(r); err != nil {
+		principal, err = h.cfg.Authenticate(r)
+		if err == nil {
+			err = principal.checkExpiry()
+		}
+		if err != nil {
 			h.count.auth.Add(1)
 			h.log.Info("gateway: a client was refused", "remote", r.RemoteAddr, "error", err)
 			status := http.StatusUnauthorized
@@ -111,7 +115,7 @@ func (h *Handler) greet(ctx context.Context, c *Conn, r *http.Request) {
 		}
 		if err != nil {
 			if away(err) {
-				h.warn("gateway: Redis does not answer", "hook", "connect", "error", err)
+				h.warned.unavailable.Warn(h.log, "gateway: Redis does not answer", "hook", "connect", "error", err)
 				c.Close(CloseTryAgain, "not available now")
 				return
 			}
@@ -194,7 +198,10 @@ func (h *Handler) enter(address string) int {
 func (h *Handler) leave(address string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open.Add(-1)
+	if h.open.Add(-1) == 0 && h.gone != nil {
+		close(h.gone)
+		h.gone = nil
+	}
 	if h.cfg.Limits.PerAddress > 0 {
 		if h.addresses[address]--; h.addresses[address] <= 0 {
 			delete(h.addresses, address)
