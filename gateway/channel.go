@@ -132,7 +132,7 @@ func (c *Conn) allowed(ctx context.Context, op Op, name string) bool {
 }
 
 // admit returns the error of an op that is refused.
-func (c *Conn) admit(ctx context.Context, op Op, name string) error {
+func (c *Conn) authorize(ctx context.Context, op Op, name string) error {
 	if err := c.h.checkName(name); err != nil {
 		return err
 	}

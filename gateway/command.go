@@ -147,7 +147,7 @@ func (c *Conn) handle(message []byte) {
 	paid := c.Charge(1)
 	if paid {
 		var ok bool
-		message, ok = c.hookedMessage(message)
+		message, ok = c.applyMessageHooks(message)
 		if !ok || message == nil {
 			return
 		}
@@ -163,7 +163,7 @@ func (c *Conn) handle(message []byte) {
 	c.h.count.commands.Add(1)
 	switch {
 	case !paid:
-		err = c.tooFast()
+		err = c.tooFastError()
 	case err == nil:
 		err = c.run(&r)
 	}
@@ -171,7 +171,7 @@ func (c *Conn) handle(message []byte) {
 		_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
 		return
 	}
-	c.fail(r, err)
+	c.sendError(r, err)
 }
 
 // run carries out a command.
@@ -184,7 +184,7 @@ func (c *Conn) run(r *Request) (err error) {
 		command.Cost = 1
 	}
 	if !c.Charge(command.Cost - 1) { // handle has charged the one
-		return c.tooFast()
+		return c.tooFastError()
 	}
 	if err := c.h.check(r, command); err != nil {
 		return err
@@ -203,16 +203,16 @@ func (c *Conn) run(r *Request) (err error) {
 	return err
 }
 
-func (c *Conn) tooFast() error {
+func (c *Conn) tooFastError() error {
 	return Errorf(CodeTooFast, "%v commands a second are allowed", c.h.cfg.Limits.Commands)
 }
 
 // fail tells the client why a request was not carried out.
-func (c *Conn) fail(r Request, err error) {
+func (c *Conn) sendError(r Request, err error) {
 	if errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) && !c.isOpen() { // it ended with the connection
 		return
 	}
-	told := c.explain(r, err)
+	told := c.errorFor(r, err)
 	c.h.count.errors.Add(1)
 	if c.h.cfg.NoErrors && c.v.protocol == Text {
 		return
@@ -223,12 +223,12 @@ func (c *Conn) fail(r Request, err error) {
 }
 
 // explain returns what a client is told of an error. The rest is for the log.
-func (c *Conn) explain(r Request, err error) *Error {
+func (c *Conn) errorFor(r Request, err error) *Error {
 	var told *Error
 	switch {
 	case errors.As(err, &told):
 		return told
-	case away(err):
+	case unavailable(err):
 		c.h.count.unavailable.Add(1)
 		c.h.warned.unavailable.Warn(c.h.log, "gateway: Redis does not answer", "command", r.Command, "error", err)
 		return &Error{CodeUnavailable, "not available now; try again"}
@@ -237,11 +237,11 @@ func (c *Conn) explain(r Request, err error) *Error {
 	return &Error{CodeInternal, "internal error"}
 }
 
-// away reports whether an error says that Redis is not there, or not now.
-func away(err error) bool {
+// unavailable reports whether an error says that Redis is not there, or not now.
+func unavailable(err error) bool {
 	var network net.Error
 	for _, is := range []error{
-		errAway, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrClosed, redis.ErrPoolTimeout,
+		errUnreachable, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrClosed, redis.ErrPoolTimeout,
 		storage.ErrQueueFull, storage.ErrIndeterminate, storage.ErrClosed, pubsub.ErrClosed, pubsub.ErrTooMany,
 	} {
 		if errors.Is(err, is) {
@@ -280,7 +280,7 @@ func auth(ctx context.Context, c *Conn, r Request) error {
 
 // owe takes a cost that shows when it has been caused already. It may leave less
 // than nothing, but never more debts than a burst pays.
-func (c *Conn) owe(cost float64) {
+func (c *Conn) debit(cost float64) {
 	l := &c.h.cfg.Limits
 	c.rate.fill(time.Now().UnixNano(), l.Commands, l.CommandBurst)
 	c.rate.tokens = max(c.rate.tokens-cost, -l.CommandBurst)
@@ -293,17 +293,17 @@ func (c *Conn) Charge(cost float64) bool {
 	l, now := &c.h.cfg.Limits, time.Now().UnixNano()
 	c.rate.fill(now, l.Commands, l.CommandBurst)
 	if c.rate.tokens >= l.CommandBurst/2 { // even of a flood some succeed: only a while of less ends it
-		c.broke = 0
+		c.fastSince = 0
 	}
 	if c.rate.take(now, cost, l.Commands, l.CommandBurst) {
 		return true
 	}
 	c.h.count.tooFast.Add(1)
-	if c.broke == 0 || now-c.refused > int64(l.CommandExcess) {
-		c.broke = now
+	if c.fastSince == 0 || now-c.lastRefused > int64(l.CommandExcess) {
+		c.fastSince = now
 	}
-	c.refused = now
-	if now-c.broke > int64(l.CommandExcess) {
+	c.lastRefused = now
+	if now-c.fastSince > int64(l.CommandExcess) {
 		c.Close(CloseTooFast, fmt.Sprintf("more than %v commands a second", l.Commands))
 	}
 	return false

@@ -32,44 +32,44 @@ func (p Principal) checkExpiry() error {
 
 // Conn is the connection of one client. Its methods may be used by any goroutine.
 type Conn struct {
-	h       *Handler
-	id      uint64
-	remote  string
-	address string // Limits.PerAddress counts it by
-	net     net.Conn
-	direct  *direct // nil: the socket can't be asked how much it takes
-	v       variant
-	began   int64 // the time of connecting; all times are of the sweeper's clock, in ns
+	h           *Handler
+	id          uint64
+	remote      string
+	address     string // Limits.PerAddress counts it by
+	net         net.Conn
+	direct      *direct // nil: the socket can't be asked how much it takes
+	v           variant
+	connectedAt int64 // the time of connecting; all times are of the sweeper's clock, in ns
 
 	// Of the goroutine that reads.
-	rate    bucket // of commands
-	broke   int64  // since when there have been too many; 0: there are not
-	refused int64  // when one was last
+	rate        bucket // of commands
+	fastSince   int64  // since when there have been too many; 0: there are not
+	lastRefused int64  // when one was last
 
 	principal atomic.Pointer[Principal]
 	filters   atomic.Pointer[[]namedFilter]
 	filtering sync.Mutex // one message at a time goes through the filters
 
-	talked atomic.Int64 // when a message came
-	pinged atomic.Int64 // when the ping that is not answered was sent; 0: there is none
-	nextly int64        // when to ping; of the sweeper
+	lastMessage atomic.Int64 // when a message came
+	pingSent    atomic.Int64 // when the ping that is not answered was sent; 0: there is none
+	nextPing    int64        // when to ping; of the sweeper
 
-	mu      sync.Mutex
-	queue   []entry // from head on
-	head    int
-	bytes   int // in the queue
-	count   int // messages in it
-	answers int // in it
-	writing bool
-	since   int64         // when the write that runs began; 0: none does
-	drained chan struct{} // of who waits for the queue; nil: nobody
-	cancel  context.CancelFunc
-	members map[string]*member
-	values  map[any]any
-	state   connState
-	reason  CloseReason
-	closed  int64 // when closing began
-	bye     bool  // the client has said goodbye
+	mu           sync.Mutex
+	queue        []entry // from head on
+	head         int
+	bytes        int // in the queue
+	count        int // messages in it
+	answers      int // in it
+	writing      bool
+	writeSince   int64         // when the write that runs began; 0: none does
+	drained      chan struct{} // of who waits for the queue; nil: nobody
+	cancel       context.CancelFunc
+	members      map[string]*member
+	values       map[any]any
+	state        connState
+	reason       CloseReason
+	closedAt     int64 // when closing began
+	remoteClosed bool  // the client has said goodbye
 }
 
 type connState uint8
@@ -111,7 +111,7 @@ func (c *Conn) SetPrincipal(ctx context.Context, p Principal) {
 		switch {
 		case m == nil:
 		case c.allowed(ctx, OpSubscribe, name):
-			m.ch.rename(ctx, m)
+			m.ch.renamePresence(ctx, m)
 		case c.leave(m):
 			c.status(map[string]any{"status": "unsubscribed", "channel": name}, nil)
 		}
@@ -190,7 +190,7 @@ func (c *Conn) answer(f *Frame) error { return c.reply(entry{data: compile(c.v, 
 // Close says goodbye with a code and a text of at most 123 bytes, behind what
 // waits for the client, and ends the connection soon after.
 func (c *Conn) Close(code CloseCode, text string) {
-	c.close(CloseReason{Code: code, Text: text}, true)
+	c.closeWith(CloseReason{Code: code, Text: text}, true)
 }
 
 func (c *Conn) isOpen() bool {

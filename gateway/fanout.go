@@ -26,15 +26,15 @@ func (ch *channel) deliver(p Publication) {
 	}
 }
 
-// burst is how many publications are handed out at once.
-const burst = 64
+// maxBatch is how many publications are handed out at once.
+const maxBatch = 64
 
 // run hands out what is pending.
 func (ch *channel) run() {
 	var batch []Publication
 	for {
 		ch.mu.Lock()
-		n := min(burst, len(ch.pending))
+		n := min(maxBatch, len(ch.pending))
 		if n == 0 {
 			ch.running = false
 			ch.mu.Unlock()
@@ -60,7 +60,7 @@ func (ch *channel) message(p Publication) *Message {
 	}
 	m := newMessage(ch.name, ch.name, p.Data)
 	m.Offset, m.seq = p.Offset, p.seq
-	return ch.hub.h.published(m)
+	return ch.hub.h.applyPublicationHooks(m)
 }
 
 // handOut gives a batch to all members. Those who get the same get the same
@@ -70,7 +70,7 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 	messages := make([]*Message, 0, len(batch))
 	for _, p := range batch {
 		if p.ended != nil {
-			ch.expel(members, p.ended)
+			ch.unsubscribeAll(members, p.ended)
 			return
 		}
 		if m := ch.message(p); m != nil {
@@ -81,23 +81,23 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 	if len(messages) == 0 {
 		return
 	}
-	var together []together
+	var together []batchFrame
 	var entries []entry
-	delivered, waits := 0, len(members) > share
+	delivered, waits := 0, len(members) > flushShare
 	for _, m := range members {
 		if !m.live.Load() && m.hold(messages) {
 			continue
 		}
 		if m.floor.Load() == nil && ch.rule.Slow == SlowDisconnect && m.c.filters.Load() == nil {
-			entries = append(entries[:0], joined(&together, messages, m.c.v))
+			entries = append(entries[:0], joinBatch(&together, messages, m.c.v))
 		} else {
 			entries = m.entries(entries[:0], m.fresh(messages))
 		}
-		if len(members) > share { // and so flushed by several goroutines
+		if len(members) > flushShare { // and so flushed by several goroutines
 			delivered += m.offer(entries)
 			continue
 		}
-		n, wait := m.serve(entries)
+		n, wait := m.deliver(entries)
 		delivered, waits = delivered+n, waits || wait
 	}
 	h.count.delivered.Add(int64(delivered))
@@ -106,13 +106,13 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 	}
 }
 
-// share is how many members one goroutine flushes.
-const share = 1024
+// flushShare is how many members one goroutine flushes.
+const flushShare = 1024
 
 // flush has what was queued written, by as many goroutines as there are processors
 // for large channels.
 func flush(members []*member) {
-	n := min(runtime.GOMAXPROCS(0), (len(members)+share-1)/share)
+	n := min(runtime.GOMAXPROCS(0), (len(members)+flushShare-1)/flushShare)
 	if n <= 1 {
 		for _, m := range members {
 			m.c.flush()
@@ -131,7 +131,7 @@ func flush(members []*member) {
 }
 
 // expel ends all memberships of a channel that can't be followed any more.
-func (ch *channel) expel(members []*member, why error) {
+func (ch *channel) unsubscribeAll(members []*member, why error) {
 	ch.hub.h.log.Warn("gateway: a channel is lost", "channel", ch.name, "error", why)
 	ch.hub.forget(ch)
 	for _, m := range members {
@@ -141,13 +141,13 @@ func (ch *channel) expel(members []*member, why error) {
 	}
 }
 
-// together is a batch as one, for those of a variant who get all of it.
-type together struct {
+// batchFrame is a batch as one, for those of a variant who get all of it.
+type batchFrame struct {
 	v variant
 	e entry
 }
 
-func joined(known *[]together, messages []*Message, v variant) entry {
+func joinBatch(known *[]batchFrame, messages []*Message, v variant) entry {
 	for _, t := range *known {
 		if t.v == v {
 			return t.e
@@ -160,6 +160,6 @@ func joined(known *[]together, messages []*Message, v variant) entry {
 			e.data = append(e.data, m.compiled(v)...)
 		}
 	}
-	*known = append(*known, together{v, e})
+	*known = append(*known, batchFrame{v, e})
 	return e
 }

@@ -57,7 +57,7 @@ func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]
 	case reply[0] == "fields":
 		return nil, Errorf(CodeTooLarge, "%s has more than %d fields", quoteName(name), l.Fields)
 	case reply[0] == "bytes":
-		c.owe(float64(reply[1].(int64)) / valuesPerCost)
+		c.debit(float64(reply[1].(int64)) / valuesPerCost)
 		return nil, Errorf(CodeTooLarge, "%s has more than %d bytes", quoteName(name), l.Bytes)
 	}
 	var values []string
@@ -66,7 +66,7 @@ func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]
 			values = append(values, s)
 		}
 	}
-	c.owe(float64(len(values)) / valuesPerCost)
+	c.debit(float64(len(values)) / valuesPerCost)
 	return values, nil
 }
 
@@ -87,7 +87,7 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 	case len(r.Args) == 2: // or else there is none, but a client_ref
 		return Errorf(CodeBadCommand, "an empty ref")
 	}
-	if err := c.admit(ctx, OpGet, name); err != nil {
+	if err := c.authorize(ctx, OpGet, name); err != nil {
 		return err
 	}
 	values, err := c.hash(ctx, name, field, "", "")

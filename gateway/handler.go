@@ -130,7 +130,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
 		pause = time.Until(deadline) * 3 / 4 / time.Duration(len(conns)) // the rest is for the last
 	}
-	h.farewells(ctx, conns, pause)
+	h.closeForRestart(ctx, conns, pause)
 	err := h.wait(ctx)
 	_ = h.Close()
 	return err
@@ -140,7 +140,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 const reconnect = 2000
 
 // farewells closes connections, with pauses between them.
-func (h *Handler) farewells(ctx context.Context, conns []*Conn, pause time.Duration) {
+func (h *Handler) closeForRestart(ctx context.Context, conns []*Conn, pause time.Duration) {
 	const tick = 10 * time.Millisecond // below, several go at once
 	ticker := time.NewTicker(max(pause, tick))
 	defer ticker.Stop()
@@ -161,12 +161,12 @@ func (h *Handler) farewells(ctx context.Context, conns []*Conn, pause time.Durat
 			}
 		}
 		told++
-		c.dismiss()
+		c.closeForRestart()
 	}
 }
 
 // dismiss says goodbye to a client who should come back.
-func (c *Conn) dismiss() {
+func (c *Conn) closeForRestart() {
 	c.status(map[string]any{"status": "closing", "reconnect_ms": reconnect/2 + int(c.id*7919%reconnect)}, nil)
 	c.Close(CloseRestart, "restart")
 }

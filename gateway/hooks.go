@@ -35,8 +35,8 @@ type Hooks struct {
 }
 
 // hookedRaw takes the payload of a frame through the Raw hooks.
-func (c *Conn) hookedRaw(data []byte) (out []byte, ok bool) {
-	return c.hooked("raw", data, func(h *Hooks) func([]byte) ([]byte, error) {
+func (c *Conn) applyRawHooks(data []byte) (out []byte, ok bool) {
+	return c.applyHooks("raw", data, func(h *Hooks) func([]byte) ([]byte, error) {
 		if h.Raw == nil {
 			return nil
 		}
@@ -45,13 +45,13 @@ func (c *Conn) hookedRaw(data []byte) (out []byte, ok bool) {
 }
 
 // hookedMessage takes a message through the Message hooks.
-func (c *Conn) hookedMessage(data []byte) (out []byte, ok bool) {
+func (c *Conn) applyMessageHooks(data []byte) (out []byte, ok bool) {
 	if len(c.h.cfg.Hooks) == 0 {
 		return data, true
 	}
 	ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
 	defer cancel()
-	return c.hooked("message", data, func(h *Hooks) func([]byte) ([]byte, error) {
+	return c.applyHooks("message", data, func(h *Hooks) func([]byte) ([]byte, error) {
 		if h.Message == nil {
 			return nil
 		}
@@ -61,7 +61,7 @@ func (c *Conn) hookedMessage(data []byte) (out []byte, ok bool) {
 
 // hooked takes data through the hooks that pick chooses. Not ok: one of them ended the
 // connection. Nil: one of them dropped data.
-func (c *Conn) hooked(what string, data []byte, pick func(*Hooks) func([]byte) ([]byte, error)) (out []byte, ok bool) {
+func (c *Conn) applyHooks(what string, data []byte, pick func(*Hooks) func([]byte) ([]byte, error)) (out []byte, ok bool) {
 	for i := range c.h.cfg.Hooks {
 		run := pick(&c.h.cfg.Hooks[i])
 		if run == nil {
@@ -84,7 +84,7 @@ func (c *Conn) hooked(what string, data []byte, pick func(*Hooks) func([]byte) (
 }
 
 // published takes a message through the hooks; nil: one has taken it.
-func (h *Handler) published(m *Message) *Message {
+func (h *Handler) applyPublicationHooks(m *Message) *Message {
 	for i := range h.cfg.Hooks {
 		if run := h.cfg.Hooks[i].Publication; run != nil && m != nil {
 			h.guard("hook publication", func() {

@@ -27,7 +27,7 @@ type channel struct {
 	err   error
 	users int // who waits for ready, or is a member; the hub's lock guards it
 
-	presence *storage.Presence[attendee] // nil: not kept
+	presence *storage.Presence[presenceEntry] // nil: not kept
 
 	mu      sync.Mutex
 	over    bool // nothing is delivered any more
@@ -51,7 +51,7 @@ func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 			ch.rule = &anyChannel
 		}
 		hb.channels[name] = ch
-		hb.h.tasks.Go(func() { ch.begin() })
+		hb.h.tasks.Go(func() { ch.start() })
 	}
 	ch.users++
 	hb.mu.Unlock()
@@ -71,13 +71,13 @@ func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 }
 
 // begin follows the channel for all who wait for it.
-func (ch *channel) begin() {
+func (ch *channel) start() {
 	defer close(ch.ready)
 	h := ch.hub.h
 	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Limits.Command)
 	defer cancel()
 	if ch.rule.Presence {
-		ch.presence, ch.err = h.attendance(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
+		ch.presence, ch.err = h.presence(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
 	}
 	if ch.err == nil {
 		ch.err = errors.New("gateway: Source.Follow panicked") // unless it returns
@@ -131,8 +131,8 @@ func (hb *hub) release(ch *channel) {
 }
 
 // add makes a connection a member, whose messages are held until it is live.
-func (ch *channel) add(c *Conn, as attendee) *member {
-	m := &member{c: c, ch: ch, as: as}
+func (ch *channel) add(c *Conn, as presenceEntry) *member {
+	m := &member{c: c, ch: ch, presence: as}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	m.index = len(ch.members)

@@ -50,14 +50,14 @@ func (jsonProtocol) Parse(message []byte) (Request, error) {
 		return r, Errorf(CodeBadCommand, `no "command"`)
 	}
 	for _, raw := range in.Args {
-		word, err := jsonWord(raw)
+		word, err := argument(raw)
 		if err != nil {
 			return r, err
 		}
 		r.Args = append(r.Args, word)
 	}
 	for name, raw := range in.Options {
-		word, err := jsonWord(raw)
+		word, err := argument(raw)
 		if err != nil {
 			return r, err
 		}
@@ -83,9 +83,9 @@ func jsonProblem(err error) string {
 	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
-// jsonWord returns an argument: a string as it is, a number, true or false as it
+// argument returns an argument: a string as it is, a number, true or false as it
 // is written, an object or array as JSON.
-func jsonWord(raw json.RawMessage) (string, error) {
+func argument(raw json.RawMessage) (string, error) {
 	if len(raw) > 0 && raw[0] == '"' {
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil {

@@ -14,14 +14,14 @@ type member struct {
 	floor atomic.Pointer[floor]
 
 	// Guarded by c.mu.
-	as      attendee // of the presence, where that is kept
-	left    bool
-	held    []*Message
-	changed chan struct{} // closed when held, over or left changes; nil: nothing waits for it
-	bytes   int           // in held
-	over    bool          // more came than may be held
-	lost    int           // dropped and not said
-	told    bool          // an entry that will say it is in the queue
+	presence   presenceEntry // of the presence, where that is kept
+	left       bool
+	held       []*Message
+	changed    chan struct{} // closed when held, over or left changes; nil: nothing waits for it
+	bytes      int           // in held
+	over       bool          // more came than may be held
+	lost       int           // dropped and not said
+	lossQueued bool          // an entry that will say it is in the queue
 }
 
 // floor is up to where a member has got the messages otherwise: all that Redis sent
@@ -73,7 +73,7 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 		if rule.Slow != SlowDisconnect {
 			e.of = m
 			if rule.Slow == SlowConflate && rule.Key != nil {
-				e.key = msg.Memo(conflateKey{}, func() any { return m.ch.key(msg) }).(string)
+				e.key = msg.Memo(conflateKey{}, func() any { return m.ch.conflationKey(msg) }).(string)
 			}
 		}
 		to = append(to, e)
@@ -83,7 +83,7 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 
 // key returns what a message is about. One by which the host's function panics is
 // about nothing in particular.
-func (ch *channel) key(m *Message) (key string) {
+func (ch *channel) conflationKey(m *Message) (key string) {
 	ch.hub.h.guard("Channel.Key", func() { key = ch.rule.Key(m.Content) })
 	return key
 }
@@ -95,15 +95,15 @@ type conflateKey struct{}
 func (m *member) offer(entries []entry) (n int) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	return m.queue(entries)
+	return m.queueLocked(entries)
 }
 
 // queue is offer with the lock of the connection.
-func (m *member) queue(entries []entry) (n int) {
+func (m *member) queueLocked(entries []entry) (n int) {
 	if m.left {
 		return 0
 	}
-	m.c.enqueue(entries)
+	m.c.enqueueLocked(entries)
 	for _, e := range entries {
 		n += e.n
 	}
@@ -112,13 +112,13 @@ func (m *member) queue(entries []entry) (n int) {
 
 // serve is offer that has an entry written at once, if it is the only one and
 // nothing waits before it. It reports whether there is anything to be flushed.
-func (m *member) serve(entries []entry) (n int, waits bool) {
+func (m *member) deliver(entries []entry) (n int, waits bool) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	if !m.left && len(entries) == 1 && m.c.through(entries[0].data) {
+	if !m.left && len(entries) == 1 && m.c.writeThroughLocked(entries[0].data) {
 		return entries[0].n, false
 	}
-	return m.queue(entries), true
+	return m.queueLocked(entries), true
 }
 
 // hold keeps messages while the member is joining, and reports whether it is.
@@ -160,7 +160,7 @@ func (m *member) notifyLocked() {
 
 // lostFrame returns the frame that tells what was dropped. The lock of the
 // connection is held.
-func (m *member) lostFrame(c *Conn) []byte {
+func (m *member) lostFrameLocked(c *Conn) []byte {
 	raw := append(appendString([]byte(`{"status": "lost", "channel": `), m.ch.name), `, "count": `...)
 	raw = append(strconv.AppendInt(raw, int64(m.lost), 10), '}')
 	return c.compiledStatus(raw, nil)

@@ -9,15 +9,15 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// attendee is a connection on a channel that keeps who follows it.
-type attendee struct {
+// presenceEntry is a connection on a channel that keeps who follows it.
+type presenceEntry struct {
 	Conn string `json:"conn"` // unique in its handler
 	Name string `json:"name"` // of its principal
 }
 
 // attendance returns who follows a channel, in all processes, to be kept as owner.
 // What an owner keeps ends with it, so each has a name of its own.
-func (h *Handler) attendance(channel, owner string) (*storage.Presence[attendee], error) {
+func (h *Handler) presence(channel, owner string) (*storage.Presence[presenceEntry], error) {
 	if err := checkChannel(channel); err != nil {
 		return nil, err
 	}
@@ -25,14 +25,14 @@ func (h *Handler) attendance(channel, owner string) (*storage.Presence[attendee]
 	if len(name) > redisio.MaxName { // a hash will do; no other name begins like it
 		name = fmt.Sprintf("gateway:presence/%x", sha256.Sum256([]byte(name)))
 	}
-	return storage.NewPresence[attendee](h.pool, name,
+	return storage.NewPresence[presenceEntry](h.pool, name,
 		storage.PresenceOptions{Codec: storage.JSON, Owner: owner, MaxMembers: h.cfg.Limits.Connections})
 }
 
 // attend notes that a connection follows the channel, where that is kept, and
 // under which name.
-func (ch *channel) attend(ctx context.Context, c *Conn) (attendee, error) {
-	a := attendee{c.ID(), c.Principal().Name}
+func (ch *channel) addPresence(ctx context.Context, c *Conn) (presenceEntry, error) {
+	a := presenceEntry{c.ID(), c.Principal().Name}
 	if ch.presence == nil {
 		return a, nil
 	}
@@ -41,29 +41,29 @@ func (ch *channel) attend(ctx context.Context, c *Conn) (attendee, error) {
 }
 
 // rename has who follows the channel do so under the name that he has now.
-func (ch *channel) rename(ctx context.Context, m *member) {
+func (ch *channel) renamePresence(ctx context.Context, m *member) {
 	if ch.presence == nil {
 		return
 	}
-	as, err := ch.attend(ctx, m.c)
+	as, err := ch.addPresence(ctx, m.c)
 	if err != nil {
 		ch.warnPresence("a client is still listed under its former name", err)
 		return
 	}
 	m.c.mu.Lock()
-	before, left := m.as, m.c.members[ch.name] != m
-	m.as = as
+	before, left := m.presence, m.c.members[ch.name] != m
+	m.presence = as
 	m.c.mu.Unlock()
 	switch {
 	case left:
-		ch.depart(ctx, as)
+		ch.removePresence(ctx, as)
 	case before != as:
-		ch.depart(ctx, before)
+		ch.removePresence(ctx, before)
 	}
 }
 
 // depart takes back that somebody is there. What can't be taken back ends with the lease.
-func (ch *channel) depart(ctx context.Context, a attendee) {
+func (ch *channel) removePresence(ctx context.Context, a presenceEntry) {
 	if ch.presence == nil {
 		return
 	}
@@ -79,14 +79,14 @@ func (ch *channel) warnPresence(what string, err error) {
 // who is the command WHO.
 func who(ctx context.Context, c *Conn, r Request) error {
 	name := r.Args[0]
-	if err := c.admit(ctx, OpPresence, name); err != nil {
+	if err := c.authorize(ctx, OpPresence, name); err != nil {
 		return err
 	}
 	rule := c.h.rule(name)
 	if rule == nil || !rule.Presence {
 		return Errorf(CodeForbidden, "who follows %s is not kept", quoteName(name))
 	}
-	all, err := c.h.attendance(name, "")
+	all, err := c.h.presence(name, "")
 	if err != nil {
 		return err
 	}
@@ -102,6 +102,6 @@ func who(ctx context.Context, c *Conn, r Request) error {
 			names[present.Member.Name]++
 		}
 	}
-	c.owe(float64(count) / valuesPerCost)
+	c.debit(float64(count) / valuesPerCost)
 	return c.Reply(r, name, map[string]any{"clients": count, "principals": names})
 }

@@ -28,38 +28,38 @@ func (e entry) size() int { return len(e.data) + entryBytes }
 // push adds entries to the queue, for whoever may not wait, and has them written.
 func (c *Conn) push(entries ...entry) {
 	c.mu.Lock()
-	c.enqueue(entries)
+	c.enqueueLocked(entries)
 	c.mu.Unlock()
 	c.flush()
 }
 
 // enqueue adds entries to the queue. Where that is full, what may be dropped makes
 // room; if there is nothing, the connection is over. The lock is held.
-func (c *Conn) enqueue(entries []entry) {
+func (c *Conn) enqueueLocked(entries []entry) {
 	for _, e := range entries {
 		if c.state != open || len(e.data) == 0 {
 			continue
 		}
-		if e.of != nil && e.of.ch.rule.Slow == SlowConflate && c.conflate(e) {
+		if e.of != nil && e.of.ch.rule.Slow == SlowConflate && c.conflateLocked(e) {
 			continue
 		}
-		for !e.kept && c.full(e) {
-			if !c.drop() {
-				c.tooSlow()
+		for !e.kept && c.fullLocked(e) {
+			if !c.dropLocked() {
+				c.closeSlowLocked()
 				return
 			}
 		}
-		c.add(e)
+		c.addLocked(e)
 	}
 }
 
-func (c *Conn) full(e entry) bool {
+func (c *Conn) fullLocked(e entry) bool {
 	l := &c.h.cfg.Limits
 	return c.bytes > 0 && c.bytes+e.size() > l.QueueBytes || e.n > 0 && c.count > 0 && c.count+e.n > l.QueueMessages
 }
 
 // add appends to the queue. The lock is held.
-func (c *Conn) add(e entry) {
+func (c *Conn) addLocked(e entry) {
 	if c.head > 32 && c.head > len(c.queue)/2 {
 		n := copy(c.queue, c.queue[c.head:])
 		clear(c.queue[n:])
@@ -74,7 +74,7 @@ func (c *Conn) add(e entry) {
 }
 
 // conflate puts e in the place of what waits about the same. The lock is held.
-func (c *Conn) conflate(e entry) bool {
+func (c *Conn) conflateLocked(e entry) bool {
 	for i := c.head; i < len(c.queue); i++ {
 		if old := &c.queue[i]; old.of == e.of && old.key == e.key && old.n > 0 {
 			c.bytes += len(e.data) - len(old.data)
@@ -87,7 +87,7 @@ func (c *Conn) conflate(e entry) bool {
 }
 
 // drop makes room by what may be dropped. The lock is held.
-func (c *Conn) drop() bool {
+func (c *Conn) dropLocked() bool {
 	for i := c.head; i < len(c.queue); i++ {
 		e := c.queue[i]
 		if e.of == nil || e.n == 0 {
@@ -97,14 +97,14 @@ func (c *Conn) drop() bool {
 		c.count -= e.n
 		e.of.lost += e.n
 		c.h.count.dropped.Add(int64(e.n))
-		if e.of.told { // and it is said further ahead
+		if e.of.lossQueued { // and it is said further ahead
 			copy(c.queue[c.head+1:i+1], c.queue[c.head:i])
 			c.queue[c.head] = entry{}
 			c.head++
 			c.bytes -= entryBytes
 		} else {
 			c.queue[i] = entry{of: e.of}
-			e.of.told = true
+			e.of.lossQueued = true
 		}
 		return true
 	}
@@ -112,9 +112,9 @@ func (c *Conn) drop() bool {
 }
 
 // tooSlow ends the connection of a client who does not read. The lock is held.
-func (c *Conn) tooSlow() {
+func (c *Conn) closeSlowLocked() {
 	c.h.count.slow.Add(1)
-	c.goodbye(CloseReason{Code: CloseSlow, Text: "too slow"}, false)
+	c.closeLocked(CloseReason{Code: CloseSlow, Text: "too slow"}, false)
 }
 
 // reply adds what answers a command, having waited for room: answers take half the
@@ -132,7 +132,7 @@ func (c *Conn) reply(e entry) error {
 			return ErrClosed
 		case c.bytes == 0 || c.bytes+e.size() <= l.QueueBytes/2 && c.answers < max(l.QueueMessages/2, 1):
 			if len(e.data) > 0 {
-				c.add(e)
+				c.addLocked(e)
 			}
 			c.mu.Unlock()
 			return nil
@@ -152,40 +152,40 @@ func (c *Conn) reply(e entry) error {
 func (c *Conn) flush() {
 	c.mu.Lock()
 	for c.direct != nil && c.state == open && !c.writing && c.head < len(c.queue) {
-		data, scratch := c.next()
+		data, scratch := c.nextLocked()
 		n, err := c.direct.write(data)
 		if n < len(data) {
 			rest := entry{data: slices.Clone(data[n:]), rest: true}
 			c.queue, c.bytes = slices.Insert(c.queue, c.head, rest), c.bytes+rest.size()
 		}
-		release(scratch)
+		putScratch(scratch)
 		if n < len(data) || err != nil { // the goroutine will see the error again
 			break
 		}
 	}
-	c.wake()
+	c.wakeLocked()
 	c.mu.Unlock()
 }
 
 // through writes data past the queue, if that is empty and the socket can be asked.
 // What the socket does not take is queued. The lock is held.
-func (c *Conn) through(data []byte) bool {
+func (c *Conn) writeThroughLocked(data []byte) bool {
 	if c.direct == nil || c.state != open || c.writing || c.head < len(c.queue) || len(data) == 0 {
 		return false
 	}
 	n, err := c.direct.write(data)
 	if n < len(data) || err != nil { // the goroutine will see the error again
-		c.add(entry{data: slices.Clone(data[n:]), rest: n > 0})
-		c.wake()
+		c.addLocked(entry{data: slices.Clone(data[n:]), rest: n > 0})
+		c.wakeLocked()
 	}
 	return true
 }
 
 // wake has a goroutine write the queue. The lock is held.
-func (c *Conn) wake() {
+func (c *Conn) wakeLocked() {
 	if !c.writing && c.head < len(c.queue) {
 		c.writing = true
-		c.h.tasks.Go(c.write)
+		c.h.tasks.Go(c.writeQueue)
 	}
 }
 
@@ -194,7 +194,7 @@ const chunk = 64 << 10
 
 var chunks = sync.Pool{New: func() any { return new(make([]byte, 0, chunk)) }}
 
-func release(scratch *[]byte) {
+func putScratch(scratch *[]byte) {
 	if scratch != nil {
 		chunks.Put(scratch)
 	}
@@ -202,23 +202,23 @@ func release(scratch *[]byte) {
 
 // write writes until the queue is empty: all that waits together, as a write costs
 // as much as fifteen more messages in it.
-func (c *Conn) write() {
+func (c *Conn) writeQueue() {
 	for {
 		c.mu.Lock()
-		data, scratch := c.next()
+		data, scratch := c.nextLocked()
 		if data == nil {
-			c.writing, c.since = false, 0
-			said, bye := c.state == closing, c.bye
+			c.writing, c.writeSince = false, 0
+			said, bye := c.state == closing, c.remoteClosed
 			c.mu.Unlock()
 			if said {
-				c.hangUp(bye)
+				c.closeSocket(bye)
 			}
 			return
 		}
-		c.since = c.h.now()
+		c.writeSince = c.h.now()
 		c.mu.Unlock()
-		err := c.put(data)
-		release(scratch)
+		err := c.writeAll(data)
+		putScratch(scratch)
 		if err != nil {
 			c.abort(CloseReason{Code: CloseAbnormal, Text: "write: " + err.Error()})
 		}
@@ -227,7 +227,7 @@ func (c *Conn) write() {
 
 // put writes data, noting as it goes on that it does: a large message may take a
 // slow client longer than Limits.Write.
-func (c *Conn) put(data []byte) error {
+func (c *Conn) writeAll(data []byte) error {
 	for {
 		n := min(len(data), chunk)
 		if _, err := c.net.Write(data[:n]); err != nil || n == len(data) {
@@ -235,17 +235,17 @@ func (c *Conn) put(data []byte) error {
 		}
 		data = data[n:]
 		c.mu.Lock()
-		c.since = c.h.now()
+		c.writeSince = c.h.now()
 		c.mu.Unlock()
 	}
 }
 
 // next takes what is to be written next. The lock is held. Nil: nothing.
-func (c *Conn) next() (data []byte, scratch *[]byte) {
+func (c *Conn) nextLocked() (data []byte, scratch *[]byte) {
 	for c.head < len(c.queue) {
 		e := c.queue[c.head]
 		if e.n == 0 && e.of != nil {
-			e.data = e.of.lostFrame(c)
+			e.data = e.of.lostFrameLocked(c)
 		}
 		switch {
 		case data == nil:
@@ -261,7 +261,7 @@ func (c *Conn) next() (data []byte, scratch *[]byte) {
 			data = *scratch
 		}
 		if e.n == 0 && e.of != nil {
-			e.of.lost, e.of.told = 0, false
+			e.of.lost, e.of.lossQueued = 0, false
 		}
 		c.bytes -= c.queue[c.head].size()
 		c.count -= e.n
@@ -282,19 +282,19 @@ func (c *Conn) next() (data []byte, scratch *[]byte) {
 }
 
 // close is goodbye without the lock.
-func (c *Conn) close(reason CloseReason, behind bool) {
+func (c *Conn) closeWith(reason CloseReason, behind bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.goodbye(reason, behind)
+	c.closeLocked(reason, behind)
 }
 
 // farewell notes that the client has said goodbye. He gets one as well, and then
 // the socket is closed.
-func (c *Conn) farewell(reason CloseReason) {
+func (c *Conn) answerClose(reason CloseReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.bye = true
-	c.goodbye(reason, true)
+	c.remoteClosed = true
+	c.closeLocked(reason, true)
 	if !c.writing {
 		_ = c.net.Close()
 	}
@@ -302,11 +302,11 @@ func (c *Conn) farewell(reason CloseReason) {
 
 // goodbye begins to close, once: the last frame is queued, behind the others or in
 // their place. The lock is held.
-func (c *Conn) goodbye(reason CloseReason, behind bool) {
+func (c *Conn) closeLocked(reason CloseReason, behind bool) {
 	if c.state != open {
 		return
 	}
-	c.state, c.reason, c.closed = closing, reason, c.h.now()
+	c.state, c.reason, c.closedAt = closing, reason, c.h.now()
 	if c.cancel != nil {
 		c.cancel()
 	}
@@ -314,17 +314,17 @@ func (c *Conn) goodbye(reason CloseReason, behind bool) {
 		waits := c.queue[c.head:]
 		c.queue, c.head, c.bytes, c.count, c.answers = nil, 0, 0, 0, 0
 		if len(waits) > 0 && waits[0].rest { // or the goodbye would be inside a frame
-			c.add(waits[0])
+			c.addLocked(waits[0])
 		}
 	}
 	text := strings.ToValidUTF8(reason.Text[:min(len(reason.Text), ws.MaxControlFramePayloadSize-2)], "")
-	c.add(entry{data: ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(reason.Code), text)))})
-	c.wake()
+	c.addLocked(entry{data: ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(reason.Code), text)))})
+	c.wakeLocked()
 }
 
 // hangUp ends the socket, of which only our half is closed where the client has not
 // said goodbye: a reset would take ours from him.
-func (c *Conn) hangUp(bye bool) {
+func (c *Conn) closeSocket(bye bool) {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok && !bye {
 		_ = half.CloseWrite()
 		return
@@ -336,7 +336,7 @@ func (c *Conn) hangUp(bye bool) {
 func (c *Conn) abort(reason CloseReason) {
 	c.mu.Lock()
 	if c.state == open {
-		c.reason, c.closed = reason, c.h.now()
+		c.reason, c.closedAt = reason, c.h.now()
 		if c.cancel != nil {
 			c.cancel()
 		}

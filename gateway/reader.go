@@ -15,7 +15,7 @@ func (c *Conn) read(in io.Reader) {
 	const buffer = 512 // bytes; commands are short, and every idle client has one
 	r := reader{c: c, in: bufio.NewReaderSize(in, buffer)}
 	for {
-		err := r.frame()
+		err := r.readFrame()
 		var bad *badFrame
 		switch {
 		case errors.As(err, &bad):
@@ -55,7 +55,7 @@ func (e *badFrame) Error() string { return e.text }
 const maxParts = 1024
 
 // frame reads one frame and does what it says.
-func (r *reader) frame() error {
+func (r *reader) readFrame() error {
 	h, err := ws.ReadHeaderBuffer(r.in, r.header[:])
 	if err != nil {
 		if errors.Is(err, ws.ErrHeaderLengthMSB) || errors.Is(err, ws.ErrHeaderLengthUnexpected) {
@@ -65,8 +65,8 @@ func (r *reader) frame() error {
 	}
 	c := r.c
 	now := c.h.now()
-	c.pinged.Store(0)
-	if err := r.check(h); err != nil {
+	c.pingSent.Store(0)
+	if err := r.checkHeader(h); err != nil {
 		return err
 	}
 	if h.OpCode != ws.OpClose && !c.isOpen() { // it is for nobody
@@ -74,14 +74,14 @@ func (r *reader) frame() error {
 		return err
 	}
 	if h.OpCode.IsControl() {
-		return r.control(h)
+		return r.controlFrame(h)
 	}
-	c.talked.Store(now)
-	return r.data(h)
+	c.lastMessage.Store(now)
+	return r.dataFrame(h)
 }
 
 // check refuses what the protocol does not allow.
-func (r *reader) check(h ws.Header) error {
+func (r *reader) checkHeader(h ws.Header) error {
 	state := ws.StateServerSide
 	if r.fragmented {
 		state |= ws.StateFragmented
@@ -99,7 +99,7 @@ func (r *reader) check(h ws.Header) error {
 }
 
 // control handles a ping, a pong or a goodbye.
-func (r *reader) control(h ws.Header) error {
+func (r *reader) controlFrame(h ws.Header) error {
 	var buf [ws.MaxControlFramePayloadSize]byte
 	payload := buf[:h.Length]
 	if _, err := io.ReadFull(r.in, payload); err != nil {
@@ -112,13 +112,13 @@ func (r *reader) control(h ws.Header) error {
 			r.c.push(entry{data: ws.MustCompileFrame(ws.NewPongFrame(payload)), kept: true})
 		}
 	case ws.OpClose:
-		return r.goodbye(payload)
+		return r.clientClose(payload)
 	}
 	return nil
 }
 
 // goodbye answers the end that the client wants.
-func (r *reader) goodbye(payload []byte) error {
+func (r *reader) clientClose(payload []byte) error {
 	reason := CloseReason{Code: CloseNormal, Remote: true}
 	switch {
 	case len(payload) == 1:
@@ -134,7 +134,7 @@ func (r *reader) goodbye(payload []byte) error {
 			return &badFrame{CloseNotUTF8, "a close reason that is not UTF-8"}
 		}
 	}
-	r.c.farewell(reason)
+	r.c.answerClose(reason)
 	r.drain()
 	return io.EOF
 }
@@ -144,7 +144,7 @@ func (r *reader) goodbye(payload []byte) error {
 func (r *reader) drain() { _, _ = io.Copy(io.Discard, r.in) }
 
 // data adds a frame to the message, and handles one that is whole.
-func (r *reader) data(h ws.Header) error {
+func (r *reader) dataFrame(h ws.Header) error {
 	c := r.c
 	if h.OpCode != ws.OpContinuation {
 		r.op, r.packed, r.parts, r.kept = h.OpCode, h.Rsv1(), 0, len(c.h.cfg.Hooks) == 0
@@ -163,7 +163,7 @@ func (r *reader) data(h ws.Header) error {
 		if r.message == nil {
 			r.message = []byte{} // nil is what a hook has taken
 		}
-		out, ok := c.hookedRaw(r.message[begin:])
+		out, ok := c.applyRawHooks(r.message[begin:])
 		if !ok {
 			r.message = nil
 			return nil // the goodbye is on its way
@@ -179,7 +179,7 @@ func (r *reader) data(h ws.Header) error {
 		c.Charge(1) // as for any message
 		return nil
 	}
-	return r.whole(message)
+	return r.handleMessage(message)
 }
 
 // payload appends n bytes to the message. It does not believe in n before they have
@@ -199,7 +199,7 @@ func (r *reader) payload(n int) error {
 }
 
 // whole handles a message.
-func (r *reader) whole(message []byte) error {
+func (r *reader) handleMessage(message []byte) error {
 	c := r.c
 	c.h.count.messages.Add(1)
 	if r.packed {

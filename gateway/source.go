@@ -65,18 +65,18 @@ type redisSource struct {
 	listening sync.Mutex       // one at a time makes marking
 	marking   *pubsub.Listener // of markChannel; nil: there was no mark yet
 
-	mu          sync.Mutex
-	reach       context.Context // ends when Redis can't be reached, and is another then
-	unreached   context.CancelFunc
-	follows     map[*pubsub.Listener]func(Publication)
-	markChannel string                // as Redis has it
-	marks       map[string]chan int64 // that are awaited: token → Seq
-	marked      int                   // tokens so far
+	mu             sync.Mutex
+	reachable      context.Context // ends when Redis can't be reached, and is another then
+	setUnreachable context.CancelFunc
+	follows        map[*pubsub.Listener]func(Publication)
+	markChannel    string                // as Redis has it
+	marks          map[string]chan int64 // that are awaited: token → Seq
+	marked         int                   // tokens so far
 }
 
 func newRedisSource(h *Handler) (*redisSource, error) {
 	s := &redisSource{h: h, client: h.cfg.PubSub, follows: make(map[*pubsub.Listener]func(Publication)), marks: make(map[string]chan int64)}
-	s.reach, s.unreached = context.WithCancel(context.Background())
+	s.reachable, s.setUnreachable = context.WithCancel(context.Background())
 	if s.client == nil {
 		s.own = true
 		var err error
@@ -87,8 +87,8 @@ func newRedisSource(h *Handler) (*redisSource, error) {
 	return s, nil
 }
 
-// errAway is that of a channel that could not be followed, as Redis is away.
-var errAway = errors.New("gateway: Redis can't be reached")
+// errUnreachable is that of a channel that could not be followed, as Redis is away.
+var errUnreachable = errors.New("gateway: Redis can't be reached")
 
 // event ends the wait of all who want to follow a channel: our client would go on
 // trying for them, each as long as a command may take.
@@ -98,8 +98,8 @@ func (s *redisSource) event(e pubsub.Event) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unreached()
-	s.reach, s.unreached = context.WithCancel(context.Background())
+	s.setUnreachable()
+	s.reachable, s.setUnreachable = context.WithCancel(context.Background())
 }
 
 func (s *redisSource) topic(channel string) (pubsub.Topic[[]byte], error) {
@@ -131,17 +131,17 @@ func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(P
 		policy = pubsub.OverflowEnd // it fills gaps
 	}
 	s.mu.Lock()
-	reach := s.reach
+	reach := s.reachable
 	s.mu.Unlock()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer context.AfterFunc(reach, func() { end(errAway) })()
+	defer context.AfterFunc(reach, func() { end(errUnreachable) })()
 	listener, err := pubsub.Listen(ctx, s.client, topic, func(_ context.Context, m pubsub.Message[[]byte]) error {
 		deliver(Publication{Data: m.Value, Offset: string(m.Offset), Gap: m.Err != nil, seq: m.Seq})
 		return nil
 	}, pubsub.SubscribeOptions{Overflow: policy})
-	if err != nil && context.Cause(ctx) == errAway {
-		err = errAway
+	if err != nil && context.Cause(ctx) == errUnreachable {
+		err = errUnreachable
 	}
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 	if err != nil {
 		return err
 	}
-	return c.release(m, floor{})
+	return c.goLive(m, floor{})
 }
 
 // Unsubscribe ends that, and reports whether he did.
@@ -37,7 +37,7 @@ func (c *Conn) leaveAll() {
 	defer cancel()
 	for _, name := range c.Channels() {
 		if m := c.member(name); m != nil {
-			c.leaveIn(ctx, m)
+			c.leaveWithin(ctx, m)
 		}
 	}
 }
@@ -52,20 +52,20 @@ func (c *Conn) member(channel string) *member {
 func (c *Conn) leave(m *member) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
 	defer cancel()
-	return c.leaveIn(ctx, m)
+	return c.leaveWithin(ctx, m)
 }
 
 // leaveIn is leave, in the time of ctx.
-func (c *Conn) leaveIn(ctx context.Context, m *member) bool {
+func (c *Conn) leaveWithin(ctx context.Context, m *member) bool {
 	c.mu.Lock()
 	if c.members[m.ch.name] != m {
 		c.mu.Unlock()
 		return false
 	}
 	delete(c.members, m.ch.name)
-	as := m.as
+	as := m.presence
 	c.mu.Unlock()
-	m.ch.depart(ctx, as)
+	m.ch.removePresence(ctx, as)
 	m.ch.remove(m)
 	c.h.count.subscriptions.Add(-1)
 	return true
@@ -83,7 +83,7 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	as, err := ch.attend(ctx, c)
+	as, err := ch.addPresence(ctx, c)
 	if err != nil {
 		c.h.hub.release(ch)
 		return nil, err
@@ -94,7 +94,7 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 		again := c.members[channel] != nil // a hook was faster
 		c.mu.Unlock()
 		if !again {
-			ch.depart(ctx, as)
+			ch.removePresence(ctx, as)
 		}
 		ch.remove(m)
 		if again {
@@ -111,9 +111,9 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	return m, nil
 }
 
-// release sends what was held for a member, but not what is below the floor. From
+// goLive sends what was held for a member, but not what is below the floor. From
 // then on the member is live.
-func (c *Conn) release(m *member, below floor) error {
+func (c *Conn) goLive(m *member, below floor) error {
 	m.floor.Store(&below)
 	for {
 		c.mu.Lock()
@@ -133,9 +133,9 @@ func (c *Conn) release(m *member, below floor) error {
 			c.flush()
 			return nil
 		}
-		if m.lost > 0 && !m.told { // while they were held
-			m.told = true
-			c.add(entry{of: m})
+		if m.lost > 0 && !m.lossQueued { // while they were held
+			m.lossQueued = true
+			c.addLocked(entry{of: m})
 		}
 		c.mu.Unlock()
 		if n := m.offer(m.entries(nil, m.fresh(held))); n > 0 {
@@ -164,11 +164,11 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 			return Errorf(CodeBadCommand, "since: %s is not an offset", quoteName(since))
 		}
 	}
-	if err := c.admit(ctx, OpSubscribe, name); err != nil {
+	if err := c.authorize(ctx, OpSubscribe, name); err != nil {
 		return err
 	}
 	if snapshot {
-		if err := c.admit(ctx, OpGet, name); err != nil {
+		if err := c.authorize(ctx, OpGet, name); err != nil {
 			return err
 		}
 	}
@@ -201,7 +201,7 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 			return err
 		}
 	}
-	return c.release(m, s.below)
+	return c.goLive(m, s.below)
 }
 
 // subscription is where a SUB begins.
@@ -313,7 +313,7 @@ func del(_ context.Context, c *Conn, r Request) error {
 // publish is the command PUB.
 func publish(ctx context.Context, c *Conn, r Request) error {
 	name, data := r.Args[0], r.Args[1]
-	if err := c.admit(ctx, OpPublish, name); err != nil {
+	if err := c.authorize(ctx, OpPublish, name); err != nil {
 		return err
 	}
 	body, _ := content([]byte(data))

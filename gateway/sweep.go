@@ -22,7 +22,7 @@ func (h *Handler) sweep() {
 		now := time.Now().UnixNano()
 		h.clock.Store(now)
 		for _, c := range h.Conns() {
-			c.look(now)
+			c.checkTimes(now)
 		}
 		if h.redis != nil {
 			h.redis.sweep()
@@ -58,10 +58,10 @@ func (h *Handler) jittered() int64 {
 var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 
 // look does what is due for a connection.
-func (c *Conn) look(now int64) {
+func (c *Conn) checkTimes(now int64) {
 	l := &c.h.cfg.Limits
 	c.mu.Lock()
-	state, since, closed, busy := c.state, c.since, c.closed, c.writing || c.cancel != nil
+	state, since, closed, busy := c.state, c.writeSince, c.closedAt, c.writing || c.cancel != nil
 	c.mu.Unlock()
 	switch {
 	case state == ended:
@@ -79,27 +79,27 @@ func (c *Conn) look(now int64) {
 		return
 	}
 	expires := c.Principal().Expires
-	pinged := c.pinged.Load()
+	pinged := c.pingSent.Load()
 	if pinged != 0 && busy { // it is behind what waits for him, or his answer behind a command: they have limits of their own
-		c.pinged.CompareAndSwap(pinged, now)
+		c.pingSent.CompareAndSwap(pinged, now)
 		pinged = now
 	}
 	switch {
 	case !expires.IsZero() && now > expires.UnixNano():
 		c.h.count.ended.Add(1)
 		c.Close(CloseExpired, "expired")
-	case l.Lifetime > 0 && now-c.began > int64(l.Lifetime):
+	case l.Lifetime > 0 && now-c.connectedAt > int64(l.Lifetime):
 		c.h.count.ended.Add(1)
 		c.Close(CloseLifetime, "the lifetime of the connection is over")
-	case l.Idle > 0 && now-c.talked.Load() > int64(l.Idle):
+	case l.Idle > 0 && now-c.lastMessage.Load() > int64(l.Idle):
 		c.h.count.ended.Add(1)
 		c.Close(CloseIdle, "idle")
 	case pinged != 0 && now-pinged > int64(l.Pong):
 		c.h.count.dropouts.Add(1)
 		c.abort(CloseReason{Code: CloseAbnormal, Text: "no answer to a ping"})
-	case l.Ping > 0 && pinged == 0 && now > c.nextly:
-		c.nextly = now + c.h.jittered()
-		c.pinged.Store(now)
+	case l.Ping > 0 && pinged == 0 && now > c.nextPing:
+		c.nextPing = now + c.h.jittered()
+		c.pingSent.Store(now)
 		c.push(entry{data: pingFrame, kept: true})
 	}
 }

@@ -43,7 +43,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	address := h.address(r)
-	if status := h.enter(address); status != http.StatusOK {
+	if status := h.reserve(address); status != http.StatusOK {
 		h.count.busy.Add(1)
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many connections", status)
@@ -52,7 +52,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	entered := true
 	defer func() {
 		if entered {
-			h.leave(address)
+			h.unreserve(address)
 		}
 	}()
 	var principal Principal
@@ -89,9 +89,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	h.greet(ctx, c, r)
+	h.runConnectHooks(ctx, c, r)
 	if h.isDraining() { // Shutdown may have come too early to see it
-		c.dismiss()
+		c.closeForRestart()
 	}
 	h.tasks.Go(func() {
 		defer h.unregister(c)
@@ -102,7 +102,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // greet tells a new connection, and the hooks of it. Where one of them refuses, the
 // goodbye is on its way.
-func (h *Handler) greet(ctx context.Context, c *Conn, r *http.Request) {
+func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request) {
 	c.status(map[string]any{"status": "open"}, nil)
 	for i := range h.cfg.Hooks {
 		connect := h.cfg.Hooks[i].Connect
@@ -114,7 +114,7 @@ func (h *Handler) greet(ctx context.Context, c *Conn, r *http.Request) {
 			return
 		}
 		if err != nil {
-			if away(err) {
+			if unavailable(err) {
 				h.warned.unavailable.Warn(h.log, "gateway: Redis does not answer", "hook", "connect", "error", err)
 				c.Close(CloseTryAgain, "not available now")
 				return
@@ -160,12 +160,12 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 	}
 	_, deflated := deflate.Accepted()
 	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, direct: newDirect(conn), v: variant{h, protocol, deflated}}
-	return c, rest(rw.Reader, conn), nil
+	return c, unread(rw.Reader, conn), nil
 }
 
-// rest returns what reads on where the server of HTTP has stopped. It does not keep
+// unread returns what reads on where the server of HTTP has stopped. It does not keep
 // that one's buffers, of four kilobytes each.
-func rest(r *bufio.Reader, conn net.Conn) io.Reader {
+func unread(r *bufio.Reader, conn net.Conn) io.Reader {
 	n := r.Buffered()
 	if n == 0 {
 		return conn
@@ -175,7 +175,7 @@ func rest(r *bufio.Reader, conn net.Conn) io.Reader {
 }
 
 // enter counts a connection to be, or says by which status it is refused.
-func (h *Handler) enter(address string) int {
+func (h *Handler) reserve(address string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := &h.cfg.Limits
@@ -195,7 +195,7 @@ func (h *Handler) enter(address string) int {
 }
 
 // leave takes that back.
-func (h *Handler) leave(address string) {
+func (h *Handler) unreserve(address string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.open.Add(-1) == 0 && h.gone != nil {
@@ -221,9 +221,9 @@ func (h *Handler) register(c *Conn) bool {
 		h.clock.Store(time.Now().UnixNano())
 		h.tasks.Go(h.sweep)
 	}
-	c.began = h.now()
-	c.talked.Store(c.began)
-	c.nextly = c.began + h.jittered()
+	c.connectedAt = h.now()
+	c.lastMessage.Store(c.connectedAt)
+	c.nextPing = c.connectedAt + h.jittered()
 	h.conns[c] = struct{}{}
 	h.count.accepted.Add(1)
 	return true
@@ -245,7 +245,7 @@ func (h *Handler) unregister(c *Conn) {
 	h.mu.Lock()
 	delete(h.conns, c)
 	h.mu.Unlock()
-	h.leave(c.address)
+	h.unreserve(c.address)
 }
 
 // address returns whom a request is counted for.
