@@ -275,6 +275,15 @@ func TestPublisherAndSubscriberMustAgreeOnTheHistory(t *testing.T) {
 			require.NoError(t, err)
 			require.ErrorIs(t, (<-with.C()).Err, pubsub.ErrHistoryMismatch)
 			require.NoError(t, with.Close())
+
+			pattern, err := pubsub.Subscribe(ctx, c, pubsub.NewPattern[string]("mism*").WithCodec(codec))
+			require.NoError(t, err)
+			_, err = pubsub.Publish(ctx, c, kept, "three")
+			require.NoError(t, err)
+			m = <-pattern.C()
+			require.ErrorIs(t, m.Err, pubsub.ErrHistoryMismatch)
+			require.ErrorContains(t, m.Err, "pattern mism* has no history")
+			require.NoError(t, pattern.Close())
 		}
 	})
 }

@@ -150,8 +150,13 @@ func (p Pattern[T]) WithCodec(codec storage.Codec) Pattern[T] {
 	return p
 }
 
-func (p Pattern[T]) spec() spec                         { return p.s }
-func (p Pattern[T]) read(payload []byte, into *T) error { return p.s.codec.Unmarshal(payload, into) }
+func (p Pattern[T]) spec() spec { return p.s }
+func (p Pattern[T]) read(payload []byte, into *T) error {
+	if hasOffset(payload) {
+		return fmt.Errorf("%w: pattern %s has no history, and this message was published with one", ErrHistoryMismatch, p.s.name)
+	}
+	return p.s.codec.Unmarshal(payload, into)
+}
 
 // KeyEvents are the keyspace notifications of Redis for a key, or for the keys
 // that match a glob: what happens to them, whoever does it. The message's
