@@ -82,13 +82,21 @@ func access(def keywords.Definition) string {
 
 func (t *tool) describeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "describe", Usage: "say all that is known of keywords", ArgsUsage: "KEYWORD...", Category: "keywords",
-		Description: example("", "helio describe -s stage SPEED", "helio describe stage.SPEED"),
-		Flags:       []cli.Flag{serviceFlag()},
+		Name: "describe", Usage: "describe keywords, or list those of a service", ArgsUsage: "SERVICE | KEYWORD...", Category: "keywords",
+		Description: example("Prints the whole definition of each KEYWORD. A SERVICE lists its keywords, as helio list does.",
+			"helio describe stage", "helio describe stage.SPEED", "helio describe -s stage SPEED MODE"),
+		Flags: []cli.Flag{serviceFlag()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			words, err := arguments(cmd, "KEYWORD...")
-			if err != nil {
-				return err
+			words := cmd.Args().Slice()
+			service := cmd.String("service")
+			if len(words) == 1 && service == "" && !strings.Contains(words[0], ".") {
+				service, words = words[0], nil
+			}
+			if len(words) == 0 {
+				if service == "" {
+					return usage("KEYWORD is missing: helio describe SERVICE, or helio describe KEYWORD...")
+				}
+				return t.withKeywords(ctx, cmd, func(s kwSession) error { return s.listKeywords(ctx, strings.ToLower(service)) })
 			}
 			refs, err := refsOf(cmd, words, false)
 			if err != nil {

@@ -65,9 +65,31 @@ func TestHelp(t *testing.T) {
 	require.Equal(t, `no completion for "tcsh": there is bash, zsh, fish and pwsh`, s.fails(exitUsage, "completion", "tcsh"))
 	require.Contains(t, s.ok("completion"), "bash")
 	require.Contains(t, s.ok("--version"), "helio version ")
+	require.Regexp(t, `^helio \S+, built with go1\.`, s.ok("version"))
+	require.Regexp(t, `^\{"go":"go1\.[^"]+","version":"[^"]+"\}$`, s.ok("version", "-o", "json"))
+	require.Equal(t, `"x" is one argument too many for helio version`, s.fails(exitUsage, "version", "x"))
 	require.Equal(t, `no command "cal": did you mean call?`, s.fails(exitUsage, "cal"))
 	require.Equal(t, `no command "xyz": helio --help lists them`, s.fails(exitUsage, "xyz"))
 	require.Equal(t, "unknown flag --ulr: did you mean --url?", s.fails(exitUsage, "--ulr", "x"))
 	require.Equal(t, "unknown flag -q: helio call --help lists them", s.fails(exitUsage, "call", "-q"))
 	require.Contains(t, s.fails(exitUsage, "help", "xyz"), "xyz")
+}
+
+// With --output json an error is a line of JSON too, also of a command line that
+// can't be read.
+func TestErrorsAsJSON(t *testing.T) {
+	s := on(t, storagetest.New(t))
+	for want, args := range map[string][]string{
+		`{"error":"unknown flag --wroker: did you mean --worker?","status":2}`:                                         {"call", "add", "--wroker", "x", "-o", "json"},
+		`{"error":"no command \"cal\": did you mean call?","status":2}`:                                                {"--output=json", "cal"},
+		`{"error":"-o: \"xml\": want text or json","status":2}`:                                                        {"--output", "json", "list", "-o", "xml"},
+		`{"error":"there was no x","status":3}`:                                                                        {"set", "clear", "x", "--output", "json"},
+		`{"error":"--follow goes with one worker: a type or an id","status":2}`:                                        {"-o=json", "call", "x:*", "a", "--follow"},
+		`{"error":"no service \"stage\": there is no service at all; helio keywords serve FILE makes one","status":3}`: {"describe", "stage", "-o", "json"},
+	} {
+		r := s.helio("", args...)
+		require.Equal(t, want+"\n", r.err, "%v", args)
+		require.Empty(t, r.out, "%v", args)
+	}
+	require.Equal(t, "there was no json", s.fails(exitNotFound, "set", "clear", "json"))
 }

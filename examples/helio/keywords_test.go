@@ -95,6 +95,11 @@ func TestModify(t *testing.T) {
 	require.Equal(t, `"SPEED": of which service? -s SERVICE SPEED, or SERVICE.SPEED`, s.fails(exitUsage, "modify", "SPEED=1"))
 	require.Equal(t, "no keyword SPED in service stage; keywords: MODE, SPEED", s.fails(exitNotFound, "modify", "stage.SPED=1"))
 	require.Equal(t, `no service "stge"; services: stage`, s.fails(exitNotFound, "modify", "stge.SPEED=1"))
+	require.Equal(t, s.ok("list", "stage"), s.ok("describe", "stage"))
+	require.Equal(t, s.ok("list", "stage", "-o", "json"), s.ok("describe", "-s", "Stage", "-o", "json"))
+	require.Contains(t, s.ok("describe", "stage.SPEED"), "  max         20\n")
+	require.Equal(t, `no service "stge"; services: stage`, s.fails(exitNotFound, "describe", "stge"))
+	require.Equal(t, "KEYWORD is missing: helio describe SERVICE, or helio describe KEYWORD...", s.fails(exitUsage, "describe"))
 
 	require.Contains(t, s.fails(exitUsage, "modify", "-s", "stage", "MODE"), "want KEYWORD=VALUE")
 	require.Equal(t, "3.5", s.ok("show", "stage.SPEED", "--terse", "--refresh"))
@@ -128,13 +133,7 @@ func TestWaitfor(t *testing.T) {
 	wait := s.start("waitfor", "-s", "stage", "SPEED > 3 and MODE == track", "-t", "100")
 	s.ok("modify", "stage.MODE=track")
 	s.ok("modify", "stage.SPEED=4")
-	select {
-	case status := <-wait.ended:
-		require.Equal(t, exitOK, status, &wait.errs)
-		wait.ended <- status
-	case <-time.After(soon):
-		t.Fatal("it waits")
-	}
+	require.Equal(t, exitOK, wait.wait(), &wait.errs)
 	require.Empty(t, wait.out.String())
 	s.ok("waitfor", "$stage.SPEED > 3", "-t", "10")
 	require.Equal(t, `{"true":true}`, s.ok("waitfor", "-s", "stage", "SPEED", ">", "3", "-o", "json"))
@@ -202,8 +201,7 @@ func TestWatch(t *testing.T) {
 		js := s.start("watch", "stage.SPEED", "stage.MODE", "-o", "json", "--count", "2")
 		js.out.Await(t, `"event":"initial","value":4,"units":"mm/s"`)
 		js.out.Await(t, `"event":"initial","value":"idle"`)
-		require.Equal(t, exitOK, <-js.ended)
-		js.ended <- 0
+		require.Equal(t, exitOK, js.wait())
 		serve.end()
 		w.out.Await(t, "stage.SPEED = 4 mm/s  stale\n")
 		require.Equal(t, exitOK, w.end())

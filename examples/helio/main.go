@@ -15,13 +15,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/urfave/cli/v3"
+
+	"github.com/heliograph/heliograph/storage"
 )
 
 func main() {
@@ -57,7 +61,7 @@ type tool struct {
 
 // run carries out a command line and returns the exit status.
 func (t *tool) run(ctx context.Context, args []string) int {
-	t.dress = dressOf(t.out, t.getenv)
+	t.dress, t.json = dressOf(t.out, t.getenv), asksForJSON(args)
 	root := t.root()
 	prepare(root)
 	root.CustomHelpTemplate = "" // it has these flags
@@ -68,10 +72,40 @@ func (t *tool) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	f := explain(ctx, err)
-	if f.text != "" {
+	t.report(f)
+	return f.status
+}
+
+// asksForJSON reports whether a command line has --output json. It is for command
+// lines that can't be read: their errors are JSON too.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		name, value, inOne := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !strings.HasPrefix(arg, "-") || name != "o" && name != "output" {
+			continue
+		}
+		if !inOne && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if value == "json" {
+			return true
+		}
+	}
+	return false
+}
+
+// report prints why a command has failed, in one line on stderr.
+func (t *tool) report(f *failure) {
+	switch {
+	case f.text == "": // reported already
+	case t.json:
+		line, err := storage.JSON.Marshal(map[string]any{"error": f.text, "status": f.status})
+		if err == nil {
+			fmt.Fprintf(t.err, "%s\n", line)
+		}
+	default:
 		fmt.Fprintln(t.err, dressOf(t.err, t.getenv).red("helio:"), oneLine(f.text))
 	}
-	return f.status
 }
 
 // grace is how long a command may take to end after Ctrl-C. It takes milliseconds
@@ -148,7 +182,24 @@ func (t *tool) root() *cli.Command {
 			t.workersCommand(), t.pingCommand(), t.infoCommand(), t.statsCommand(), t.stopCommand(), t.logsCommand(), t.downloadCommand(),
 			t.showCommand(), t.modifyCommand(), t.watchCommand(), t.waitforCommand(), t.listCommand(), t.describeCommand(), t.gshowCommand(), t.keywordsCommand(),
 			t.pubCommand(), t.subCommand(), t.setCommand(), t.mapCommand(), t.gatewayCommand(),
-			t.topCommand(),
+			t.topCommand(), t.versionCommand(),
+		},
+	}
+}
+
+func (t *tool) versionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "version", Usage: "print the version of helio", Category: "calls and workers",
+		Description: example("", "helio version"),
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			if _, err := arguments(cmd); err != nil {
+				return err
+			}
+			if t.json {
+				return t.emit(map[string]string{"version": version(), "go": runtime.Version()})
+			}
+			_, err := fmt.Fprintf(t.out, "helio %s, built with %s\n", version(), runtime.Version())
+			return err
 		},
 	}
 }

@@ -147,6 +147,12 @@ func (r *running) ready() string {
 func (r *running) end() int {
 	r.t.Helper()
 	r.stop()
+	return r.wait()
+}
+
+// wait waits until it ends by itself, and returns its exit status.
+func (r *running) wait() int {
+	r.t.Helper()
 	select {
 	case status := <-r.ended:
 		return status

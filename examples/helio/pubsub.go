@@ -214,7 +214,7 @@ func (t *tool) sub(ctx context.Context, cmd *cli.Command) error {
 		defer cancel()
 	}
 	return untilCtrlC(ctx, t.withTopics(listening, cmd, func(ps *pubsub.Client) error {
-		p := &listener{tool: t, codec: cmd.String("codec"), several: several, most: cmd.Int("count")}
+		p := &listener{tool: t, codec: cmd.String("codec"), several: several, history: cmd.Int("history") > 0, most: cmd.Int("count")}
 		err := p.listen(listening, ps, sources, pubsub.SubscribeOptions{
 			Replay: cmd.Bool("replay"), After: pubsub.Offset(cmd.String("after")), Overflow: pubsub.OverflowBlock,
 		})
@@ -248,6 +248,7 @@ type listener struct {
 	*tool
 	codec   string
 	several bool // channels
+	history bool // --history was given
 	most    int  // messages; 0: any number
 
 	mu sync.Mutex
@@ -302,7 +303,12 @@ func (l *listener) take(ctx context.Context, m pubsub.Message[[]byte]) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if m.Err != nil {
+	switch {
+	case errors.Is(m.Err, pubsub.ErrHistoryMismatch) && l.history:
+		return fail(exitFailed, "channel %s keeps no history: its messages are published without --history", m.Channel)
+	case errors.Is(m.Err, pubsub.ErrHistoryMismatch):
+		return fail(exitFailed, "channel %s keeps a history: read it with helio sub %[1]s --history N", m.Channel)
+	case m.Err != nil:
 		return l.gap(m)
 	}
 	if err := l.print(m); err != nil {

@@ -70,6 +70,23 @@ func TestSubShowsWhatGoProgramsPublish(t *testing.T) {
 	require.Contains(t, all.out.String(), `{"channel":"a:1","time":"`)
 }
 
+// A channel that keeps a history is read with --history, and no other is.
+func TestSubWithTheWrongHistory(t *testing.T) {
+	s := on(t, storagetest.New(t))
+	for want, c := range map[string][2][]string{
+		"channel kept keeps a history: read it with helio sub kept --history N":        {{"sub", "kept"}, {"pub", "kept", "tea", "--history", "10"}},
+		"channel many:1 keeps a history: read it with helio sub many:1 --history N":    {{"sub", "many:*"}, {"pub", "many:1", "tea", "--history", "10"}},
+		"channel plain keeps no history: its messages are published without --history": {{"sub", "plain", "--history", "10"}, {"pub", "plain", "tea"}},
+	} {
+		sub := s.start(c[0]...)
+		sub.errs.Await(t, "listening to ")
+		s.ok(c[1]...)
+		require.Equal(t, exitFailed, sub.wait(), want)
+		require.Contains(t, sub.errs.String(), "helio: "+want+"\n")
+		require.Empty(t, sub.out.String())
+	}
+}
+
 func TestSubEnds(t *testing.T) {
 	s := on(t, storagetest.New(t))
 	s.ok("pub", "orders", "--history", "3", "1", "2", "3", "4")

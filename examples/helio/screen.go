@@ -5,36 +5,70 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 	"unicode/utf8"
 
 	"golang.org/x/term"
 )
 
-// screen is a terminal that shows one page after the other.
+// screen is a terminal that shows one page after the other and reads keys.
 type screen struct {
 	w     *os.File
 	dress dress
+	keys  chan byte // nil: stdin is no terminal
+
+	restore func() // the settings of the terminal that keys come from
 }
 
-// openScreen puts the page of the shell aside, and the cursor away.
-func (t *tool) openScreen() *screen {
-	s := &screen{t.out.(*os.File), t.dress}
+// openScreen switches the terminal to its second page, hides the cursor and reads
+// keys. Quit is called for q and Ctrl-C, which is a key here.
+func (t *tool) openScreen(quit func()) *screen {
+	s := &screen{w: t.out.(*os.File), dress: t.dress, restore: func() {}}
+	if in, ok := t.in.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+		if state, err := term.MakeRaw(int(in.Fd())); err == nil {
+			s.restore = func() { _ = term.Restore(int(in.Fd()), state) }
+			s.keys = make(chan byte, 16)
+			go s.read(in, quit) // ends with the process
+		}
+	}
 	_, _ = io.WriteString(s.w, "\x1b[?1049h\x1b[?25l")
 	t.screen.Store(s)
 	return s
 }
 
-// close brings both back.
-func (s *screen) close() { _, _ = io.WriteString(s.w, "\x1b[?25h\x1b[?1049l") }
+// close restores the terminal.
+func (s *screen) close() {
+	_, _ = io.WriteString(s.w, "\x1b[?25h\x1b[?1049l")
+	s.restore()
+}
 
-// show shows lines in place of those before: as many and as much of them as fit.
+const ctrlC = 3
+
+func (s *screen) read(in io.Reader, quit func()) {
+	for key := make([]byte, 1); ; {
+		if _, err := in.Read(key); err != nil {
+			return
+		}
+		switch key[0] {
+		case 'q', 'Q', ctrlC:
+			quit()
+			return
+		}
+		select {
+		case s.keys <- key[0]:
+		default: // more than are looked at
+		}
+	}
+}
+
+// show replaces the page by lines, cut to the size of the terminal.
 func (s *screen) show(lines []line) error {
 	width, height, err := term.GetSize(int(s.w.Fd()))
 	if err != nil {
 		return err
 	}
-	if width == 0 || height == 0 { // a terminal that does not know
+	if width == 0 || height == 0 { // the terminal does not know its size
 		width, height = 80, 24
 	}
 	page := []byte("\x1b[H")
@@ -45,35 +79,63 @@ func (s *screen) show(lines []line) error {
 		if utf8.RuneCountInString(l.text) > width {
 			l.text = string([]rune(l.text)[:width])
 		}
-		page = append(page, s.dress.paint(l.colour, l.text)+"\x1b[K\n"...)
+		page = append(page, s.dress.paint(l.colour, l.text)+"\x1b[K\r\n"...)
 	}
 	_, err = s.w.Write(append(page, "\x1b[J"...))
 	return err
 }
 
-// live shows what is seen until ctx ends.
-func (w *watchtower) live(ctx context.Context, s *screen, interval time.Duration) error {
-	for {
-		seen := w.look(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := s.show(seen.lines()); err != nil {
-			return err
-		}
+// live shows samples until ctx ends, or the help after ? until the next key.
+func (m *monitor) live(ctx context.Context, s *screen, interval time.Duration) error {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	var page []line
+	for help := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(interval):
+		case key := <-s.keys:
+			help = key == '?' && !help
+		case <-next.C:
+			page = m.sample(ctx).lines()
+			next.Reset(interval)
+		}
+		shown := page
+		if help {
+			shown = topHelp
+		}
+		if s.keys != nil {
+			shown = append(slices.Clone(shown), line{}, line{"q quits, ? explains the columns", faint})
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := s.show(shown); err != nil {
+			return err
 		}
 	}
+}
+
+// topHelp is the page after ?.
+var topHelp = []line{
+	{"TYPE         a worker type and what its workers do together", ""},
+	{"  WORKERS    how many run; silent ones have not answered within a second", ""},
+	{"  QUEUED     calls that no worker has taken yet", ""},
+	{"  HELD       calls that workers have taken and not yet answered", ""},
+	{"  CALLS/S    calls answered per second; ERRORS/S of these with an error", ""},
+	{"  P99        of the slowest method: 99 of 100 calls took at most this time", ""},
+	{"GATEWAY      a WebSocket gateway", ""},
+	{"  IN/S       messages from its clients per second; OUT/S to them", ""},
+	{"  SLOW       clients closed because they read too slowly, since it started", ""},
+	{"  DROPPED    messages dropped for slow clients, since it started", ""},
+	{"SERVICE      a keyword service, and how often its keywords change", ""},
 }
 
 // line is a line of the screen and its colour.
 type line struct{ text, colour string }
 
 // lines is the page.
-func (s sight) lines() (page []line) {
+func (s sample) lines() (page []line) {
 	add := func(colour, format string, args ...any) {
 		page = append(page, line{fmt.Sprintf(format, args...), colour})
 	}

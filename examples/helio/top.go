@@ -21,9 +21,9 @@ import (
 func (t *tool) topCommand() *cli.Command {
 	return &cli.Command{
 		Name: "top", Usage: "a live screen of workers, queues, rates, sockets and keywords that change", Category: "calls and workers",
-		Description: example("Ends with Ctrl-C. Where stdout is no terminal, and with --output json, it looks twice and prints once.",
+		Description: example("q or Ctrl-C ends it, ? explains the columns. If stdout is no terminal, and with --output json, it takes two\nsamples an interval apart and prints the second.",
 			"helio top", "helio top --interval 5 > snapshot.txt"),
-		Flags: []cli.Flag{&secondsFlag{Name: "interval", Value: 2 * time.Second, Usage: "between two looks"}},
+		Flags: []cli.Flag{&secondsFlag{Name: "interval", Value: 2 * time.Second, Usage: "time between two samples"}},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if _, err := arguments(cmd); err != nil {
 				return err
@@ -47,21 +47,21 @@ func (t *tool) top(ctx context.Context, pool *storage.Pool, site string, interva
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watchtower{pool: pool, bus: c, kw: k, site: site, services: make(map[string]*service)}
-	defer w.watches.Wait()
+	m := &monitor{pool: pool, bus: c, kw: k, site: site, services: make(map[string]*service)}
+	defer m.watches.Wait()
 	defer cancel()
 	if t.dress.terminal && !t.json {
-		screen := t.openScreen()
+		screen := t.openScreen(cancel)
 		defer screen.close()
-		return w.live(ctx, screen, interval)
+		return m.live(ctx, screen, interval)
 	}
-	w.look(ctx) // rates are counted from here
+	m.sample(ctx) // rates are counted from here
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(interval):
 	}
-	s := w.look(ctx)
+	s := m.sample(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -78,35 +78,35 @@ func (t *tool) top(ctx context.Context, pool *storage.Pool, site string, interva
 	return nil
 }
 
-// watchtower looks at everything, again and again.
-type watchtower struct {
+// monitor takes samples of everything, and counts rates between two of them.
+type monitor struct {
 	pool *storage.Pool
 	bus  *bus.Client
 	kw   *keywords.Client
 	site string
 
-	looked  time.Time
-	stats   map[string]*bus.WorkerStats // at the last look, by worker
+	sampled time.Time
+	stats   map[string]*bus.WorkerStats // of the last sample, by worker
 	sockets map[string]*gateway.Stats   // the same of gateways
 
 	watches  sync.WaitGroup
 	services map[string]*service
 }
 
-// sight is what is seen at one look.
-type sight struct {
-	Time     time.Time      `json:"time"`
-	Site     string         `json:"site"`
-	Ping     float64        `json:"ping_seconds"`
-	Types    []typeSight    `json:"types"`
-	Gateways []gatewaySight `json:"gateways"`
-	Services []*sawService  `json:"services"`
+// sample is what was there at one time.
+type sample struct {
+	Time     time.Time        `json:"time"`
+	Site     string           `json:"site"`
+	Ping     float64          `json:"ping_seconds"`
+	Types    []typeSample     `json:"types"`
+	Gateways []gatewaySample  `json:"gateways"`
+	Services []*serviceSample `json:"services"`
 
-	err error // Redis does not tell
+	err error // why Redis could not be asked
 }
 
-// typeSight is what the workers of a type do together.
-type typeSight struct {
+// typeSample is what the workers of a type do together.
+type typeSample struct {
 	Type    string  `json:"type"`
 	Workers int     `json:"workers"`
 	Silent  int     `json:"silent"` // of these, that have not answered
@@ -117,41 +117,41 @@ type typeSight struct {
 	P99     float64 `json:"p99_seconds"` // of the slowest method
 }
 
-// patience is how long a look waits for workers and Redis.
+// patience is how long a sample waits for workers and Redis.
 const patience = time.Second
 
-// look looks. The watches that it begins go on until ctx ends.
-func (w *watchtower) look(ctx context.Context) sight {
+// sample takes a sample. The watches that it starts go on until ctx ends.
+func (m *monitor) sample(ctx context.Context) sample {
 	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	now := time.Now()
-	s := sight{Time: now, Site: w.site}
-	if s.err = w.pool.Ping(asking); s.err != nil {
+	s := sample{Time: now, Site: m.site}
+	if s.err = m.pool.Ping(asking); s.err != nil {
 		return s
 	}
 	s.Ping = time.Since(now).Seconds()
 	var names []string
-	var gateways sync.WaitGroup // asked at the same time: somebody silent takes all of it
-	gateways.Go(func() { s.Gateways = w.gateways(asking, now) })
-	if s.Types, s.err = w.types(asking, now); s.err == nil {
-		names, s.err = w.kw.Services(asking)
+	var gateways sync.WaitGroup // asked at the same time: one silent worker takes all of it
+	gateways.Go(func() { s.Gateways = m.gateways(asking, now) })
+	if s.Types, s.err = m.types(asking, now); s.err == nil {
+		names, s.err = m.kw.Services(asking)
 	}
 	gateways.Wait()
-	s.Services = w.keywords(ctx, names, now)
-	w.looked = now
+	s.Services = m.keywords(ctx, names, now)
+	m.sampled = now
 	return s
 }
 
-// types asks all workers what they have done.
-func (w *watchtower) types(ctx context.Context, now time.Time) ([]typeSight, error) {
-	types, stats := make(map[string]*typeSight), make(map[string]*bus.WorkerStats)
-	for r, err := range bus.Gather(ctx, w.bus, bus.Broadcast(""), bus.Stats, struct{}{}) {
+// types asks all workers for their stats.
+func (m *monitor) types(ctx context.Context, now time.Time) ([]typeSample, error) {
+	types, stats := make(map[string]*typeSample), make(map[string]*bus.WorkerStats)
+	for r, err := range bus.Gather(ctx, m.bus, bus.Broadcast(""), bus.Stats, struct{}{}) {
 		if err != nil && r.From.ID == "" {
 			return nil, err
 		}
 		t := types[r.From.Type]
 		if t == nil {
-			t = &typeSight{Type: r.From.Type}
+			t = &typeSample{Type: r.From.Type}
 			types[r.From.Type] = t
 		}
 		t.Workers++
@@ -160,12 +160,12 @@ func (w *watchtower) types(ctx context.Context, now time.Time) ([]typeSight, err
 			continue
 		}
 		stats[r.From.ID] = &r.Value
-		t.add(r.Value, w.stats[r.From.ID], now.Sub(w.looked).Seconds())
+		t.add(r.Value, m.stats[r.From.ID], now.Sub(m.sampled).Seconds())
 	}
-	w.stats = stats
-	all := make([]typeSight, 0, len(types))
+	m.stats = stats
+	all := make([]typeSample, 0, len(types))
 	for _, name := range slices.Sorted(maps.Keys(types)) {
-		n, err := w.bus.Queued(ctx, bus.Group(name))
+		n, err := m.bus.Queued(ctx, bus.Group(name))
 		if err != nil {
 			return nil, err
 		}
@@ -175,48 +175,48 @@ func (w *watchtower) types(ctx context.Context, now time.Time) ([]typeSight, err
 	return all, nil
 }
 
-// gatewaySight is what a gateway does: totals since it began, but for what is said
-// to be per second, and the first two, which are now.
-type gatewaySight struct {
+// gatewaySample is what a gateway does. Sockets and Channels are counts of now, rates
+// are per second, and the rest are totals since it started.
+type gatewaySample struct {
 	Worker   string  `json:"worker"`
 	Sockets  int     `json:"sockets"`
-	Channels int     `json:"channels"`       // that somebody follows
+	Channels int     `json:"channels"`       // with followers
 	In       float64 `json:"in_per_second"`  // messages from clients
 	Out      float64 `json:"out_per_second"` // publications to clients, each counted
-	Slow     int64   `json:"slow"`           // clients that were too slow, and are gone
-	Dropped  int64   `json:"dropped"`        // publications that did not fit
+	Slow     int64   `json:"slow"`           // clients closed because they were too slow
+	Dropped  int64   `json:"dropped"`        // publications dropped for slow clients
 }
 
-// gateways asks all gateways what they have done. Who does not answer is a silent
-// worker, and counted there.
-func (w *watchtower) gateways(ctx context.Context, now time.Time) []gatewaySight {
-	all, stats := []gatewaySight{}, make(map[string]*gateway.Stats)
-	for r, err := range bus.Gather(ctx, w.bus, bus.Broadcast(server.Type), server.Stats, struct{}{}) {
+// gateways asks all gateways for their stats. One that does not answer is counted
+// among the silent workers.
+func (m *monitor) gateways(ctx context.Context, now time.Time) []gatewaySample {
+	all, stats := []gatewaySample{}, make(map[string]*gateway.Stats)
+	for r, err := range bus.Gather(ctx, m.bus, bus.Broadcast(server.Type), server.Stats, struct{}{}) {
 		if err != nil {
 			continue
 		}
-		g := gatewaySight{
+		g := gatewaySample{
 			Worker: r.From.ID, Sockets: r.Value.Connections, Channels: r.Value.Channels,
 			Slow: r.Value.Slow, Dropped: r.Value.Dropped + r.Value.Overflowed,
 		}
-		if before := w.sockets[r.From.ID]; before != nil {
-			seconds := now.Sub(w.looked).Seconds()
+		if before := m.sockets[r.From.ID]; before != nil {
+			seconds := now.Sub(m.sampled).Seconds()
 			g.In = float64(r.Value.Messages-before.Messages) / seconds
 			g.Out = float64(r.Value.Delivered-before.Delivered) / seconds
 		}
 		all, stats[r.From.ID] = append(all, g), &r.Value
 	}
-	w.sockets = stats
-	slices.SortFunc(all, func(a, b gatewaySight) int { return strings.Compare(a.Worker, b.Worker) })
+	m.sockets = stats
+	slices.SortFunc(all, func(a, b gatewaySample) int { return strings.Compare(a.Worker, b.Worker) })
 	return all
 }
 
-// add adds what a worker has done in some seconds. The methods are counted, and
-// not the calls of all: our own question is one of those.
-func (t *typeSight) add(now bus.WorkerStats, before *bus.WorkerStats, seconds float64) {
+// add adds what a worker has done in some seconds. It sums the methods and not the
+// worker's total, which counts the calls of this program too.
+func (t *typeSample) add(now bus.WorkerStats, before *bus.WorkerStats, seconds float64) {
 	t.Held += now.Held
-	for _, m := range now.Methods {
-		t.P99 = max(t.P99, m.P99.Seconds())
+	for _, method := range now.Methods {
+		t.P99 = max(t.P99, method.P99.Seconds())
 	}
 	if before != nil {
 		calls, failed := counts(now)
@@ -229,7 +229,7 @@ func (t *typeSight) add(now bus.WorkerStats, before *bus.WorkerStats, seconds fl
 func counts(s bus.WorkerStats) (calls, failed int64) {
 	for _, m := range s.Methods {
 		if m.Name == server.Stats.Name() {
-			continue // our own question too
+			continue // of this program too
 		}
 		calls += m.Calls
 		for _, n := range m.Errors {
@@ -239,41 +239,41 @@ func counts(s bus.WorkerStats) (calls, failed int64) {
 	return calls, failed
 }
 
-// service is a watch over the keywords of a service.
+// service is a watch of the keywords of a service.
 type service struct {
 	mu      sync.Mutex
 	changes int
-	last    string // that has changed
+	last    string // the keyword that changed last
 	value   string
 	stale   bool
 	ended   bool
 }
 
-// sawService is what the keywords of a service do.
-type sawService struct {
+// serviceSample is what the keywords of a service do.
+type serviceSample struct {
 	Service string  `json:"service"`
 	Changes float64 `json:"changes_per_second"`
-	Last    string  `json:"last,omitempty"` // keyword that has changed
+	Last    string  `json:"last,omitempty"` // the keyword that changed last
 	Value   string  `json:"value,omitempty"`
 	Stale   bool    `json:"stale"` // no dispatcher
 }
 
-// keywords counts what has changed since the last look, and watches the services
-// that are new.
-func (w *watchtower) keywords(ctx context.Context, names []string, now time.Time) []*sawService {
-	saw := make([]*sawService, 0, len(names))
+// keywords counts the changes since the last sample, and starts to watch the
+// services that are new.
+func (m *monitor) keywords(ctx context.Context, names []string, now time.Time) []*serviceSample {
+	saw := make([]*serviceSample, 0, len(names))
 	for _, name := range names {
-		s := w.services[name]
+		s := m.services[name]
 		if s == nil {
 			s = new(service)
-			w.services[name] = s
-			w.watches.Go(func() { s.watch(ctx, w.kw, name) })
+			m.services[name] = s
+			m.watches.Go(func() { s.watch(ctx, m.kw, name) })
 		}
 		s.mu.Lock()
-		saw = append(saw, &sawService{name, float64(s.changes) / now.Sub(w.looked).Seconds(), s.last, s.value, s.stale})
+		saw = append(saw, &serviceSample{name, float64(s.changes) / now.Sub(m.sampled).Seconds(), s.last, s.value, s.stale})
 		s.changes = 0
 		if s.ended {
-			delete(w.services, name)
+			delete(m.services, name)
 		}
 		s.mu.Unlock()
 	}
@@ -285,7 +285,7 @@ func (s *service) watch(ctx context.Context, k *keywords.Client, name string) {
 		s.mu.Lock()
 		switch {
 		case err != nil:
-			s.ended = true // and is begun anew if there is such a service
+			s.ended = true // the next sample starts it again if the service exists
 		case ev.Kind == keywords.EventChange || ev.Kind == keywords.EventResync:
 			s.changes++
 			s.last, s.value, s.stale = ev.Keyword, plain(oneLine(ev.Value.V)), false
