@@ -30,7 +30,7 @@ func (s Severity) String() string {
 // MarshalText returns the severity's name.
 func (s Severity) MarshalText() ([]byte, error) {
 	if int(s) >= len(severityNames) {
-		return nil, fmt.Errorf("no %v", s)
+		return nil, fmt.Errorf("keywords: no %v", s)
 	}
 	return []byte(s.String()), nil
 }
@@ -39,7 +39,7 @@ func (s Severity) MarshalText() ([]byte, error) {
 func (s *Severity) UnmarshalText(text []byte) error {
 	i := slices.Index(severityNames[:], string(text))
 	if i < 0 {
-		return fmt.Errorf("no severity %.40q", text)
+		return fmt.Errorf("keywords: no severity %.40q", text)
 	}
 	*s = Severity(i)
 	return nil

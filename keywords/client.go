@@ -20,23 +20,27 @@ import (
 
 // ClientConfig configures a [Client]. The zero value is ready to use.
 type ClientConfig struct {
-	// Timeout bounds what is asked with a context that has no deadline. 0: 30 s.
-	// Negative: nothing does. Watch and WaitFor are not bounded by it.
+	// Timeout bounds calls whose context has no deadline, except Watch, WatchText,
+	// WaitFor and WaitForExpr. Defaults to 30 seconds. Negative: no bound.
 	Timeout time.Duration
 
-	// Origin says who the client is, to the dispatcher's Allow and in
-	// Value.Source. Zero: the user, host, process and program.
+	// Origin says who the client is. A dispatcher's Allow function gets it, and it is
+	// the Value.Source of what the client sets. Defaults to the user, host, process
+	// number and program of this process.
 	Origin Origin
 }
 
 // Client reads, sets and watches keywords. It may be used by any number of
-// goroutines, and starts nothing until it is used.
+// goroutines. It starts nothing until it is used.
 type Client struct {
-	pool   *storage.Pool
-	cfg    ClientConfig
-	origin string // cfg.Origin
-	bus    *bus.Client
-	ps     *pubsub.Client
+	pool    *storage.Pool
+	cfg     ClientConfig
+	origin  string // of cfg.Origin
+	bus     *bus.Client
+	ps      *pubsub.Client
+	disown  func()
+	stats   clientStats
+	trouble lastError // why watches wait for Redis
 
 	mu     sync.Mutex
 	closed bool
@@ -45,31 +49,50 @@ type Client struct {
 	listening map[string]*listeners // by service.NAME
 }
 
-// NewClient returns a client. It does not touch Redis.
+// NewClient returns a client. It does not access Redis. [storage.Pool.Close] closes
+// the client if it is still open.
 func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	if pool == nil {
 		return nil, errors.New("keywords: NewClient: nil pool")
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
 	if cfg.Origin == (Origin{}) {
-		cfg.Origin = whoami()
+		cfg.Origin = thisProcess()
 	}
 	if err := cfg.Origin.check(); err != nil {
 		return nil, err
 	}
-	b, err := bus.NewClient(pool, bus.ClientConfig{Timeout: cfg.Timeout})
-	if err != nil {
+	if err := checkOpen(pool); err != nil {
+		return nil, fmt.Errorf("keywords: NewClient: %w", err)
+	}
+	c := &Client{
+		pool: pool, cfg: cfg, origin: cfg.Origin.String(),
+		feeds: make(map[string]*feed), listening: make(map[string]*listeners),
+	}
+	var err error
+	if c.bus, err = bus.NewClient(pool, bus.ClientConfig{Timeout: cfg.Timeout}); err != nil {
 		return nil, err
 	}
-	ps, err := pubsub.NewClient(pool, pubsub.Config{})
-	if err != nil {
+	if c.ps, err = pubsub.NewClient(pool, pubsub.Config{OnEvent: func(e pubsub.Event) { c.trouble.set(e.Err) }}); err != nil {
 		return nil, err
 	}
-	return &Client{pool: pool, cfg: cfg, origin: cfg.Origin.String(), bus: b, ps: ps, feeds: make(map[string]*feed), listening: make(map[string]*listeners)}, nil
+	if c.disown, err = redisio.Of(pool).Own(c.Close); err != nil {
+		return nil, fmt.Errorf("keywords: NewClient: %w", err)
+	}
+	return c, nil
 }
 
-// Close ends what the client does, with [ErrClosed], and returns when nothing of
-// it runs.
+// checkOpen returns an error if the pool is closed.
+func checkOpen(pool *storage.Pool) error {
+	disown, err := redisio.Of(pool).Own(func() error { return nil })
+	if err == nil {
+		disown()
+	}
+	return err
+}
+
+// Close ends the client's calls, watches and listeners with [ErrClosed]. It returns
+// once they have ended.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -83,7 +106,9 @@ func (c *Client) Close() error {
 	for _, f := range feeds {
 		f.close(ErrClosed)
 	}
-	return errors.Join(c.bus.Close(), c.ps.Close())
+	err := errors.Join(c.bus.Close(), c.ps.Close())
+	c.disown()
+	return err
 }
 
 func (c *Client) isClosed() bool {
@@ -92,7 +117,7 @@ func (c *Client) isClosed() bool {
 	return c.closed
 }
 
-// bounded is ctx with the client's Timeout, if it has no deadline.
+// bounded returns ctx with the client's Timeout, if ctx has no deadline.
 func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok || c.cfg.Timeout < 0 {
 		return context.WithCancel(ctx)
@@ -100,7 +125,8 @@ func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, c.cfg.Timeout)
 }
 
-// Services returns the names of the services that there are, or were.
+// Services returns the names of the services that have been served and not cleared,
+// sorted.
 func (c *Client) Services(ctx context.Context) ([]string, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -109,12 +135,16 @@ func (c *Client) Services(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	names, err := c.pool.Redis().SMembers(ctx, key).Result()
+	if err != nil {
+		return nil, redisio.Wrap("keywords: list services", redisio.Normalize(ctx, err))
+	}
 	slices.Sort(names)
-	return names, redisio.Normalize(ctx, err)
+	return names, nil
 }
 
-// Keywords returns the definitions of a service, by name. None at all is
-// [CodeUnknownService].
+// Keywords returns the definitions of a service, sorted by name. A service without
+// definitions is [CodeUnknownService]. A definition written by an incompatible version
+// is skipped; [Client.Describe] returns its error.
 func (c *Client) Keywords(ctx context.Context, service string) ([]Definition, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -128,15 +158,13 @@ func (c *Client) Keywords(ctx context.Context, service string) ([]Definition, er
 func (c *Client) definitions(ctx context.Context, s service) ([]Definition, error) {
 	all, err := c.pool.Redis().HGetAll(ctx, s.definitions()).Result()
 	if err != nil {
-		return nil, redisio.Normalize(ctx, err)
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: definitions of %s", s.name), redisio.Normalize(ctx, err))
 	}
 	if len(all) == 0 {
 		return nil, &Error{Code: CodeUnknownService, Service: s.name}
 	}
 	defs := make([]Definition, 0, len(all))
 	for name, text := range all {
-		// One that can't be read, by a program of another time, says so when it is
-		// asked for by name. The others are none the worse.
 		if def, err := readDefinition(s.name, name, text); err == nil {
 			defs = append(defs, def)
 		}
@@ -173,18 +201,18 @@ func (c *Client) describe(ctx context.Context, s service, name string) (Definiti
 		return Definition{}, &Error{Code: CodeUnknownKeyword, Service: s.name, Keyword: name}
 	}
 	if err != nil {
-		return Definition{}, redisio.Normalize(ctx, err)
+		return Definition{}, redisio.Wrap(fmt.Sprintf("keywords: definition of %s.%s", s.name, name), redisio.Normalize(ctx, err))
 	}
 	return readDefinition(s.name, name, text)
 }
 
-// fenceTime is how long Clear leaves the fencing numbers behind: no dispatcher
-// sleeps longer.
-const fenceTime = 24 * time.Hour
+// fenceTTL is how long Clear keeps the fencing numbers, so that a dispatcher that was
+// suspended for less time can't write again.
+const fenceTTL = 24 * time.Hour
 
-// Clear removes a service: definitions, values, history and revisions. A
-// dispatcher of it that lives is [ErrServed]; one that only slept finds
-// its lease lost.
+// Clear removes a service: definitions, values, history and revisions. It returns
+// [ErrServed] if a dispatcher of the service lives. A dispatcher that was suspended
+// during Clear ends with [CodeFenced] when it resumes.
 func (c *Client) Clear(ctx context.Context, service string) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -192,21 +220,24 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 	if err != nil {
 		return err
 	}
+	failed := func(err error) error {
+		return redisio.Wrap(fmt.Sprintf("keywords: clear %s", service), redisio.Normalize(ctx, err))
+	}
 	rdb := c.pool.Redis()
 	fences, err := rdb.HKeys(ctx, s.fence()).Result()
 	if err != nil {
-		return redisio.Normalize(ctx, err)
+		return failed(err)
 	}
 	for _, disp := range fences {
 		if n, err := rdb.Exists(ctx, s.owner(disp)).Result(); err != nil {
-			return redisio.Normalize(ctx, err)
+			return failed(err)
 		} else if n > 0 {
 			return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", service, disp), ErrServed)
 		}
 	}
 	names, err := rdb.HKeys(ctx, s.definitions()).Result()
 	if err != nil {
-		return redisio.Normalize(ctx, err)
+		return failed(err)
 	}
 	_, err = rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		for _, name := range names {
@@ -214,9 +245,9 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 		}
 		for _, disp := range fences {
 			tx.Del(ctx, s.meta(disp))
-			tx.HIncrBy(ctx, s.fence(), disp, 1) // one that sleeps is not to write it all again
+			tx.HIncrBy(ctx, s.fence(), disp, 1) // a suspended dispatcher must not write again
 		}
-		tx.Expire(ctx, s.fence(), fenceTime)
+		tx.Expire(ctx, s.fence(), fenceTTL)
 		tx.Del(ctx, s.definitions())
 		return nil
 	})
@@ -226,7 +257,10 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 			err = rdb.SRem(ctx, key, service).Err()
 		}
 	}
-	return redisio.Normalize(ctx, err)
+	if err != nil {
+		return failed(err)
+	}
+	return nil
 }
 
 func isCluster(client redis.UniversalClient) bool {

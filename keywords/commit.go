@@ -25,15 +25,15 @@ const maxCommit = 64
 func (d *Dispatcher) stage(recs []staged) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.room(len(recs)); err != nil {
+	if err := d.checkRoomLocked(len(recs)); err != nil {
 		return err
 	}
-	d.enter(together(recs))
+	d.stageLocked(inOneCommit(recs))
 	return nil
 }
 
-// together has values be committed by one script.
-func together(recs []staged) []staged {
+// inOneCommit has values be committed by one script.
+func inOneCommit(recs []staged) []staged {
 	for i := range recs {
 		recs[i].with = len(recs) - 1 - i
 	}
@@ -41,7 +41,7 @@ func together(recs []staged) []staged {
 }
 
 // room says why so many values can't be staged. The lock is held.
-func (d *Dispatcher) room(n int) error {
+func (d *Dispatcher) checkRoomLocked(n int) error {
 	switch {
 	case d.lost != nil:
 		return d.lost
@@ -52,13 +52,13 @@ func (d *Dispatcher) room(n int) error {
 }
 
 // enter stages values without a limit. The lock is held.
-func (d *Dispatcher) enter(recs []staged) {
+func (d *Dispatcher) stageLocked(recs []staged) {
 	for i := range recs {
 		st := &recs[i]
 		if st.write {
 			d.newest++
 			st.rec.rev = Revision{d.epoch, d.newest}
-			st.s.now, st.s.canonical = st.rec, st.canonical
+			st.served.now, st.served.canonical = st.rec, st.canonical
 		}
 	}
 	d.staged = append(d.staged, recs...)
@@ -67,7 +67,7 @@ func (d *Dispatcher) enter(recs []staged) {
 
 // next appends what is to be committed next to batch. It stays staged until that
 // is done.
-func (d *Dispatcher) next(batch []staged) []staged {
+func (d *Dispatcher) nextBatch(batch []staged) []staged {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := min(len(d.staged), maxCommit)
@@ -85,17 +85,17 @@ func (d *Dispatcher) commit(stop <-chan struct{}) {
 		if d.isForgotten() {
 			err := d.beginEpoch()
 			if unownedReply(err) {
-				err = d.renew(d.client)
+				err = d.renewOnce(d.client)
 			}
 			if err == nil {
 				try = 0
-			} else if d.settle(nil, err) || !d.pause(stop, &try, err) {
+			} else if d.endCommit(nil, err) || !d.backOff(stop, &try, err) {
 				return
 			}
 			continue
 		}
 		clear(batch)
-		batch = d.next(batch[:0])
+		batch = d.nextBatch(batch[:0])
 		if len(batch) == 0 {
 			select {
 			case <-d.more:
@@ -106,26 +106,26 @@ func (d *Dispatcher) commit(stop <-chan struct{}) {
 				return
 			}
 		}
-		err := d.write(batch)
+		err := d.runCommit(batch)
 		if unownedReply(err) {
-			if err = d.renew(d.client); err == nil {
+			if err = d.renewOnce(d.client); err == nil {
 				continue
 			}
 		}
 		switch {
 		case err == nil:
 			try = 0
-			d.settle(batch, nil)
+			d.endCommit(batch, nil)
 		case epochReply(err):
-			d.forget()
-		case d.settle(batch, err) || !d.pause(stop, &try, err):
+			d.noteForgotten()
+		case d.endCommit(batch, err) || !d.backOff(stop, &try, err):
 			return
 		}
 	}
 }
 
 // retire refuses what is staged from now on, and what nobody commits any more.
-func (d *Dispatcher) retire() {
+func (d *Dispatcher) refuseStaged() {
 	d.mu.Lock()
 	if d.lost == nil {
 		d.lost = ErrClosed
@@ -134,23 +134,25 @@ func (d *Dispatcher) retire() {
 	d.staged = nil
 	d.mu.Unlock()
 	for i := range left {
-		d.tell(&left[i], lost)
+		d.answer(&left[i], lost)
 	}
 }
 
 // pause waits before the next try to reach Redis. A dispatcher that stops gives
 // up soon: pause reports false, and what was staged may have been committed.
-func (d *Dispatcher) pause(stop <-chan struct{}, try *int, err error) bool {
+func (d *Dispatcher) backOff(stop <-chan struct{}, try *int, err error) bool {
+	d.stats.retries.Add(1)
+	d.trouble.set(err)
 	if *try == 0 {
-		d.log.Warn("keywords: values could not be committed, trying again", "error", err)
+		d.log.Warn("keywords: commit failed, trying again", "error", err)
 	}
 	if closed(stop) || closed(d.stopped) {
 		switch {
-		case d.farewell.IsZero():
-			d.farewell = time.Now().Add(farewellTime)
-		case time.Now().After(d.farewell):
+		case d.giveUpAt.IsZero():
+			d.giveUpAt = time.Now().Add(stopTimeout)
+		case time.Now().After(d.giveUpAt):
 			d.end()
-			d.settle(nil, err)
+			d.endCommit(nil, err)
 			return false
 		}
 	}
@@ -170,12 +172,12 @@ func (d *Dispatcher) expect(batch []staged) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.deaf != nil {
+	if d.notificationsErr != nil {
 		return
 	}
 	for i := range batch {
 		if st := &batch[i]; st.write {
-			st.s.expected++
+			st.served.expected++
 		}
 	}
 }
@@ -185,13 +187,13 @@ func (d *Dispatcher) expectNone(batch []staged) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range batch {
-		batch[i].s.expected = 0
+		batch[i].served.expected = 0
 	}
 }
 
 // settle ends a commit, and reports whether an error was for good: then
 // everything that is staged ends with it.
-func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
+func (d *Dispatcher) endCommit(batch []staged, err error) (final bool) {
 	if err != nil && !fencedReply(err) && !errors.Is(err, redis.ErrClosed) && !closed(d.ended) {
 		return false
 	}
@@ -211,11 +213,13 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 		batch, d.staged = d.staged, nil
 		err = d.lost
 	} else {
+		d.trouble.set(nil)
 		for i := range batch {
 			if st := &batch[i]; st.write {
-				st.s.committed = st.rec
-				if st.s.suspect && st.s.now == st.rec {
-					suspects = append(suspects, st.s)
+				d.stats.committed.Add(1)
+				st.served.committed = st.rec
+				if st.served.suspect && st.served.now == st.rec {
+					suspects = append(suspects, st.served)
 				}
 			}
 		}
@@ -223,10 +227,10 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 	}
 	d.mu.Unlock()
 	for i := range batch {
-		d.tell(&batch[i], err)
+		d.answer(&batch[i], err)
 	}
 	for _, s := range suspects {
-		d.compare(context.Background(), s, d.cfg.ExternalWrites)
+		d.checkExternal(context.Background(), s, d.cfg.ExternalWrites)
 	}
 	if err != nil {
 		d.end()
@@ -235,7 +239,7 @@ func (d *Dispatcher) settle(batch []staged, err error) (final bool) {
 }
 
 // tell ends the wait for a value.
-func (d *Dispatcher) tell(st *staged, err error) {
+func (d *Dispatcher) answer(st *staged, err error) {
 	if st.done != nil {
 		st.done <- err
 	}
@@ -249,7 +253,7 @@ func (d *Dispatcher) tell(st *staged, err error) {
 		rev := st.rec.rev
 		if !st.write {
 			d.mu.Lock()
-			rev = st.s.committed.rev
+			rev = st.served.committed.rev
 			d.mu.Unlock()
 		}
 		st.pending.Answer(storage.Text, []byte(rev.String()), nil)
@@ -257,7 +261,7 @@ func (d *Dispatcher) tell(st *staged, err error) {
 }
 
 // forget notes that Redis has lost the epoch, or gone back behind it.
-func (d *Dispatcher) forget() {
+func (d *Dispatcher) noteForgotten() {
 	d.mu.Lock()
 	d.forgotten = true
 	d.mu.Unlock()
@@ -288,17 +292,18 @@ func (d *Dispatcher) beginEpoch() error {
 	var again []staged
 	for _, s := range d.served {
 		if s.committed.at != 0 {
-			again = append(again, staged{s: s, rec: s.committed, write: true})
+			again = append(again, staged{served: s, rec: s.committed, write: true})
 		}
 	}
 	d.staged = append(again, d.staged...)
+	d.stats.epochs.Add(1)
 	d.epoch, d.newest, d.forgotten = epoch, 0, false
 	for i := range d.staged {
 		if st := &d.staged[i]; st.write {
 			d.newest++
 			st.rec.rev = Revision{epoch, d.newest}
-			if st.s.now.at == st.rec.at && st.s.now.text == st.rec.text {
-				st.s.now.rev = st.rec.rev
+			if st.served.now.at == st.rec.at && st.served.now.text == st.rec.text {
+				st.served.now.rev = st.rec.rev
 			}
 		}
 	}

@@ -107,6 +107,8 @@ type Dispatcher struct {
 	log     *slog.Logger
 	begun   atomic.Bool
 	ready   chan struct{}
+	stats   dispatcherStats
+	trouble lastError // why the dispatcher waits for Redis
 
 	served map[string]*served // by name; fixed once Run has begun
 	turn   chan struct{}      // holds a token; who has it runs hooks
@@ -114,25 +116,25 @@ type Dispatcher struct {
 	client       redis.UniversalClient // of what Run writes
 	clustered    bool
 	token, fence string        // of the lease
-	draft        draft         // the committer's
-	farewell     time.Time     // the committer's: when it gives up, once Run ends
+	script       commitScript  // the committer's
+	giveUpAt     time.Time     // the committer's: when it gives up, once Run ends
 	more         chan struct{} // there is something to commit; holds one
-	owned        chan struct{} // closed: the lease was had, and what is there is known
+	loaded       chan struct{} // closed: the lease was had, and what is there is known
 	ended        chan struct{} // closed: nothing can be written any more
 	stopped      chan struct{} // closed: Run ends
-	over         chan struct{} // closed: Run has ended
+	runEnded     chan struct{} // closed: Run has ended
 	end          func()        // closes it
 
-	polling sync.WaitGroup // what refreshes by itself
+	refreshers sync.WaitGroup // what refreshes by itself
 
-	mu        sync.Mutex
-	polls     context.Context // of polling; nil: not yet, or not any more
-	epoch     string
-	newest    uint64   // number of the newest value, staged or committed
-	staged    []staged // not committed, oldest first
-	forgotten bool     // Redis does not know the epoch
-	lost      error    // why nothing can be written any more
-	deaf      error    // why Redis does not tell what others write
+	mu               sync.Mutex
+	refreshing       context.Context // of polling; nil: not yet, or not any more
+	epoch            string
+	newest           uint64   // number of the newest value, staged or committed
+	staged           []staged // not committed, oldest first
+	forgotten        bool     // Redis does not know the epoch
+	lost             error    // why nothing can be written any more
+	notificationsErr error    // why Redis does not tell what others write
 }
 
 // served is a keyword that the dispatcher serves.
@@ -151,7 +153,7 @@ type served struct {
 
 // staged is a value on its way to Redis, and who waits for it.
 type staged struct {
-	s         *served
+	served    *served
 	write     bool // or else only an answer, when all before it is committed
 	rec       record
 	canonical any
@@ -163,17 +165,20 @@ type staged struct {
 // NewDispatcher returns a dispatcher without keywords, but for its own. It does
 // not touch Redis.
 func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error) {
-	cfg, err := cfg.complete()
-	if err == nil && pool == nil {
-		err = errors.New("keywords: NewDispatcher: nil pool")
+	if pool == nil {
+		return nil, errors.New("keywords: NewDispatcher: nil pool")
 	}
+	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
+	}
+	if err := checkOpen(pool); err != nil {
+		return nil, fmt.Errorf("keywords: NewDispatcher: %w", err)
 	}
 	d := &Dispatcher{
 		pool: pool, cfg: cfg, clock: redisio.NewClock(nil), served: make(map[string]*served),
 		ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{}, 1), ended: make(chan struct{}),
-		owned: make(chan struct{}), stopped: make(chan struct{}), over: make(chan struct{}),
+		loaded: make(chan struct{}), stopped: make(chan struct{}), runEnded: make(chan struct{}),
 	}
 	d.end = sync.OnceFunc(func() { close(d.ended) })
 	d.turn <- struct{}{}
@@ -214,11 +219,11 @@ const prefetch = 256
 func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 	switch {
 	case d.begun.Load():
-		panic(fmt.Sprintf("keywords: %s.%s: served after Run", def.Service, def.Name))
+		panic(fmt.Sprintf("keywords: Serve: %v: the dispatcher was run already", def))
 	case def.Service != d.service.name || def.Dispatcher != d.cfg.Name:
-		panic(fmt.Sprintf("keywords: %s.%s of dispatcher %s is none of %s.%s", def.Service, def.Name, def.Dispatcher, d.service.name, d.cfg.Name))
+		panic(fmt.Sprintf("keywords: Serve: %v belongs to dispatcher %s of %s, not to %s of %s", def, def.Dispatcher, def.Service, d.cfg.Name, d.service.name))
 	case d.served[def.Name] != nil:
-		panic(fmt.Sprintf("keywords: %s.%s: served twice", def.Service, def.Name))
+		panic(fmt.Sprintf("keywords: Serve: %v is served already", def))
 	}
 	if h.Period == 0 && h.Read != nil {
 		h.Period = def.Period
@@ -235,10 +240,15 @@ func (d *Dispatcher) newestOf(s *served) (record, any) {
 }
 
 // valued is a keyword with a new value, to be staged, where it had was.
-func (d *Dispatcher) valued(s *served, v any, was record, by string) staged {
-	return staged{s: s, canonical: v, write: true, rec: record{
+func (d *Dispatcher) newValue(s *served, v any, was record, by string) staged {
+	return staged{served: s, canonical: v, write: true, rec: record{
 		name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, was.severity), source: by,
 	}}
+}
+
+// label returns "keywords: dispatcher main of stage", for errors.
+func (d *Dispatcher) label() string {
+	return fmt.Sprintf("keywords: dispatcher %s of %s", d.cfg.Name, d.service.name)
 }
 
 // Ready returns a channel that is closed when the dispatcher has its lease and

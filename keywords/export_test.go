@@ -12,6 +12,6 @@ var Near = near
 func BeginLate(ctx context.Context, d *Dispatcher) (loaded, published error) {
 	d.client = d.pool.Redis()
 	d.token = "0:" + d.worker.ID()
-	loaded = d.owning(func() error { _, err := d.load(ctx); return err })
-	return loaded, d.owning(func() error { return d.publish(ctx) })
+	loaded = d.withLease(func() error { _, err := d.load(ctx); return err })
+	return loaded, d.withLease(func() error { return d.publish(ctx) })
 }

@@ -33,11 +33,11 @@ const (
 // to a value: hashes, generic commands, expiry, eviction, and a SET over it.
 const notifyFlags = "Khgxe$"
 
-// canaryTime is how long Redis may take to tell of what was just written.
-const canaryTime = time.Second
+// probeTimeout is how long Redis may take to tell of what was just written.
+const probeTimeout = time.Second
 
-// deafTime is between two tries to be told what others write.
-const deafTime = 5 * time.Second
+// probeInterval is between two tries to be told what others write.
+const probeInterval = 5 * time.Second
 
 // Notifications returns nil if Redis tells the dispatcher what others write, or
 // nobody has asked for that, or [ErrNotificationsUnavailable] with what an admin
@@ -47,7 +47,7 @@ const deafTime = 5 * time.Second
 func (d *Dispatcher) Notifications() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.deaf
+	return d.notificationsErr
 }
 
 // listen has Redis tell what others write, until the function that it returns is
@@ -59,7 +59,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 	note := func(err error) {
 		d.log.Warn("keywords: what others write goes unseen", "error", err)
 		d.mu.Lock()
-		d.deaf = err
+		d.notificationsErr = err
 		d.mu.Unlock()
 	}
 	ps, err := pubsub.NewClient(d.pool, pubsub.Config{})
@@ -74,13 +74,13 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		name, ours := strings.CutPrefix(m.Channel, own)
 		switch {
 		case errors.Is(m.Err, pubsub.ErrGap):
-			_ = d.enable(ctx) // a server that was restarted has forgotten it
-			d.compareAll(ctx) // nor has it told of what was written meanwhile
+			_ = d.enableNotifications(ctx) // a server that was restarted has forgotten it
+			d.checkAllExternal(ctx)        // nor has it told of what was written meanwhile
 		case m.Err != nil || !ours:
 		case strings.HasPrefix(name, "-"):
 			signal(canary)
 		default:
-			d.noticed(ctx, name)
+			d.onKeyEvent(ctx, name)
 		}
 		return nil
 	})
@@ -88,7 +88,7 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, redisio.Of(d.pool).Database(), d.service.value("")))
 		return closing
 	}
-	if err = d.hears(ctx, canary); err == nil || ctx.Err() != nil {
+	if err = d.probeNotifications(ctx, canary); err == nil || ctx.Err() != nil {
 		return closing
 	}
 	note(err)
@@ -97,13 +97,13 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(deafTime):
+			case <-time.After(probeInterval):
 			}
-			if d.hears(ctx, canary) == nil {
+			if d.probeNotifications(ctx, canary) == nil {
 				d.mu.Lock()
-				d.deaf = nil
+				d.notificationsErr = nil
 				d.mu.Unlock()
-				d.compareAll(ctx)
+				d.checkAllExternal(ctx)
 				return
 			}
 		}
@@ -113,16 +113,16 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 
 // hears tries whether Redis tells what others write: where CONFIG is refused it
 // can't be asked.
-func (d *Dispatcher) hears(ctx context.Context, canary <-chan struct{}) error {
-	refused := d.enable(ctx)
+func (d *Dispatcher) probeNotifications(ctx context.Context, canary <-chan struct{}) error {
+	refused := d.enableNotifications(ctx)
 	key := d.service.value("-" + rand.Text()[:8])
-	if err := d.client.Set(ctx, key, "", canaryTime).Err(); err != nil {
+	if err := d.client.Set(ctx, key, "", probeTimeout).Err(); err != nil {
 		return redisio.Normalize(ctx, err)
 	}
 	select {
 	case <-canary:
 		return nil
-	case <-time.After(canaryTime):
+	case <-time.After(probeTimeout):
 		return fmt.Errorf("%w: an admin must add the flags %s; where there are none yet, by CONFIG SET notify-keyspace-events %[2]s (%[3]v)", ErrNotificationsUnavailable, notifyFlags, refused)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -131,7 +131,7 @@ func (d *Dispatcher) hears(ctx context.Context, canary <-chan struct{}) error {
 
 // enable adds the flags that are missing on each server, and takes none away. Its
 // error has the command that was refused.
-func (d *Dispatcher) enable(ctx context.Context) error {
+func (d *Dispatcher) enableNotifications(ctx context.Context) error {
 	one := func(ctx context.Context, node *redis.Client) error {
 		now, err := node.ConfigGet(ctx, "notify-keyspace-events").Result()
 		if err != nil {
@@ -164,7 +164,7 @@ func (d *Dispatcher) enable(ctx context.Context) error {
 
 // noticed takes word that a value was written. What this dispatcher has written
 // itself is told too: that many are let pass.
-func (d *Dispatcher) noticed(ctx context.Context, name string) {
+func (d *Dispatcher) onKeyEvent(ctx context.Context, name string) {
 	s := d.served[name]
 	if s == nil {
 		return
@@ -176,33 +176,33 @@ func (d *Dispatcher) noticed(ctx context.Context, name string) {
 	}
 	d.mu.Unlock()
 	if !own {
-		d.compare(ctx, s, d.cfg.ExternalWrites)
+		d.checkExternal(ctx, s, d.cfg.ExternalWrites)
 	}
 }
 
 // compareAll looks at all values, and has all events looked at that come next,
 // whoever caused them.
-func (d *Dispatcher) compareAll(ctx context.Context) {
+func (d *Dispatcher) checkAllExternal(ctx context.Context) {
 	d.mu.Lock()
 	for _, s := range d.served {
 		s.expected = 0
 	}
 	d.mu.Unlock()
 	for _, s := range d.served {
-		d.compare(ctx, s, d.cfg.ExternalWrites)
+		d.checkExternal(ctx, s, d.cfg.ExternalWrites)
 	}
 }
 
 // compare reads a value, and deals with one that this dispatcher has not written,
 // by a policy.
-func (d *Dispatcher) compare(ctx context.Context, s *served, policy ExternalWrites) {
-	for ctx.Err() == nil && !d.compared(ctx, s, policy) {
+func (d *Dispatcher) checkExternal(ctx context.Context, s *served, policy ExternalWrites) {
+	for ctx.Err() == nil && !d.tryCheckExternal(ctx, s, policy) {
 	}
 }
 
 // compared is one try of compare. It reports false if the dispatcher has written the
 // value meanwhile: what was read may be older.
-func (d *Dispatcher) compared(ctx context.Context, s *served, policy ExternalWrites) bool {
+func (d *Dispatcher) tryCheckExternal(ctx context.Context, s *served, policy ExternalWrites) bool {
 	d.mu.Lock()
 	before := s.committed
 	d.mu.Unlock()
@@ -227,21 +227,22 @@ func (d *Dispatcher) compared(ctx context.Context, s *served, policy ExternalWri
 		return true
 	}
 	if err != nil { // or HSET would be refused
-		_ = d.drop(ctx, s.def.Name)
+		_ = d.deleteValues(ctx, s.def.Name)
 	}
-	again := staged{s: s, write: true, rec: committed}
+	again := staged{served: s, write: true, rec: committed}
 	again.canonical, _ = s.def.Parse(committed.text)
 	if ok && policy == ExternalAccept {
 		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
-			again = d.valued(s, v, committed, "redis")
+			again = d.newValue(s, v, committed, "redis")
 		}
 	}
 	if again.rec.at == 0 { // nothing to go back to
-		_ = d.drop(ctx, s.def.Name)
+		_ = d.deleteValues(ctx, s.def.Name)
 		return true
 	}
+	d.stats.external.Add(1)
 	if err := d.stage([]staged{again}); err != nil {
-		d.log.Warn("keywords: an external write was not handled", "keyword", s.def.Name, "error", err)
+		d.log.Warn("keywords: external write not handled", "keyword", s.def.Name, "error", err)
 	}
 	return true
 }

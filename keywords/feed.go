@@ -26,13 +26,13 @@ type feed struct {
 
 	mu       sync.Mutex
 	err      error
-	keywords map[string]*known
+	keywords map[string]*keywordState
 	heads    map[string]*head // by dispatcher
 	all      map[*watcher]func(name string) bool
 }
 
-// known is a keyword as the feed has seen it last.
-type known struct {
+// keywordState is a keyword as the feed has seen it last.
+type keywordState struct {
 	def      *Definition // replaced, and never changed: watchers have it too
 	rec      record
 	ok       bool // it has a value
@@ -65,7 +65,7 @@ func (c *Client) watch(ctx context.Context, t target, w *watcher) (leave func(),
 	if f == nil || closed(f.done) {
 		f = &feed{
 			c: c, s: s, done: make(chan struct{}), primed: make(chan struct{}),
-			keywords: make(map[string]*known), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
+			keywords: make(map[string]*keywordState), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
 		}
 		f.ctx, f.cancel = context.WithCancel(context.Background())
 		c.feeds[t.service] = f
@@ -78,7 +78,7 @@ func (c *Client) watch(ctx context.Context, t target, w *watcher) (leave func(),
 	case <-f.primed:
 	case <-ctx.Done():
 		leave()
-		return nil, ctx.Err()
+		return nil, redisio.Because(ctx.Err(), c.trouble.get())
 	}
 	if err := f.join(w, t); err != nil {
 		leave()
@@ -131,21 +131,21 @@ func (f *feed) join(w *watcher, t target) error {
 			return &Error{Code: CodeWriteOnly, Service: f.s.name, Keyword: t.name}
 		}
 		k.watchers[w] = struct{}{}
-		f.tell(w, EventInitial, k)
+		f.notifyLocked(w, EventInitial, k)
 		return nil
 	}
 	f.all[w] = t.match
 	for name, k := range f.keywords {
 		if t.match(name) {
 			k.watchers[w] = struct{}{}
-			f.tell(w, EventInitial, k)
+			f.notifyLocked(w, EventInitial, k)
 		}
 	}
 	return nil
 }
 
 // tell hands a keyword to a watcher. The lock is held.
-func (f *feed) tell(w *watcher, kind EventKind, k *known) {
+func (f *feed) notifyLocked(w *watcher, kind EventKind, k *keywordState) {
 	if !k.ok && kind != EventGone || k.def.WriteOnly {
 		return
 	}
@@ -157,13 +157,13 @@ func (f *feed) tell(w *watcher, kind EventKind, k *known) {
 }
 
 // tellAll hands it to all its watchers. The lock is held.
-func (f *feed) tellAll(kind EventKind, k *known) {
+func (f *feed) notifyAllLocked(kind EventKind, k *keywordState) {
 	for w := range k.watchers {
-		f.tell(w, kind, k)
+		f.notifyLocked(w, kind, k)
 	}
 }
 
-func (f *feed) alive(k *known) bool {
+func (f *feed) alive(k *keywordState) bool {
 	h := f.heads[k.def.Dispatcher]
 	return h != nil && h.alive
 }
@@ -187,19 +187,19 @@ func (f *feed) run() {
 		return
 	}
 	f.reading.Lock() // what is told waits until all was read
-	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.hear)
+	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.onMessage)
 	if err == nil {
 		defer func() { _ = l.Close(); <-l.Done() }()
-		err = f.again(EventInitial)
+		err = f.readAll(EventInitial)
 	}
 	f.reading.Unlock()
 	prime(err)
 	if err != nil {
 		return
 	}
-	look := time.NewTicker(lookTime)
+	look := time.NewTicker(checkInterval)
 	defer look.Stop()
-	poll := time.NewTimer(f.pollTime())
+	poll := time.NewTimer(f.untilPoll())
 	defer poll.Stop()
 	for {
 		select {
@@ -211,35 +211,35 @@ func (f *feed) run() {
 			return
 		case <-look.C:
 			f.reading.Lock()
-			if f.look() {
-				_ = f.again(EventResync) // what Redis refuses now, it may give at the next look
+			if f.checkHeads() {
+				_ = f.readAll(EventResync) // what Redis refuses now, it may give at the next look
 			}
 			f.reading.Unlock()
 		case <-poll.C:
 			f.reading.Lock()
-			f.poll()
+			f.pollDue()
 			f.reading.Unlock()
-			poll.Reset(f.pollTime())
+			poll.Reset(f.untilPoll())
 		}
 	}
 }
 
 // hear takes what a dispatcher tells, on the goroutine that brings it.
-func (f *feed) hear(_ context.Context, m pubsub.Message[message]) error {
+func (f *feed) onMessage(_ context.Context, m pubsub.Message[message]) error {
 	f.reading.Lock()
 	defer f.reading.Unlock()
-	if errors.Is(m.Err, pubsub.ErrGap) || m.Err == nil && f.take(m.Value) {
-		_ = f.again(EventResync) // or at the next look
+	if errors.Is(m.Err, pubsub.ErrGap) || m.Err == nil && f.apply(m.Value) {
+		_ = f.readAll(EventResync) // or at the next look
 	}
 	return nil
 }
 
-// lookTime is between two looks at who lives, and whether all that was committed
+// checkInterval is between two looks at who lives, and whether all that was committed
 // has been told.
-const lookTime = time.Second
+const checkInterval = time.Second
 
 // take takes a message, and reports whether there is more to know than it says.
-func (f *feed) take(m message) (again bool) {
+func (f *feed) apply(m message) (again bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h := f.heads[m.Dispatcher]
@@ -248,13 +248,13 @@ func (f *feed) take(m message) (again bool) {
 		return true
 	case m.Ended:
 		h.alive = false
-		f.tellStale(m.Dispatcher)
+		f.notifyStaleLocked(m.Dispatcher)
 		return false
 	}
 	last := m.N + uint64(len(m.Changes)) - 1
 	switch {
 	case m.Epoch == h.newest.Epoch && last <= h.newest.N:
-		return false // known from a snapshot
+		return false // keywordState from a snapshot
 	case m.Epoch != h.newest.Epoch, m.N > h.newest.N+1, !h.alive:
 		return true
 	}
@@ -266,7 +266,7 @@ func (f *feed) take(m message) (again bool) {
 		if ch.Silent {
 			continue // polled
 		}
-		f.set(k, EventChange, record{
+		f.setLocked(k, EventChange, record{
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
 		})
 	}
@@ -275,7 +275,7 @@ func (f *feed) take(m message) (again bool) {
 }
 
 // set notes a value and tells the watchers, unless it is known. The lock is held.
-func (f *feed) set(k *known, kind EventKind, rec record) {
+func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
 	same := k.rec.rev.Epoch == rec.rev.Epoch
 	switch {
 	case !k.ok:
@@ -283,27 +283,27 @@ func (f *feed) set(k *known, kind EventKind, rec record) {
 		return // of the same revision with another text: by somebody who is no dispatcher
 	}
 	k.rec, k.ok, k.stale = rec, true, false
-	f.tellAll(kind, k)
+	f.notifyAllLocked(kind, k)
 }
 
 // found notes a value that was read, or that there is none any more. What somebody
 // else has written may be none of the keyword's: then its dispatcher will say what
 // it is. The lock is held.
-func (f *feed) found(k *known, kind EventKind, r readResult) {
+func (f *feed) setReadLocked(k *keywordState, kind EventKind, r readResult) {
 	switch _, err := k.def.Parse(r.text); {
 	case r.ok && err == nil:
-		f.set(k, kind, r.record)
+		f.setLocked(k, kind, r.record)
 	case !r.ok && r.err == nil && k.ok:
 		k.ok = false
-		f.tellAll(EventGone, k)
+		f.notifyAllLocked(EventGone, k)
 	}
 }
 
 // tellStale tells that a dispatcher is gone. The lock is held.
-func (f *feed) tellStale(disp string) {
+func (f *feed) notifyStaleLocked(disp string) {
 	for _, k := range f.keywords {
 		if k.def.Dispatcher == disp {
-			f.tellAll(EventStale, k)
+			f.notifyAllLocked(EventStale, k)
 		}
 	}
 }

@@ -17,13 +17,18 @@ import (
 
 // again reads all of the service, however long Redis is away. It returns what
 // Redis says against it.
-func (f *feed) again(kind EventKind) error {
+func (f *feed) readAll(kind EventKind) error {
+	if kind == EventResync {
+		f.c.stats.resyncs.Add(1)
+	}
 	for try := 0; ; try++ {
-		err := f.sync(kind)
+		err := f.tryReadAll(kind)
 		var reply redis.Error
 		if err == nil || errors.As(err, &reply) && !redis.IsLoadingError(err) {
+			f.c.trouble.set(nil)
 			return err
 		}
+		f.c.trouble.set(err)
 		select {
 		case <-f.ctx.Done():
 			return ErrClosed
@@ -33,7 +38,7 @@ func (f *feed) again(kind EventKind) error {
 }
 
 // sync reads all of the service, and tells what is news.
-func (f *feed) sync(kind EventKind) error {
+func (f *feed) tryReadAll(kind EventKind) error {
 	ctx, cancel := context.WithTimeout(f.ctx, redisio.BlockTime)
 	defer cancel()
 	defs, err := f.c.definitions(ctx, f.s)
@@ -62,7 +67,7 @@ func (f *feed) sync(kind EventKind) error {
 		there[def.Name] = true
 		k := f.keywords[def.Name]
 		if k == nil {
-			k = &known{rec: record{name: def.Name}, watchers: make(map[*watcher]struct{})}
+			k = &keywordState{rec: record{name: def.Name}, watchers: make(map[*watcher]struct{})}
 			f.keywords[def.Name] = k
 			for w, match := range f.all {
 				if match(def.Name) {
@@ -71,10 +76,10 @@ func (f *feed) sync(kind EventKind) error {
 			}
 		}
 		k.def, k.gone = &def, false
-		f.found(k, kind, recs[i])
+		f.setReadLocked(k, kind, recs[i])
 		if k.stale && f.alive(k) && recs[i].ok && recs[i].rev == k.rec.rev {
 			k.stale = false
-			f.tellAll(EventGood, k)
+			f.notifyAllLocked(EventGood, k)
 		}
 	}
 	for name, k := range f.keywords {
@@ -84,7 +89,7 @@ func (f *feed) sync(kind EventKind) error {
 			delete(f.keywords, name)
 		case !k.gone:
 			k.gone, k.ok = true, false
-			f.tellAll(EventGone, k)
+			f.notifyAllLocked(EventGone, k)
 		}
 	}
 	return nil
@@ -116,8 +121,8 @@ func (f *feed) readHeads(ctx context.Context, dispatchers iter.Seq[string]) (map
 
 // look notices dispatchers that have died, and messages that were lost without a
 // word. It reports whether to read all anew.
-func (f *feed) look() (again bool) {
-	ctx, cancel := context.WithTimeout(f.ctx, lookTime)
+func (f *feed) checkHeads() (again bool) {
+	ctx, cancel := context.WithTimeout(f.ctx, checkInterval)
 	defer cancel()
 	f.mu.Lock()
 	dispatchers := slices.Collect(maps.Keys(f.heads))
@@ -138,7 +143,7 @@ func (f *feed) look() (again bool) {
 		}
 		was := h.alive
 		if h.alive = now.alive; was && !now.alive {
-			f.tellStale(disp)
+			f.notifyStaleLocked(disp)
 		} else if !was && now.alive {
 			again = true // another one has the values, or the same again
 		}
@@ -153,26 +158,26 @@ func (f *feed) look() (again bool) {
 
 // pollsEvery is how often a keyword is to be read; 0: what is told is enough. The
 // lock is held.
-func (f *feed) pollsEvery(k *known) time.Duration {
+func (f *feed) pollIntervalLocked(k *keywordState) time.Duration {
 	switch {
 	case k.gone || len(k.watchers) == 0:
 		return 0
 	case k.def.NoBroadcast:
-		return cmp.Or(k.def.Period, lookTime)
+		return cmp.Or(k.def.Period, checkInterval)
 	case !f.alive(k):
-		return lookTime
+		return checkInterval
 	}
 	return 0
 }
 
 // pollTime is the least of all pollsEvery, and never more than a keyword that is
 // watched from now on may wait.
-func (f *feed) pollTime() time.Duration {
+func (f *feed) untilPoll() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	least := lookTime
+	least := checkInterval
 	for _, k := range f.keywords {
-		if every := f.pollsEvery(k); every > 0 {
+		if every := f.pollIntervalLocked(k); every > 0 {
 			least = min(least, every)
 		}
 	}
@@ -181,14 +186,14 @@ func (f *feed) pollTime() time.Duration {
 
 // poll reads what nobody tells of: keywords that are not broadcast, and those
 // without a dispatcher, which anybody may have changed.
-func (f *feed) poll() {
-	ctx, cancel := context.WithTimeout(f.ctx, lookTime)
+func (f *feed) pollDue() {
+	ctx, cancel := context.WithTimeout(f.ctx, checkInterval)
 	defer cancel()
 	now := time.Now()
 	f.mu.Lock()
 	var defs []Definition
 	for _, k := range f.keywords {
-		if every := f.pollsEvery(k); every > 0 && now.Sub(k.polled) >= every-every/8 { // timers are not exact
+		if every := f.pollIntervalLocked(k); every > 0 && now.Sub(k.polled) >= every-every/8 { // timers are not exact
 			k.polled = now
 			defs = append(defs, *k.def)
 		}
@@ -205,7 +210,7 @@ func (f *feed) poll() {
 	defer f.mu.Unlock()
 	for _, r := range recs {
 		if k := f.keywords[r.name]; k != nil {
-			f.found(k, EventChange, r)
+			f.setReadLocked(k, EventChange, r)
 		}
 	}
 }

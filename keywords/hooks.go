@@ -45,6 +45,9 @@ type Hooks[T any] struct {
 // service or dispatcher, is served already, or the dispatcher was run: what it
 // serves is part of the program.
 func Serve[T Type](d *Dispatcher, k Keyword[T], h Hooks[T]) {
+	if err := k.check("Serve"); err != nil {
+		panic(err)
+	}
 	on := func(f func(context.Context, T) error) func(context.Context, any) error {
 		if f == nil {
 			return nil

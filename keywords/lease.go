@@ -34,6 +34,9 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			}
 			fence, err = luaAcquire.Run(ctx, d.client, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
 		}
+		if ctx.Err() == nil {
+			d.trouble.set(err)
+		}
 		pause := redisio.Backoff(try)
 		switch {
 		case ctx.Err() != nil:
@@ -42,14 +45,14 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 			return err
 		case err != nil:
 			if try++; try == 1 {
-				d.log.Warn("keywords: no Redis, trying again", "error", err)
+				d.log.Warn("keywords: lease not acquired, trying again", "error", err)
 			}
 		case fence > 0:
 			d.fence = strconv.FormatInt(fence, 10)
 			d.token = d.fence + ":" + d.worker.ID()
 			return nil
 		case d.cfg.Refuse:
-			return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", d.service.name, d.cfg.Name), ErrServed)
+			return redisio.Wrap(d.label(), ErrServed)
 		case fence == 0:
 			if since.IsZero() {
 				since = time.Now()
@@ -71,7 +74,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 // keep renews the lease until stop is closed, or it is lost, over a connection of
 // its own: no commit may starve it. It notices when Redis has forgotten what was
 // written.
-func (d *Dispatcher) keep(stop <-chan struct{}) {
+func (d *Dispatcher) renewLease(stop <-chan struct{}) {
 	client := redisio.Of(d.pool).Dedicated()
 	defer client.Close()
 	for {
@@ -85,8 +88,8 @@ func (d *Dispatcher) keep(stop <-chan struct{}) {
 		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
 		_ = d.clock.Sync(ctx, client)
 		cancel()
-		if err := d.renew(client); fencedReply(err) {
-			d.settle(nil, err)
+		if err := d.renewOnce(client); fencedReply(err) {
+			d.endCommit(nil, err)
 			return
 		} // of any other the committer tells
 	}
@@ -94,7 +97,7 @@ func (d *Dispatcher) keep(stop <-chan struct{}) {
 
 // renew renews the lease, also one that has ended, or that Redis has forgotten,
 // if nobody has had it since.
-func (d *Dispatcher) renew(client redis.UniversalClient) error {
+func (d *Dispatcher) renewOnce(client redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
 	defer cancel()
 	keys := []string{d.service.owner(d.cfg.Name), d.service.fence(), d.service.meta(d.cfg.Name)}
@@ -109,17 +112,17 @@ func (d *Dispatcher) renew(client redis.UniversalClient) error {
 	same := known == d.epoch // or else another has begun meanwhile
 	d.mu.Unlock()
 	if same && epoch != known {
-		d.forget()
+		d.noteForgotten()
 	}
 	return nil
 }
 
 // owning does what needs the lease, once more where that has ended and nobody has
 // had it since.
-func (d *Dispatcher) owning(do func() error) error {
+func (d *Dispatcher) withLease(do func() error) error {
 	err := do()
 	if unownedReply(err) {
-		if err = d.renew(d.client); err == nil {
+		if err = d.renewOnce(d.client); err == nil {
 			err = do()
 		}
 	}
@@ -141,7 +144,7 @@ func (d *Dispatcher) release(ctx context.Context) {
 		err = luaRelease.Run(ctx, d.client, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
 	}
 	if err != nil {
-		d.log.Warn("keywords: the lease was not given back, and ends by itself", "error", err)
+		d.log.Warn("keywords: lease not released, it expires", "in", d.cfg.Lease, "error", err)
 	}
 }
 
@@ -150,7 +153,7 @@ func (d *Dispatcher) release(ctx context.Context) {
 // at the same time it looks again.
 func (d *Dispatcher) publish(ctx context.Context) error {
 	for {
-		if err := d.define(ctx); !errors.Is(err, errChanged) {
+		if err := d.tryPublish(ctx); !errors.Is(err, errChanged) {
 			return err
 		}
 	}
@@ -159,7 +162,7 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 // errChanged says that another dispatcher has come between.
 var errChanged = errors.New("keywords: definitions have changed meanwhile")
 
-func (d *Dispatcher) define(ctx context.Context) error {
+func (d *Dispatcher) tryPublish(ctx context.Context) error {
 	all, err := d.client.HGetAll(ctx, d.service.definitions()).Result()
 	if err != nil {
 		return redisio.Normalize(ctx, err)
@@ -221,7 +224,7 @@ func (d *Dispatcher) define(ctx context.Context) error {
 }
 
 // drop deletes values, unless somebody else has taken over.
-func (d *Dispatcher) drop(ctx context.Context, names ...string) error {
+func (d *Dispatcher) deleteValues(ctx context.Context, names ...string) error {
 	keys := []string{d.service.owner(d.cfg.Name)}
 	for _, name := range names {
 		keys = append(keys, d.service.value(name))
@@ -275,12 +278,12 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 			}
 		}
 		if v := s.def.Initial; v != nil {
-			initial = append(initial, d.valued(s, v, record{}, "")) // in the place of what is there
+			initial = append(initial, d.newValue(s, v, record{}, "")) // in the place of what is there
 		} else {
 			unfit = append(unfit, name)
 		}
 	}
-	if err := d.drop(ctx, unfit...); err != nil {
+	if err := d.deleteValues(ctx, unfit...); err != nil {
 		return nil, err
 	}
 	committed = make(chan error, 1)
@@ -291,6 +294,6 @@ func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error)
 	initial[len(initial)-1].done = committed
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.enter(initial) // as many as there are keywords, whatever MaxStaged is
+	d.stageLocked(initial) // as many as there are keywords, whatever MaxStaged is
 	return committed, nil
 }

@@ -2,6 +2,7 @@ package keywords
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -32,6 +33,12 @@ func (l *Listener) Close() error { l.close(); return nil }
 // look whether there is such a keyword and Redis lets it be followed.
 func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(Event[T]), opts ...ListenOptions) (*Listener, error) {
 	o, err := optional(opts)
+	if err == nil {
+		err = k.check("Listen")
+	}
+	if err == nil && listener == nil {
+		err = errors.New("keywords: Listen: nil listener")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -39,12 +46,12 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 	// out that this can't be done.
 	looking, cancel := c.bounded(ctx)
 	defer cancel()
-	leave, err := c.watch(looking, target{service: k.Service(), name: k.Name()}, newWatcher(WatchOptions{}))
+	leave, err := c.watch(looking, target{service: k.Service(), name: k.Name()}, newWatcher(WatchOptions{}, &c.stats))
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	one := &listening{preferred: o.Preferred, call: func(n notice) {
+	one := &listenerEntry{preferred: o.Preferred, call: func(n notice) {
 		if ev, err := eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) }); err == nil {
 			listener(ev)
 		}
@@ -56,7 +63,7 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 	return &Listener{close: sync.OnceFunc(func() { c.unlisten(g, one) })}, nil
 }
 
-type listening struct {
+type listenerEntry struct {
 	preferred bool
 	call      func(notice)
 	told      bool // by listeners.calling
@@ -68,14 +75,14 @@ type listeners struct {
 	key    string
 	cancel context.CancelFunc
 	done   chan struct{}
-	all    []*listening // by Client.mu; replaced, and never changed
+	all    []*listenerEntry // by Client.mu; replaced, and never changed
 
 	calling sync.Mutex // held while they are called
 	last    *notice
 }
 
 // listen adds a listener to those of its keyword.
-func (c *Client) listen(t target, one *listening) (*listeners, error) {
+func (c *Client) listen(t target, one *listenerEntry) (*listeners, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -91,28 +98,28 @@ func (c *Client) listen(t target, one *listening) (*listeners, error) {
 	}
 	i := len(g.all)
 	if one.preferred {
-		if j := slices.IndexFunc(g.all, func(l *listening) bool { return !l.preferred }); j >= 0 {
+		if j := slices.IndexFunc(g.all, func(l *listenerEntry) bool { return !l.preferred }); j >= 0 {
 			i = j
 		}
 	}
 	g.all = slices.Insert(slices.Clone(g.all), i, one)
-	go g.greet(one) // who listens may be a listener that is being called
+	go g.callWithNewest(one) // who listens may be a listener that is being called
 	return g, nil
 }
 
 // unlisten removes a listener, and ends the watch with the last.
-func (c *Client) unlisten(g *listeners, one *listening) {
+func (c *Client) unlisten(g *listeners, one *listenerEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g.all = slices.DeleteFunc(slices.Clone(g.all), func(l *listening) bool { return l == one })
+	g.all = slices.DeleteFunc(slices.Clone(g.all), func(l *listenerEntry) bool { return l == one })
 	if len(g.all) == 0 {
 		g.cancel()
-		c.forget(g)
+		c.forgetLocked(g)
 	}
 }
 
 // forget has the next listener of the keyword begin anew. The lock is held.
-func (c *Client) forget(g *listeners) {
+func (c *Client) forgetLocked(g *listeners) {
 	if c.listening[g.key] == g {
 		delete(c.listening, g.key)
 	}
@@ -126,7 +133,7 @@ func (g *listeners) run(ctx context.Context, t target) {
 			if ctx.Err() == nil {
 				redisio.Of(g.c.pool).Logger().Warn("keywords: listeners are told nothing any more", "keyword", g.key, "error", err)
 				g.c.mu.Lock()
-				g.c.forget(g)
+				g.c.forgetLocked(g)
 				g.c.mu.Unlock()
 			}
 			return
@@ -145,7 +152,7 @@ func (g *listeners) run(ctx context.Context, t target) {
 }
 
 // greet tells a new listener the newest value, if it was not told yet.
-func (g *listeners) greet(one *listening) {
+func (g *listeners) callWithNewest(one *listenerEntry) {
 	g.calling.Lock()
 	defer g.calling.Unlock()
 	if one.told || g.last == nil || g.last.kind == EventGone {
@@ -157,7 +164,7 @@ func (g *listeners) greet(one *listening) {
 	g.call(one, n)
 }
 
-func (g *listeners) call(one *listening, n notice) {
+func (g *listeners) call(one *listenerEntry, n notice) {
 	defer func() {
 		if v := recover(); v != nil {
 			redisio.Of(g.c.pool).Logger().Error("keywords: panic in a listener", "keyword", g.key, "panic", v, "stack", string(debug.Stack()))

@@ -111,18 +111,25 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, req request)
 	if err != nil {
 		return Revision{}, err
 	}
+	c.stats.requests.Add(1)
 	reply, err := bus.CallRaw(ctx, c.bus, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
+	if err == nil {
+		return ParseRevision(string(reply.Data))
+	}
 	name := req.Changes[0].Name
+	var refused, unknown *Error
 	if errors.Is(err, bus.ErrNoWorkers) {
-		var unknown *Error
 		if _, why := c.Describe(ctx, svc, name); errors.As(why, &unknown) {
+			c.stats.failed.Add(1)
 			return Revision{}, &unservedError{unknown}
 		}
 	}
-	if err != nil {
-		return Revision{}, explainCall(svc, name, err)
+	if err = explainCall(svc, name, err); errors.As(err, &refused) {
+		c.stats.refused.Add(1)
+	} else {
+		c.stats.failed.Add(1)
 	}
-	return ParseRevision(string(reply.Data))
+	return Revision{}, err
 }
 
 // unservedError is ErrNoDispatcher for a keyword or service that is unknown as well.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/heliograph/heliograph/internal/busio"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -38,22 +39,25 @@ func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 		p.Answer(storage.Text, nil, wireError(&Error{Code: CodeMalformed, Service: d.service.name, Text: err.Error()}))
 		return
 	}
-	err := d.alone(ctx, func() error {
+	err := d.withTurn(ctx, func() error {
 		switch p.Method() {
 		case methodModify:
+			d.stats.modifies.Add(1)
 			return d.modify(ctx, req, p)
 		case methodRefresh:
+			d.stats.refreshes.Add(1)
 			return d.refresh(ctx, req, p)
 		}
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: fmt.Sprintf("no method %q", p.Method())}
 	})
 	if err != nil {
+		d.stats.refused.Add(1)
 		p.Answer(storage.Text, nil, wireError(err))
 	}
 }
 
 // alone runs hooks while no other does.
-func (d *Dispatcher) alone(ctx context.Context, run func() error) error {
+func (d *Dispatcher) withTurn(ctx context.Context, run func() error) error {
 	select {
 	case <-d.turn:
 	default: // ctx makes its channel on the first call of Done
@@ -67,13 +71,14 @@ func (d *Dispatcher) alone(ctx context.Context, run func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return d.guard(run)
+	return d.recoverPanic(run)
 }
 
 // guard turns a panic of a hook into an error.
-func (d *Dispatcher) guard(run func() error) (err error) {
+func (d *Dispatcher) recoverPanic(run func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			d.stats.panics.Add(1)
 			d.log.Error("keywords: panic in a hook", "panic", v, "stack", string(debug.Stack()))
 			err = &Error{Code: CodeRejected, Service: d.service.name, Text: "a hook panicked"}
 		}
@@ -89,14 +94,14 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	}
 	all := make([]staged, 0, len(req.Changes))
 	for _, c := range req.Changes {
-		st, err := d.examine(ctx, c, req.Origin)
+		st, err := d.prepare(ctx, c, req.Origin)
 		if err != nil {
 			return err
 		}
 		all = append(all, st)
 	}
 	d.mu.Lock()
-	err := d.room(len(all)) // before anything is done; what Set stages meanwhile comes on top
+	err := d.checkRoomLocked(len(all)) // before anything is done; what Set stages meanwhile comes on top
 	d.mu.Unlock()
 	if err != nil {
 		return err
@@ -107,13 +112,13 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 		if !st.write {
 			continue
 		}
-		h := &st.s.hooks
+		h := &st.served.hooks
 		if h.Postwrite != nil {
 			committed = make(chan error, 1)
 		}
 		if h.Write != nil {
 			if err := h.Write(ctx, st.canonical); err != nil {
-				return d.rejected(st.s, err)
+				return d.rejected(st.served, err)
 			}
 		}
 		st.rec.at = d.clock.Now().UnixMicro()
@@ -122,7 +127,7 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	last.pending, last.done = p, committed
 	d.mu.Lock()
 	if err = d.lost; err == nil {
-		d.enter(together(all))
+		d.stageLocked(inOneCommit(all))
 	}
 	d.mu.Unlock()
 	if err != nil || committed == nil {
@@ -134,11 +139,11 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 			return nil
 		}
 	case <-time.After(d.cfg.Drain):
-		d.log.Warn("keywords: no Postwrite, since Redis has not taken the value", "keyword", last.s.def.Name)
+		d.log.Warn("keywords: no Postwrite, since Redis has not taken the value", "keyword", last.served.def.Name)
 		return nil
 	}
 	for i := range all {
-		if st := &all[i]; st.write && st.s.hooks.Postwrite != nil {
+		if st := &all[i]; st.write && st.served.hooks.Postwrite != nil {
 			d.postwrite(ctx, st)
 		}
 	}
@@ -150,13 +155,13 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Drain)
 	defer cancel()
-	if err := d.guard(func() error { return st.s.hooks.Postwrite(ctx, st.canonical) }); err != nil {
-		d.log.Warn("keywords: Postwrite failed", "keyword", st.s.def.Name, "error", err)
+	if err := d.recoverPanic(func() error { return st.served.hooks.Postwrite(ctx, st.canonical) }); err != nil {
+		d.log.Warn("keywords: Postwrite failed", "keyword", st.served.def.Name, "error", err)
 	}
 }
 
 // examine finds out whether a change may be made.
-func (d *Dispatcher) examine(ctx context.Context, c requestedChange, by string) (staged, error) {
+func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) (staged, error) {
 	s := d.served[c.Name]
 	if s == nil {
 		return staged{}, &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: c.Name}
@@ -183,7 +188,7 @@ func (d *Dispatcher) examine(ctx context.Context, c requestedChange, by string) 
 	if c.If != "" && c.If != now.rev.String() {
 		return refuse(CodeRevision, "it has %s, and not %s", now.rev, c.If)
 	}
-	st := d.valued(s, v, now, by)
+	st := d.newValue(s, v, now, by)
 	if s.hooks.Prewrite != nil {
 		switch err := s.hooks.Prewrite(ctx, valueOf(&now, was), v); {
 		case errors.Is(err, ErrNoWriteNecessary):
@@ -224,25 +229,25 @@ func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) err
 	if s == nil {
 		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: name}
 	}
-	st, err := d.reread(ctx, s)
+	st, err := d.runReadHooks(ctx, s)
 	if err != nil {
 		return err
 	}
 	if !st.write && s.hooks.Read != nil {
 		// Somebody else may have written what is not true. What is under way is
 		// committed before that is looked at.
-		if err := d.await(ctx, staged{s: s}); err != nil {
+		if err := d.stageAndWait(ctx, staged{served: s}); err != nil {
 			return err
 		}
-		d.compare(ctx, s, ExternalRevert)
+		d.checkExternal(ctx, s, ExternalRevert)
 	}
 	st.pending = p
 	return d.stage([]staged{st})
 }
 
-func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
+func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error) {
 	h := &s.hooks
-	st := staged{s: s}
+	st := staged{served: s}
 	if h.Preread != nil {
 		if err := h.Preread(ctx); err != nil {
 			return st, d.rejected(s, err)
@@ -267,7 +272,7 @@ func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
 	if now.at != 0 && near(was, v, s.def.DeadBand) {
 		return st, nil
 	}
-	return d.valued(s, v, now, ""), nil
+	return d.newValue(s, v, now, ""), nil
 }
 
 // Set sets a keyword from the dispatcher's own code, read-only ones too, without
@@ -275,6 +280,9 @@ func (d *Dispatcher) reread(ctx context.Context, s *served) (staged, error) {
 // lease; once Run has ended it returns [ErrClosed]. A value out of range is an
 // error.
 func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
+	if err := k.check("Set"); err != nil {
+		return err
+	}
 	return d.set(ctx, k.Name(), k.encode(v))
 }
 
@@ -286,25 +294,25 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	if err := s.def.Check(v); err != nil {
 		return err
 	}
-	if !closed(d.owned) { // a hook whose ctx has ended may still say how it has left things
+	if !closed(d.loaded) { // a hook whose ctx has ended may still say how it has left things
 		select {
-		case <-d.owned:
-		case <-d.over:
+		case <-d.loaded:
+		case <-d.runEnded:
 			return ErrClosed
 		case <-ctx.Done():
-			return ctx.Err()
+			return redisio.Because(ctx.Err(), d.trouble.get())
 		}
 	}
 	now, was := d.newestOf(s)
 	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {
 		return nil
 	}
-	return d.await(ctx, d.valued(s, v, now, ""))
+	return d.stageAndWait(ctx, d.newValue(s, v, now, ""))
 }
 
 // await stages a value, or with none to write only itself, and waits until all up to
 // it is committed.
-func (d *Dispatcher) await(ctx context.Context, st staged) error {
+func (d *Dispatcher) stageAndWait(ctx context.Context, st staged) error {
 	st.done = make(chan error, 1)
 	if err := d.stage([]staged{st}); err != nil {
 		return err
@@ -313,6 +321,6 @@ func (d *Dispatcher) await(ctx context.Context, st staged) error {
 	case err := <-st.done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return redisio.Because(ctx.Err(), d.trouble.get())
 	}
 }

@@ -52,8 +52,8 @@ func parseOrigin(s string) (o Origin) {
 	return o
 }
 
-// whoami is the Origin of this process.
-var whoami = sync.OnceValue(func() Origin {
+// thisProcess is the Origin of this process.
+var thisProcess = sync.OnceValue(func() Origin {
 	o := Origin{PID: os.Getpid(), User: os.Getenv("USER")}
 	o.Host, _ = os.Hostname()
 	if u, err := user.Current(); err == nil {

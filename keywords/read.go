@@ -168,6 +168,7 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]rea
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	c.stats.reads.Add(int64(len(defs)))
 	values := make([]*redis.SliceCmd, len(defs))
 	defined := make([]*redis.BoolCmd, len(defs))
 	alive := map[string]*redis.IntCmd{}

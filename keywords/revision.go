@@ -2,21 +2,21 @@ package keywords
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Revision numbers the values that a dispatcher has committed. Inside an epoch N
-// rises by one with each, over all keywords of the dispatcher. A new epoch
-// begins when Redis has forgotten what the dispatcher wrote: revisions of two
-// epochs have no order.
+// Revision numbers the values that a dispatcher commits. Within an epoch, N rises by
+// one with each value, over all keywords of the dispatcher. A dispatcher begins a new
+// epoch when Redis has lost what it wrote. Revisions of different epochs have no order.
 type Revision struct {
 	Epoch string
 	N     uint64
 }
 
-// String returns epoch:n, "" for the zero Revision.
+// String returns epoch:n, or "" for the zero Revision.
 func (r Revision) String() string {
 	if r == (Revision{}) {
 		return ""
@@ -24,7 +24,7 @@ func (r Revision) String() string {
 	return r.Epoch + ":" + strconv.FormatUint(r.N, 10)
 }
 
-// ParseRevision reads what String has returned.
+// ParseRevision reads what [Revision.String] returns.
 func ParseRevision(s string) (Revision, error) {
 	if s == "" {
 		return Revision{}, nil
@@ -38,52 +38,81 @@ func ParseRevision(s string) (Revision, error) {
 	return Revision{}, fmt.Errorf("keywords: revision %.64q: want epoch:n", s)
 }
 
-// Value is a value of a keyword and what there is to know of it.
+// MarshalText returns what [Revision.String] returns.
+func (r Revision) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads what MarshalText returns.
+func (r *Revision) UnmarshalText(text []byte) (err error) {
+	*r, err = ParseRevision(string(text))
+	return err
+}
+
+// Value is a value of a keyword, with when, how and by whom it was set.
 type Value[T any] struct {
-	V        T
-	Rev      Revision
-	Time     time.Time // when the dispatcher had it, in the time of Redis
-	Quality  Quality
-	Severity Severity
-	Source   string // who set it: user@host:pid/program, or "" for the dispatcher itself
+	V        T         `json:"value"`
+	Rev      Revision  `json:"revision"`         // in JSON: "epoch:n"
+	Time     time.Time `json:"time"`             // when the dispatcher set it, by the clock of Redis
+	Quality  Quality   `json:"quality"`          // whether a dispatcher keeps it up to date
+	Severity Severity  `json:"severity"`         // by the keyword's Alarm
+	Source   string    `json:"source,omitempty"` // who set it, as user@host:pid/program; empty: the dispatcher itself
 }
 
 // Quality says whether a value is kept up to date.
 type Quality uint8
 
 const (
-	QualityGood  Quality = iota
-	QualityStale         // no dispatcher lives: it is the last that one has left
+	QualityGood  Quality = iota // a dispatcher lives
+	QualityStale                // no dispatcher lives; the value is the last that was set
 )
+
+var qualityNames = [...]string{"good", "stale"}
 
 // String returns good or stale.
 func (q Quality) String() string {
-	if q == QualityStale {
-		return "stale"
+	if int(q) >= len(qualityNames) {
+		return fmt.Sprintf("quality %d", uint8(q))
 	}
-	return "good"
+	return qualityNames[q]
 }
 
-// record is a value as it lies in Redis.
+// MarshalText returns the quality's name.
+func (q Quality) MarshalText() ([]byte, error) {
+	if int(q) >= len(qualityNames) {
+		return nil, fmt.Errorf("keywords: no %v", q)
+	}
+	return []byte(q.String()), nil
+}
+
+// UnmarshalText reads the name of a quality.
+func (q *Quality) UnmarshalText(text []byte) error {
+	i := slices.Index(qualityNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("keywords: no quality %.40q", text)
+	}
+	*q = Quality(i)
+	return nil
+}
+
+// record is a value as Redis holds it.
 type record struct {
 	name     string
-	text     string // the canonical form
+	text     string // canonical
 	rev      Revision
 	at       int64 // µs of the Unix epoch
 	severity Severity
 	source   string
 }
 
-// valueOf is a record as a value, which is v.
+// valueOf returns v as the Value that r describes.
 func valueOf[T any](r *record, v T) Value[T] {
 	return Value[T]{V: v, Rev: r.rev, Time: time.UnixMicro(r.at), Severity: r.severity, Source: r.source}
 }
 
-// typed is a record as the value of a keyword.
+// typed returns r as a value of k. A record without a value yields the zero T.
 func typed[T Type](k Keyword[T], r *record) (v Value[T], err error) {
 	v = valueOf(r, v.V)
 	if r.at == 0 && r.text == "" {
-		return v, nil // there is none
+		return v, nil
 	}
 	canonical, err := k.def.Parse(r.text)
 	if err != nil {
@@ -93,5 +122,5 @@ func typed[T Type](k Keyword[T], r *record) (v Value[T], err error) {
 	return v, err
 }
 
-// asText is a record as a value in canonical text.
+// asText returns r as a value in canonical text.
 func asText(r *record) (Value[string], error) { return valueOf(r, r.text), nil }

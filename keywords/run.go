@@ -14,14 +14,14 @@ import (
 // cut off or stopped for too long, returns [CodeFenced]. A dispatcher runs once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	if !d.begun.CompareAndSwap(false, true) {
-		return fmt.Errorf("keywords: dispatcher %s of %s was run before", d.cfg.Name, d.service.name)
+		return fmt.Errorf("%s was run before", d.label())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer close(d.over)
-	disown, err := redisio.Of(d.pool).Own(func() error { cancel(); <-d.over; return nil })
+	defer close(d.runEnded)
+	disown, err := redisio.Of(d.pool).Own(func() error { cancel(); <-d.runEnded; return nil })
 	if err != nil {
-		return err
+		return redisio.Wrap(d.label(), err)
 	}
 	defer disown()
 	d.client = redisio.Of(d.pool).Dedicated()
@@ -32,21 +32,21 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return ended(ctx, err)
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		d.release(ctx)
 	}()
 	var committed chan error
-	err = d.owning(func() (err error) { committed, err = d.load(ctx); return err })
+	err = d.withLease(func() (err error) { committed, err = d.load(ctx); return err })
 	if err == nil {
-		err = d.owning(func() error { return d.publish(ctx) })
+		err = d.withLease(func() error { return d.publish(ctx) })
 	}
 	if err != nil {
 		return ended(ctx, err)
 	}
-	defer d.retire()
-	close(d.owned)
-	stopKeeping := background(d.keep)
+	defer d.refuseStaged()
+	close(d.loaded)
+	stopKeeping := background(d.renewLease)
 	defer stopKeeping()
 	stopListening := d.listen(ctx)
 	defer stopListening()
@@ -57,8 +57,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	defer d.sign("stopped")
-	d.sign("ready")
+	defer d.setStatus("stopped")
+	d.setStatus("ready")
 
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
@@ -89,8 +89,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return err
 }
 
-// farewellTime is what a dispatcher that ends has for its last words.
-const farewellTime = 2 * time.Second
+// stopTimeout is what a dispatcher that ends has for its last words.
+const stopTimeout = 2 * time.Second
 
 // ended hides an error behind the end of ctx, which is no error of Run.
 func ended(ctx context.Context, err error) error {
@@ -101,11 +101,11 @@ func ended(ctx context.Context, err error) error {
 }
 
 // sign sets the status keyword.
-func (d *Dispatcher) sign(status string) {
+func (d *Dispatcher) setStatus(status string) {
 	if d.cfg.Status == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := d.set(ctx, d.cfg.Status, status); err != nil {
 		d.log.Warn("keywords: the status keyword was not set", "error", err)
@@ -117,10 +117,10 @@ func (d *Dispatcher) tick(stop <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	d.mu.Lock()
-	d.polls = ctx
+	d.refreshing = ctx
 	d.mu.Unlock()
 	every := func(period time.Duration, do func()) {
-		d.polling.Go(func() {
+		d.refreshers.Go(func() {
 			ticker := time.NewTicker(period)
 			defer ticker.Stop()
 			for ctx.Err() == nil {
@@ -141,18 +141,18 @@ func (d *Dispatcher) tick(stop <-chan struct{}) {
 	}
 	for _, s := range d.served {
 		if s.hooks.Period > 0 {
-			every(s.hooks.Period, func() { d.poll(ctx, s) })
+			every(s.hooks.Period, func() { d.refreshPeriodic(ctx, s) })
 		}
 	}
 	<-stop
 	d.mu.Lock()
-	d.polls = nil
+	d.refreshing = nil
 	d.mu.Unlock()
 	cancel()
 	polled := make(chan struct{})
 	go func() {
 		defer close(polled)
-		d.polling.Wait()
+		d.refreshers.Wait()
 	}()
 	select {
 	case <-polled:
@@ -161,16 +161,20 @@ func (d *Dispatcher) tick(stop <-chan struct{}) {
 }
 
 // poll refreshes a keyword.
-func (d *Dispatcher) poll(ctx context.Context, s *served) {
-	err := d.alone(ctx, func() error {
-		st, err := d.reread(ctx, s)
+func (d *Dispatcher) refreshPeriodic(ctx context.Context, s *served) {
+	d.stats.refreshes.Add(1)
+	err := d.withTurn(ctx, func() error {
+		st, err := d.runReadHooks(ctx, s)
 		if err != nil || !st.write {
 			return err
 		}
 		return d.stage([]staged{st})
 	})
+	if err != nil {
+		d.stats.refused.Add(1)
+	}
 	if err != nil && ctx.Err() == nil {
-		d.log.Warn("keywords: a refresh failed", "keyword", s.def.Name, "error", err)
+		d.log.Warn("keywords: periodic refresh failed", "keyword", s.def.Name, "error", err)
 	}
 }
 

@@ -16,7 +16,11 @@ import (
 // stop return the same.
 func Start(ctx context.Context, d *Dispatcher) (stop func() error, err error) {
 	if d.begun.Load() {
-		return nil, fmt.Errorf("keywords: dispatcher %s of %s was run before", d.cfg.Name, d.service.name)
+		return nil, fmt.Errorf("%s was run before", d.label())
 	}
-	return redisio.Start(ctx, fmt.Sprintf("keywords: dispatcher %s of %s", d.cfg.Name, d.service.name), d.Ready(), d.Run)
+	stop, err = redisio.Start(ctx, d.label(), d.Ready(), d.Run)
+	if err != nil && ctx.Err() != nil {
+		err = redisio.Because(err, d.trouble.get())
+	}
+	return stop, err
 }

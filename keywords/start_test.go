@@ -39,10 +39,3 @@ func TestStartReturnsWhenTheDispatcherServes(t *testing.T) {
 	_, err = keywords.Start(t.Context(), d)
 	require.ErrorContains(t, err, "was run before")
 }
-
-func TestConstructorsRefuseANilPool(t *testing.T) {
-	_, err := keywords.NewDispatcher(nil, keywords.DispatcherConfig{Service: "stage"})
-	require.EqualError(t, err, "keywords: NewDispatcher: nil pool")
-	_, err = keywords.NewClient(nil, keywords.ClientConfig{})
-	require.EqualError(t, err, "keywords: NewClient: nil pool")
-}

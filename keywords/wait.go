@@ -19,6 +19,9 @@ import (
 // What a dispatcher that is gone has left counts as well: the Quality of the value
 // is [QualityStale] then. Who can't do with that waits with [Watch].
 func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v T) bool) (Value[T], error) {
+	if until == nil {
+		return Value[T]{}, errors.New("keywords: WaitFor: nil until")
+	}
 	for ev, err := range Watch(ctx, c, k) {
 		if err != nil {
 			return Value[T]{}, err
@@ -110,7 +113,7 @@ func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*De
 		case err == nil:
 			return e.Eval(func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok })
 		case ctx.Err() != nil:
-			return false, ctx.Err()
+			return false, redisio.Because(ctx.Err(), err)
 		case c.isClosed():
 			return false, ErrClosed
 		case errors.As(err, &reply) && !redis.IsLoadingError(err), errors.Is(err, redis.ErrClosed):

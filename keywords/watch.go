@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // EventKind says what an [Event] is about.
@@ -186,7 +188,9 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 			yield(notice{}, err)
 			return
 		}
-		w := newWatcher(o)
+		w := newWatcher(o, &c.stats)
+		c.stats.watchers.Add(1)
+		defer c.stats.watchers.Add(-1)
 		for _, t := range targets {
 			leave, err := c.watch(ctx, t, w)
 			if err != nil {
@@ -197,6 +201,11 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 		}
 		for {
 			n, err := w.next(ctx)
+			if err != nil && err == ctx.Err() {
+				err = redisio.Because(err, c.trouble.get())
+			} else if err == nil {
+				c.stats.events.Add(1)
+			}
 			if !yield(n, err) || err != nil {
 				return
 			}
@@ -217,8 +226,9 @@ type notice struct {
 // watcher holds the newest notice of each keyword until it is asked for: that is
 // all a slow one costs.
 type watcher struct {
-	opts WatchOptions
-	more chan struct{} // there is something; holds one
+	opts  WatchOptions
+	stats *clientStats
+	more  chan struct{} // signals that waiting or err has changed; holds one
 
 	mu      sync.Mutex
 	waiting map[string]*notice // by service.NAME
@@ -230,9 +240,9 @@ type watcher struct {
 	due  map[string]time.Time // when the next may be
 }
 
-func newWatcher(o WatchOptions) *watcher {
+func newWatcher(o WatchOptions, stats *clientStats) *watcher {
 	return &watcher{
-		opts: o, more: make(chan struct{}, 1), waiting: make(map[string]*notice),
+		opts: o, stats: stats, more: make(chan struct{}, 1), waiting: make(map[string]*notice),
 		last: make(map[string]*yielded), due: make(map[string]time.Time),
 	}
 }
@@ -253,6 +263,7 @@ func (w *watcher) push(n notice) {
 			n.kind = EventInitial
 		}
 		*old = n
+		w.stats.conflated.Add(1)
 	} else {
 		w.waiting[key] = &n
 		w.order = append(w.order, key)
@@ -274,7 +285,7 @@ func (w *watcher) next(ctx context.Context) (notice, error) {
 		if err := ctx.Err(); err != nil {
 			return notice{}, err
 		}
-		n, wait, err := w.take(time.Now())
+		n, wait, err := w.nextDue(time.Now())
 		if n != nil || err != nil {
 			if err != nil {
 				return notice{}, err
@@ -294,7 +305,7 @@ func (w *watcher) next(ctx context.Context) (notice, error) {
 }
 
 // take returns the oldest notice that is due, or how long until one is.
-func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err error) {
+func (w *watcher) nextDue(now time.Time) (due *notice, wait time.Duration, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
@@ -313,7 +324,8 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 		copy(w.order[1:], w.order[:i]) // those that are not due stay before the others
 		w.order = w.order[1:]
 		i--
-		if w.small(key, n) {
+		if w.withinDeadBand(key, n) {
+			w.stats.suppressed.Add(1)
 			continue
 		}
 		if last := w.last[key]; last != nil {
@@ -329,7 +341,7 @@ func (w *watcher) take(now time.Time) (due *notice, wait time.Duration, err erro
 }
 
 // small reports whether a change is within the dead band.
-func (w *watcher) small(key string, n *notice) bool {
+func (w *watcher) withinDeadBand(key string, n *notice) bool {
 	last := w.last[key]
 	switch {
 	case w.opts.DeadBand == 0, last == nil || last.gone, !n.def.Kind.isNumeric():

@@ -32,7 +32,7 @@ type service struct {
 
 func newService(pool *storage.Pool, name string) (service, error) {
 	if err := checkServiceName(name); err != nil {
-		return service{}, err
+		return service{}, fmt.Errorf("keywords: service: %w", err)
 	}
 	base, err := pool.Key("kw", redisio.HashTag(name))
 	return service{

@@ -8,9 +8,9 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// draft is what one script is told of a batch. The committer has one, for its
+// commitScript is what one script is told of a batch. The committer has one, for its
 // buffers.
-type draft struct {
+type commitScript struct {
 	keys    []string
 	args    []any
 	msg     message
@@ -27,16 +27,16 @@ type inbox struct {
 
 // write carries out one commit. It may be carried out again: a script that was
 // says so.
-func (d *Dispatcher) write(batch []staged) error {
-	f := &d.draft
+func (d *Dispatcher) runCommit(batch []staged) error {
+	f := &d.script
 	defer f.clear()
 	f.keys = append(f.keys, d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name))
 	for i := range batch {
 		if st := &batch[i]; st.write {
-			if err := d.draftValue(st); err != nil {
+			if err := d.addValue(st); err != nil {
 				return err
 			}
-			d.draftReply(st)
+			d.addReply(st)
 		}
 	}
 	count := len(f.msg.Changes)
@@ -66,6 +66,7 @@ func (d *Dispatcher) write(batch []staged) error {
 	}
 	d.expect(batch)
 	ctx := context.Background() // the client bounds it
+	d.stats.commits.Add(1)
 	cmd := luaCommit.Run(ctx, d.client, f.keys, f.args...)
 	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
 		d.expectNone(batch)
@@ -75,18 +76,18 @@ func (d *Dispatcher) write(batch []staged) error {
 }
 
 // draftValue adds a value, and its line of the log.
-func (d *Dispatcher) draftValue(st *staged) error {
-	f, r := &d.draft, &st.rec
+func (d *Dispatcher) addValue(st *staged) error {
+	f, r := &d.script, &st.rec
 	if len(f.msg.Changes) == 0 {
 		f.msg.Epoch, f.msg.N = r.rev.Epoch, r.rev.N
 	}
-	f.keys = append(f.keys, st.s.key)
+	f.keys = append(f.keys, st.served.key)
 	ch := change{Name: r.name, Text: r.text, At: r.at, Severity: r.severity, Source: r.source}
-	if st.s.def.NoBroadcast {
+	if st.served.def.NoBroadcast {
 		ch = change{Name: r.name, At: r.at, Silent: true}
 	}
 	f.msg.Changes = append(f.msg.Changes, ch)
-	if n := st.s.def.History; n > 0 {
+	if n := st.served.def.History; n > 0 {
 		line, err := storage.JSON.Marshal([]any{r.text, r.rev.String(), r.at, r.severity, r.source})
 		if err != nil {
 			return err
@@ -98,7 +99,7 @@ func (d *Dispatcher) draftValue(st *staged) error {
 
 // draftReply adds the reply to the writer who waits for a value, if one script
 // can write it along: in a cluster his inbox lives elsewhere.
-func (d *Dispatcher) draftReply(st *staged) {
+func (d *Dispatcher) addReply(st *staged) {
 	if st.pending == nil || d.clustered {
 		return
 	}
@@ -106,7 +107,7 @@ func (d *Dispatcher) draftReply(st *staged) {
 	if key == "" {
 		return
 	}
-	f := &d.draft
+	f := &d.script
 	for i := range f.inboxes {
 		if in := &f.inboxes[i]; in.key == key {
 			in.frames = append(in.frames, frame)
@@ -117,7 +118,7 @@ func (d *Dispatcher) draftReply(st *staged) {
 }
 
 // clear keeps the buffers, and nothing that is in them.
-func (f *draft) clear() {
+func (f *commitScript) clear() {
 	clear(f.keys)
 	clear(f.args)
 	clear(f.msg.Changes)
