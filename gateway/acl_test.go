@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,8 +11,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// The commands of doc.go are enough, each line of them for what it says, and without
-// them that is refused.
+// The table of rights in README.md: each row is enough for what it says, and without it
+// that is refused.
 func TestWhatRedisMustAllow(t *testing.T) {
 	srv := storagetest.Start(t)
 	admin := storagetest.Open(t, srv.Config())
@@ -38,5 +40,37 @@ func TestWhatRedisMustAllow(t *testing.T) {
 		for _, command := range row.commands {
 			require.Empty(t, b.does(command), command)
 		}
+	}
+}
+
+// The ACL line of README.md allows every command.
+func TestACLOfTheREADME(t *testing.T) {
+	t.Parallel()
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config())
+	page, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, line, ok := strings.Cut(string(page), "    ACL SETUSER gateway ")
+	require.True(t, ok)
+	line, _, _ = strings.Cut(line, "\n")
+	command := []any{"acl", "setuser", "gateway"}
+	for word := range strings.FieldsSeq(line) {
+		command = append(command, word)
+	}
+	require.NoError(t, admin.Redis().Do(t.Context(), command...).Err())
+	require.NoError(t, admin.Redis().HSet(t.Context(), "obs:hash", "f", "1").Err())
+
+	cfg := srv.Config()
+	cfg.Prefix, cfg.Redis.Username, cfg.Redis.Password = "obs", "gateway", "secret"
+	_, address := serve(t, storagetest.Open(t, cfg), gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "log", History: &kept}, {Pattern: "room", Presence: true}, {Pattern: "*"}},
+		Keys:     []string{"*"}, ClientPublish: true,
+	})
+	b := open(t, address)
+	for _, command := range []string{
+		"GET hash", "GET hash f", "SUB a", "SUB hash snapshot=1", "DEL hash", "PUB a 1", "SUB log", "DEL log", "PUB log 1",
+		"SUB log since=x:1-1", "SUB room", "WHO room", "DEL room", "WHO room",
+	} {
+		require.Empty(t, b.does(command), command)
 	}
 }

@@ -178,7 +178,7 @@ func (c *Conn) handle(message []byte) {
 func (c *Conn) run(r *Request) (err error) {
 	command, ok := c.h.commands[r.Command]
 	if !ok {
-		return Errorf(CodeBadCommand, "no command %s; HELP tells those there are", quoteName(r.Command))
+		return Errorf(CodeBadCommand, "no command %s; HELP lists the commands", quoteName(r.Command))
 	}
 	if command.Cost == 0 {
 		command.Cost = 1

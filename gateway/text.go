@@ -59,7 +59,7 @@ func (text) Parse(message []byte) (Request, error) {
 		}
 	}
 	if r.Command == "" {
-		return r, Errorf(CodeBadCommand, "an empty message; HELP tells the commands")
+		return r, Errorf(CodeBadCommand, "an empty message; HELP lists the commands")
 	}
 	return r, nil
 }
