@@ -15,12 +15,12 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// aclLines returns those of doc.go, in words.
+// aclLines returns the ACL lines of README.md, split into words.
 func aclLines(t *testing.T) (lines [][]any) {
-	doc, err := os.ReadFile("doc.go")
+	doc, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	for line := range strings.Lines(string(doc)) {
-		if line, ok := strings.CutPrefix(line, "//\tACL SETUSER "); ok {
+		if line, ok := strings.CutPrefix(line, "    ACL SETUSER "); ok {
 			words := []any{"acl", "setuser"}
 			for _, word := range strings.Fields(line) {
 				words = append(words, word)
@@ -32,7 +32,7 @@ func aclLines(t *testing.T) (lines [][]any) {
 	return lines
 }
 
-// The lines of doc.go are enough for everything, and for no more than they say.
+// The lines of README.md are enough for everything, and for no more than they say.
 func TestACLOfDispatcherAndClient(t *testing.T) {
 	for name, c := range map[string]struct {
 		prefix string
