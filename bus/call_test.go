@@ -71,8 +71,7 @@ func TestCallWhenNobodyServes(t *testing.T) {
 // A client trusts for a second that a worker is alive. A call sent in that
 // second is not left to its deadline.
 func TestCallWhenTheLastWorkerHasJustGone(t *testing.T) {
-	storagetest.Long(t)
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})
 		_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{})

@@ -70,13 +70,8 @@ func (l *load) progress(t testing.TB, n int64) {
 
 // Workers are replaced one after the other, as in a rolling deployment, while
 // others call: no call is lost, none is refused, none waits for its deadline.
-func TestCleanRestartsLoseNoCall(t *testing.T) {
-	storagetest.Long(t)
-	restarts := 500
-	if testing.Short() {
-		restarts = 50
-	}
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+func cleanRestarts(restarts int) func(t *testing.T, pool *storage.Pool) {
+	return func(t *testing.T, pool *storage.Pool) {
 		c := client(t, storagetest.Open(t, pool.Config()), bus.ClientConfig{})
 		old := start(t, pool, bus.WorkerConfig{})
 		l := startLoad(c, 32, patience)
@@ -89,7 +84,20 @@ func TestCleanRestartsLoseNoCall(t *testing.T) {
 		require.Empty(t, l.end())
 		require.Zero(t, l.wrong.Load())
 		t.Logf("%d calls over %d restarts", l.good.Load(), restarts)
-	})
+	}
+}
+
+func TestCleanRestartsLoseNoCall(t *testing.T) {
+	storagetest.Virtual(t, cleanRestarts(30))
+}
+
+func TestManyCleanRestartsLoseNoCall(t *testing.T) {
+	storagetest.Long(t)
+	restarts := 500
+	if testing.Short() {
+		restarts = 50
+	}
+	storagetest.Servers(t, cleanRestarts(restarts))
 }
 
 // A million calls, of which every tenth caller walks away, leave nothing.

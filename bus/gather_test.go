@@ -65,7 +65,7 @@ func TestGatherReachesItsAudience(t *testing.T) {
 }
 
 func TestGatherSaysWhoDidNotAnswer(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		moody := bus.NewMethod[string, string]("moody")
 		var workers []*running
 		for i := range 3 {
@@ -116,7 +116,7 @@ func TestGatherSaysWhoDidNotAnswer(t *testing.T) {
 
 // A reply that came in time counts, however late the caller comes for it.
 func TestASlowCallerGathersWhatCameInTime(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		for range 8 {
 			start(t, pool, bus.WorkerConfig{})
 		}
@@ -165,20 +165,21 @@ func TestSendReachesAnAudience(t *testing.T) {
 
 // Workers that are among the living and dead all the same are yielded as lost.
 func TestGatherOfTheDead(t *testing.T) {
-	pool := storagetest.Open(t, storagetest.Start(t).Config())
-	w := start(t, pool, bus.WorkerConfig{})
-	c := client(t, pool, bus.ClientConfig{})
-	ghost := fmt.Sprintf("calc:%s:1:aaaaaaaa", "nowhere")
-	ctx := t.Context()
-	info := []byte(`{"id":"` + ghost + `","type":"calc"}`)
-	require.NoError(t, pool.Redis().Set(ctx, "bus:{local:calc}:info:"+ghost, info, 2*time.Second).Err())
-	require.NoError(t, pool.Redis().ZAdd(ctx, "bus:{local:calc}:alive", redisZ(ghost, time.Now().Add(2*time.Second))).Err())
-	seen := map[string]error{}
-	for rep, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Name, "") {
-		seen[rep.From.ID] = err
-	}
-	require.Len(t, seen, 2)
-	require.NoError(t, seen[w.ID()])
-	require.ErrorIs(t, seen[ghost], bus.ErrNoWorkers)
-	require.Empty(t, keysLike(t, pool, ghost))
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
+		w := start(t, pool, bus.WorkerConfig{})
+		c := client(t, pool, bus.ClientConfig{})
+		ghost := fmt.Sprintf("calc:%s:1:aaaaaaaa", "nowhere")
+		ctx := t.Context()
+		info := []byte(`{"id":"` + ghost + `","type":"calc"}`)
+		require.NoError(t, pool.Redis().Set(ctx, "bus:{local:calc}:info:"+ghost, info, 2*time.Second).Err())
+		require.NoError(t, pool.Redis().ZAdd(ctx, "bus:{local:calc}:alive", redisZ(ghost, time.Now().Add(2*time.Second))).Err())
+		seen := map[string]error{}
+		for rep, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Name, "") {
+			seen[rep.From.ID] = err
+		}
+		require.Len(t, seen, 2)
+		require.NoError(t, seen[w.ID()])
+		require.ErrorIs(t, seen[ghost], bus.ErrNoWorkers)
+		require.Empty(t, keysLike(t, pool, ghost))
+	})
 }

@@ -257,124 +257,120 @@ func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
 // A worker that is busy for long, and then stops, is not taken for dead: it has
 // left the registry, and its calls go on.
 func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
-	storagetest.Long(t)
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	g := newGate()
-	w := start(t, pool, bus.WorkerConfig{Lease: 500 * time.Millisecond}, func(w *bus.Worker) {
-		bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
+		g := newGate()
+		w := start(t, pool, bus.WorkerConfig{Lease: 500 * time.Millisecond}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+		})
+		c := client(t, pool, bus.ClientConfig{})
+		ended := make(chan error, 1)
+		go func() {
+			_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
+			ended <- err
+		}()
+		<-g.entered
+		w.stop()
+		require.Eventually(t, func() bool {
+			workers, err := c.Workers(t.Context(), "calc")
+			return err == nil && len(workers) == 0
+		}, patience, time.Millisecond)
+		select {
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(4 * time.Second): // many leases, and looks of the client
+		}
+		close(g.open)
+		require.NoError(t, <-ended)
+		require.NoError(t, w.end())
+		require.Empty(t, keysLike(t, pool, "leaving", "control"))
 	})
-	c := client(t, pool, bus.ClientConfig{})
-	ended := make(chan error, 1)
-	go func() {
-		_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
-		ended <- err
-	}()
-	<-g.entered
-	w.stop()
-	require.Eventually(t, func() bool {
-		workers, err := c.Workers(t.Context(), "calc")
-		return err == nil && len(workers) == 0
-	}, patience, time.Millisecond)
-	select {
-	case err := <-ended:
-		t.Fatal(err)
-	case <-time.After(4 * time.Second): // many leases, and looks of the client
-	}
-	close(g.open)
-	require.NoError(t, <-ended)
-	require.NoError(t, w.end())
-	require.Empty(t, keysLike(t, pool, "leaving", "control"))
 }
 
 // A call that waits in a worker which stops is run by another, without its
 // client taking it for lost.
 func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
-	storagetest.Long(t)
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	g := newGate()
-	hold := func(w *bus.Worker) {
-		bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
-	}
-	first := start(t, pool, bus.WorkerConfig{Serial: true}, hold)
-	c := client(t, pool, bus.ClientConfig{})
-	ends := make(chan error, 3)
-	for range cap(ends) {
-		go func() {
-			_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
-			ends <- err
-		}()
-	}
-	<-g.entered
-	require.Eventually(t, func() bool { return first.Stats().Held == 3 }, patience, time.Millisecond)
-	time.Sleep(time.Second) // it announces all three
-	first.stop()
-	require.Eventually(t, func() bool { return pool.Redis().LLen(t.Context(), "bus:{local:calc}:queue").Val() == 2 }, patience, time.Millisecond)
-	second := start(t, pool, bus.WorkerConfig{Serial: true}, hold)
-	<-g.entered
-	select {
-	case err := <-ends:
-		t.Fatal(err)
-	case <-time.After(4 * time.Second):
-	}
-	close(g.open)
-	for range cap(ends) {
-		require.NoError(t, <-ends)
-	}
-	require.NoError(t, first.end())
-	require.NoError(t, second.end())
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
+		g := newGate()
+		hold := func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+		}
+		first := start(t, pool, bus.WorkerConfig{Serial: true}, hold)
+		c := client(t, pool, bus.ClientConfig{})
+		ends := make(chan error, 3)
+		for range cap(ends) {
+			go func() {
+				_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
+				ends <- err
+			}()
+		}
+		<-g.entered
+		require.Eventually(t, func() bool { return first.Stats().Held == 3 }, patience, time.Millisecond)
+		time.Sleep(time.Second) // it announces all three
+		first.stop()
+		require.Eventually(t, func() bool { return pool.Redis().LLen(t.Context(), "bus:{local:calc}:queue").Val() == 2 }, patience, time.Millisecond)
+		second := start(t, pool, bus.WorkerConfig{Serial: true}, hold)
+		<-g.entered
+		select {
+		case err := <-ends:
+			t.Fatal(err)
+		case <-time.After(4 * time.Second):
+		}
+		close(g.open)
+		for range cap(ends) {
+			require.NoError(t, <-ends)
+		}
+		require.NoError(t, first.end())
+		require.NoError(t, second.end())
+	})
 }
 
 // One look that finds nothing of a call is not believed: the last worker may have
 // left with the call in its hands, and give it back; or be found again.
 func TestOneLookLosesNoCall(t *testing.T) {
-	storagetest.Long(t)
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	g := newGate()
-	w := start(t, pool, bus.WorkerConfig{Concurrency: 1, Lease: 600 * time.Millisecond}, func(w *bus.Worker) {
-		bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
+		g := newGate()
+		w := start(t, pool, bus.WorkerConfig{Concurrency: 1, Lease: 600 * time.Millisecond}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+		})
+		c := client(t, pool, bus.ClientConfig{})
+		ends := make(chan error, 2)
+		call := func() {
+			_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
+			ends <- err
+		}
+		go call()
+		<-g.entered
+		go call()
+		const queue = "bus:{local:calc}:queue"
+		ctx := t.Context()
+		time.Sleep(1500 * time.Millisecond) // the first is announced, and the second looked for
+		for begun := time.Now(); time.Since(begun) < 900*time.Millisecond; time.Sleep(time.Millisecond) {
+			require.NoError(t, pool.Redis().Del(ctx, "bus:{local:calc}:info:"+w.ID()).Err())
+		}
+		frame, err := pool.Redis().LPop(ctx, queue).Result()
+		require.NoError(t, err)
+		w.stop()
+		time.Sleep(1500 * time.Millisecond)
+		require.NoError(t, pool.Redis().LPush(ctx, queue, frame).Err())
+		select {
+		case err := <-ends:
+			t.Fatal(err)
+		default:
+		}
+		start(t, pool, bus.WorkerConfig{}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
+		})
+		close(g.open)
+		for range cap(ends) {
+			require.NoError(t, <-ends)
+		}
 	})
-	c := client(t, pool, bus.ClientConfig{})
-	ends := make(chan error, 2)
-	call := func() {
-		_, err := bus.Call(context.Background(), c, bus.Group("calc"), Hang, struct{}{})
-		ends <- err
-	}
-	go call()
-	<-g.entered
-	go call()
-	const queue = "bus:{local:calc}:queue"
-	ctx := t.Context()
-	time.Sleep(1500 * time.Millisecond) // the first is announced, and the second looked for
-	for begun := time.Now(); time.Since(begun) < 900*time.Millisecond; time.Sleep(time.Millisecond) {
-		require.NoError(t, pool.Redis().Del(ctx, "bus:{local:calc}:info:"+w.ID()).Err())
-	}
-	frame, err := pool.Redis().LPop(ctx, queue).Result()
-	require.NoError(t, err)
-	w.stop()
-	time.Sleep(1500 * time.Millisecond)
-	require.NoError(t, pool.Redis().LPush(ctx, queue, frame).Err())
-	select {
-	case err := <-ends:
-		t.Fatal(err)
-	default:
-	}
-	start(t, pool, bus.WorkerConfig{}, func(w *bus.Worker) {
-		bus.Handle(w, Hang, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
-	})
-	close(g.open)
-	for range cap(ends) {
-		require.NoError(t, <-ends)
-	}
 }
 
 // Two workers that stop give back what they took in another order than that in
 // which it came: what waits behind a younger call has not been taken.
 func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
-	storagetest.Long(t)
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
 			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
@@ -411,8 +407,7 @@ func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
 
 // A caller that goes away cancels its handler.
 func TestTheEndOfACallerReachesTheHandler(t *testing.T) {
-	storagetest.Long(t)
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cancelled := make(chan error, 1)
 		g := newGate()
 		w := start(t, pool, bus.WorkerConfig{}, func(w *bus.Worker) {

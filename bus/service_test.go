@@ -110,7 +110,7 @@ func TestStopStopsAWorkerThatAllowsIt(t *testing.T) {
 // What the control list brought while the worker stopped is answered before Run
 // returns.
 func TestAStoppingWorkerAnswersItsLastQuestion(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		asked, answered := make(chan struct{}), make(chan error, 1)
 		var c *bus.Client
 		var w *running

@@ -78,7 +78,7 @@ func TestStreamsAreOrderedAndWhole(t *testing.T) {
 }
 
 func TestStreamsEndWithTheirError(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		start(t, pool, bus.WorkerConfig{MaxMessage: 100}, serveUpTo, func(w *bus.Worker) {
 			bus.HandleStream(w, bus.NewStream[string, any]("odd"), func(ctx context.Context, how string, send func(any) error) error {
 				if err := send("first"); err != nil {
@@ -236,28 +236,29 @@ func TestAWorkerFullOfStreamsIsNotDeaf(t *testing.T) {
 // A stream without a deadline outlives ClientConfig.Timeout, which bounds the
 // wait for its beginning only.
 func TestAStreamOutlivesTheTimeout(t *testing.T) {
-	pool := storagetest.New(t)
-	g := newGate()
-	start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
-		bus.HandleStream(w, UpTo, func(ctx context.Context, _ UpToArgs, send func(int) error) error {
-			if err := g.pass(ctx); err != nil {
-				return err
-			}
-			return send(0)
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		g := newGate()
+		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
+			bus.HandleStream(w, UpTo, func(ctx context.Context, _ UpToArgs, send func(int) error) error {
+				if err := g.pass(ctx); err != nil {
+					return err
+				}
+				return send(0)
+			})
 		})
-	})
-	c := client(t, pool, bus.ClientConfig{Timeout: 100 * time.Millisecond})
-	ended := make(chan error, 1)
-	go func() {
+		c := client(t, pool, bus.ClientConfig{Timeout: 100 * time.Millisecond})
+		ended := make(chan error, 1)
+		go func() {
+			_, err := read(t, c, bus.Group("calc"), 1)
+			ended <- err
+		}()
+		<-g.entered
 		_, err := read(t, c, bus.Group("calc"), 1)
-		ended <- err
-	}()
-	<-g.entered
-	_, err := read(t, c, bus.Group("calc"), 1)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "there is no slot for this one")
-	time.Sleep(200 * time.Millisecond)
-	close(g.open)
-	require.NoError(t, <-ended)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "there is no slot for this one")
+		time.Sleep(200 * time.Millisecond)
+		close(g.open)
+		require.NoError(t, <-ended)
+	})
 }
 
 // Redis is started again, and has forgotten all: streams end with an error, not

@@ -12,8 +12,7 @@ import (
 )
 
 func TestWatchTellsWhoJoinsAndLeaves(t *testing.T) {
-	storagetest.Long(t)
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		first := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -178,19 +178,19 @@ func TestAStoppingWorkerCancelsHandlersThatTakeTooLong(t *testing.T) {
 }
 
 func TestAHandlerThatIgnoresItsContextIsReported(t *testing.T) {
-	storagetest.Long(t)
-	pool := storagetest.New(t)
-	stuck := make(chan struct{})
-	hold := bus.NewMethod[int, int]("hold")
-	entered := make(chan struct{})
-	w := start(t, pool, bus.WorkerConfig{Drain: -1}, func(w *bus.Worker) {
-		bus.Handle(w, hold, func(context.Context, int) (int, error) { close(entered); <-stuck; return 0, nil })
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		stuck := make(chan struct{})
+		hold := bus.NewMethod[int, int]("hold")
+		entered := make(chan struct{})
+		w := start(t, pool, bus.WorkerConfig{Drain: -1}, func(w *bus.Worker) {
+			bus.Handle(w, hold, func(context.Context, int) (int, error) { close(entered); <-stuck; return 0, nil })
+		})
+		c := client(t, pool, bus.ClientConfig{})
+		require.NoError(t, bus.Send(t.Context(), c, bus.Group("calc"), hold, 1))
+		<-entered
+		require.ErrorContains(t, w.end(), "stopped, but 1 of its handlers did not")
+		close(stuck)
 	})
-	c := client(t, pool, bus.ClientConfig{})
-	require.NoError(t, bus.Send(t.Context(), c, bus.Group("calc"), hold, 1))
-	<-entered
-	require.ErrorContains(t, w.end(), "stopped, but 1 of its handlers did not")
-	close(stuck)
 }
 
 // What a worker took and did not begin is done by the next one, in order.
@@ -451,10 +451,10 @@ func TestRedisWithoutBLMPOP(t *testing.T) {
 	require.NoError(t, w.end())
 }
 
+// The clocks of a worker and of a client are wrong by a minute.
 func TestClocksMayBeWrong(t *testing.T) {
-	storagetest.Long(t)
 	left := bus.NewMethod[struct{}, time.Duration]("left")
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		for _, off := range []time.Duration{time.Minute, -time.Minute} {
 			w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Lease: time.Second})
 			require.NoError(t, err)
@@ -470,7 +470,8 @@ func TestClocksMayBeWrong(t *testing.T) {
 			for _, own := range []time.Duration{0, -off} {
 				c := client(t, pool, bus.ClientConfig{Timeout: 10 * time.Second})
 				bus.SetClientClock(c, own)
-				for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); { // over a lease
+				for range 15 { // over a lease
+					time.Sleep(100 * time.Millisecond)
 					got, err := bus.Call(t.Context(), c, bus.Group("calc"), left, struct{}{})
 					require.NoError(t, err)
 					require.InDelta(t, 10, got.Seconds(), 5)
