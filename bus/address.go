@@ -38,6 +38,9 @@ func (a Address) String() string {
 }
 
 func (a Address) check() error {
+	if a == (Address{}) {
+		return errors.New("bus: Address without a type: use Group or Direct")
+	}
 	if a.id == "" {
 		return checkName("type", a.typ)
 	}
@@ -55,6 +58,7 @@ func (a Address) check() error {
 
 // Audience names who are to answer a [Gather]: all living workers that match.
 type Audience struct {
+	named   bool   // by Broadcast, Multicast or Local: a zero Audience names no workers
 	typ     string // "": every type
 	glob    bool   // pattern says which
 	pattern string // of ids
@@ -64,14 +68,14 @@ type Audience struct {
 
 // Broadcast is every worker of a type or, if typ is empty, of the whole site,
 // without the dispatchers of package keywords.
-func Broadcast(typ string) Audience { return Audience{typ: typ} }
+func Broadcast(typ string) Audience { return Audience{named: true, typ: typ} }
 
 // Multicast is every worker whose id, type:host:pid:uid, matches a glob:
 // * stands for any run of characters, colons included, and ? for any one.
 //
 //	bus.Multicast("calc:10.130.*")
 func Multicast(glob string) Audience {
-	a := Audience{glob: true, pattern: glob}
+	a := Audience{named: true, glob: true, pattern: glob}
 	if typ, _, found := strings.Cut(glob, ":"); found && !strings.ContainsAny(typ, "*?") {
 		a.typ = typ
 	}
@@ -79,7 +83,7 @@ func Multicast(glob string) Audience {
 }
 
 // Local is every worker of a type, or of all if typ is empty, on this host.
-func Local(typ string) Audience { return Audience{typ: typ, local: true} }
+func Local(typ string) Audience { return Audience{named: true, typ: typ, local: true} }
 
 // WithLabels returns the part of the audience that has these labels, among
 // others, in [WorkerConfig].Labels.
@@ -112,6 +116,9 @@ func (a Audience) String() string {
 }
 
 func (a Audience) check() error {
+	if !a.named {
+		return errors.New("bus: zero Audience: use Broadcast, Multicast or Local")
+	}
 	if a.glob && a.pattern == "" {
 		return errors.New("bus: Multicast: empty glob")
 	}
@@ -162,6 +169,20 @@ func (c *Client) members(ctx context.Context, a Audience) ([]WorkerInfo, error) 
 type Destination interface {
 	String() string
 	check() error
+}
+
+// checkDestination checks the destination of a [Send].
+func checkDestination(to Destination) error {
+	switch to := to.(type) {
+	case Address:
+		return to.check()
+	case Audience:
+		return to.check()
+	case nil:
+		return errors.New("bus: nil Destination")
+	default:
+		return fmt.Errorf("bus: Destination of type %T: want Address or Audience", to)
+	}
 }
 
 // checkName checks a part of a key. A colon would let one name pass for two.

@@ -146,7 +146,7 @@ func schema(t reflect.Type) json.RawMessage {
 func Register(w *Worker, obj any, opts ...HandleOptions) []string {
 	var names []string
 	v := reflect.ValueOf(obj)
-	if !v.IsValid() {
+	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("bus: Register: nil")
 	}
 	for i := range v.NumMethod() {

@@ -135,9 +135,9 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 					err = res.rep.remote(req.method)
 				}
 			case <-ctx.Done():
-				err = ctx.Err()
+				err = c.because(ctx.Err())
 			case <-expired:
-				err = context.DeadlineExceeded
+				err = c.because(context.DeadlineExceeded)
 			}
 			call.route.breaker.note(c.cfg.Breaker, err)
 			if res.call != call || err != nil {
@@ -172,6 +172,9 @@ func (c *Client) waitForRetry(ctx context.Context, end time.Time, pause time.Dur
 // but for what only a reply could tell, and [storage.ErrIndeterminate]: Redis
 // may or may not have it. An audience of none is [ErrNoWorkers].
 func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, R], args A, opts ...CallOptions) error {
+	if err := checkDestination(to); err != nil {
+		return redisio.Wrap(fmt.Sprintf("bus: send %s", m.name), err)
+	}
 	body, err := encode(m.codec, args)
 	if err != nil {
 		return redisio.Wrap(fmt.Sprintf("bus: send %s", m.name), err)
@@ -217,7 +220,7 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 		case err := <-written:
 			errs = append(errs, local(err))
 		case <-ctx.Done():
-			return ctx.Err()
+			return c.because(ctx.Err())
 		case <-c.closed:
 			return ErrClosed
 		}
@@ -233,7 +236,7 @@ func (c *Client) resolve(ctx context.Context, to Destination) (addresses []Addre
 	}
 	members, err := c.members(ctx, to.(Audience))
 	if err != nil {
-		return nil, false, err
+		return nil, false, local(err)
 	}
 	if len(members) == 0 {
 		return nil, false, ErrNoWorkers
@@ -248,6 +251,9 @@ func (c *Client) resolve(ctx context.Context, to Destination) (addresses []Addre
 // and that somebody is there to take it, unless that is known, and packs it.
 // Once the inbox is open and the route known it neither waits nor asks anybody.
 func (c *Client) prepare(ctx context.Context, to Address, req request, known bool, now, end time.Time) (*route, []byte, error) {
+	if req.method == "" {
+		return nil, nil, errors.New("bus: zero Method: use NewMethod or NewStream")
+	}
 	if n := len(req.body.Data); n > c.cfg.MaxMessage {
 		return nil, nil, fmt.Errorf("%w: %d bytes, ClientConfig.MaxMessage is %d", ErrTooLarge, n, c.cfg.MaxMessage)
 	}

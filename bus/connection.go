@@ -13,6 +13,7 @@ type connection struct {
 
 	mu   sync.Mutex
 	down time.Time // since when; zero: it is there
+	why  error     // why it is down
 	up   time.Time // since when, after it was down
 }
 
@@ -20,6 +21,7 @@ type connection struct {
 func (l *connection) lost(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.why = err
 	if l.down.IsZero() {
 		l.down = time.Now()
 		l.log.Warn("bus: lost Redis, trying again", "error", err)
@@ -32,12 +34,19 @@ func (l *connection) found() {
 	news := !l.down.IsZero()
 	if news {
 		l.log.Info("bus: found Redis again", "after", time.Since(l.down).Round(time.Millisecond))
-		l.down, l.up = time.Time{}, time.Now()
+		l.down, l.up, l.why = time.Time{}, time.Now(), nil
 	}
 	l.mu.Unlock()
 	if news && l.back != nil {
 		l.back()
 	}
+}
+
+// reason returns why Redis can't be reached, nil if it can.
+func (l *connection) reason() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.why
 }
 
 // shaken notes that Redis is there, and what it knew is not.

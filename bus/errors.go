@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/heliograph/heliograph/storage"
 )
 
@@ -117,7 +119,7 @@ func local(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrQueueFull):
 		return fmt.Errorf("%w: %w", ErrQueueFull, err)
-	case errors.Is(err, storage.ErrClosed):
+	case errors.Is(err, storage.ErrClosed), errors.Is(err, redis.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return err

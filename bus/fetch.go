@@ -68,9 +68,17 @@ const controlCount = 128
 func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan struct{}, try *int) bool {
 	var reply redis.Error
 	refused := errors.As(err, &reply)
-	if refused {
+	switch {
+	case redis.IsPermissionError(err):
+		select {
+		case w.refused <- w.denied(err):
+		default:
+		}
+		<-stop
+		return false
+	case refused:
 		w.noise.Warn(w.link.log, "bus: Redis refuses to give calls", "error", err)
-	} else {
+	default:
 		w.link.lost(err)
 	}
 	for again := true; again; *try++ {

@@ -29,6 +29,9 @@ const chunkSize = 128 << 10
 // [Download] and [DownloadDir]. Paths that lead out of root, by .. or by a
 // symbolic link, are refused. What is not there gets CodeNotFound.
 func Files(w *Worker, root *os.Root, opts ...HandleOptions) {
+	if root == nil {
+		panic("bus: Files: nil root")
+	}
 	size := min(chunkSize, max(w.cfg.MaxMessage-16, 1))
 	w.handleFiles(Download, opts, size, func(ctx context.Context, name string, out io.Writer) error {
 		return copyFile(ctx, out, root.FS(), name)

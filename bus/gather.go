@@ -84,7 +84,7 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 	defer cancel()
 	members, err := c.members(ctx, to)
 	if err != nil {
-		return err
+		return local(err)
 	}
 	results := make(chan result, len(members))
 	calls := make([]*pendingCall, len(members))
@@ -128,7 +128,7 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 			}
 		default:
 			for i, m := range members {
-				if waiting[i] && !take(Reply[Body]{From: m}, failed("gather", req, Direct(m.ID), ctx.Err())) {
+				if waiting[i] && !take(Reply[Body]{From: m}, failed("gather", req, Direct(m.ID), c.because(ctx.Err()))) {
 					break
 				}
 			}

@@ -44,6 +44,9 @@ func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler 
 // Log returns the newest n records that the worker with that id has kept, the
 // newest last. There may be none.
 func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, error) {
+	if closed(c.closed) {
+		return nil, ErrClosed
+	}
 	if err := Direct(worker).check(); err != nil {
 		return nil, err
 	}
@@ -55,7 +58,7 @@ func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, er
 	}
 	lines, err := log.Last(ctx, n)
 	if err != nil {
-		return nil, redisio.Wrap(fmt.Sprintf("bus: log of %s", worker), err)
+		return nil, redisio.Wrap(fmt.Sprintf("bus: log of %s", worker), local(err))
 	}
 	records := make([]LogRecord, len(lines))
 	for i, line := range lines {

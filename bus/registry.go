@@ -105,10 +105,14 @@ type lease struct {
 	link   *connection
 }
 
-// enter makes the worker known, however long Redis is away.
-func (l *lease) enter(ctx context.Context) error {
+// enter makes the worker known once rehearse has succeeded, however long Redis is
+// unreachable.
+func (l *lease) enter(ctx context.Context, rehearse func(context.Context) error) error {
 	for try := 0; ; try++ {
 		err := l.clock.Sync(ctx, l.client)
+		if err == nil {
+			err = rehearse(ctx)
+		}
 		if err == nil {
 			l.info.Started = l.clock.Now()
 			err = l.renew(ctx)
@@ -156,6 +160,19 @@ func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(conte
 	}
 }
 
+// transact runs commands in one transaction. Where the user lacks the right to one
+// of them, Redis says only that the transaction was discarded: the error of that
+// command says why.
+func transact(ctx context.Context, client redis.UniversalClient, queue func(redis.Pipeliner) error) error {
+	cmds, err := client.TxPipelined(ctx, queue)
+	for _, cmd := range cmds {
+		if redis.IsPermissionError(cmd.Err()) {
+			return cmd.Err()
+		}
+	}
+	return redisio.Normalize(ctx, err)
+}
+
 // renew enters the worker, or keeps it entered for another term.
 func (l *lease) renew(ctx context.Context) error {
 	if err := l.clock.Sync(ctx, l.client); err != nil {
@@ -168,7 +185,7 @@ func (l *lease) renew(ctx context.Context) error {
 	now := l.clock.Now()
 	end := redis.Z{Score: float64(now.Add(l.term).UnixMilli()), Member: l.info.ID}
 	// In one transaction, so that no key is ever without a time to live.
-	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+	err = transact(ctx, l.client, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.keys.alive(), "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
 		tx.ZAdd(ctx, l.keys.alive(), end)
 		tx.PExpire(ctx, l.keys.alive(), max(queueTTL, 2*l.term))
@@ -179,15 +196,14 @@ func (l *lease) renew(ctx context.Context) error {
 		return nil
 	})
 	if err != nil || l.hidden {
-		return redisio.Normalize(ctx, err)
+		return err
 	}
-	_, err = l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+	return transact(ctx, l.client, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.types, "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
 		tx.ZAdd(ctx, l.types, redis.Z{Score: end.Score, Member: l.info.Type})
 		tx.PExpire(ctx, l.types, max(queueTTL, 2*l.term))
 		return nil
 	})
-	return redisio.Normalize(ctx, err)
 }
 
 // leave takes the worker out of the registry. It still has calls to end.
@@ -230,7 +246,7 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 	defer cancel()
 	all, err := c.workers(ctx, typ)
 	if err != nil {
-		return nil, redisio.Wrap("bus: workers", err)
+		return nil, redisio.Wrap("bus: workers", local(err))
 	}
 	return all, nil
 }
@@ -241,6 +257,9 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
+	if closed(c.closed) {
+		return 0, ErrClosed
+	}
 	if err := to.check(); err != nil {
 		return 0, err
 	}
@@ -254,12 +273,15 @@ func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	}
 	n, err := c.pool.Redis().LLen(ctx, queue).Result()
 	if err != nil {
-		return 0, redisio.Wrap(fmt.Sprintf("bus: queue of %s", to), redisio.Normalize(ctx, err))
+		return 0, redisio.Wrap(fmt.Sprintf("bus: queue of %s", to), local(redisio.Normalize(ctx, err)))
 	}
 	return int(n), nil
 }
 
 func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
+	if closed(c.closed) {
+		return nil, ErrClosed
+	}
 	types := []string{typ}
 	if typ == "" {
 		key, err := typesKey(c.pool, c.cfg.Site)

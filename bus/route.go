@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 			return err
 		}
 		if err := r.c.pause(ctx, q.done, nil); err != nil {
-			return err
+			return r.c.because(err)
 		}
 		var reply redis.Error
 		switch {
@@ -134,9 +135,21 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 		}
 		// Redis is away, or has just come back and its workers have not yet.
 		if err := r.c.pause(ctx, nil, time.After(redisio.Backoff(1))); err != nil {
-			return err
+			if q.err != nil && ctx.Err() != nil {
+				return redisio.Because(err, q.err)
+			}
+			return r.c.because(err)
 		}
 	}
+}
+
+// because returns the end of a context with the reason why Redis can't be
+// reached, if it can't.
+func (c *Client) because(end error) error {
+	if end == ErrClosed {
+		return end
+	}
+	return redisio.Because(end, cmp.Or(c.link.reason(), redisio.Of(c.pool).Writer().Trouble()))
 }
 
 // pause waits for one of two channels. It ends early, with an error, when ctx

@@ -1,10 +1,12 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +37,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer close(ended)
 	disown, err := redisio.Of(w.pool).Own(func() error { cancel(); <-ended; return nil })
 	if err != nil {
-		return err
+		return redisio.Wrap("bus: worker "+w.ID(), err)
 	}
 	defer disown()
 	defer w.leave()
@@ -50,12 +52,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	plain := redisio.Of(w.pool).Dedicated()
 	defer plain.Close()
 	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.hidden, link: &w.link}
-	if err := lease.enter(ctx); err != nil {
+	if err := lease.enter(ctx, func(ctx context.Context) error { return w.rehearse(ctx, plain) }); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return redisio.Wrap(fmt.Sprintf("bus: worker %s", w.ID()), err)
+		return w.denied(err)
 	}
+	var denied error
 	close(w.ready)
 	present := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })
 	controlling := w.startReader(w.readControl)
@@ -65,6 +68,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-w.halted:
+	case denied = <-w.refused:
 	}
 	drained := time.Now().Add(w.cfg.Drain)
 	present()
@@ -73,7 +77,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	ticking()
 	fetching(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
 	w.giveBack(plain)
-	err = w.drain(time.Until(drained))
+	err = cmp.Or(denied, w.drain(time.Until(drained)))
 	if w.cfg.OnStop != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, cancelGrace))
 		w.cfg.OnStop(ctx)
@@ -87,6 +91,51 @@ func (w *Worker) Run(ctx context.Context) error {
 	leaving()
 	_ = w.withStopTimeout(lease.end)
 	return err
+}
+
+// denied returns the error of a worker that Redis refuses. Redis names a command
+// that a user may not run, but not a key that it may not use.
+func (w *Worker) denied(err error) error {
+	if redis.IsPermissionError(err) {
+		inbox := strings.TrimSuffix(w.types, "}:types") + ":inbox:*"
+		err = fmt.Errorf("%w (the worker needs the keys %s:*, %s and %s; see bus/README.md for its commands)", err, w.keys.base, w.types, inbox)
+	}
+	return redisio.Wrap("bus: worker "+w.ID(), err)
+}
+
+// rehearse runs the commands that the worker will need on keys that only this
+// worker uses, so that a user without the right to one of them is told so before
+// callers know the worker. It leaves nothing behind.
+func (w *Worker) rehearse(ctx context.Context, plain redis.UniversalClient) error {
+	own := w.keys.ownQueue(w.info.ID)
+	inbox, err := inboxKey(w.pool, w.cfg.Site, strings.TrimPrefix(w.info.ID, w.info.Type+":"))
+	if err != nil {
+		return err
+	}
+	err = transact(ctx, plain, func(tx redis.Pipeliner) error {
+		tx.RPush(ctx, own, "", "")
+		tx.LPush(ctx, own, "")
+		tx.LPopCount(ctx, own, 1)
+		tx.PExpire(ctx, own, queueTTL)
+		tx.ZRem(ctx, w.keys.alive(), w.info.ID)
+		tx.ZCard(ctx, w.keys.alive())
+		tx.Del(ctx, w.keys.control(w.info.ID), w.keys.leaving(w.info.ID))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// The worker's own queue comes first, and has elements: no call is taken.
+	q := popper{client: plain, keys: []string{own, w.keys.queue(), w.keys.control(w.info.ID)}}
+	if _, _, err := q.pop(2); err != nil {
+		return redisio.Normalize(ctx, err)
+	}
+	// The inbox does not exist, so that nothing is written.
+	err = plain.XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []string{redisio.StreamField, ""}}).Err()
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return redisio.Normalize(ctx, err)
 }
 
 // startTask runs a task until the function that it returns is called, which

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/heliograph/heliograph/internal/redisio"
@@ -14,6 +15,9 @@ import (
 // waits for the worker's clean end and returns what Run returned. Further calls of
 // stop return the same.
 func Start(ctx context.Context, w *Worker) (stop func() error, err error) {
+	if w == nil {
+		return nil, errors.New("bus: Start: nil worker")
+	}
 	if w.begun.Load() {
 		return nil, fmt.Errorf("bus: worker %s was run before", w.ID())
 	}

@@ -167,9 +167,9 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 				c.credit(call)
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return c.because(ctx.Err())
 		case <-expired:
-			return context.DeadlineExceeded
+			return c.because(context.DeadlineExceeded)
 		}
 	}
 }
@@ -259,6 +259,7 @@ func (c *Client) breakStreams() {
 //
 // It panics as [Handle] does.
 func HandleStream[A, I any](w *Worker, m StreamMethod[A, I], h func(ctx context.Context, args A, send func(I) error) error, opts ...HandleOptions) {
+	mustHandle(m.name, h == nil)
 	w.register(m.name, &method{stream: true, args: typeOf[A](), result: typeOf[I]()}, opts, func(ctx context.Context, t *task) (Body, error) {
 		var args A
 		if err := t.body.decode(&args); err != nil {

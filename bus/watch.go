@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // WorkerEvent is a worker that has joined or left.
@@ -36,8 +38,11 @@ func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, e
 			if err == nil && !c.compare(known, workers, func(ev WorkerEvent) bool { return yield(ev, nil) }) {
 				return
 			}
-			if err := c.pause(ctx, nil, time.After(tickTime)); err != nil {
-				yield(WorkerEvent{}, err)
+			if end := c.pause(ctx, nil, time.After(tickTime)); end != nil {
+				if end != ErrClosed {
+					end = redisio.Because(end, err)
+				}
+				yield(WorkerEvent{}, end)
 				return
 			}
 		}

@@ -156,6 +156,7 @@ type Worker struct {
 	begun    atomic.Bool
 	ready    chan struct{}
 	halted   chan struct{} // Stop was called; holds one
+	refused  chan error    // Redis denies the worker a command or a key; holds one
 
 	clock   *redisio.Clock
 	link    connection
@@ -197,7 +198,7 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 	id, host, pid := newID()
 	w := &Worker{
 		pool: pool, cfg: cfg, hidden: hidden, methods: make(map[string]*method), inboxes: make(map[string]string),
-		ready: make(chan struct{}), halted: make(chan struct{}, 1), beat: make(chan struct{}, 1),
+		ready: make(chan struct{}), halted: make(chan struct{}, 1), refused: make(chan error, 1), beat: make(chan struct{}, 1),
 		clock: redisio.NewClock(nil),
 		info: WorkerInfo{
 			ID: cfg.Type + ":" + id, Site: cfg.Site, Type: cfg.Type, Host: host, PID: pid,
@@ -252,7 +253,15 @@ type HandleOptions struct {
 // Handle panics if the worker has a handler for the method already or was run:
 // what a worker serves is part of the program.
 func Handle[A, R any](w *Worker, m Method[A, R], h func(ctx context.Context, args A) (R, error), opts ...HandleOptions) {
+	mustHandle(m.name, h == nil)
 	w.register(m.name, &method{args: typeOf[A](), result: typeOf[R](), idempotent: m.idempotent}, opts, typed(h))
+}
+
+// mustHandle panics if a method is given no handler.
+func mustHandle(method string, isNil bool) {
+	if isNil {
+		panic(fmt.Sprintf("bus: method %q: nil handler", method))
+	}
 }
 
 // typed is a handler behind its codecs.
@@ -277,6 +286,7 @@ func typed[A, R any](h func(context.Context, A) (R, error)) func(context.Context
 // HandleAny has h serve the calls of all methods that have no handler, on the
 // bytes that the caller sent. MaxInFlight is for all of them together.
 func HandleAny(w *Worker, h func(ctx context.Context, method string, args Body) (Body, error), opts ...HandleOptions) {
+	mustHandle(anyName, h == nil)
 	w.register(anyName, &method{}, opts, func(ctx context.Context, t *task) (Body, error) {
 		return h(ctx, t.request.method, t.body)
 	})
@@ -314,6 +324,10 @@ func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 func (w *Worker) register(name string, m *method, opts []HandleOptions, call func(context.Context, *task) (Body, error)) {
 	o, err := optional(opts)
 	switch {
+	case w == nil:
+		panic(fmt.Sprintf("bus: method %q: nil worker", name))
+	case name == "":
+		panic("bus: handler for a zero Method")
 	case w.begun.Load():
 		panic(fmt.Sprintf("bus: worker %s: handler for %q after Run", w.ID(), name))
 	case err != nil:
