@@ -2,244 +2,391 @@ package keywords
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/busio"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
 
-// maxCommit is how many values one script writes, save those of a ModifyMany,
-// which go together. More would not be faster, and Redis does nothing else
-// meanwhile.
-const maxCommit = 64
+// maxCommit and maxCommitBytes bound what one script writes, save the values of a
+// ModifyMany, which are committed together. More would not be faster, and Redis
+// serves no other client meanwhile. Redis closes a subscriber that is 32 MB behind.
+const (
+	maxCommit      = 64
+	maxCommitBytes = 4 << 20
+)
 
-// stage numbers values and has them committed, together and in order. The last
-// of them takes the writer who waits along.
-func (d *Dispatcher) stage(recs []staged) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.checkRoomLocked(len(recs)); err != nil {
+// committer writes a dispatcher's values to Redis: in order, in batches, each with
+// one script that checks the lease. It holds the newest value of each keyword, and
+// writes all of them again when Redis has lost some. Its run method is one goroutine.
+type committer struct {
+	lease          *lease
+	definitions    *publisher
+	served         map[string]*served
+	channel        string
+	maxStaged      int
+	maxStagedBytes int
+	log            *slog.Logger
+	stats          *dispatcherStats
+	trouble        *lastError // why the dispatcher waits for Redis
+
+	client    redis.UniversalClient // set by Run
+	clustered bool
+	external  *external // is told of our own writes, which cause keyspace events
+
+	more     chan struct{}   // there is something to commit; holds one
+	ended    chan struct{}   // closed: nothing can be committed any more
+	end      func()          // closes it
+	stopping <-chan struct{} // closed: Run ends
+
+	// Of the goroutine that commits:
+	script   commitScript
+	batch    []staged  // numbered, and written until Redis answers
+	giveUpAt time.Time // when run gives up, once the dispatcher stops
+
+	mu      sync.Mutex
+	epoch   uint64   // of the tenure in which values are numbered
+	n       uint64   // how many were committed in it
+	staged  []staged // not in batch yet, oldest first
+	waiting int      // staged or in batch, without those that are written again
+	bytes   int      // of those
+	lost    bool     // Redis does not hold what was committed
+	failure error    // why nothing can be committed any more
+}
+
+// served is a keyword that the dispatcher serves.
+type served struct {
+	def   Definition
+	hooks Hooks[any]
+	key   string // of its value
+
+	// By committer.mu:
+	now       record // the newest value; without a revision until it is committed; at is 0: none
+	canonical any    // of now
+	committed record
+	waiting   int // values that are staged and not committed
+	events    keyEvents
+}
+
+// staged is a value on its way to Redis, and the writer that waits for it.
+type staged struct {
+	served    *served
+	write     bool // or else only an answer, when all before it is committed
+	again     bool // it was committed before, and Redis has lost it
+	acted     bool // its Write hook has run
+	uncertain bool // it was sent, and Redis has not answered
+	rec       record
+	canonical any
+	only      string     // revision that the keyword must have when this is staged; "": any
+	with      int        // how many of those behind it must be committed with it
+	pending   busio.Call // nil: none
+	done      chan error // of Set; holds one
+}
+
+func (st *staged) size() int { return len(st.rec.text) + len(st.rec.source) + len(st.rec.name) + 128 }
+
+func newCommitter(d *Dispatcher) *committer {
+	c := &committer{
+		lease: d.lease, definitions: d.definitions, served: d.served, channel: d.channel,
+		maxStaged: d.cfg.MaxStaged, maxStagedBytes: d.cfg.MaxStagedBytes, log: d.log, stats: &d.stats, trouble: &d.trouble, external: d.external, stopping: d.stopping,
+		more: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	c.end = sync.OnceFunc(func() { close(c.ended) })
+	return c
+}
+
+// newest returns the newest value of a keyword, staged or committed, and the same in
+// the type of its kind; nil: it has none.
+func (c *committer) newest(s *served) (record, any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.now, s.canonical
+}
+
+// stage has values committed, together and in order.
+func (c *committer) stage(values ...staged) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(values); err != nil {
 		return err
 	}
-	d.stageLocked(inOneCommit(recs))
-	return nil
+	return c.enterLocked(values)
 }
 
-// inOneCommit has values be committed by one script.
-func inOneCommit(recs []staged) []staged {
-	for i := range recs {
-		recs[i].with = len(recs) - 1 - i
+// enter is stage for a modify, whose hooks have run: room was asked before.
+func (c *committer) enter(values []staged) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.enterLocked(values)
+}
+
+// room says why values can't be staged.
+func (c *committer) room(values []staged) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roomLocked(values)
+}
+
+func (c *committer) roomLocked(values []staged) error {
+	bytes := 0
+	for i := range values {
+		bytes += values[i].size()
 	}
-	return recs
-}
-
-// room says why so many values can't be staged. The lock is held.
-func (d *Dispatcher) checkRoomLocked(n int) error {
 	switch {
-	case d.lost != nil:
-		return d.lost
-	case len(d.staged)+n > d.cfg.MaxStaged:
-		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, d.cfg.MaxStaged)
+	case c.failure != nil:
+		return c.failure
+	case c.waiting+len(values) > c.maxStaged:
+		return fmt.Errorf("%w: DispatcherConfig.MaxStaged is %d", ErrQueueFull, c.maxStaged)
+	case c.bytes+bytes > c.maxStagedBytes:
+		return fmt.Errorf("%w: DispatcherConfig.MaxStagedBytes is %d", ErrQueueFull, c.maxStagedBytes)
 	}
 	return nil
 }
 
-// enter stages values without a limit. The lock is held.
-func (d *Dispatcher) stageLocked(recs []staged) {
-	for i := range recs {
-		st := &recs[i]
+func (c *committer) enterLocked(values []staged) error {
+	if c.failure != nil {
+		return c.failure
+	}
+	for i := range values {
+		st := &values[i]
+		if err := st.served.at(st.only); err != nil {
+			return err
+		}
+	}
+	for i := range values {
+		st := &values[i]
+		st.with = len(values) - 1 - i
+		c.waiting++
+		c.bytes += st.size()
 		if st.write {
-			d.newest++
-			st.rec.rev = Revision{d.epoch, d.newest}
 			st.served.now, st.served.canonical = st.rec, st.canonical
+			st.served.waiting++
 		}
 	}
-	d.staged = append(d.staged, recs...)
-	signal(d.more)
+	c.staged = append(c.staged, values...)
+	signal(c.more)
+	return nil
 }
 
-// next appends what is to be committed next to batch. It stays staged until that
-// is done.
-func (d *Dispatcher) nextBatch(batch []staged) []staged {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	n := min(len(d.staged), maxCommit)
-	for n > 0 && n < len(d.staged) && d.staged[n-1].with > 0 {
-		n++
+// at returns an error if a keyword is not at a revision; "": any will do. A value that
+// is not committed yet has none. The committer's lock is held.
+func (s *served) at(rev string) error {
+	if rev == "" || s.waiting == 0 && rev == s.committed.rev.String() {
+		return nil
 	}
-	return append(batch, d.staged[:n]...)
+	text := fmt.Sprintf("it has %s, and not %s", s.committed.rev, rev)
+	if s.waiting > 0 {
+		text = fmt.Sprintf("it is being set, and does not keep %s", rev)
+	}
+	return &Error{Code: CodeRevision, Service: s.def.Service, Keyword: s.def.Name, Text: text}
 }
 
-// commit writes what is staged until stop is closed and nothing is left, or
-// nothing can be written any more.
-func (d *Dispatcher) commit(stop <-chan struct{}) {
-	var batch []staged
-	for try := 0; ; {
-		if d.isForgotten() {
-			err := d.beginEpoch()
-			if unownedReply(err) {
-				err = d.renewOnce(d.client)
-			}
-			if err == nil {
-				try = 0
-			} else if d.endCommit(nil, err) || !d.backOff(stop, &try, err) {
-				return
-			}
-			continue
-		}
-		clear(batch)
-		batch = d.nextBatch(batch[:0])
-		if len(batch) == 0 {
+// is reports why a keyword is not at a revision; "": any will do.
+func (c *committer) is(s *served, rev string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.at(rev)
+}
+
+// run commits what is staged until stop is closed and nothing is left, or nothing can
+// be committed any more.
+func (c *committer) run(stop <-chan struct{}) {
+	defer c.retire(nil)
+	for try := 0; !closed(c.ended); {
+		idle, err := c.step()
+		switch {
+		case idle:
 			select {
-			case <-d.more:
-				continue
+			case <-c.more:
 			case <-stop:
 				return
-			case <-d.ended:
-				return
+			case <-c.ended:
 			}
-		}
-		err := d.runCommit(batch)
-		if unownedReply(err) {
-			if err = d.renewOnce(d.client); err == nil {
-				continue
-			}
-		}
-		switch {
 		case err == nil:
 			try = 0
-			d.endCommit(batch, nil)
-		case epochReply(err):
-			d.noteForgotten()
-		case d.endCommit(batch, err) || !d.backOff(stop, &try, err):
-			return
+		case isLost(err):
+			c.lose()
+		case isFenced(err):
+			c.retire(c.lease.fenced())
+		case errors.Is(err, redis.ErrClosed) || !c.pause(stop, &try, err):
+			c.retire(ErrIndeterminate)
 		}
 	}
 }
 
-// retire refuses what is staged from now on, and what nobody commits any more.
-func (d *Dispatcher) refuseStaged() {
-	d.mu.Lock()
-	if d.lost == nil {
-		d.lost = ErrClosed
+// step commits one batch, after it has begun another tenure where Redis has lost what
+// was committed in this one. Idle reports that there was nothing to commit.
+func (c *committer) step() (idle bool, err error) {
+	if c.isLost() {
+		if err := c.resume(); err != nil {
+			return false, err
+		}
 	}
-	left, lost := d.staged, d.lost
-	d.staged = nil
-	d.mu.Unlock()
-	for i := range left {
-		d.answer(&left[i], lost)
+	if len(c.batch) == 0 {
+		c.next()
+	}
+	if len(c.batch) == 0 {
+		return true, nil
+	}
+	err = c.write(c.batch)
+	if isUnowned(err) { // it has expired, or Redis has lost it: nothing was written
+		lost, err := c.lease.renew(c.client, c.committed)
+		if lost {
+			c.lose()
+		}
+		return false, err
+	}
+	if err != nil {
+		var reply redis.Error
+		if !errors.As(err, &reply) {
+			for i := range c.batch {
+				c.batch[i].uncertain = true
+			}
+		}
+		return false, err
+	}
+	c.settle()
+	return false, nil
+}
+
+// next takes a batch from what is staged, and numbers its values.
+func (c *committer) next() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(c.staged) {
+		whole := n > 0 && c.staged[n-1].with > 0
+		if !whole && (n >= maxCommit || bytes >= maxCommitBytes) {
+			break
+		}
+		bytes += c.staged[n].size()
+		n++
+	}
+	c.batch = append(c.batch[:0], c.staged[:n]...)
+	c.staged = slices.Delete(c.staged, 0, n)
+	number := c.n
+	for i := range c.batch {
+		if st := &c.batch[i]; st.write {
+			number++
+			st.rec.rev = Revision{c.epoch, number}
+		}
 	}
 }
 
-// pause waits before the next try to reach Redis. A dispatcher that stops gives
-// up soon: pause reports false, and what was staged may have been committed.
-func (d *Dispatcher) backOff(stop <-chan struct{}, try *int, err error) bool {
-	d.stats.retries.Add(1)
-	d.trouble.set(err)
-	if *try == 0 {
-		d.log.Warn("keywords: commit failed, trying again", "error", err)
+// settle ends a batch that is committed.
+func (c *committer) settle() {
+	var suspects []*served
+	c.trouble.set(nil)
+	c.mu.Lock()
+	for i := range c.batch {
+		st := &c.batch[i]
+		if !st.again {
+			c.waiting--
+			c.bytes -= st.size()
+		}
+		if !st.write {
+			continue
+		}
+		s := st.served
+		c.n++
+		c.stats.committed.Add(1)
+		s.committed = st.rec
+		if !st.again {
+			s.waiting--
+		}
+		if s.waiting == 0 {
+			s.now = s.committed
+			if s.events.suspect {
+				suspects = append(suspects, s)
+			}
+		}
 	}
-	if closed(stop) || closed(d.stopped) {
+	c.mu.Unlock()
+	for i := range c.batch {
+		c.answer(&c.batch[i], nil)
+	}
+	clear(c.batch)
+	c.batch = c.batch[:0]
+	for _, s := range suspects {
+		c.external.check(context.Background(), s, c.external.policy)
+	}
+}
+
+// retire ends the committer: with why, unless it has ended before. It answers for all
+// that is staged.
+func (c *committer) retire(why error) {
+	c.fail(why)
+	c.mu.Lock()
+	left := append(c.batch, c.staged...)
+	c.batch, c.staged = nil, nil
+	why = c.failure
+	c.mu.Unlock()
+	for i := range left {
+		st, err := &left[i], why
+		if st.uncertain || st.acted {
+			err = ErrIndeterminate
+		}
+		c.answer(st, err)
+	}
+}
+
+// fail has nothing staged or committed any more; nil means [ErrClosed]. The goroutine
+// that commits answers for what is staged.
+func (c *committer) fail(why error) {
+	c.mu.Lock()
+	if c.failure == nil {
+		c.failure = why
+		if why == nil {
+			c.failure = ErrClosed
+		}
+	}
+	c.mu.Unlock()
+	if why != nil {
+		c.end()
+	}
+}
+
+// failed returns why nothing can be committed any more; nil: it can.
+func (c *committer) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failure
+}
+
+// pause waits before the next try to reach Redis. A dispatcher that stops gives up
+// soon: then pause reports false.
+func (c *committer) pause(stop <-chan struct{}, try *int, err error) bool {
+	c.stats.retries.Add(1)
+	c.trouble.set(err)
+	if *try == 0 {
+		c.log.Warn("keywords: commit failed, trying again", "error", err)
+	}
+	if closed(stop) || closed(c.stopping) {
 		switch {
-		case d.giveUpAt.IsZero():
-			d.giveUpAt = time.Now().Add(stopTimeout)
-		case time.Now().After(d.giveUpAt):
-			d.end()
-			d.endCommit(nil, err)
+		case c.giveUpAt.IsZero():
+			c.giveUpAt = time.Now().Add(stopTimeout)
+		case time.Now().After(c.giveUpAt):
 			return false
 		}
 	}
 	select {
 	case <-time.After(redisio.Backoff(*try)):
-	case <-d.ended:
+	case <-c.ended:
 	}
 	*try++
 	return true
 }
 
-// expect counts the events that a batch will cause, so that they are not taken
-// for somebody else's.
-func (d *Dispatcher) expect(batch []staged) {
-	if d.cfg.ExternalWrites == ExternalIgnore {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.notificationsErr != nil {
-		return
-	}
-	for i := range batch {
-		if st := &batch[i]; st.write {
-			st.served.expected++
-		}
-	}
-}
-
-// expectNone has the next events of a batch looked at, whoever caused them.
-func (d *Dispatcher) expectNone(batch []staged) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range batch {
-		batch[i].served.expected = 0
-	}
-}
-
-// settle ends a commit, and reports whether an error was for good: then
-// everything that is staged ends with it.
-func (d *Dispatcher) endCommit(batch []staged, err error) (final bool) {
-	if err != nil && !fencedReply(err) && !errors.Is(err, redis.ErrClosed) && !closed(d.ended) {
-		return false
-	}
-	var suspects []*served
-	d.mu.Lock()
-	if err == nil && d.lost != nil { // the lease was found lost meanwhile, and all were told
-		d.mu.Unlock()
-		return true
-	}
-	if err != nil {
-		if d.lost == nil {
-			d.lost = ErrIndeterminate
-			if fencedReply(err) {
-				d.lost = d.fenced()
-			}
-		}
-		batch, d.staged = d.staged, nil
-		err = d.lost
-	} else {
-		d.trouble.set(nil)
-		for i := range batch {
-			if st := &batch[i]; st.write {
-				d.stats.committed.Add(1)
-				st.served.committed = st.rec
-				if st.served.suspect && st.served.now == st.rec {
-					suspects = append(suspects, st.served)
-				}
-			}
-		}
-		d.staged = slices.Delete(d.staged, 0, len(batch))
-	}
-	d.mu.Unlock()
-	for i := range batch {
-		d.answer(&batch[i], err)
-	}
-	for _, s := range suspects {
-		d.checkExternal(context.Background(), s, d.cfg.ExternalWrites)
-	}
-	if err != nil {
-		d.end()
-	}
-	return err != nil
-}
-
-// tell ends the wait for a value.
-func (d *Dispatcher) answer(st *staged, err error) {
+// answer ends the wait for a value.
+func (c *committer) answer(st *staged, err error) {
 	if st.done != nil {
 		st.done <- err
 	}
@@ -247,67 +394,29 @@ func (d *Dispatcher) answer(st *staged, err error) {
 	case st.pending == nil:
 	case err != nil:
 		st.pending.Answer(storage.Text, nil, wireError(err))
-	case st.write && !d.clustered:
+	case st.write && !c.clustered:
 		st.pending.Packed()
 	default:
 		rev := st.rec.rev
 		if !st.write {
-			d.mu.Lock()
-			rev = st.served.committed.rev
-			d.mu.Unlock()
+			rev = c.revision(st.served)
 		}
 		st.pending.Answer(storage.Text, []byte(rev.String()), nil)
 	}
 }
 
-// forget notes that Redis has lost the epoch, or gone back behind it.
-func (d *Dispatcher) noteForgotten() {
-	d.mu.Lock()
-	d.forgotten = true
-	d.mu.Unlock()
-	signal(d.more)
+// revision returns the revision at which a keyword is committed.
+func (c *committer) revision(s *served) Revision {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.committed.rev
 }
 
-func (d *Dispatcher) isForgotten() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.forgotten
-}
-
-// beginEpoch begins an epoch, in which all current values are written again,
-// before those that are staged.
-func (d *Dispatcher) beginEpoch() error {
-	ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
-	defer cancel()
-	epoch := strings.ToLower(rand.Text()[:10])
-	if err := d.publish(ctx); err != nil {
-		return err
-	}
-	keys := []string{d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name)}
-	if err := luaEpoch.Run(ctx, d.client, keys, d.token, epoch).Err(); err != nil {
-		return redisio.Normalize(ctx, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var again []staged
-	for _, s := range d.served {
-		if s.committed.at != 0 {
-			again = append(again, staged{served: s, rec: s.committed, write: true})
-		}
-	}
-	d.staged = append(again, d.staged...)
-	d.stats.epochs.Add(1)
-	d.epoch, d.newest, d.forgotten = epoch, 0, false
-	for i := range d.staged {
-		if st := &d.staged[i]; st.write {
-			d.newest++
-			st.rec.rev = Revision{epoch, d.newest}
-			if st.served.now.at == st.rec.at && st.served.now.text == st.rec.text {
-				st.served.now.rev = st.rec.rev
-			}
-		}
-	}
-	return nil
+// committed returns the revision of the newest value that is committed.
+func (c *committer) committed() Revision {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Revision{c.epoch, c.n}
 }
 
 func signal(ch chan<- struct{}) {

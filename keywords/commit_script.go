@@ -27,29 +27,29 @@ type inbox struct {
 
 // write carries out one commit. It may be carried out again: a script that was
 // says so.
-func (d *Dispatcher) runCommit(batch []staged) error {
-	f := &d.script
+func (c *committer) write(batch []staged) error {
+	f := &c.script
 	defer f.clear()
-	f.keys = append(f.keys, d.service.owner(d.cfg.Name), d.service.meta(d.cfg.Name))
+	f.keys = append(f.keys, c.lease.service.owner(c.lease.name), c.lease.service.meta(c.lease.name))
 	for i := range batch {
 		if st := &batch[i]; st.write {
-			if err := d.addValue(st); err != nil {
+			if err := c.addValue(st); err != nil {
 				return err
 			}
-			d.addReply(st)
+			c.addReply(st)
 		}
 	}
 	count := len(f.msg.Changes)
 	if count == 0 {
 		return nil // replies only
 	}
-	f.msg.Dispatcher = d.cfg.Name
+	f.msg.Dispatcher = c.lease.name
 	payload, err := storage.MsgPack.Marshal(&f.msg)
 	if err != nil {
 		return err
 	}
 	before, after := f.msg.N-1, f.msg.N+uint64(count)-1
-	f.args = append(f.args, d.token, f.msg.Epoch, strconv.FormatUint(before, 10), strconv.FormatUint(after, 10), d.channel, payload, count, len(f.logs))
+	f.args = append(f.args, c.lease.owner(), strconv.FormatUint(f.msg.Epoch, 10), strconv.FormatUint(before, 10), strconv.FormatUint(after, 10), c.channel, payload, count, len(f.logs))
 	for i := range batch {
 		if st := &batch[i]; st.write {
 			f.args = append(f.args, &st.rec.text, st.rec.mark())
@@ -64,20 +64,20 @@ func (d *Dispatcher) runCommit(batch []staged) error {
 			f.args = append(f.args, frame)
 		}
 	}
-	d.expect(batch)
+	c.external.expect(batch)
+	c.stats.commits.Add(1)
 	ctx := context.Background() // the client bounds it
-	d.stats.commits.Add(1)
-	cmd := luaCommit.Run(ctx, d.client, f.keys, f.args...)
+	cmd := luaCommit.Run(ctx, c.client, f.keys, f.args...)
 	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
-		d.expectNone(batch)
+		c.external.expectNone(batch)
 		return redisio.Normalize(ctx, err)
 	}
 	return nil
 }
 
-// draftValue adds a value, and its line of the log.
-func (d *Dispatcher) addValue(st *staged) error {
-	f, r := &d.script, &st.rec
+// addValue adds a value, and its line of the log.
+func (c *committer) addValue(st *staged) error {
+	f, r := &c.script, &st.rec
 	if len(f.msg.Changes) == 0 {
 		f.msg.Epoch, f.msg.N = r.rev.Epoch, r.rev.N
 	}
@@ -87,27 +87,27 @@ func (d *Dispatcher) addValue(st *staged) error {
 		ch = change{Name: r.name, At: r.at, Silent: true}
 	}
 	f.msg.Changes = append(f.msg.Changes, ch)
-	if n := st.served.def.History; n > 0 {
+	if n := st.served.def.History; n > 0 && !st.again {
 		line, err := storage.JSON.Marshal([]any{r.text, r.rev.String(), r.at, r.severity, r.source})
 		if err != nil {
 			return err
 		}
-		f.logs, f.past = append(f.logs, d.service.log(r.name)), append(f.past, n, line)
+		f.logs, f.past = append(f.logs, c.lease.service.log(r.name)), append(f.past, n, line)
 	}
 	return nil
 }
 
-// draftReply adds the reply to the writer who waits for a value, if one script
-// can write it along: in a cluster his inbox lives elsewhere.
-func (d *Dispatcher) addReply(st *staged) {
-	if st.pending == nil || d.clustered {
+// addReply adds the reply to the writer that waits for a value, if the script can
+// write it too: in a cluster the writer's inbox has another slot.
+func (c *committer) addReply(st *staged) {
+	if st.pending == nil || c.clustered {
 		return
 	}
 	key, frame := st.pending.Pack(storage.Text, []byte(st.rec.rev.String()))
 	if key == "" {
 		return
 	}
-	f := &d.script
+	f := &c.script
 	for i := range f.inboxes {
 		if in := &f.inboxes[i]; in.key == key {
 			in.frames = append(in.frames, frame)

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/internal/busio"
 	"github.com/heliograph/heliograph/internal/redisio"
@@ -34,18 +32,21 @@ type DispatcherConfig struct {
 	Service string
 	Name    string
 
-	// Lease is how long the dispatcher counts as alive after its last sign of
-	// life, of which it gives three in that time. 0: 5 s. At least 300 ms.
+	// Lease is how long the dispatcher owns its keywords after the last time it could
+	// say so to Redis, which it does three times a lease. It ends the context of its
+	// hooks a tenth of the lease before another dispatcher can take over. Defaults to
+	// 5 s; at least 300 ms.
 	Lease time.Duration
 
 	// Refuse makes Run return ErrServed where another dispatcher lives. Otherwise
 	// it waits, to take over.
 	Refuse bool
 
-	// MaxStaged is how many values may wait to be committed while Redis is away,
-	// those of modifies and of Set together. 0: 4,096. Above it Set returns
-	// ErrQueueFull.
-	MaxStaged int
+	// MaxStaged and MaxStagedBytes are how many values may wait to be committed while
+	// Redis is away, and how many bytes of them, those of modifies and of Set together.
+	// Above it Set and Modify return ErrQueueFull. They default to 4,096 and 64 MiB.
+	MaxStaged      int
+	MaxStagedBytes int
 
 	// Drain is how long Run, when it ends, waits for a hook that runs. 0: 10 s.
 	Drain time.Duration
@@ -67,6 +68,7 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	c.Name = cmp.Or(c.Name, defaultDispatcher)
 	c.Lease = cmp.Or(c.Lease, 5*time.Second)
 	c.MaxStaged = cmp.Or(c.MaxStaged, 4096)
+	c.MaxStagedBytes = cmp.Or(c.MaxStagedBytes, 64<<20)
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)
 	if err := checkServiceName(c.Service); err != nil {
 		return c, fmt.Errorf("keywords: DispatcherConfig.Service: %w", err)
@@ -81,6 +83,8 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 		return c, fmt.Errorf("keywords: DispatcherConfig.ExternalWrites: no %d", c.ExternalWrites)
 	case c.MaxStaged < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
+	case c.MaxStagedBytes < 0:
+		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStagedBytes: %d is negative", c.MaxStagedBytes)
 	case c.Drain < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.Drain: %v is negative", c.Drain)
 	case c.Status != "" && c.Status == c.Heartbeat:
@@ -111,55 +115,20 @@ type Dispatcher struct {
 	trouble lastError // why the dispatcher waits for Redis
 
 	served map[string]*served // by name; fixed once Run has begun
-	turn   chan struct{}      // holds a token; who has it runs hooks
+	turn   chan struct{}      // holds a token; its holder runs hooks
 
-	client       redis.UniversalClient // of what Run writes
-	clustered    bool
-	token, fence string        // of the lease
-	script       commitScript  // the committer's
-	giveUpAt     time.Time     // the committer's: when it gives up, once Run ends
-	more         chan struct{} // there is something to commit; holds one
-	loaded       chan struct{} // closed: the lease was had, and what is there is known
-	ended        chan struct{} // closed: nothing can be written any more
-	stopped      chan struct{} // closed: Run ends
-	runEnded     chan struct{} // closed: Run has ended
-	end          func()        // closes it
+	lease       *lease
+	definitions *publisher
+	commits     *committer
+	external    *external
 
-	refreshers sync.WaitGroup // what refreshes by itself
+	loaded   chan struct{} // closed: the lease was acquired, and what persists was read
+	stopping chan struct{} // closed: Run ends
+	runEnded chan struct{} // closed: Run has ended
 
-	mu               sync.Mutex
-	refreshing       context.Context // of polling; nil: not yet, or not any more
-	epoch            string
-	newest           uint64   // number of the newest value, staged or committed
-	staged           []staged // not committed, oldest first
-	forgotten        bool     // Redis does not know the epoch
-	lost             error    // why nothing can be written any more
-	notificationsErr error    // why Redis does not tell what others write
-}
-
-// served is a keyword that the dispatcher serves.
-type served struct {
-	def   Definition
-	hooks Hooks[any]
-	key   string // of its value
-
-	// By Dispatcher.mu:
-	now       record // the newest value, staged or committed; at is 0: none
-	canonical any    // of now
-	committed record
-	expected  int  // events of our own writes that are still to come
-	suspect   bool // somebody else may have written while we did
-}
-
-// staged is a value on its way to Redis, and who waits for it.
-type staged struct {
-	served    *served
-	write     bool // or else only an answer, when all before it is committed
-	rec       record
-	canonical any
-	with      int        // how many of those behind it must be committed with it
-	pending   busio.Call // nil: none
-	done      chan error // of Set; holds one
+	refreshers sync.WaitGroup // goroutines that refresh keywords
+	mu         sync.Mutex
+	refreshing context.Context // of polling; nil: not begun, or ended
 }
 
 // NewDispatcher returns a dispatcher without keywords, but for its own. It does
@@ -177,10 +146,9 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	}
 	d := &Dispatcher{
 		pool: pool, cfg: cfg, clock: redisio.NewClock(nil), served: make(map[string]*served),
-		ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{}, 1), ended: make(chan struct{}),
-		loaded: make(chan struct{}), stopped: make(chan struct{}), runEnded: make(chan struct{}),
+		ready: make(chan struct{}), turn: make(chan struct{}, 1),
+		loaded: make(chan struct{}), stopping: make(chan struct{}), runEnded: make(chan struct{}),
 	}
-	d.end = sync.OnceFunc(func() { close(d.ended) })
 	d.turn <- struct{}{}
 	if d.service, err = newService(pool, cfg.Service); err != nil {
 		return nil, err
@@ -196,6 +164,18 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	}
 	d.worker = worker.(*bus.Worker)
 	d.log = redisio.Of(pool).Logger().With("dispatcher", cfg.Service+"."+cfg.Name)
+	services, err := servicesKey(pool)
+	if err != nil {
+		return nil, err
+	}
+	d.lease = newLease(d)
+	d.definitions = &publisher{lease: d.lease, served: d.served, channel: d.channel, services: services}
+	d.external = &external{
+		policy: cfg.ExternalWrites, pool: pool, service: d.service, served: d.served,
+		definitions: d.definitions, value: d.newValue, log: d.log, stats: &d.stats,
+	}
+	d.commits = newCommitter(d)
+	d.external.commits = d.commits
 	for _, own := range []Definition{
 		{Name: cfg.Status, Kind: KindString, Help: "ready or stopped"},
 		{Name: cfg.Heartbeat, Kind: KindInteger64, Help: "counts the seconds that the dispatcher has run"},
@@ -231,15 +211,7 @@ func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 	d.served[def.Name] = &served{def: def, hooks: h, key: d.service.value(def.Name)}
 }
 
-// newestOf returns the newest value of a keyword, staged or committed, and the same
-// in the type of its kind; nil: it has none.
-func (d *Dispatcher) newestOf(s *served) (record, any) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return s.now, s.canonical
-}
-
-// valued is a keyword with a new value, to be staged, where it had was.
+// newValue is a keyword with a new value, to be staged, where it had was.
 func (d *Dispatcher) newValue(s *served, v any, was record, by string) staged {
 	return staged{served: s, canonical: v, write: true, rec: record{
 		name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, was.severity), source: by,

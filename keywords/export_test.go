@@ -7,11 +7,12 @@ func Decode[T Type](k Keyword[T], v any) (T, error) { return k.decode(v) }
 
 var Near = near
 
-// BeginLate does what a dispatcher does at its start, after somebody else has
-// taken its lease.
+// BeginLate does what a dispatcher does at its start, after another dispatcher has
+// acquired its lease.
 func BeginLate(ctx context.Context, d *Dispatcher) (loaded, published error) {
-	d.client = d.pool.Redis()
-	d.token = "0:" + d.worker.ID()
-	loaded = d.withLease(func() error { _, err := d.load(ctx); return err })
-	return loaded, d.withLease(func() error { return d.publish(ctx) })
+	client := d.pool.Redis()
+	d.lease.client, d.definitions.client, d.commits.client = client, client, client
+	d.lease.epoch, d.lease.token = 1, "1:"+d.worker.ID()
+	loaded = d.owning(func() error { _, err := d.commits.load(ctx, d); return err })
+	return loaded, d.owning(func() error { return d.definitions.publish(ctx) })
 }

@@ -5,13 +5,16 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
 )
 
 // ExternalWrites says what a dispatcher does about values that others write into
@@ -23,7 +26,7 @@ const (
 	// the keyword is set again. Redis need not tell of it.
 	ExternalIgnore ExternalWrites = iota
 	// ExternalAccept sets the keyword to what was written, without hooks, if that is a
-	// value of it, and reverts it otherwise.
+	// value of it and the keyword is not read-only, and reverts it otherwise.
 	ExternalAccept
 	// ExternalRevert writes the value of the keyword again.
 	ExternalRevert
@@ -32,6 +35,29 @@ const (
 // notifyFlags are the classes of keyspace events that tell of all that can happen
 // to a value: hashes, generic commands, expiry, eviction, and a SET over it.
 const notifyFlags = "Khgxe$"
+
+// external handles what others write into the values of a dispatcher, by its policy.
+type external struct {
+	policy      ExternalWrites
+	pool        *storage.Pool
+	service     service
+	served      map[string]*served
+	commits     *committer
+	definitions *publisher
+	client      redis.UniversalClient // set by Run
+	value       func(s *served, v any, was record, by string) staged
+	log         *slog.Logger
+	stats       *dispatcherStats
+
+	mu               sync.Mutex
+	notificationsErr error // why Redis does not tell what others write
+}
+
+// keyEvents is what is known of the keyspace events of a value.
+type keyEvents struct {
+	expected int  // of our own writes, still to come
+	suspect  bool // somebody else may have written while we did
+}
 
 // probeTimeout is how long Redis may take to tell of what was just written.
 const probeTimeout = time.Second
@@ -45,50 +71,54 @@ const probeInterval = 5 * time.Second
 // flags the error is gone, and all that was written meanwhile is looked at; a channel
 // that was allowed late is for the next Run.
 func (d *Dispatcher) Notifications() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.notificationsErr
+	return d.external.unavailable()
+}
+
+func (e *external) unavailable() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.notificationsErr
 }
 
 // listen has Redis tell what others write, until the function that it returns is
 // called.
-func (d *Dispatcher) listen(ctx context.Context) (end func()) {
-	if d.cfg.ExternalWrites == ExternalIgnore {
+func (e *external) listen(ctx context.Context) (end func()) {
+	if e.policy == ExternalIgnore {
 		return func() {}
 	}
 	note := func(err error) {
-		d.log.Warn("keywords: what others write goes unseen", "error", err)
-		d.mu.Lock()
-		d.notificationsErr = err
-		d.mu.Unlock()
+		e.log.Warn("keywords: what others write goes unseen", "error", err)
+		e.mu.Lock()
+		e.notificationsErr = err
+		e.mu.Unlock()
 	}
-	ps, err := pubsub.NewClient(d.pool, pubsub.Config{})
+	ps, err := pubsub.NewClient(e.pool, pubsub.Config{})
 	if err != nil {
 		note(err)
 		return func() {}
 	}
 	closing := func() { _ = ps.Close() }
 	canary := make(chan struct{}, 1)
-	own := d.service.bare + ":v:" // a KeyEvents has the pool's prefix put before it
+	own := e.service.bare + ":v:" // a KeyEvents has the pool's prefix put before it
 	_, err = pubsub.Listen(ctx, ps, pubsub.NewKeyEvents(own+"*"), func(ctx context.Context, m pubsub.Message[string]) error {
 		name, ours := strings.CutPrefix(m.Channel, own)
 		switch {
 		case errors.Is(m.Err, pubsub.ErrGap):
-			_ = d.enableNotifications(ctx) // a server that was restarted has forgotten it
-			d.checkAllExternal(ctx)        // nor has it told of what was written meanwhile
+			_ = e.enableNotifications(ctx) // a server that was restarted has forgotten it
+			e.checkAll(ctx)                // nor has it told of what was written meanwhile
 		case m.Err != nil || !ours:
 		case strings.HasPrefix(name, "-"):
 			signal(canary)
 		default:
-			d.onKeyEvent(ctx, name)
+			e.onKeyEvent(ctx, name)
 		}
 		return nil
 	})
 	if err != nil { // an ACL that does not let us, as a rule
-		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, redisio.Of(d.pool).Database(), d.service.value("")))
+		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, redisio.Of(e.pool).Database(), e.service.value("")))
 		return closing
 	}
-	if err = d.probeNotifications(ctx, canary); err == nil || ctx.Err() != nil {
+	if err = e.probe(ctx, canary); err == nil || ctx.Err() != nil {
 		return closing
 	}
 	note(err)
@@ -99,11 +129,11 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 				return
 			case <-time.After(probeInterval):
 			}
-			if d.probeNotifications(ctx, canary) == nil {
-				d.mu.Lock()
-				d.notificationsErr = nil
-				d.mu.Unlock()
-				d.checkAllExternal(ctx)
+			if e.probe(ctx, canary) == nil {
+				e.mu.Lock()
+				e.notificationsErr = nil
+				e.mu.Unlock()
+				e.checkAll(ctx)
 				return
 			}
 		}
@@ -111,12 +141,12 @@ func (d *Dispatcher) listen(ctx context.Context) (end func()) {
 	return func() { stop(); closing() }
 }
 
-// hears tries whether Redis tells what others write: where CONFIG is refused it
+// probe tries whether Redis tells what others write: where CONFIG is refused it
 // can't be asked.
-func (d *Dispatcher) probeNotifications(ctx context.Context, canary <-chan struct{}) error {
-	refused := d.enableNotifications(ctx)
-	key := d.service.value("-" + rand.Text()[:8])
-	if err := d.client.Set(ctx, key, "", probeTimeout).Err(); err != nil {
+func (e *external) probe(ctx context.Context, canary <-chan struct{}) error {
+	refused := e.enableNotifications(ctx)
+	key := e.service.value("-" + rand.Text()[:8])
+	if err := e.client.Set(ctx, key, "", probeTimeout).Err(); err != nil {
 		return redisio.Normalize(ctx, err)
 	}
 	select {
@@ -129,9 +159,9 @@ func (d *Dispatcher) probeNotifications(ctx context.Context, canary <-chan struc
 	}
 }
 
-// enable adds the flags that are missing on each server, and takes none away. Its
+// enableNotifications adds the flags that are missing on each server, and takes none away. Its
 // error has the command that was refused.
-func (d *Dispatcher) enableNotifications(ctx context.Context) error {
+func (e *external) enableNotifications(ctx context.Context) error {
 	one := func(ctx context.Context, node *redis.Client) error {
 		now, err := node.ConfigGet(ctx, "notify-keyspace-events").Result()
 		if err != nil {
@@ -153,7 +183,7 @@ func (d *Dispatcher) enableNotifications(ctx context.Context) error {
 		}
 		return nil
 	}
-	switch c := d.client.(type) {
+	switch c := e.client.(type) {
 	case *redis.ClusterClient:
 		return c.ForEachMaster(ctx, one)
 	case *redis.Client:
@@ -162,64 +192,90 @@ func (d *Dispatcher) enableNotifications(ctx context.Context) error {
 	return nil
 }
 
-// noticed takes word that a value was written. What this dispatcher has written
-// itself is told too: that many are let pass.
-func (d *Dispatcher) onKeyEvent(ctx context.Context, name string) {
-	s := d.served[name]
+// onKeyEvent handles a keyspace event of a value. Our own writes cause events too: as
+// many as are expected are let pass.
+func (e *external) onKeyEvent(ctx context.Context, name string) {
+	s := e.served[name]
 	if s == nil {
 		return
 	}
-	d.mu.Lock()
-	own := s.expected > 0
+	e.commits.mu.Lock()
+	own := s.events.expected > 0
 	if own {
-		s.expected--
+		s.events.expected--
 	}
-	d.mu.Unlock()
+	e.commits.mu.Unlock()
 	if !own {
-		d.checkExternal(ctx, s, d.cfg.ExternalWrites)
+		e.check(ctx, s, e.policy)
 	}
 }
 
-// compareAll looks at all values, and has all events looked at that come next,
+// expect counts the events that a batch will cause, so that they are not taken for
+// another program's.
+func (e *external) expect(batch []staged) {
+	if e.policy == ExternalIgnore || e.unavailable() != nil {
+		return
+	}
+	e.commits.mu.Lock()
+	defer e.commits.mu.Unlock()
+	for i := range batch {
+		if st := &batch[i]; st.write {
+			st.served.events.expected++
+		}
+	}
+}
+
+// expectNone has the next events of a batch looked at, whoever caused them.
+func (e *external) expectNone(batch []staged) {
+	e.commits.mu.Lock()
+	defer e.commits.mu.Unlock()
+	for i := range batch {
+		if st := &batch[i]; st.write {
+			st.served.events.expected = 0
+		}
+	}
+}
+
+// checkAll compares all values, and has all events looked at that come next,
 // whoever caused them.
-func (d *Dispatcher) checkAllExternal(ctx context.Context) {
-	d.mu.Lock()
-	for _, s := range d.served {
-		s.expected = 0
+func (e *external) checkAll(ctx context.Context) {
+	e.commits.mu.Lock()
+	for _, s := range e.served {
+		s.events.expected = 0
 	}
-	d.mu.Unlock()
-	for _, s := range d.served {
-		d.checkExternal(ctx, s, d.cfg.ExternalWrites)
-	}
-}
-
-// compare reads a value, and deals with one that this dispatcher has not written,
-// by a policy.
-func (d *Dispatcher) checkExternal(ctx context.Context, s *served, policy ExternalWrites) {
-	for ctx.Err() == nil && !d.tryCheckExternal(ctx, s, policy) {
+	e.commits.mu.Unlock()
+	for _, s := range e.served {
+		e.check(ctx, s, e.policy)
 	}
 }
 
-// compared is one try of compare. It reports false if the dispatcher has written the
+// check reads a value, and handles one that this dispatcher has not written, by a
+// policy.
+func (e *external) check(ctx context.Context, s *served, policy ExternalWrites) {
+	for ctx.Err() == nil && !e.tryCheck(ctx, s, policy) {
+	}
+}
+
+// tryCheck is one try of check. It reports false if the dispatcher has written the
 // value meanwhile: what was read may be older.
-func (d *Dispatcher) tryCheckExternal(ctx context.Context, s *served, policy ExternalWrites) bool {
-	d.mu.Lock()
+func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrites) bool {
+	e.commits.mu.Lock()
 	before := s.committed
-	d.mu.Unlock()
-	fields, err := d.pool.Redis().HMGet(ctx, d.service.value(s.def.Name), valueFields...).Result()
+	e.commits.mu.Unlock()
+	fields, err := e.client.HMGet(ctx, e.service.value(s.def.Name), valueFields...).Result()
 	var reply redis.Error
-	if err != nil && !errors.As(err, &reply) { // another type of key is somebody else's too
+	if err != nil && !errors.As(err, &reply) { // a key of another type is an external write too
 		return true
 	}
 	there, ok := readRecord(s.def.Name, fields)
-	d.mu.Lock()
-	now, committed := s.now, s.committed
-	s.suspect = now != committed
-	d.mu.Unlock()
+	e.commits.mu.Lock()
+	committed, waiting := s.committed, s.waiting > 0
+	s.events.suspect = waiting
+	e.commits.mu.Unlock()
 	switch {
 	case before != committed:
 		return false
-	case now != committed: // a commit is under way, and looks again
+	case waiting: // a commit is under way, and compares again
 		return true
 	case ok && there.text == committed.text && there.rev == committed.rev:
 		return true
@@ -227,22 +283,22 @@ func (d *Dispatcher) tryCheckExternal(ctx context.Context, s *served, policy Ext
 		return true
 	}
 	if err != nil { // or HSET would be refused
-		_ = d.deleteValues(ctx, s.def.Name)
+		_ = e.definitions.drop(ctx, s.def.Name)
 	}
 	again := staged{served: s, write: true, rec: committed}
 	again.canonical, _ = s.def.Parse(committed.text)
-	if ok && policy == ExternalAccept {
+	if ok && policy == ExternalAccept && !s.def.ReadOnly {
 		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
-			again = d.newValue(s, v, committed, "redis")
+			again = e.value(s, v, committed, "redis")
 		}
 	}
-	if again.rec.at == 0 { // nothing to go back to
-		_ = d.deleteValues(ctx, s.def.Name)
+	if again.rec.at == 0 { // there is no value to go back to
+		_ = e.definitions.drop(ctx, s.def.Name)
 		return true
 	}
-	d.stats.external.Add(1)
-	if err := d.stage([]staged{again}); err != nil {
-		d.log.Warn("keywords: external write not handled", "keyword", s.def.Name, "error", err)
+	e.stats.external.Add(1)
+	if err := e.commits.stage(again); err != nil {
+		e.log.Warn("keywords: an external write was not handled", "keyword", s.def.Name, "error", err)
 	}
 	return true
 }

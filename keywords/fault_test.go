@@ -19,8 +19,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// follower watches one keyword, whose revisions must rise inside an epoch, and
-// of which no epoch may come back.
+// follower watches one keyword, whose revisions must rise.
 type follower struct {
 	last atomic.Pointer[keywords.Event[string]]
 	seen atomic.Int64
@@ -32,8 +31,7 @@ func follow(t *testing.T, k *keywords.Client, kw keywords.Keyword[string]) *foll
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		epochs := map[string]uint64{} // the newest of each
-		current := ""
+		var newest keywords.Revision
 		for ev, err := range keywords.Watch(ctx, k, kw) {
 			if err != nil {
 				if ctx.Err() == nil {
@@ -42,15 +40,12 @@ func follow(t *testing.T, k *keywords.Client, kw keywords.Keyword[string]) *foll
 				return
 			}
 			rev := ev.Value.Rev
-			newest, known := epochs[rev.Epoch]
-			switch {
-			case (ev.Kind == keywords.EventStale || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone) && rev.Epoch == current && rev.N == newest:
-			case known && rev.Epoch != current:
-				t.Errorf("%s: %v %v: back from epoch %s", kw.Definition().Name, ev.Kind, rev, current)
-			case known && rev.N <= newest:
-				t.Errorf("%s: %v %v after %d", kw.Definition().Name, ev.Kind, rev, newest)
+			order := rev.Compare(newest)
+			same := order == 0 && (ev.Kind == keywords.EventStale || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone)
+			if order <= 0 && !same {
+				t.Errorf("%s: %v %v after %v", kw.Definition().Name, ev.Kind, rev, newest)
 			}
-			current, epochs[rev.Epoch] = rev.Epoch, rev.N
+			newest = rev
 			f.last.Store(&ev)
 			f.seen.Add(1)
 		}

@@ -37,7 +37,6 @@ type keywordState struct {
 	rec      record
 	ok       bool // it has a value
 	gone     bool // it is not defined now; its watchers wait until it is again
-	stale    bool // watchers were told so
 	watchers map[*watcher]struct{}
 	polled   time.Time // when it was read last, if nobody tells of it
 }
@@ -151,7 +150,7 @@ func (f *feed) notifyLocked(w *watcher, kind EventKind, k *keywordState) {
 	}
 	n := notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec}
 	if !f.alive(k) {
-		n.quality, k.stale = QualityStale, true
+		n.quality = QualityStale
 	}
 	w.push(n)
 }
@@ -251,10 +250,10 @@ func (f *feed) apply(m message) (again bool) {
 		f.notifyStaleLocked(m.Dispatcher)
 		return false
 	}
-	last := m.N + uint64(len(m.Changes)) - 1
+	last := Revision{m.Epoch, m.N + uint64(len(m.Changes)) - 1}
 	switch {
-	case m.Epoch == h.newest.Epoch && last <= h.newest.N:
-		return false // keywordState from a snapshot
+	case last.Compare(h.newest) <= 0:
+		return false // known from a snapshot, or of an earlier tenure
 	case m.Epoch != h.newest.Epoch, m.N > h.newest.N+1, !h.alive:
 		return true
 	}
@@ -270,19 +269,24 @@ func (f *feed) apply(m message) (again bool) {
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
 		})
 	}
-	h.newest.N, h.behind = last, 0
+	h.newest, h.behind = last, 0
 	return false
 }
 
-// set notes a value and tells the watchers, unless it is known. The lock is held.
+// setLocked notes a value and tells the watchers, unless it is known. A value that was
+// committed again, by a dispatcher that took over or after Redis had lost it, has
+// another revision and is otherwise the same. The lock is held.
 func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
-	same := k.rec.rev.Epoch == rec.rev.Epoch
-	switch {
-	case !k.ok:
-	case k.rec == rec, same && rec.rev.N < k.rec.rev.N, same && rec.rev.N == k.rec.rev.N && f.alive(k):
-		return // of the same revision with another text: by somebody who is no dispatcher
+	if k.ok {
+		order := rec.rev.Compare(k.rec.rev)
+		if rec == k.rec || order < 0 || order == 0 && f.alive(k) {
+			return // of the same revision with another text: an external write
+		}
+		if order > 0 && rec.sameValue(k.rec) && f.alive(k) {
+			kind = EventGood
+		}
 	}
-	k.rec, k.ok, k.stale = rec, true, false
+	k.rec, k.ok = rec, true
 	f.notifyAllLocked(kind, k)
 }
 

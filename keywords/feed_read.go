@@ -61,6 +61,7 @@ func (f *feed) tryReadAll(kind EventKind) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	before := f.heads
 	f.heads = heads
 	there := make(map[string]bool, len(defs))
 	for i, def := range defs {
@@ -76,9 +77,14 @@ func (f *feed) tryReadAll(kind EventKind) error {
 			}
 		}
 		k.def, k.gone = &def, false
+		was := k.rec.rev
 		f.setReadLocked(k, kind, recs[i])
-		if k.stale && f.alive(k) && recs[i].ok && recs[i].rev == k.rec.rev {
-			k.stale = false
+		h := before[def.Dispatcher]
+		switch alive := f.alive(k); {
+		case h == nil || k.rec.rev != was:
+		case h.alive && !alive:
+			f.notifyAllLocked(EventStale, k)
+		case !h.alive && alive:
 			f.notifyAllLocked(EventGood, k)
 		}
 	}
@@ -111,8 +117,9 @@ func (f *feed) readHeads(ctx context.Context, dispatchers iter.Seq[string]) (map
 	heads := make(map[string]*head, len(metas))
 	for disp, meta := range metas {
 		h := &head{alive: alive[disp].Val() > 0}
-		h.newest.Epoch, _ = meta.Val()[0].(string)
+		epoch, _ := meta.Val()[0].(string)
 		n, _ := meta.Val()[1].(string)
+		h.newest.Epoch, _ = strconv.ParseUint(epoch, 10, 64)
 		h.newest.N, _ = strconv.ParseUint(n, 10, 64)
 		heads[disp] = h
 	}
@@ -141,13 +148,14 @@ func (f *feed) checkHeads() (again bool) {
 		if h == nil {
 			continue
 		}
-		was := h.alive
-		if h.alive = now.alive; was && !now.alive {
+		switch {
+		case h.alive && !now.alive:
+			h.alive = false
 			f.notifyStaleLocked(disp)
-		} else if !was && now.alive {
-			again = true // another one has the values, or the same again
+		case !h.alive && now.alive:
+			again = true // a dispatcher has taken over, or has renewed its lease
 		}
-		if now.newest == h.newest || now.newest.Epoch == h.newest.Epoch && now.newest.N < h.newest.N {
+		if now.newest.Compare(h.newest) <= 0 {
 			h.behind = 0
 		} else if h.behind++; h.behind > 1 { // messages may be on their way
 			again = true

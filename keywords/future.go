@@ -2,7 +2,6 @@ package keywords
 
 import (
 	"context"
-	"time"
 )
 
 // Future is a modify under way; see [ModifyAsync].
@@ -36,32 +35,4 @@ func (f *Future) Wait(ctx context.Context) (Revision, error) {
 	case <-ctx.Done():
 		return Revision{}, ctx.Err()
 	}
-}
-
-// Schedule has a dispatcher refresh a keyword once, at a time of its own clock,
-// if it runs then.
-func Schedule[T Type](d *Dispatcher, k Keyword[T], at time.Time) error {
-	if err := k.check("Schedule"); err != nil {
-		return err
-	}
-	s := d.served[k.Name()]
-	if s == nil {
-		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: k.Name()}
-	}
-	time.AfterFunc(time.Until(at), func() {
-		d.mu.Lock()
-		polls := d.refreshing
-		if polls != nil {
-			d.refreshers.Add(1)
-		}
-		d.mu.Unlock()
-		if polls == nil {
-			return
-		}
-		defer d.refreshers.Done()
-		ctx, cancel := context.WithTimeout(polls, d.cfg.Drain)
-		defer cancel()
-		d.refreshPeriodic(ctx, s)
-	})
-	return nil
 }

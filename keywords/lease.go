@@ -1,41 +1,84 @@
 package keywords
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
+	"log/slog"
 	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/internal/redisio"
+	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 )
 
-// acquire takes the lease of the dispatcher, when nobody has it any more, however
-// long Redis is away. Where Redis has forgotten one that was seen to live, that
-// one, which knows the values, has the time of its lease to come back.
-func (d *Dispatcher) acquire(ctx context.Context) error {
-	keys := []string{d.service.owner(d.cfg.Name), d.service.fence()}
-	var theirs time.Duration // lease of the other one, as far as it was seen
-	var since time.Time      // when it was found forgotten
+// errLapsed is the cause of the end of a hook's context when the lease has ended.
+var errLapsed = errors.New("keywords: the dispatcher's lease has ended, since Redis can't be reached")
+
+// lease is the right of one dispatcher to run hooks and to commit values, renewed
+// three times in its length. It ends twice: in Redis, where the key of the owner
+// expires, and before that by the monotonic clock of this process, which counts
+// from the moment at which the last successful renewal was sent and stops a tenth of
+// the length early. So a dispatcher that can't reach Redis has ended the context of
+// its hooks when another dispatcher can acquire the lease.
+//
+// A tenure is the time under one fencing number, its epoch. A tenure begins when a
+// dispatcher acquires the lease and when it finds that Redis has lost commits.
+type lease struct {
+	pool     *storage.Pool
+	client   redis.UniversalClient // set by Run
+	service  service
+	channel  string
+	name, id string // of the dispatcher, and of its worker
+	length   time.Duration
+	refuse   bool // return ErrServed rather than wait for another dispatcher's end
+	clock    *redisio.Clock
+	log      *slog.Logger
+	trouble  *lastError // why the dispatcher waits for Redis
+	label    string
+
+	turn sync.Mutex // held while Redis is asked to begin or to renew a tenure
+
+	mu       sync.Mutex
+	epoch    uint64 // 0: none was acquired
+	token    string // epoch:id, the value of the owner's key
+	until    time.Time
+	ctx      context.Context // ends with the lease; the parent of every hook's
+	cancel   context.CancelCauseFunc
+	expiry   *time.Timer
+	extended chan struct{} // closed when the lease, having ended, is valid again
+}
+
+func newLease(d *Dispatcher) *lease {
+	return &lease{
+		pool: d.pool, service: d.service, channel: d.channel, name: d.cfg.Name, id: d.worker.ID(),
+		length: d.cfg.Lease, refuse: d.cfg.Refuse, clock: d.clock, log: d.log, trouble: &d.trouble, label: d.label(),
+		extended: make(chan struct{}),
+	}
+}
+
+// acquire waits until no other dispatcher has the lease and begins a tenure. It goes
+// on while Redis is unreachable, until ctx ends. A dispatcher that ends cleanly wakes
+// those that wait.
+//
+// Where Redis has forgotten a dispatcher that was seen to live, that dispatcher, which
+// knows the values, has the rest of its lease to come back.
+func (l *lease) acquire(ctx context.Context) error {
+	var wake <-chan struct{}
+	var others time.Duration // what was left of the other dispatcher's lease when it was seen last
+	var forgotten time.Time  // when Redis was found to have forgotten it
 	for try := 0; ; {
-		err := d.clock.Sync(ctx, d.client)
-		var fence int64
+		err := l.clock.Sync(ctx, l.client)
+		var left int64
 		if err == nil {
-			wait := 0
-			if theirs > 0 && (since.IsZero() || time.Since(since) < theirs) {
-				wait = 1
-			}
-			fence, err = luaAcquire.Run(ctx, d.client, keys, d.cfg.Name, d.worker.ID(), d.cfg.Lease.Milliseconds(), wait).Int64()
+			yields := others > 0 && (forgotten.IsZero() || time.Since(forgotten) < others)
+			left, err = l.begin(ctx, yields)
 		}
 		if ctx.Err() == nil {
-			d.trouble.set(err)
+			l.trouble.set(err)
 		}
 		pause := redisio.Backoff(try)
 		switch {
@@ -44,256 +87,214 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 		case redis.IsAuthError(err), redis.IsPermissionError(err), errors.Is(err, storage.ErrClosed):
 			return err
 		case err != nil:
-			if try++; try == 1 {
-				d.log.Warn("keywords: lease not acquired, trying again", "error", err)
+			try++
+			if try == 1 {
+				l.log.Warn("keywords: the lease can't be acquired yet, trying again", "error", err)
 			}
-		case fence > 0:
-			d.fence = strconv.FormatInt(fence, 10)
-			d.token = d.fence + ":" + d.worker.ID()
+		case left == leaseBegun:
 			return nil
-		case d.cfg.Refuse:
-			return redisio.Wrap(d.label(), ErrServed)
-		case fence == 0:
-			if since.IsZero() {
-				since = time.Now()
+		case l.refuse:
+			return redisio.Wrap(l.label, ErrServed)
+		case left == leaseDeferred:
+			if forgotten.IsZero() {
+				forgotten = time.Now()
 			}
-			pause = d.cfg.Lease / 3
+			pause = l.length / 3
 		default:
-			// The other one's lease, or a third of ours: it may end before.
-			left := time.Duration(-fence) * time.Millisecond
-			theirs, since = max(theirs, left), time.Time{}
-			pause = min(left, d.cfg.Lease/3)
+			theirs := time.Duration(left) * time.Millisecond
+			others, forgotten = max(others, theirs), time.Time{}
+			pause = min(theirs, l.length/3)
+			if wake == nil {
+				var stop func()
+				wake, stop = l.awaitRelease(ctx)
+				defer stop()
+				continue // the other dispatcher may have ended before the subscription began
+			}
 		}
 		select {
+		case <-wake:
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// keep renews the lease until stop is closed, or it is lost, over a connection of
-// its own: no commit may starve it. It notices when Redis has forgotten what was
-// written.
-func (d *Dispatcher) renewLease(stop <-chan struct{}) {
-	client := redisio.Of(d.pool).Dedicated()
-	defer client.Close()
-	for {
-		select {
-		case <-stop:
-			return
-		case <-d.ended:
-			return
-		case <-time.After(d.cfg.Lease / 3):
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
-		_ = d.clock.Sync(ctx, client)
-		cancel()
-		if err := d.renewOnce(client); fencedReply(err) {
-			d.endCommit(nil, err)
-			return
-		} // of any other the committer tells
-	}
-}
-
-// renew renews the lease, also one that has ended, or that Redis has forgotten,
-// if nobody has had it since.
-func (d *Dispatcher) renewOnce(client redis.UniversalClient) error {
-	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Lease/3)
-	defer cancel()
-	keys := []string{d.service.owner(d.cfg.Name), d.service.fence(), d.service.meta(d.cfg.Name)}
-	d.mu.Lock()
-	known := d.epoch
-	d.mu.Unlock()
-	epoch, err := luaRenew.Run(ctx, client, keys, d.token, d.cfg.Name, d.fence, d.cfg.Lease.Milliseconds()).Text()
+// awaitRelease returns a channel that receives when a dispatcher of this name
+// releases its lease. Where Redis refuses the subscription the channel stays silent,
+// and acquire looks three times in a lease.
+func (l *lease) awaitRelease(ctx context.Context) (released <-chan struct{}, stop func()) {
+	wake := make(chan struct{}, 1)
+	ps, err := pubsub.NewClient(l.pool, pubsub.Config{})
 	if err != nil {
-		return redisio.Normalize(ctx, err)
+		return wake, func() {}
 	}
-	d.mu.Lock()
-	same := known == d.epoch // or else another has begun meanwhile
-	d.mu.Unlock()
-	if same && epoch != known {
-		d.noteForgotten()
-	}
-	return nil
-}
-
-// owning does what needs the lease, once more where that has ended and nobody has
-// had it since.
-func (d *Dispatcher) withLease(do func() error) error {
-	err := do()
-	if unownedReply(err) {
-		if err = d.renewOnce(d.client); err == nil {
-			err = do()
-		}
-	}
-	if fencedReply(err) {
-		return d.fenced()
-	}
-	return err
-}
-
-// fenced is the error of a dispatcher whose lease somebody else has.
-func (d *Dispatcher) fenced() error {
-	return &Error{Code: CodeFenced, Service: d.service.name, Text: "another dispatcher has taken over"}
-}
-
-// release gives the lease back, and tells the watchers.
-func (d *Dispatcher) release(ctx context.Context) {
-	msg, err := storage.MsgPack.Marshal(&message{Dispatcher: d.cfg.Name, Ended: true})
+	stop = func() { _ = ps.Close() }
+	topic, err := pubsub.ParseTopic[message](l.service.channel)
 	if err == nil {
-		err = luaRelease.Run(ctx, d.client, []string{d.service.owner(d.cfg.Name)}, d.token, d.channel, msg).Err()
-	}
-	if err != nil {
-		d.log.Warn("keywords: lease not released, it expires", "in", d.cfg.Lease, "error", err)
-	}
-}
-
-// publish writes the definitions of what is served, and removes those that this
-// dispatcher has left from an earlier run, with their values. Where another begins
-// at the same time it looks again.
-func (d *Dispatcher) publish(ctx context.Context) error {
-	for {
-		if err := d.tryPublish(ctx); !errors.Is(err, errChanged) {
-			return err
-		}
-	}
-}
-
-// errChanged says that another dispatcher has come between.
-var errChanged = errors.New("keywords: definitions have changed meanwhile")
-
-func (d *Dispatcher) tryPublish(ctx context.Context) error {
-	all, err := d.client.HGetAll(ctx, d.service.definitions()).Result()
-	if err != nil {
-		return redisio.Normalize(ctx, err)
-	}
-	var gone []string
-	others := make(map[string]bool) // owners of what this one takes over
-	for name, text := range all {
-		var def struct { // as much of a definition as any program can read
-			Dispatcher string `json:"dispatcher"`
-		}
-		err := storage.JSON.Unmarshal([]byte(text), &def)
-		of := cmp.Or(def.Dispatcher, defaultDispatcher)
-		switch s := d.served[name]; {
-		case err != nil: // of nobody
-		case s != nil && of != d.cfg.Name:
-			owner := d.service.owner(of)
-			n, err := d.client.Exists(ctx, owner).Result()
-			switch {
-			case err != nil:
-				return redisio.Normalize(ctx, err)
-			case n > 0:
-				return fmt.Errorf("keywords: %s.%s is served by the dispatcher %s", d.service.name, name, of)
+		ctx, cancel := context.WithTimeout(ctx, l.length/3)
+		defer cancel()
+		_, err = pubsub.Listen(ctx, ps, topic, func(_ context.Context, m pubsub.Message[message]) error {
+			if m.Err != nil || m.Value.Ended && m.Value.Dispatcher == l.name {
+				signal(wake)
 			}
-			others[owner] = true
-		case s == nil && of == d.cfg.Name:
-			gone = append(gone, name)
-		}
+			return nil
+		})
 	}
-	services, err := servicesKey(d.pool)
-	if err != nil {
-		return err
+	if err != nil && ctx.Err() == nil {
+		l.log.Warn("keywords: the end of the other dispatcher will be noticed late", "error", err)
 	}
-	msg, err := storage.MsgPack.Marshal(&message{Dispatcher: d.cfg.Name, Defined: true})
-	if err != nil {
-		return err
-	}
-	keys := []string{d.service.owner(d.cfg.Name), d.service.definitions()}
-	args := []any{d.token, d.channel, msg, len(others), len(gone)}
-	keys = slices.AppendSeq(keys, maps.Keys(others))
-	for _, name := range gone {
-		keys = append(keys, d.service.value(name), d.service.log(name))
-		args = append(args, name)
-	}
-	for name, s := range d.served {
-		text, err := storage.JSON.Marshal(s.def)
-		if err != nil {
-			return err
-		}
-		args = append(args, name, all[name], text)
-	}
-	err = luaDefine.Run(ctx, d.client, keys, args...).Err()
-	if err != nil && strings.Contains(err.Error(), "CHANGED") {
-		return errChanged
-	}
-	if err == nil {
-		err = d.client.SAdd(ctx, services, d.service.name).Err()
-	}
-	return redisio.Normalize(ctx, err)
+	return wake, stop
 }
 
-// drop deletes values, unless somebody else has taken over.
-func (d *Dispatcher) deleteValues(ctx context.Context, names ...string) error {
-	keys := []string{d.service.owner(d.cfg.Name)}
-	for _, name := range names {
-		keys = append(keys, d.service.value(name))
-	}
-	return redisio.Normalize(ctx, luaDelete.Run(ctx, d.client, keys, d.token).Err())
-}
+// What begin returns in place of the milliseconds that are left of another
+// dispatcher's lease.
+const (
+	leaseBegun    = 0
+	leaseDeferred = -1
+)
 
-// load reads what an earlier run has left, and goes on counting from there. What
-// does not persist, or is no value of its keyword any more, begins with the initial
-// one, or with none. It returns a channel that tells when those are committed.
-func (d *Dispatcher) load(ctx context.Context) (committed chan error, err error) {
-	meta, err := d.client.HMGet(ctx, d.service.meta(d.cfg.Name), "e", "n").Result()
+// begin tries once to begin a tenure: leaseBegun; leaseDeferred, if Redis has forgotten the
+// dispatcher's fencing number and yields is set; or the rest of the other
+// dispatcher's lease in ms. A dispatcher that had a tenure before is refused with
+// CodeFenced only if another has acquired a greater fencing number since.
+func (l *lease) begin(ctx context.Context, yields bool) (left int64, err error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	sent := time.Now()
+	flag := 0
+	if yields {
+		flag = 1
+	}
+	keys := []string{l.service.owner(l.name), l.service.fence(), l.service.meta(l.name)}
+	reply, err := luaBegin.Run(ctx, l.client, keys, l.name, l.id, l.length.Milliseconds(), flag, l.number()).Int64()
 	switch {
-	case redis.HasErrorPrefix(err, "WRONGTYPE"): // somebody else's, and worth nothing
-		meta = []any{nil, nil}
 	case err != nil:
-		return nil, redisio.Normalize(ctx, err)
+		return 0, redisio.Normalize(ctx, err)
+	case reply <= 0:
+		if reply == 0 {
+			return leaseDeferred, nil
+		}
+		return -reply, nil
 	}
-	epoch, _ := meta[0].(string)
-	text, _ := meta[1].(string)
-	n, bad := strconv.ParseUint(text, 10, 64)
-	d.mu.Lock()
-	d.epoch, d.newest, d.forgotten = epoch, n, epoch == "" || bad != nil
-	d.mu.Unlock()
+	l.mu.Lock()
+	l.epoch = uint64(reply)
+	l.token = strconv.FormatUint(l.epoch, 10) + ":" + l.id
+	l.mu.Unlock()
+	l.extend(sent)
+	return leaseBegun, nil
+}
 
-	values := make(map[*served]*redis.SliceCmd)
-	_, err = d.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for _, s := range d.served {
-			if s.def.Persist {
-				values[s] = pipe.HMGet(ctx, s.key, valueFields...)
-			}
+// renew renews the lease, also where it has expired or Redis has forgotten it,
+// unless another dispatcher has acquired it since. n is how many values are known to
+// be committed in this tenure; lost reports that Redis has fewer, or another tenure's.
+func (l *lease) renew(client redis.UniversalClient, n func() Revision) (lost bool, err error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), l.length/3)
+	defer cancel()
+	known := n()
+	sent := time.Now()
+	keys := []string{l.service.owner(l.name), l.service.fence(), l.service.meta(l.name)}
+	kept, err := luaRenew.Run(ctx, client, keys, l.owner(), l.name, l.number(), l.length.Milliseconds(), known.N).Int64()
+	if err != nil {
+		return false, redisio.Normalize(ctx, err)
+	}
+	l.extend(sent)
+	return kept == 0 && known.Epoch == l.number(), nil
+}
+
+// extend makes the lease valid for nine tenths of its length from the moment at which
+// the request was sent.
+func (l *lease) extend(sent time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = sent.Add(l.length - l.length/10)
+	left := time.Until(l.until)
+	if left <= 0 {
+		return
+	}
+	if l.ctx == nil || l.ctx.Err() != nil {
+		l.ctx, l.cancel = context.WithCancelCause(context.Background())
+		close(l.extended)
+		l.extended = make(chan struct{})
+	}
+	if l.expiry == nil {
+		l.expiry = time.AfterFunc(left, func() { l.valid() })
+		return
+	}
+	l.expiry.Reset(left)
+}
+
+// valid returns the context that ends with the lease; nil if it has ended, and then a
+// channel that is closed when the lease is valid again. The clock decides, not the
+// timer: a process that was stopped for longer than its lease starts no hook when it
+// is continued.
+func (l *lease) valid() (ctx context.Context, extended <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.ctx == nil:
+	case time.Now().Before(l.until):
+		if l.ctx.Err() == nil {
+			return l.ctx, nil
 		}
-		return nil
-	})
-	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return nil, redisio.Normalize(ctx, err)
+	case l.ctx.Err() == nil:
+		l.log.Warn("keywords: the lease has ended, hooks are stopped until it is renewed")
+		l.cancel(errLapsed)
 	}
-	var initial []staged
-	var unfit []string
-	for name, s := range d.served {
-		if cmd := values[s]; cmd != nil {
-			if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-				return nil, redisio.Normalize(ctx, err)
-			}
-			rec, ok := readRecord(name, cmd.Val())
-			if v, err := s.def.Parse(rec.text); ok && err == nil && s.def.Check(v) == nil {
-				d.mu.Lock()
-				s.now, s.canonical, s.committed = rec, v, rec
-				d.mu.Unlock()
-				continue
-			}
-		}
-		if v := s.def.Initial; v != nil {
-			initial = append(initial, d.newValue(s, v, record{}, "")) // in the place of what is there
-		} else {
-			unfit = append(unfit, name)
-		}
+	return nil, l.extended
+}
+
+// attach returns a context for hooks: it is ctx, and ends with the lease too.
+func (l *lease) attach(ctx context.Context) (hooks context.Context, detach func(), err error) {
+	own, _ := l.valid()
+	if own == nil {
+		return nil, nil, errLapsed
 	}
-	if err := d.deleteValues(ctx, unfit...); err != nil {
-		return nil, err
+	hooks, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(own, func() { cancel(context.Cause(own)) })
+	return hooks, func() { stop(); cancel(nil) }, nil
+}
+
+// end ends the lease in this process.
+func (l *lease) end(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = time.Time{}
+	if l.ctx != nil {
+		l.cancel(cause)
 	}
-	committed = make(chan error, 1)
-	if len(initial) == 0 {
-		committed <- nil
-		return committed, nil
+	if l.expiry != nil {
+		l.expiry.Stop()
 	}
-	initial[len(initial)-1].done = committed
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.stageLocked(initial) // as many as there are keywords, whatever MaxStaged is
-	return committed, nil
+}
+
+// release gives the lease back to Redis and tells watchers and dispatchers that wait.
+func (l *lease) release(ctx context.Context) {
+	msg, err := storage.MsgPack.Marshal(&message{Dispatcher: l.name, Ended: true})
+	if err == nil {
+		err = luaRelease.Run(ctx, l.client, []string{l.service.owner(l.name)}, l.owner(), l.channel, msg).Err()
+	}
+	if err != nil {
+		l.log.Warn("keywords: the lease was not released, and expires by itself", "error", err)
+	}
+}
+
+// fenced is the error of a dispatcher whose lease another dispatcher has acquired.
+func (l *lease) fenced() error {
+	return &Error{Code: CodeFenced, Service: l.service.name, Text: "another dispatcher has taken over"}
+}
+
+// number returns the fencing number of the tenure.
+func (l *lease) number() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// owner returns what the owner's key holds in this tenure.
+func (l *lease) owner() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.token
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/heliograph/heliograph/internal/busio"
@@ -56,7 +57,8 @@ func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 	}
 }
 
-// alone runs hooks while no other does.
+// withTurn runs hooks while no other does and the lease is valid: it waits for both until
+// ctx ends.
 func (d *Dispatcher) withTurn(ctx context.Context, run func() error) error {
 	select {
 	case <-d.turn:
@@ -68,13 +70,24 @@ func (d *Dispatcher) withTurn(ctx context.Context, run func() error) error {
 		}
 	}
 	defer func() { d.turn <- struct{}{} }()
-	if err := ctx.Err(); err != nil {
-		return err
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		valid, extended := d.lease.valid()
+		if valid != nil {
+			return d.recoverPanic(run)
+		}
+		select {
+		case <-extended:
+		case <-d.commits.ended:
+			return d.commits.failed()
+		case <-ctx.Done():
+		}
 	}
-	return d.recoverPanic(run)
 }
 
-// guard turns a panic of a hook into an error.
+// recoverPanic turns a panic of a hook into an error.
 func (d *Dispatcher) recoverPanic(run func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -92,6 +105,14 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	if len(req.Changes) == 0 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "no changes"}
 	}
+	if slices.ContainsFunc(req.Changes, d.hooked) {
+		hooks, detach, err := d.lease.attach(ctx)
+		if err != nil {
+			return err
+		}
+		defer detach()
+		ctx = hooks
+	}
 	all := make([]staged, 0, len(req.Changes))
 	for _, c := range req.Changes {
 		st, err := d.prepare(ctx, c, req.Origin)
@@ -100,10 +121,7 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 		}
 		all = append(all, st)
 	}
-	d.mu.Lock()
-	err := d.checkRoomLocked(len(all)) // before anything is done; what Set stages meanwhile comes on top
-	d.mu.Unlock()
-	if err != nil {
+	if err := d.commits.room(all); err != nil { // before any hook runs; what Set stages meanwhile comes on top
 		return err
 	}
 	var committed chan error // nil: no hook waits for it
@@ -117,7 +135,11 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 			committed = make(chan error, 1)
 		}
 		if h.Write != nil {
+			all[len(all)-1].acted = true // the writer waits for the last
 			if err := h.Write(ctx, st.canonical); err != nil {
+				if valid, _ := d.lease.valid(); valid == nil {
+					return redisio.Wrap(fmt.Sprintf("keywords: %s: the lease ended while its Write hook ran", st.served.def), ErrIndeterminate)
+				}
 				return d.rejected(st.served, err)
 			}
 		}
@@ -125,13 +147,14 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	}
 	last := &all[len(all)-1]
 	last.pending, last.done = p, committed
-	d.mu.Lock()
-	if err = d.lost; err == nil {
-		d.stageLocked(inOneCommit(all))
-	}
-	d.mu.Unlock()
-	if err != nil || committed == nil {
+	if err := d.commits.enter(all); err != nil {
+		if last.acted && !errors.Is(err, CodeRevision) {
+			return ErrIndeterminate
+		}
 		return err
+	}
+	if committed == nil {
+		return nil
 	}
 	select { // the writer is answered when it is committed, whatever comes now
 	case err := <-committed:
@@ -150,17 +173,28 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	return nil
 }
 
-// postwrite runs the last hook of a modify. Ctx ends with the answer to the
-// writer, who may have it by now: the hook has a time of its own.
+// hooked reports whether a modify of the keyword runs hooks before it is committed.
+func (d *Dispatcher) hooked(c requestedChange) bool {
+	s := d.served[c.Name]
+	return s != nil && (s.hooks.Prewrite != nil || s.hooks.Check != nil || s.hooks.Write != nil)
+}
+
+// postwrite runs the last hook of a modify. Ctx ends with the answer to the writer,
+// which may have been sent: the hook has a time of its own, and ends with the lease.
 func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Drain)
 	defer cancel()
-	if err := d.recoverPanic(func() error { return st.served.hooks.Postwrite(ctx, st.canonical) }); err != nil {
+	ctx, detach, err := d.lease.attach(ctx)
+	if err == nil {
+		defer detach()
+		err = d.recoverPanic(func() error { return st.served.hooks.Postwrite(ctx, st.canonical) })
+	}
+	if err != nil {
 		d.log.Warn("keywords: Postwrite failed", "keyword", st.served.def.Name, "error", err)
 	}
 }
 
-// examine finds out whether a change may be made.
+// prepare finds out whether a change may be made.
 func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) (staged, error) {
 	s := d.served[c.Name]
 	if s == nil {
@@ -184,11 +218,12 @@ func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) 
 	if err != nil {
 		return staged{}, err
 	}
-	now, was := d.newestOf(s)
-	if c.If != "" && c.If != now.rev.String() {
-		return refuse(CodeRevision, "it has %s, and not %s", now.rev, c.If)
+	now, was := d.commits.newest(s)
+	if err := d.commits.is(s, c.If); err != nil {
+		return staged{}, err
 	}
 	st := d.newValue(s, v, now, by)
+	st.only = c.If
 	if s.hooks.Prewrite != nil {
 		switch err := s.hooks.Prewrite(ctx, valueOf(&now, was), v); {
 		case errors.Is(err, ErrNoWriteNecessary):
@@ -229,6 +264,11 @@ func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) err
 	if s == nil {
 		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: name}
 	}
+	ctx, detach, err := d.lease.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer detach()
 	st, err := d.runReadHooks(ctx, s)
 	if err != nil {
 		return err
@@ -239,10 +279,10 @@ func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) err
 		if err := d.stageAndWait(ctx, staged{served: s}); err != nil {
 			return err
 		}
-		d.checkExternal(ctx, s, ExternalRevert)
+		d.external.check(ctx, s, ExternalRevert)
 	}
 	st.pending = p
-	return d.stage([]staged{st})
+	return d.commits.stage(st)
 }
 
 func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error) {
@@ -268,11 +308,12 @@ func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error
 			return st, d.rejected(s, err)
 		}
 	}
-	now, was := d.newestOf(s)
-	if now.at != 0 && near(was, v, s.def.DeadBand) {
+	now, was := d.commits.newest(s)
+	next := d.newValue(s, v, now, "")
+	if now.at != 0 && now.severity == next.rec.severity && near(was, v, s.def.DeadBand) {
 		return st, nil
 	}
-	return d.newValue(s, v, now, ""), nil
+	return next, nil
 }
 
 // Set sets a keyword from the dispatcher's own code, read-only ones too, without
@@ -282,6 +323,9 @@ func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error
 func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
 	if err := k.check("Set"); err != nil {
 		return err
+	}
+	if k.Service() != d.service.name {
+		return &Error{Code: CodeUnknownKeyword, Service: k.Service(), Keyword: k.Name()}
 	}
 	return d.set(ctx, k.Name(), k.encode(v))
 }
@@ -303,18 +347,19 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 			return redisio.Because(ctx.Err(), d.trouble.get())
 		}
 	}
-	now, was := d.newestOf(s)
-	if s.def.DeadBand > 0 && now.at != 0 && near(was, v, s.def.DeadBand) {
+	now, was := d.commits.newest(s)
+	next := d.newValue(s, v, now, "")
+	if s.def.DeadBand > 0 && now.at != 0 && now.severity == next.rec.severity && near(was, v, s.def.DeadBand) {
 		return nil
 	}
-	return d.stageAndWait(ctx, d.newValue(s, v, now, ""))
+	return d.stageAndWait(ctx, next)
 }
 
 // await stages a value, or with none to write only itself, and waits until all up to
 // it is committed.
 func (d *Dispatcher) stageAndWait(ctx context.Context, st staged) error {
 	st.done = make(chan error, 1)
-	if err := d.stage([]staged{st}); err != nil {
+	if err := d.commits.stage(st); err != nil {
 		return err
 	}
 	select {

@@ -33,7 +33,7 @@ func (r *request) DecodeMsgpack(dec *msgpack.Decoder) error {
 }
 
 func (m *message) EncodeMsgpack(enc *msgpack.Encoder) error {
-	err := cmp.Or(enc.EncodeArrayLen(6), enc.EncodeString(m.Dispatcher), enc.EncodeString(m.Epoch), enc.EncodeUint(m.N), enc.EncodeArrayLen(len(m.Changes)))
+	err := cmp.Or(enc.EncodeArrayLen(6), enc.EncodeString(m.Dispatcher), enc.EncodeUint(m.Epoch), enc.EncodeUint(m.N), enc.EncodeArrayLen(len(m.Changes)))
 	for i := range m.Changes {
 		c := &m.Changes[i]
 		err = cmp.Or(err, enc.EncodeArrayLen(6), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeInt(c.At),
@@ -45,7 +45,7 @@ func (m *message) EncodeMsgpack(enc *msgpack.Encoder) error {
 func (m *message) DecodeMsgpack(dec *msgpack.Decoder) error {
 	u := unpacker{dec: dec}
 	u.open(6)
-	m.Dispatcher, m.Epoch, m.N = u.text(), u.text(), uint64(u.int())
+	m.Dispatcher, m.Epoch, m.N = u.text(), uint64(u.int()), uint64(u.int())
 	m.Changes = make([]change, u.len())
 	for i := range m.Changes {
 		u.open(6)

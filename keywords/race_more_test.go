@@ -47,13 +47,14 @@ func TestRace06TwoDispatchersAtOnce(t *testing.T) {
 			first.stop()
 			require.NoError(t, <-first.ended)
 		}
-		// It was taken over: what it says when it ends is not about its successor.
+		// A greater fencing number has taken over: what the first says at its end is not
+		// about its successor.
 		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 		owner, err := pool.Key("kw", redisio.HashTag("stage"), "own", "main")
 		require.NoError(t, err)
-		require.NoError(t, pool.Redis().Set(ctx, owner, "99:another", 0).Err())
+		require.NoError(t, pool.Redis().Set(ctx, owner, "9000000000000000:another", 0).Err())
 		require.ErrorIs(t, <-d.ended, keywords.CodeFenced)
-		require.Equal(t, "99:another", pool.Redis().Get(ctx, owner).Val())
+		require.Equal(t, "9000000000000000:another", pool.Redis().Get(ctx, owner).Val())
 		require.NoError(t, pool.Redis().Del(ctx, owner).Err())
 		run(t, pool, keywords.DispatcherConfig{Refuse: true}, nil).wait()
 	})

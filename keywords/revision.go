@@ -1,6 +1,7 @@
 package keywords
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,12 +9,20 @@ import (
 	"time"
 )
 
-// Revision numbers the values that a dispatcher commits. Within an epoch, N rises by
-// one with each value, over all keywords of the dispatcher. A dispatcher begins a new
-// epoch when Redis has lost what it wrote. Revisions of different epochs have no order.
+// Revision identifies one committed value of a keyword. Revisions are totally
+// ordered, and none is used twice: Epoch rises with each tenure of the keyword's
+// dispatcher, which begins when a dispatcher takes over or finds that Redis has lost
+// commits, and N rises by one with each value inside an epoch, over all keywords of
+// the dispatcher.
 type Revision struct {
-	Epoch string
+	Epoch uint64 // the dispatcher's fencing number, at least the µs of the Unix epoch at its begin
 	N     uint64
+}
+
+// Compare returns -1 if r is older than o, 1 if it is newer, and 0 if they are the
+// same.
+func (r Revision) Compare(o Revision) int {
+	return cmp.Or(cmp.Compare(r.Epoch, o.Epoch), cmp.Compare(r.N, o.N))
 }
 
 // String returns epoch:n, or "" for the zero Revision.
@@ -21,7 +30,7 @@ func (r Revision) String() string {
 	if r == (Revision{}) {
 		return ""
 	}
-	return r.Epoch + ":" + strconv.FormatUint(r.N, 10)
+	return strconv.FormatUint(r.Epoch, 10) + ":" + strconv.FormatUint(r.N, 10)
 }
 
 // ParseRevision reads what [Revision.String] returns.
@@ -30,12 +39,14 @@ func ParseRevision(s string) (Revision, error) {
 		return Revision{}, nil
 	}
 	epoch, n, ok := strings.Cut(s, ":")
-	if ok && epoch != "" {
-		if n, err := strconv.ParseUint(n, 10, 64); err == nil {
-			return Revision{epoch, n}, nil
-		}
+	var r Revision
+	var errEpoch, errN error
+	r.Epoch, errEpoch = strconv.ParseUint(epoch, 10, 64)
+	r.N, errN = strconv.ParseUint(n, 10, 64)
+	if !ok || errEpoch != nil || errN != nil {
+		return Revision{}, fmt.Errorf("keywords: revision %.64q: want epoch:n", s)
 	}
-	return Revision{}, fmt.Errorf("keywords: revision %.64q: want epoch:n", s)
+	return r, nil
 }
 
 // MarshalText returns what [Revision.String] returns.
@@ -101,6 +112,12 @@ type record struct {
 	at       int64 // µs of the Unix epoch
 	severity Severity
 	source   string
+}
+
+// sameValue reports whether two records differ in nothing but their revision.
+func (r record) sameValue(o record) bool {
+	o.rev = r.rev
+	return r == o
 }
 
 // valueOf returns v as the Value that r describes.

@@ -46,11 +46,13 @@ func (c *Client) Stats() ClientStats {
 	return s
 }
 
-// DispatcherStats is a snapshot of a [Dispatcher]. Keywords and Staged are current
-// numbers; the other fields count since the dispatcher was made.
+// DispatcherStats is a snapshot of a [Dispatcher]. Keywords, Staged and StagedBytes
+// are current numbers; the other fields count since the dispatcher was made.
 type DispatcherStats struct {
 	Keywords int `json:"keywords"` // keywords that are served, Status and Heartbeat included
 	Staged   int `json:"staged"`   // values and answers that wait to be committed
+
+	StagedBytes int `json:"staged_bytes"` // bytes of those
 
 	Modifies  int64 `json:"modifies"`  // requests to modify; a ModifyMany is one
 	Refreshes int64 `json:"refreshes"` // requests to refresh, and periodic refreshes
@@ -59,7 +61,7 @@ type DispatcherStats struct {
 	Commits   int64 `json:"commits"`   // scripts that committed values
 	Committed int64 `json:"committed"` // values committed
 	Retries   int64 `json:"retries"`   // commits that failed and were tried again
-	Epochs    int64 `json:"epochs"`    // epochs begun, the first included
+	Epochs    int64 `json:"epochs"`    // tenures begun, the first included: each is an epoch of revisions
 
 	External int64 `json:"external"` // external writes accepted or reverted
 	Panics   int64 `json:"panics"`   // hooks that panicked
@@ -79,8 +81,8 @@ func (d *Dispatcher) Stats() DispatcherStats {
 		Commits: n.commits.Load(), Committed: n.committed.Load(), Retries: n.retries.Load(), Epochs: n.epochs.Load(),
 		External: n.external.Load(), Panics: n.panics.Load(),
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s.Staged = len(d.staged)
+	d.commits.mu.Lock()
+	defer d.commits.mu.Unlock()
+	s.Staged, s.StagedBytes = d.commits.waiting, d.commits.bytes
 	return s
 }

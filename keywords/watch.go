@@ -22,7 +22,7 @@ const (
 	EventChange                   // a value was set
 	EventResync                   // like EventChange, but found by reading again: values between may be missing
 	EventStale                    // no dispatcher lives any more; the value is the last that was set
-	EventGood                     // after EventStale: a dispatcher lives again, and the value is the same
+	EventGood                     // a dispatcher lives again, or has committed the value again: it is the same, its revision may be new
 	EventGone                     // the keyword has no value any more, or is no longer defined
 )
 
@@ -254,14 +254,25 @@ type yielded struct {
 	gone    bool
 }
 
+// then returns the kind of an event that stands for two, the second of kind next: a
+// value that the watcher has not seen stays news when only its quality changes.
+func (k EventKind) then(next EventKind) EventKind {
+	news := k == EventInitial || k == EventChange || k == EventResync
+	switch {
+	case news && (next == EventStale || next == EventGood):
+		return k
+	case k == EventInitial && next != EventGone:
+		return k
+	}
+	return next
+}
+
 // push adds a notice, or puts it in the place of one that was not yet taken.
 func (w *watcher) push(n notice) {
 	key := n.service + "." + n.rec.name
 	w.mu.Lock()
 	if old := w.waiting[key]; old != nil {
-		if old.kind == EventInitial && (n.kind == EventChange || n.kind == EventGood) {
-			n.kind = EventInitial
-		}
+		n.kind = old.kind.then(n.kind)
 		*old = n
 		w.stats.conflated.Add(1)
 	} else {

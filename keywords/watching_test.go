@@ -41,10 +41,15 @@ func newest(t *testing.T, k *keywords.Client) *newestSpeed {
 				}
 				return
 			}
-			if ev.Kind == keywords.EventStale || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone {
+			switch ev.Kind {
+			case keywords.EventStale, keywords.EventGone:
 				continue // of the value that was told before
+			case keywords.EventGood:
+				if ev.Value.Rev == last.Rev {
+					continue
+				}
 			}
-			if ev.Value.Rev.Epoch == last.Rev.Epoch && ev.Value.Rev.N <= last.Rev.N {
+			if ev.Value.Rev.Compare(last.Rev) <= 0 {
 				t.Errorf("%v %v after %v", ev.Kind, ev.Value, last)
 			}
 			last = ev.Value

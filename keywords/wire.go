@@ -17,9 +17,9 @@ import (
 //	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
 //	                                 revision, time in µs, severity, who set it
 //	kw:{service}:own:<disp>  string  fence:owner, as long as a dispatcher lives
-//	kw:{service}:fence       hash    dispatcher → how often it was taken over; Clear
-//	                                 leaves it for a day
-//	kw:{service}:meta:<disp> hash    e epoch, n revision of the newest value
+//	kw:{service}:fence       hash    dispatcher → fencing number of its newest tenure;
+//	                                 Clear leaves it for a day
+//	kw:{service}:meta:<disp> hash    of the tenure: e its number, n that of the newest value
 //
 // The channel kw:<service>:<database>:changes brings each batch of changes as a
 // [message]. The set kw:services names all services.
@@ -58,7 +58,7 @@ func servicesKey(pool *storage.Pool) (string, error) { return pool.Key("kw", "se
 // without changes says that the dispatcher has begun, or ended.
 type message struct {
 	Dispatcher string
-	Epoch      string
+	Epoch      uint64
 	N          uint64
 	Changes    []change
 	Ended      bool
@@ -81,7 +81,7 @@ var valueFields = []string{"v", "m"}
 // mark is what there is to say of a value beside its text.
 func (r *record) mark() string {
 	buf := make([]byte, 0, 64+len(r.source))
-	buf = append(buf, r.rev.Epoch...)
+	buf = strconv.AppendUint(buf, r.rev.Epoch, 10)
 	buf = strconv.AppendUint(append(buf, ':'), r.rev.N, 10)
 	buf = strconv.AppendInt(append(buf, ' '), r.at, 10)
 	buf = strconv.AppendUint(append(buf, ' '), uint64(r.severity), 10)
@@ -107,24 +107,32 @@ func readRecord(name string, fields []any) (r record, ok bool) {
 	return r, true
 }
 
-// fenced reports whether a script has refused to write for somebody who is not,
-// or not any more, the owner.
-func fencedReply(err error) bool { return err != nil && strings.Contains(err.Error(), "FENCED") }
+// isFenced reports whether a script has refused to write because another dispatcher
+// has acquired the lease.
+func isFenced(err error) bool { return err != nil && strings.Contains(err.Error(), "FENCED") }
 
-// epochReply reports whether a script has refused to count on from what it did
-// not find.
-func epochReply(err error) bool { return err != nil && strings.Contains(err.Error(), "EPOCH") }
+// isLost reports whether a script has refused to commit because Redis does not hold
+// what this tenure committed before.
+func isLost(err error) bool { return err != nil && strings.Contains(err.Error(), "LOST") }
 
-// unownedReply reports whether a script has refused to write because nobody has
-// the lease: it has ended, or Redis has forgotten it.
-func unownedReply(err error) bool { return err != nil && strings.Contains(err.Error(), "UNOWNED") }
+// isUnowned reports whether a script has refused to write because Redis holds no
+// lease, or that of an earlier tenure: it has expired, or Redis has lost it.
+func isUnowned(err error) bool { return err != nil && strings.Contains(err.Error(), "UNOWNED") }
 
-// Every script that writes for a dispatcher begins with this. KEYS[1] is the
-// owner's key, ARGV[1] what must be in it.
-const luaFence = `
+// luaEpochOf defines the function that reads the fencing number from the value of an
+// owner's key.
+const luaEpochOf = `
+local function epoch(owner) return tonumber(string.match(owner or '', '^(%d+):') or '') or 0 end
+`
+
+// luaFence begins every script that writes for a dispatcher. KEYS[1] is the owner's
+// key, ARGV[1] what must be in it.
+const luaFence = luaEpochOf + `
 local owner = redis.call('GET', KEYS[1])
-if not owner then return redis.error_reply('UNOWNED') end
-if owner ~= ARGV[1] then return redis.error_reply('FENCED') end
+if owner ~= ARGV[1] then
+  if epoch(owner) > epoch(ARGV[1]) then return redis.error_reply('FENCED') end
+  return redis.error_reply('UNOWNED')
+end
 `
 
 // luaCommit writes changes, replies to their writers, and a message.
@@ -143,9 +151,9 @@ local function again(r, command, key, ...)
   redis.call(command, key, ...) -- which raises any other error
 end
 local m = redis.pcall('HMGET', KEYS[2], 'e', 'n')
-if m[1] ~= ARGV[2] then return redis.error_reply('EPOCH') end
+if m[1] ~= ARGV[2] then return redis.error_reply('LOST') end
 if m[2] == ARGV[4] then return 0 end
-if m[2] ~= ARGV[3] then return redis.error_reply('EPOCH') end
+if m[2] ~= ARGV[3] then return redis.error_reply('LOST') end
 local count, logs = tonumber(ARGV[7]), tonumber(ARGV[8])
 local a = 9
 for i = 1, count do
@@ -170,12 +178,6 @@ for i = 3 + count + logs, #KEYS do
   a = a + 1 + #frames / 2
 end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
-return 1`)
-
-// luaEpoch begins an epoch: KEYS owner, meta; ARGV token, epoch.
-var luaEpoch = redisio.NewScript(luaFence + `
-redis.call('DEL', KEYS[2]) -- whatever it is
-redis.call('HSET', KEYS[2], 'e', ARGV[2], 'n', '0')
 return 1`)
 
 // luaDefine writes definitions and says so, and removes those of keywords that
@@ -206,30 +208,54 @@ var luaDelete = redisio.NewScript(luaFence + `
 for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1`)
 
-// luaAcquire takes the lease, unless somebody has it, of whom it returns the
-// rest of the lease in ms as a negative number: KEYS owner, fence; ARGV
-// dispatcher, id of the owner, lease in ms, 1 to return 0 and not take it where
-// Redis has forgotten that anybody ever had it. It returns the new fence.
-var luaAcquire = redisio.NewScript(`
-local left = redis.call('PTTL', KEYS[1])
-if left > 0 then return -left end
-if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
-local fence = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+// luaBegin begins a tenure, unless another dispatcher has the lease: then it returns
+// the milliseconds that are left of it as a negative number. The fencing number, which
+// it returns, is greater than all that were stored or used, and at least the time in
+// µs: it rises even where Redis has lost the stored one.
+//
+//	KEYS  owner, fence, meta
+//	ARGV  dispatcher, id of its worker, lease in ms, 1 to return 0 and begin nothing
+//	      where Redis stores no number of the dispatcher, number of the dispatcher's
+//	      tenure so far (0: none)
+//
+// A dispatcher that has a tenure is FENCED by a greater number only.
+var luaBegin = redisio.NewScript(luaEpochOf + `
+local stored = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '') or 0
+local known = tonumber(ARGV[5])
+if known > 0 then
+  if stored > known or epoch(redis.call('GET', KEYS[1])) > known then return redis.error_reply('FENCED') end
+else
+  local left = redis.call('PTTL', KEYS[1])
+  if left > 0 then return -left end
+  if ARGV[4] == '1' and stored == 0 then return 0 end
+end
+local time = redis.call('TIME')
+local number = math.max(stored + 1, known + 1, time[1] * 1000000 + time[2])
+local text = string.format('%.0f', number)
+redis.call('HSET', KEYS[2], ARGV[1], text)
 redis.call('PERSIST', KEYS[2])
-redis.call('SET', KEYS[1], fence .. ':' .. ARGV[2], 'PX', ARGV[3])
-return fence`)
+redis.call('SET', KEYS[1], text .. ':' .. ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[3]) -- whatever it is
+redis.call('HSET', KEYS[3], 'e', text, 'n', '0')
+return number`)
 
-// luaRenew renews the lease, also one that has ended if nobody has had it since:
-// KEYS owner, fence, meta; ARGV token, dispatcher, fence, lease in ms. It
-// returns the epoch, "" if Redis knows none.
-var luaRenew = redisio.NewScript(`
-local now = redis.call('GET', KEYS[1])
-if now and now ~= ARGV[1] then return redis.error_reply('FENCED') end
-local fence = redis.call('HGET', KEYS[2], ARGV[2])
-if fence and fence ~= ARGV[3] then return redis.error_reply('FENCED') end
-if not fence then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+// luaRenew renews the lease, also where it has expired or Redis has lost it, unless
+// another dispatcher has acquired a greater fencing number.
+//
+//	KEYS  owner, fence, meta
+//	ARGV  token, dispatcher, fencing number, lease in ms, how many values were
+//	      committed
+//
+// It returns 1, or 0 if Redis holds fewer values of the tenure than were committed.
+var luaRenew = redisio.NewScript(luaEpochOf + `
+local ours = tonumber(ARGV[3])
+local stored = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '') or 0
+if stored > ours or epoch(redis.call('GET', KEYS[1])) > ours then return redis.error_reply('FENCED') end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
-return redis.call('HGET', KEYS[3], 'e') or ''`)
+if stored < ours then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+local m = redis.pcall('HMGET', KEYS[3], 'e', 'n')
+if stored == ours and m[1] == ARGV[3] and (tonumber(m[2]) or -1) >= tonumber(ARGV[5]) then return 1 end
+return 0`)
 
 // luaRelease gives the lease back and says so: KEYS owner; ARGV token, channel,
 // message.

@@ -1,0 +1,146 @@
+package keywords
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
+)
+
+// lose notes that Redis does not hold what was committed in this tenure.
+func (c *committer) lose() {
+	c.mu.Lock()
+	c.lost = true
+	c.mu.Unlock()
+	signal(c.more)
+}
+
+func (c *committer) isLost() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost
+}
+
+// resume begins another tenure, in which all values are written again.
+func (c *committer) resume() error {
+	ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
+	defer cancel()
+	if _, err := c.lease.begin(ctx, false); err != nil {
+		return err
+	}
+	if err := c.definitions.publish(ctx); err != nil {
+		return err
+	}
+	c.restore()
+	return nil
+}
+
+// restore has all values committed again, under the tenure that has begun, before
+// those that are staged. A batch that may have been committed in the tenure before
+// comes first, so that no reader sees an older value after a newer one: the newest
+// value of each of its keywords counts, and a writer of an earlier one is told that
+// the end is unknown.
+func (c *committer) restore() {
+	var superseded []staged
+	c.mu.Lock()
+	c.epoch, c.n, c.lost = c.lease.number(), 0, false
+	c.stats.epochs.Add(1)
+	newest := make(map[*served]int) // index in batch
+	for i := range c.batch {
+		if st := &c.batch[i]; st.write {
+			newest[st.served] = i
+		}
+	}
+	var again []staged
+	for i := range c.batch {
+		st := c.batch[i]
+		switch {
+		case st.write && newest[st.served] != i:
+			if !st.again {
+				c.waiting--
+				c.bytes -= st.size()
+				st.served.waiting--
+				superseded = append(superseded, st)
+			}
+		case !st.write || !st.again:
+			st.with = 0
+			again = append(again, st)
+		}
+	}
+	for i := range again {
+		again[i].with = len(again) - 1 - i
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.served)) {
+		s := c.served[name]
+		if at, ok := newest[s]; s.committed.at != 0 && (!ok || c.batch[at].again) {
+			again = append(again, staged{served: s, rec: s.committed, write: true, again: true})
+		}
+	}
+	for _, st := range c.staged { // but for those of a restore that was not completed
+		if !st.again {
+			again = append(again, st)
+		}
+	}
+	c.batch, c.staged = c.batch[:0], again
+	c.mu.Unlock()
+	for i := range superseded {
+		c.answer(&superseded[i], ErrIndeterminate)
+	}
+	signal(c.more)
+}
+
+// load reads the values that an earlier dispatcher has left, and has them restored. A
+// keyword that does not persist, or whose value is none of it any more, begins with
+// its initial value, or with none. It returns a channel that receives when all is
+// committed.
+func (c *committer) load(ctx context.Context, d *Dispatcher) (committed <-chan error, err error) {
+	values := make(map[*served]*redis.SliceCmd)
+	_, err = c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, s := range c.served {
+			if s.def.Persist {
+				values[s] = pipe.HMGet(ctx, s.key, valueFields...)
+			}
+		}
+		return nil
+	})
+	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+		return nil, redisio.Normalize(ctx, err)
+	}
+	var initial []staged
+	var unfit []string
+	for name, s := range c.served {
+		if cmd := values[s]; cmd != nil {
+			if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+				return nil, redisio.Normalize(ctx, err)
+			}
+			rec, ok := readRecord(name, cmd.Val())
+			if v, err := s.def.Parse(rec.text); ok && err == nil && s.def.Check(v) == nil {
+				c.mu.Lock()
+				s.now, s.canonical, s.committed = rec, v, rec
+				c.mu.Unlock()
+				continue
+			}
+		}
+		if v := s.def.Initial; v != nil {
+			initial = append(initial, d.newValue(s, v, record{}, "")) // in the place of what is there
+		} else {
+			unfit = append(unfit, name)
+		}
+	}
+	if err := c.definitions.drop(ctx, unfit...); err != nil {
+		return nil, err
+	}
+	c.restore()
+	done := make(chan error, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range initial { // as many as there are keywords, whatever MaxStaged is
+		if err := c.enterLocked(initial[i : i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return done, c.enterLocked([]staged{{done: done}})
+}
