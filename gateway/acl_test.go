@@ -14,6 +14,7 @@ import (
 // The table of rights in README.md: each row is enough for what it says, and without it
 // that is refused.
 func TestWhatRedisMustAllow(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	admin := storagetest.Open(t, srv.Config())
 	require.NoError(t, admin.Redis().HSet(t.Context(), "hash", "f", "1").Err())

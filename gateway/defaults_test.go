@@ -23,6 +23,7 @@ import (
 // in the tables of RFC 6455 and of parsing, the absent Origin in that of origins.
 
 func TestDefaultRateOfCommands(t *testing.T) {
+	t.Parallel()
 	h, address := serve(t, storagetest.New(t), anything)
 	w := connect(t, address)
 	w.send(bytes.Repeat(frame(fin|text, "PING"), 400)) // within much less than the 4 s that bring back as many
@@ -37,6 +38,7 @@ func TestDefaultRateOfCommands(t *testing.T) {
 }
 
 func TestDefaultChannels(t *testing.T) {
+	t.Parallel()
 	h, address := serve(t, storagetest.New(t), anything)
 	w := connect(t, address)
 	for i := range 129 {
@@ -55,6 +57,7 @@ func TestDefaultChannels(t *testing.T) {
 }
 
 func TestDefaultSizesOfAHash(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	_, address := serve(t, pool, anything)
 	b := open(t, address)
@@ -79,6 +82,7 @@ func TestDefaultSizesOfAHash(t *testing.T) {
 }
 
 func TestDefaultsOfTheUpgrade(t *testing.T) {
+	t.Parallel()
 	_, address := serve(t, storagetest.New(t), gateway.Config{})
 	at, err := url.Parse(address)
 	require.NoError(t, err)
@@ -89,6 +93,7 @@ func TestDefaultsOfTheUpgrade(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
+	t.Parallel()
 	nan := 0.0
 	nan /= nan
 	for want, cfg := range map[string]gateway.Config{
@@ -136,6 +141,7 @@ func TestBadConfig(t *testing.T) {
 func idle(context.Context, *gateway.Conn, gateway.Request) error { return nil }
 
 func TestAnExpiredPrincipalIsRefused(t *testing.T) {
+	t.Parallel()
 	expired := gateway.Principal{Name: "ada", Expires: time.Now().Add(-time.Second)}
 	cfg := anything
 	cfg.Authenticate = func(*http.Request) (gateway.Principal, error) { return expired, nil }
@@ -179,6 +185,7 @@ func (a archive) Recall(_ context.Context, _, since string) ([]gateway.Publicati
 }
 
 func TestASourceOfTheHostPublishesAndRecalls(t *testing.T) {
+	t.Parallel()
 	source := archive{make(chan string, 1)}
 	_, address := serve(t, storagetest.New(t), gateway.Config{
 		Channels: []gateway.Channel{{Pattern: "*", History: &pubsub.History{}}}, Source: source, ClientPublish: true,
@@ -195,6 +202,7 @@ func TestASourceOfTheHostPublishesAndRecalls(t *testing.T) {
 
 // What is told to be lost and what has come are all there was.
 func TestWhatIsLostIsCounted(t *testing.T) {
+	t.Parallel()
 	cfg := gateway.Config{
 		Channels: []gateway.Channel{{Pattern: "all"}, {Pattern: "some", Slow: gateway.SlowDropOldest}},
 		Limits:   gateway.Limits{QueueBytes: 1 << 30, QueueMessages: 300, Write: 20 * time.Second, Pending: 1 << 20},
@@ -236,6 +244,7 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 
 // Who follows a channel does so under the name that he has.
 func TestPresenceOfWhoChangesHisName(t *testing.T) {
+	t.Parallel()
 	cfg := everything()
 	cfg.Hooks = nil
 	h, address := serve(t, storagetest.New(t), cfg)
@@ -264,6 +273,7 @@ func TestPresenceOfWhoChangesHisName(t *testing.T) {
 // With Redis away a connection ends in the time of one command, whatever it
 // followed.
 func TestPresenceWithoutRedis(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Presence: true}}, Limits: gateway.Limits{Command: 500 * time.Millisecond}}
 	h, address := serve(t, storagetest.Open(t, srv.Config()), cfg)

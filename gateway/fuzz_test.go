@@ -201,6 +201,7 @@ func FuzzText(f *testing.F) {
 
 // A megabyte of anything, each way.
 func TestRandomBytes(t *testing.T) {
+	t.Parallel()
 	h, address := target(t)
 	const size, part = 1 << 20, 4 << 10
 	random := rand.NewChaCha8([32]byte{'h'})

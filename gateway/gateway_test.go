@@ -149,6 +149,7 @@ func (b *browser) closed() gateway.CloseCode {
 }
 
 func TestABrowserOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		_, url := serve(t, pool, anything)
 		ctx := t.Context()
@@ -187,6 +188,7 @@ func TestABrowserOfTheOriginal(t *testing.T) {
 }
 
 func TestTheArgumentsOfTheOriginalHaveNames(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	_, url := serve(t, pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "trains"}}, Keys: []string{"trains"}})
 	key, err := pool.Key("trains")
@@ -229,6 +231,7 @@ func TestTheArgumentsOfTheOriginalHaveNames(t *testing.T) {
 
 // Of a flood some commands succeed, as many as are allowed.
 func TestAFloodOfCommands(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	cfg.Limits = gateway.Limits{Commands: 50, CommandBurst: 20, CommandExcess: 300 * time.Millisecond}
 	_, url := serve(t, storagetest.New(t), cfg)
@@ -242,6 +245,7 @@ func TestAFloodOfCommands(t *testing.T) {
 }
 
 func TestTooManyCommands(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	cfg.Limits = gateway.Limits{Commands: 1, CommandBurst: 5, CommandExcess: 50 * time.Millisecond, Write: 200 * time.Millisecond}
 	h, url := serve(t, storagetest.New(t), cfg)

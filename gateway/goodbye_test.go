@@ -21,6 +21,7 @@ import (
 // Who is too slow finds the goodbye behind a whole frame, however much of it the
 // socket had taken.
 func TestTheGoodbyeOfTheSlowIsNotInAFrame(t *testing.T) {
+	t.Parallel()
 	conns := make(chan *gateway.Conn, 1)
 	cfg := anything
 	cfg.Limits = gateway.Limits{QueueBytes: 1}
@@ -54,6 +55,7 @@ func TestTheGoodbyeOfTheSlowIsNotInAFrame(t *testing.T) {
 
 // Who reads a large message slowly is not who reads nothing.
 func TestALargeMessageForASlowClient(t *testing.T) {
+	t.Parallel()
 	const size, step = 24 << 20, 256 << 10
 	cfg := anything
 	cfg.Limits = gateway.Limits{Write: 500 * time.Millisecond}
@@ -76,6 +78,7 @@ func TestALargeMessageForASlowClient(t *testing.T) {
 
 // What a host sends counts in the queue, by number and with what it takes besides.
 func TestBroadcastsForASlowClient(t *testing.T) {
+	t.Parallel()
 	for name, limits := range map[string]gateway.Limits{
 		"messages": {QueueMessages: 1000, QueueBytes: 1 << 30},
 		"bytes":    {QueueMessages: 1 << 30, QueueBytes: 64_000},
@@ -99,6 +102,7 @@ func TestBroadcastsForASlowClient(t *testing.T) {
 
 // Who reads gets an answer of more messages than the queue holds.
 func TestAnswersOfManyMessages(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything
 	cfg.Limits = gateway.Limits{QueueMessages: 10, QueueBytes: 1000}
@@ -115,6 +119,7 @@ func TestAnswersOfManyMessages(t *testing.T) {
 
 // A command that ends with its connection has not failed.
 func TestDisconnectWhileACommandRuns(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	began := make(chan struct{})
 	cfg.Commands = map[string]gateway.Command{"WAIT": {Run: func(ctx context.Context, _ *gateway.Conn, _ gateway.Request) error {
@@ -134,6 +139,7 @@ func TestDisconnectWhileACommandRuns(t *testing.T) {
 
 // Answers that a command holds back leave the room of what is published alone.
 func TestPublicationsWhileACommandAnswers(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []int{1, 2, 8} {
 		cfg := anything
 		source := &tower{}

@@ -47,6 +47,7 @@ func (b *browser) news() (s status) {
 // A writer changes a hash and publishes the value in one MULTI, all the time. Who
 // comes in between sees each value from some point on, once.
 func TestSnapshotAndLiveHaveNoGapAndNoRepeat(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		_, url := serve(t, pool, anything)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -88,6 +89,7 @@ var kept = pubsub.History{Size: 50}
 
 // Channels may have another prefix than keys.
 func TestSnapshotWithAPubSubOfTheHost(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		other, err := storage.New(pool.Redis(), storage.Config{Prefix: "other"})
 		require.NoError(t, err)
@@ -108,6 +110,7 @@ func TestSnapshotWithAPubSubOfTheHost(t *testing.T) {
 }
 
 func TestRecoveryIsAllOrNothing(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "log*", History: &kept}, {Pattern: "plain"}}}
 		_, url := serve(t, pool, cfg)
@@ -178,6 +181,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 // Clients come and go while messages are published: each gets all from his offset on,
 // once and in order.
 func TestRecoveryWhileMessagesCome(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		history := pubsub.History{Size: 100_000}
 		_, url := serve(t, pool, gateway.Config{
@@ -220,6 +224,7 @@ func TestRecoveryWhileMessagesCome(t *testing.T) {
 }
 
 func TestRedisIsGoneForAWhile(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	cfg := anything
@@ -249,6 +254,7 @@ func TestRedisIsGoneForAWhile(t *testing.T) {
 // Who wants to follow a channel meanwhile is told at once that he can't, and who
 // would do nothing else is asked to come back.
 func TestNobodyWaitsForARedisThatIsAway(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	cfg := anything
@@ -273,6 +279,7 @@ func TestNobodyWaitsForARedisThatIsAway(t *testing.T) {
 }
 
 func TestOneRedisSubscriptionForEachChannel(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		h, url := serve(t, pool, anything)
 		name := key(t, pool, "news")
@@ -301,6 +308,7 @@ func TestOneRedisSubscriptionForEachChannel(t *testing.T) {
 }
 
 func TestWhatIsNotJSONBecomesAString(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		_, url := serve(t, pool, anything)
 		name := key(t, pool, "news")
@@ -319,6 +327,7 @@ func TestWhatIsNotJSONBecomesAString(t *testing.T) {
 }
 
 func TestFiltersRunInTheOrderInWhichTheyWereFirstSet(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := anything
 		cfg.Commands = map[string]gateway.Command{
@@ -370,6 +379,7 @@ func TestFiltersRunInTheOrderInWhichTheyWereFirstSet(t *testing.T) {
 }
 
 func TestSourceOfTheHost(t *testing.T) {
+	t.Parallel()
 	source := &tower{}
 	cfg := anything
 	cfg.Source = source

@@ -160,6 +160,7 @@ func content(t *testing.T, frame string) string {
 }
 
 func TestClientLibraries(t *testing.T) {
+	t.Parallel()
 	for name, dial := range dialers {
 		for mode, compress := range map[string]bool{"plain": false, "compressed": true} {
 			t.Run(name+"/"+mode, func(t *testing.T) { testClient(t, dial, compress) })
@@ -231,6 +232,7 @@ func (w wrapped) Unwrap() http.ResponseWriter { return w.inner }
 
 // Where a host puts the handler.
 func TestWhereItIsMounted(t *testing.T) {
+	t.Parallel()
 	for name, mount := range map[string]func(t *testing.T, h http.Handler) (srv *httptest.Server, path string){
 		"at the root": func(_ *testing.T, h http.Handler) (*httptest.Server, string) { return httptest.NewServer(h), "/" },
 		"beside others": func(_ *testing.T, h http.Handler) (*httptest.Server, string) {
@@ -295,6 +297,7 @@ func TestWhereItIsMounted(t *testing.T) {
 
 // Whatever is no handshake gets an answer of HTTP.
 func TestNotAHandshake(t *testing.T) {
+	t.Parallel()
 	h, address := serve(t, storagetest.New(t), anything)
 	at, err := url.Parse(address)
 	require.NoError(t, err)
@@ -325,6 +328,7 @@ func TestNotAHandshake(t *testing.T) {
 }
 
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	h, err := gateway.New(storagetest.New(t), anything)
 	require.NoError(t, err)
 	srv := httptest.NewUnstartedServer(h)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestPlainClientsGetWhatWasPublished(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	_, url := serve(t, pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain}, Hooks: []gateway.Hooks{follows("global")},
@@ -45,6 +46,7 @@ func (commanded) Parse(message []byte) (gateway.Request, error) { return gateway
 
 // What is held for a client who is joining comes as it was, too.
 func TestPlainClientsGetWhatWasHeldForThem(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything
 	cfg.Protocols = []gateway.Protocol{commanded{gateway.Plain}}

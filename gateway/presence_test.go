@@ -29,6 +29,7 @@ func (b *browser) who(channel string) (a attendance) {
 
 // Two handlers are two processes: who follows a channel of either is known to both.
 func TestWhoIsThere(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := gateway.Config{
 			Channels: []gateway.Channel{{Pattern: "room.*", Presence: true}, {Pattern: "news"}},
@@ -68,6 +69,7 @@ func TestWhoIsThere(t *testing.T) {
 // Any name that a channel may have will do, and what is wrong with another is said
 // in the client's words.
 func TestNamesOfChannels(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		for _, presence := range []bool{false, true} {
 			cfg := gateway.Config{ChannelPrefix: "tenant:", Channels: []gateway.Channel{{Pattern: "*", Presence: presence}}}

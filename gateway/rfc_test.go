@@ -269,6 +269,7 @@ var rfc = []struct {
 }
 
 func TestRFC6455(t *testing.T) {
+	t.Parallel()
 	h, address := serve(t, storagetest.New(t), anything)
 	for _, row := range rfc {
 		t.Run(row.name, func(t *testing.T) {
@@ -301,6 +302,7 @@ func empty(t testing.TB, h *gateway.Handler) {
 
 // The same, a byte at a time: where a segment ends is nobody's choice.
 func TestFramesInManySegments(t *testing.T) {
+	t.Parallel()
 	_, address := serve(t, storagetest.New(t), anything)
 	w := connect(t, address)
 	for _, b := range frames(frame(text, "PI"), frame(fin|pings, "between"), frame(fin|more, "NG"+strings.Repeat(" ", 130)), closing(1000, "")) {
@@ -315,6 +317,7 @@ func TestFramesInManySegments(t *testing.T) {
 // What a hook takes of a message is not in it, and a message of which it takes all
 // is none.
 func TestFramesThatAHookTakes(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	cfg.Hooks = []gateway.Hooks{{Raw: func(_ *gateway.Conn, data []byte) ([]byte, error) {
 		if strings.HasPrefix(string(data), "secret") {
@@ -334,6 +337,7 @@ func TestFramesThatAHookTakes(t *testing.T) {
 }
 
 func TestFramesInTheSegmentOfTheHandshake(t *testing.T) {
+	t.Parallel()
 	_, address := serve(t, storagetest.New(t), anything)
 	at, err := url.Parse(address)
 	require.NoError(t, err)
@@ -349,6 +353,7 @@ func TestFramesInTheSegmentOfTheHandshake(t *testing.T) {
 // Where the server says goodbye first, the client gets all that was sent before,
 // may answer, and is not waited for.
 func TestTheServerSaysGoodbye(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	cfg.Limits = gateway.Limits{Write: 50 * time.Millisecond}
 	cfg.Commands = map[string]gateway.Command{"QUIT": {Run: quit}}
@@ -373,6 +378,7 @@ func TestTheServerSaysGoodbye(t *testing.T) {
 }
 
 func TestClientsThatVanish(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	cfg.Limits = gateway.Limits{Ping: 20 * time.Millisecond, Pong: 20 * time.Millisecond}
 	reasons := make(chan gateway.CloseReason, 1)

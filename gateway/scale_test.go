@@ -58,6 +58,7 @@ func gatewayMain(addr string) error {
 
 // Every one of ten thousand sockets gets every message, in order.
 func TestTenThousandSockets(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	const sockets, messages = 10_000, 20
 	srv := storagetest.Start(t)

@@ -21,6 +21,7 @@ import (
 // What an attacker tries, a test each. This file has those who want what is not
 // theirs; limits_test.go those who want too much.
 func TestSecurity(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name string
 		test func(t *testing.T)

@@ -181,6 +181,7 @@ func (clumsy) Follow(_ context.Context, channel string, deliver func(gateway.Pub
 
 // A panic of what a host brings costs a frame or a subscription, and no more.
 func TestPanicsOfTheHost(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything
 	cfg.Protocols = []gateway.Protocol{gateway.Text, clumsy{gateway.Text}}

@@ -73,6 +73,7 @@ func number(t testing.TB, content string) int {
 
 // One client reads nothing. It is ended, and who reads gets everything.
 func TestSlowIsDisconnected(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything
 	cfg.Limits.Write = 300 * time.Millisecond
@@ -110,6 +111,7 @@ func flood(t *testing.T, cfg gateway.Config, dropped func(gateway.Stats) int64) 
 
 // What is dropped is counted where it is missing, to the last message.
 func TestSlowLosesTheOldest(t *testing.T) {
+	t.Parallel()
 	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.SlowDropOldest}}}
 	cfg.Limits.Write = time.Minute
 	h, contents, sent := flood(t, cfg, func(s gateway.Stats) int64 { return s.Dropped })
@@ -133,6 +135,7 @@ func TestSlowLosesTheOldest(t *testing.T) {
 
 // Of each thing the newest comes, and nothing older behind it.
 func TestSlowGetsTheNewest(t *testing.T) {
+	t.Parallel()
 	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.SlowConflate, Key: func(content []byte) string {
 		if len(content) < 100 {
 			return "end"
@@ -153,6 +156,7 @@ func TestSlowGetsTheNewest(t *testing.T) {
 
 // Answers are never dropped: who does not take them is not given more to take.
 func TestAnswersWaitForTheClient(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything
 	cfg.Limits = gateway.Limits{Write: time.Minute, QueueBytes: 10_000, Commands: 1e9, CommandBurst: 1e9}
@@ -177,6 +181,7 @@ func TestAnswersWaitForTheClient(t *testing.T) {
 // What comes while a snapshot is taken is held. Of more than the queue may hold, the
 // oldest is left out and told, or else the SUB fails and may be tried again.
 func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
+	t.Parallel()
 	for name, slow := range map[string]gateway.Slow{"drop": gateway.SlowDropOldest, "disconnect": gateway.SlowDisconnect} {
 		t.Run(name, func(t *testing.T) {
 			pool := storagetest.New(t)
@@ -235,6 +240,7 @@ func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
 }
 
 func TestShutdownSaysGoodbyeToEachInTurn(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	h, url := serve(t, pool, anything)
 	var all []*browser
@@ -260,6 +266,7 @@ func TestShutdownSaysGoodbyeToEachInTurn(t *testing.T) {
 }
 
 func TestShutdownCutsOffWhoStays(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything
 	cfg.Limits.Write = time.Minute
@@ -274,6 +281,7 @@ func TestShutdownCutsOffWhoStays(t *testing.T) {
 
 // A hook that waits for what does not come is told when the time is over.
 func TestShutdownWhileAHookWaits(t *testing.T) {
+	t.Parallel()
 	cfg := anything
 	cfg.Limits.Command = time.Hour
 	began := make(chan struct{})

@@ -124,6 +124,7 @@ func says(content string) func(message) bool {
 }
 
 func TestAPageGetsItsBoxInItsProjection(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		url, stop := start(t, pool, "0", 300)
@@ -200,6 +201,7 @@ func placeOf(m message) (name string, at *point) {
 
 // Pages may see what is for them, and nothing else of that Redis.
 func TestOtherNamesAreNotForPages(t *testing.T) {
+	t.Parallel()
 	url, _ := start(t, storagetest.New(t), "0", 1)
 	c := dial(t, url)
 	c.next() // it is open
@@ -213,6 +215,7 @@ func TestOtherNamesAreNotForPages(t *testing.T) {
 
 // When Redis is away that is said once, and when it is back everything is.
 func TestRedisGoesAndComes(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	f, err := newFeed(storagetest.Open(t, srv.Config()), 10)

@@ -54,6 +54,8 @@ func box(t *testing.T, p *chromium.Page) (left, bottom, right, top float64) {
 }
 
 func TestThePageShowsWhatMoves(t *testing.T) {
+	t.Parallel()
+	storagetest.Long(t)
 	url, _ := start(t, storagetest.New(t), "0", 300)
 	p := show(t, url)
 	p.Await(`number("drawn") > 200 && number("trains") > 100 && number("boats") > 20 && number("planes") > 20`)
@@ -95,6 +97,7 @@ func TestThePageShowsWhatMoves(t *testing.T) {
 
 // What moves out of the box vanishes, as soon as the gateway says so.
 func TestWhatLeavesTheBoxVanishes(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	pool := storagetest.New(t)
 	url, _ := start(t, pool, "0", 1) // a train, which stays
@@ -122,6 +125,7 @@ func TestWhatLeavesTheBoxVanishes(t *testing.T) {
 }
 
 func TestTheProjectionChanges(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	url, _ := start(t, storagetest.New(t), "0", 300)
 	p := show(t, url)
@@ -152,6 +156,7 @@ func TestTheProjectionChanges(t *testing.T) {
 
 // The page comes back when the gateway does, and to the same box.
 func TestThePageComesBack(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	pool, port := storagetest.New(t), storagetest.FreePort(t)
 	url, stop := start(t, pool, port, 300)

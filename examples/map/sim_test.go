@@ -21,6 +21,7 @@ func inside(p point, ring []point) (in bool) {
 }
 
 func TestBoatsStayOnTheirLakes(t *testing.T) {
+	t.Parallel()
 	var outline struct {
 		Features []struct {
 			ID       string
@@ -45,6 +46,7 @@ func TestBoatsStayOnTheirLakes(t *testing.T) {
 }
 
 func TestAVehicleGoesToAndFro(t *testing.T) {
+	t.Parallel()
 	line := newTrack(route{"east", []point{{8, 47}, {8.5, 47}, {9, 47}}})
 	require.InDelta(t, 75_835, line.length(), 1, "a degree at 47° N")
 	for _, c := range []struct{ metres, lon, course float64 }{
@@ -59,6 +61,7 @@ func TestAVehicleGoesToAndFro(t *testing.T) {
 }
 
 func TestAFleet(t *testing.T) {
+	t.Parallel()
 	fleet := newFleet(100)
 	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	count, seen := make(map[string]int), make(map[string]bool)

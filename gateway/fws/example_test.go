@@ -129,8 +129,9 @@ func ExampleBroadcastPublications() {
 		},
 	})
 	defer closeServer()
-	ada, bob := exampleDial(url), exampleDial(url)
+	ada := exampleDial(url)
 	<-connected
+	bob := exampleDial(url)
 	<-connected
 	ada.say("hello")
 	fmt.Println("bob gets", bob.hear())

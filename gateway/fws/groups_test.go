@@ -62,6 +62,7 @@ func (p process) count(t testing.TB, group string, n int) {
 var tokens = fws.GroupsConfig{Tokens: true}
 
 func TestGroupsSpanProcesses(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		one := newProcess(t, pool, tokens)
 		two := newProcess(t, storagetest.Open(t, pool.Config()), tokens)
@@ -102,6 +103,7 @@ func TestGroupsSpanProcesses(t *testing.T) {
 }
 
 func TestGroupsOfOneProcess(t *testing.T) {
+	t.Parallel()
 	p := newProcess(t, nil, fws.GroupsConfig{Tokens: true, Local: true})
 	ann, bob := p.member(t, "red"), p.member(t, "red")
 	p.count(t, "red", 2)
@@ -116,6 +118,7 @@ func TestGroupsOfOneProcess(t *testing.T) {
 // A token may be anything without a space, and tokens that a careless key would
 // confuse are different groups.
 func TestAnyToken(t *testing.T) {
+	t.Parallel()
 	p := newProcess(t, storagetest.New(t), tokens)
 	long := strings.Repeat("é", 100)
 	odd := []string{"*", "a:b", "a", "{a}", "%2A", "/", "é", "\"q\"", long, long + "x", "token:token:"}
@@ -136,6 +139,7 @@ func TestAnyToken(t *testing.T) {
 }
 
 func TestWhatGroupsRefuse(t *testing.T) {
+	t.Parallel()
 	p := newProcess(t, storagetest.New(t), fws.GroupsConfig{Tokens: true, MaxGroups: 2, MaxName: 4})
 	b := dial(t, p.url)
 	for message, want := range map[string]string{
@@ -156,6 +160,7 @@ func TestWhatGroupsRefuse(t *testing.T) {
 }
 
 func TestNewGroupsNamesTheFieldThatIsWrong(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	for field, cfg := range map[string]fws.GroupsConfig{
 		"Name": {Name: "a b"}, "PubSub, Local": {PubSub: new(pubsub.Client), Local: true}, "HostOnly, Tokens": {HostOnly: true, Tokens: true},
@@ -172,6 +177,7 @@ func TestNewGroupsNamesTheFieldThatIsWrong(t *testing.T) {
 }
 
 func TestGroupsAfterClose(t *testing.T) {
+	t.Parallel()
 	for _, local := range []bool{false, true} {
 		groups, err := fws.NewGroups(storagetest.New(t), fws.GroupsConfig{Local: local})
 		require.NoError(t, err)
@@ -183,6 +189,7 @@ func TestGroupsAfterClose(t *testing.T) {
 }
 
 func TestAClientThatFloodsItsGroup(t *testing.T) {
+	t.Parallel()
 	groups, err := fws.NewGroups(nil, fws.GroupsConfig{Tokens: true, Local: true})
 	require.NoError(t, err)
 	h, url := serve(t, storagetest.New(t), gateway.Config{
@@ -203,6 +210,7 @@ func TestAClientThatFloodsItsGroup(t *testing.T) {
 
 // Without tokens the host decides, by what he knows of the client.
 func TestGroupsOfTheHost(t *testing.T) {
+	t.Parallel()
 	groups, err := fws.NewGroups(nil, fws.GroupsConfig{Local: true})
 	require.NoError(t, err)
 	conns := make(chan *gateway.Conn, 3)
@@ -234,6 +242,7 @@ func TestGroupsOfTheHost(t *testing.T) {
 }
 
 func TestGroupsThatOnlyTheHostSpeaksTo(t *testing.T) {
+	t.Parallel()
 	groups, err := fws.NewGroups(nil, fws.GroupsConfig{HostOnly: true, Local: true})
 	require.NoError(t, err)
 	var cfg gateway.Config
@@ -251,6 +260,7 @@ func TestGroupsThatOnlyTheHostSpeaksTo(t *testing.T) {
 }
 
 func TestGroupsOutliveARedisThatForgets(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	cfg := fws.GroupsConfig{Tokens: true, Lease: 600 * time.Millisecond}
 	one, two := newProcess(t, storagetest.Open(t, srv.Config()), cfg), newProcess(t, storagetest.Open(t, srv.Config()), cfg)
@@ -275,6 +285,7 @@ func TestGroupsOutliveARedisThatForgets(t *testing.T) {
 }
 
 func TestGroupsWhileRedisHangs(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	groups, err := fws.NewGroups(pool, tokens)

@@ -50,6 +50,7 @@ func init() {
 }
 
 func TestAProcessThatIsKilledLeavesItsGroups(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		here := newProcess(t, pool, mortal)

@@ -18,6 +18,7 @@ func box(t testing.TB, left, bottom, right, top string, opts ...geo.BoxOptions) 
 }
 
 func TestParseBox(t *testing.T) {
+	t.Parallel()
 	b := box(t, "-1.5", "-2e1", "3", "4")
 	require.Equal(t, geo.Box{Left: -1.5, Bottom: -20, Right: 3, Top: 4}, b)
 	box(t, "1", "1", "1", "1")
@@ -44,6 +45,7 @@ func TestParseBox(t *testing.T) {
 
 // What is in the box from (0, 0) to (10, 10), by each of its rules.
 func TestBoxes(t *testing.T) {
+	t.Parallel()
 	geometry := func(kind, coordinates string) string {
 		return fmt.Sprintf(`{"coordinates":%s,"type":%q}`, coordinates, kind)
 	}
@@ -101,6 +103,7 @@ func TestBoxes(t *testing.T) {
 }
 
 func TestBoxOverTheDateLine(t *testing.T) {
+	t.Parallel()
 	for _, intersects := range []bool{false, true} {
 		b := geo.Box{Left: 170, Right: -170, Bottom: -10, Top: 10, Antimeridian: true, Intersects: intersects}
 		for lon, want := range map[float64]bool{175: true, -175: true, 180: true, -180: true, 0: false, 165: false, -165: false, 185: true, -185: true, 200: false, 300: false, -300: false, 535: false} {
@@ -117,6 +120,7 @@ func TestBoxOverTheDateLine(t *testing.T) {
 }
 
 func TestExits(t *testing.T) {
+	t.Parallel()
 	b := geo.Box{Right: 10, Top: 10}
 	var e geo.Exits
 	says := func(raw string) string {
@@ -170,6 +174,7 @@ func TestExits(t *testing.T) {
 
 // A channel may be called as what is on it.
 func TestExitsOfChannels(t *testing.T) {
+	t.Parallel()
 	b := geo.Box{Right: 10, Top: 10}
 	var e geo.Exits
 	at := func(from string, id, x int) (passes, left bool) {
@@ -192,6 +197,7 @@ func TestExitsOfChannels(t *testing.T) {
 }
 
 func TestExitsRememberNoMoreThanTheirLimit(t *testing.T) {
+	t.Parallel()
 	b := geo.Box{Right: 10, Top: 10}
 	e := geo.Exits{Limit: 10}
 	at := func(id, x int) *geo.Document {

@@ -136,6 +136,7 @@ func mercator(t testing.TB, id int, lon, lat float64) string {
 }
 
 func TestABrowserOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := serve(t, pool, geo.Config{})
 		b := s.open("BBOX 0 0 10 10", "SUB trains")
@@ -162,6 +163,7 @@ func TestABrowserOfTheOriginal(t *testing.T) {
 // Filters run in the order in which they were first set, so that a box is in the
 // units of the projection that came before it.
 func TestTheBoxIsOfTheProjectionBeforeIt(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	metres := s.open("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000", "SUB trains")
 	degrees := s.open("BBOX 0 0 10 10", "PROJECTION epsg:3857", "SUB trains")
@@ -176,6 +178,7 @@ func TestTheBoxIsOfTheProjectionBeforeIt(t *testing.T) {
 }
 
 func TestGetGoesThroughTheFilters(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	require.NoError(t, s.pool.Redis().HSet(t.Context(), s.key("trains"), "1", at(1, 5, 5), "2", at(2, 15, 5)).Err())
 	b := s.open("BBOX 0 0 10 10")
@@ -187,6 +190,7 @@ func TestGetGoesThroughTheFilters(t *testing.T) {
 }
 
 func TestPGet(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	require.NoError(t, s.pool.Redis().HSet(t.Context(), s.key("trains"), "1", at(1, 5, 5), "2", at(2, 15, 5), "pole", at(3, 5, 90)).Err())
 	one := func(b *browser, command string) string {
@@ -216,6 +220,7 @@ func TestPGet(t *testing.T) {
 }
 
 func TestABadCommandKeepsWhatWasSet(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	b := s.open("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000", "SUB trains")
 	for command, says := range map[string]string{
@@ -245,6 +250,7 @@ func TestABadCommandKeepsWhatWasSet(t *testing.T) {
 }
 
 func TestBoxOptions(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	crossing := `{"type":"LineString","coordinates":[[-5,5],[15,5]]}`
 	b := s.open("BBOX 0 0 10 10 intersects=1", "SUB trains")
@@ -256,6 +262,7 @@ func TestBoxOptions(t *testing.T) {
 }
 
 func TestWhatLeavesTheBoxIsAnnounced(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{IDProperty: "name", MaxExits: 4})
 	b := s.open("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000 exit=1", "SUB trains")
 	gone := `{"type":"Feature","id":1,"geometry":null}`
@@ -299,6 +306,7 @@ func TestWhatLeavesTheBoxIsAnnounced(t *testing.T) {
 }
 
 func TestAFeatureWithoutAnImageIsNotSent(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	b := s.open("PROJECTION epsg:3857", "SUB trains")
 	other := s.open("PROJECTION epsg:3857", "SUB trains")
@@ -309,6 +317,7 @@ func TestAFeatureWithoutAnImageIsNotSent(t *testing.T) {
 }
 
 func TestStrictAxes(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{StrictAxes: true})
 	b := s.open("PROJECTION epsg:4258", "SUB trains")
 	s.publish("trains", at(1, 5, 6))
@@ -320,6 +329,7 @@ func TestStrictAxes(t *testing.T) {
 
 // A page with a switch of projections sends the box anew with each, in its units.
 func TestAProjectionThatIsEndedKeepsItsPlace(t *testing.T) {
+	t.Parallel()
 	s := serve(t, storagetest.New(t), geo.Config{})
 	b := s.open("PROJECTION epsg:3857", "BBOX 0 0 1000000 1000000", "SUB trains")
 	b.send("PROJECTION epsg:4326", "BBOX 0 0 10 10")

@@ -35,6 +35,7 @@ func project(t *testing.T, raw string) (string, int) {
 }
 
 func TestOnlyCoordinatesAreRewritten(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, raw, want string }{
 		{"point", `{"type":"Point","coordinates":[1,2]}`, `{"type":"Point","coordinates":[10,20]}`},
 		{"coordinates first", `{"coordinates":[1,2],"type":"Point"}`, `{"coordinates":[10,20],"type":"Point"}`},
@@ -76,6 +77,7 @@ func TestOnlyCoordinatesAreRewritten(t *testing.T) {
 }
 
 func TestWhatIsNotGeoJSONIsUnchanged(t *testing.T) {
+	t.Parallel()
 	deep := strings.Repeat(`{"type":"GeometryCollection","geometries":[`, 64) +
 		`{"type":"Point","coordinates":[1,2]}` + strings.Repeat(`]}`, 64)
 	for _, raw := range []string{
@@ -104,6 +106,7 @@ func TestWhatIsNotGeoJSONIsUnchanged(t *testing.T) {
 }
 
 func TestWhatHasNoPositionsIsUnchanged(t *testing.T) {
+	t.Parallel()
 	for _, raw := range []string{
 		`{"type":"Feature","geometry":null}`, `{"type":"Point","coordinates":[]}`, `{"type":"MultiPolygon","coordinates":[[],[[]]]}`,
 		`{"type":"GeometryCollection","geometries":[]}`, `{"type":"FeatureCollection","features":[]}`,
@@ -116,6 +119,7 @@ func TestWhatHasNoPositionsIsUnchanged(t *testing.T) {
 }
 
 func TestAFeatureWithoutAnImageIsDropped(t *testing.T) {
+	t.Parallel()
 	feature := func(x string) string {
 		return `{"type":"Feature","geometry":{"type":"LineString","coordinates":[[1,2],[` + x + `,2]]}}`
 	}
@@ -149,6 +153,7 @@ func TestAFeatureWithoutAnImageIsDropped(t *testing.T) {
 }
 
 func TestAProjectionStartsFromTheOriginal(t *testing.T) {
+	t.Parallel()
 	d := geo.Read([]byte(`{"type":"FeatureCollection","features":[{"type":"Feature","id":"far","geometry":{"type":"Point","coordinates":[101,1]}},{"type":"Feature","id":7,"geometry":{"type":"Point","coordinates":[1,2]}}]}`))
 	once, dropped := d.Project(tenfold{})
 	require.Equal(t, 1, dropped)
@@ -165,6 +170,7 @@ func TestAProjectionStartsFromTheOriginal(t *testing.T) {
 }
 
 func TestIDs(t *testing.T) {
+	t.Parallel()
 	for raw, want := range map[string]string{
 		`"id":7`: `7`, `"id":"a\u0062"`: `"a\u0062"`, `"id":-1.0`: `-1.0`, `"id":null`: ``, `"id":{"a":1}`: ``, `"x":1`: ``,
 		`"properties":{"name":"n","id":1}`: `"n"`, `"properties":{"name":[1],"n\u0061me":5}`: `5`, `"properties":null`: ``,

@@ -50,6 +50,7 @@ func reference(t testing.TB) map[geo.EPSG][]place {
 const farAway = 3e-6
 
 func TestProjectionsAreThoseOfPROJ(t *testing.T) {
+	t.Parallel()
 	places := reference(t)
 	require.Len(t, places, 169)
 	for code, places := range places {
@@ -69,6 +70,7 @@ func TestProjectionsAreThoseOfPROJ(t *testing.T) {
 }
 
 func TestXIsEast(t *testing.T) {
+	t.Parallel()
 	for code, places := range reference(t) {
 		p, err := geo.Lookup(code)
 		require.NoError(t, err)
@@ -82,6 +84,7 @@ func TestXIsEast(t *testing.T) {
 }
 
 func TestWebMercatorOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	p, err := geo.Lookup(3857)
 	require.NoError(t, err)
 	x, y := p.Forward(0.1, 3.5)
@@ -91,6 +94,7 @@ func TestWebMercatorOfTheOriginal(t *testing.T) {
 
 // All over the Earth a projection either comes back or says that it can't.
 func TestFarAwayIsNowhereOrRight(t *testing.T) {
+	t.Parallel()
 	for code := range reference(t) {
 		if code > 32602 && code < 32760 {
 			continue // as 32601
@@ -115,6 +119,7 @@ func TestFarAwayIsNowhereOrRight(t *testing.T) {
 }
 
 func TestWhatHasNoImageIsNaN(t *testing.T) {
+	t.Parallel()
 	nan, inf := math.NaN(), math.Inf(1)
 	for code := range reference(t) {
 		p, err := geo.LookupStrict(code)
@@ -149,6 +154,7 @@ func FuzzProjections(f *testing.F) {
 }
 
 func TestLongitudesPastTheDateLine(t *testing.T) {
+	t.Parallel()
 	p, err := geo.Lookup(32601)
 	require.NoError(t, err)
 	x, y := p.Forward(-177.5, 10)
@@ -160,6 +166,7 @@ func TestLongitudesPastTheDateLine(t *testing.T) {
 }
 
 func TestParseEPSG(t *testing.T) {
+	t.Parallel()
 	for s, want := range map[string]geo.EPSG{"epsg:3857": 3857, "EPSG:4326": geo.Degrees, "Epsg:900913": 900913} {
 		got, err := geo.ParseEPSG(s)
 		require.NoError(t, err)
@@ -184,6 +191,7 @@ type incomparable struct {
 }
 
 func TestRegister(t *testing.T) {
+	t.Parallel()
 	_, err := geo.Lookup(990000)
 	require.ErrorIs(t, err, geo.ErrUnknownEPSG)
 	require.ErrorContains(t, err, "epsg:990000")

@@ -8,6 +8,7 @@ import (
 )
 
 func TestTheFlagsOfGeo(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		at := func(coordinates string) string {
 			return `{"type": "Feature", "geometry": {"type": "Point", "coordinates": ` + coordinates + `}, "properties": {"name": "IC 6"}}`

@@ -26,6 +26,8 @@ func last(source string) string {
 }
 
 func TestThePageIsLive(t *testing.T) {
+	t.Parallel()
+	storagetest.Long(t)
 	p := chromium.Start(t)
 	g := start(t)
 	p.Navigate(g.http)
@@ -78,6 +80,7 @@ func TestThePageIsLive(t *testing.T) {
 
 // A page goes on where it was when the gateway is there again.
 func TestThePageComesBack(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	p := chromium.Start(t)
 	port := storagetest.FreePort(t)
@@ -92,6 +95,7 @@ func TestThePageComesBack(t *testing.T) {
 }
 
 func TestThePageOfThePlainProtocol(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	p := chromium.Start(t)
 	g := start(t, "-filters", "broadcast_messages")

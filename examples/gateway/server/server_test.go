@@ -170,6 +170,7 @@ func (b browser) follows(pool *storage.Pool, channel string) {
 // What the page examples/demo.html of redis_websocket_api sends, to the path that
 // it has.
 func TestAClientOfRedisWebsocketAPI(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, redis := t.Context(), pool.Redis()
 		require.NoError(t, redis.HSet(ctx, "example_channel_1", "initial_data_1", `{"some_json": "no GeoJSON"}`).Err())
@@ -206,6 +207,7 @@ func TestAClientOfRedisWebsocketAPI(t *testing.T) {
 }
 
 func TestClientsOfFilteredWebsocket(t *testing.T) {
+	t.Parallel()
 	t.Run("broadcast_messages", func(t *testing.T) {
 		p := start(t, "-filters", "broadcast_messages,stdout_messages,stdout_rawdata")
 		ann, bob := dial(t, p.ws), dial(t, p.ws)
@@ -248,6 +250,7 @@ func TestClientsOfFilteredWebsocket(t *testing.T) {
 }
 
 func TestTwoProgramsShareTokens(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		args := []string{"-f", "broadcast_messages_by_token", "-redis", redisURL(pool), "--redis_key", "my_app"}
 		one, two := start(t, args...), start(t, args...)
@@ -267,6 +270,7 @@ func TestTwoProgramsShareTokens(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-read_timeout", "0.1")
 	require.Equal(t, 4000, dial(t, p.ws).closed())
 	p = start(t, "-keep_alive_timeout", "100ms")
@@ -274,6 +278,7 @@ func TestTimeouts(t *testing.T) {
 }
 
 func TestItSaysGoodbye(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	b := dial(t, p.ws)
 	b.gets("websocket", `{"status": "open"}`)
@@ -285,6 +290,7 @@ func TestItSaysGoodbye(t *testing.T) {
 }
 
 func TestWhoMayConnect(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		origins, origin string
 		want            int
@@ -308,6 +314,7 @@ func TestWhoMayConnect(t *testing.T) {
 }
 
 func TestRequestsThatAreNoWebSocket(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	for _, c := range []struct {
 		method, path string
@@ -335,6 +342,7 @@ func TestRequestsThatAreNoWebSocket(t *testing.T) {
 }
 
 func TestThePrefixAndTheDemoFeed(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-prefix", "demo", "-storage", "memory")
 	b := dial(t, p.ws)
 	b.gets("websocket", `{"status": "open"}`)
@@ -359,6 +367,7 @@ func TestThePrefixAndTheDemoFeed(t *testing.T) {
 
 // The page follows what of the feed clients may read.
 func TestThePageKnowsWhatMayBeRead(t *testing.T) {
+	t.Parallel()
 	resp, err := http.Get(start(t, "-storage", "memory", "-channels", "c*,other").http)
 	require.NoError(t, err)
 	defer resp.Body.Close()
@@ -375,6 +384,7 @@ func file(t *testing.T, content string) string {
 }
 
 func TestTheConfigurationFile(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	require.NoError(t, pool.Redis().HSet(t.Context(), "site:b", "x", "1").Err())
 	path := file(t, `{"redis": "`+redisURL(pool)+`", "prefix": "site", "channels": ["a", "b"], "read_timeout": 60, "filters": "stdout_messages", "p": "1"}`)
@@ -414,6 +424,7 @@ func TestTheRedisOfTheEnvironment(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
+	t.Parallel()
 	nowhere := filepath.Join(t.TempDir(), "nowhere")
 	taken, err := url.Parse(start(t).http)
 	require.NoError(t, err)

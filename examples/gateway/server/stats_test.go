@@ -31,6 +31,7 @@ func gateways(t *testing.T, pool *storage.Pool, site string) (all []gateway.Stat
 }
 
 func TestStatisticsOverRedis(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := start(t, "-redis", redisURL(pool), "-channels", "trains")
 		start(t, "-redis", redisURL(pool), "-channels", "trains", "-site", "far")
@@ -53,6 +54,7 @@ func TestStatisticsOverRedis(t *testing.T) {
 
 // What a program has set before is what the flags are by default.
 func TestOptionsOfAProgram(t *testing.T) {
+	t.Parallel()
 	o := server.Options{Site: "far", Goodbye: time.Second}
 	var help bytes.Buffer
 	o.Help(&help)

@@ -48,6 +48,7 @@ func certificate(t *testing.T) (key, cert string, roots *x509.CertPool) {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	key, cert, roots := certificate(t)
 	g := start(t, "-key", key, "-cert", cert)
