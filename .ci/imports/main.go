@@ -15,8 +15,8 @@ import (
 
 const module = "github.com/heliograph/heliograph"
 
-// may lists what a package may import of the others. Its tests may import its
-// own package, the test kit, and what it may.
+// may lists the packages of the module that a package may import. Its tests may also
+// import the package itself and the test kit.
 var may = map[string][]string{
 	"":                       {},
 	"internal/redisio":       {},
@@ -37,7 +37,8 @@ var may = map[string][]string{
 // testKit may be imported by the tests of every package.
 var testKit = []string{"internal/redisio", "storage", "storage/embedded", "storage/storagetest"}
 
-// only says of modules that not everybody may import who may.
+// only lists the packages that may import a third-party module by its prefix. All
+// tests may.
 var only = map[string][]string{
 	"github.com/stretchr/testify":    {},
 	"github.com/alicebob/miniredis/": {"storage/embedded", "storage/storagetest"},
@@ -73,7 +74,7 @@ func main() {
 	}
 }
 
-// check prints what a package should not import and returns how much.
+// check prints the imports that a package may not have, and returns their number.
 func check(p pkg) (bad int) {
 	name := local(p.ImportPath)
 	example := strings.HasPrefix(name, "examples/")
@@ -89,9 +90,9 @@ func check(p pkg) (bad int) {
 		if ours(imp) && !example && !slices.Contains(allowed, local(imp)) {
 			complain("may not import %s", imp)
 		}
-		for prefix, who := range only {
-			if strings.HasPrefix(imp, prefix) && !slices.Contains(who, name) {
-				complain("only tests may import %s (and %q)", imp, who)
+		for prefix, allowed := range only {
+			if strings.HasPrefix(imp, prefix) && !slices.Contains(allowed, name) {
+				complain("only tests may import %s (and %q)", imp, allowed)
 			}
 		}
 	}
