@@ -66,11 +66,12 @@ func (t *tool) call(ctx context.Context, cmd *cli.Command) error {
 	})
 }
 
-// maxArguments is what a worker accepts, unless its WorkerConfig says otherwise.
+// maxArguments is the size of the arguments, in bytes, that a worker accepts by
+// default.
 const maxArguments = 1 << 20
 
-// callBody returns the arguments of a call. Text is a JSON string: so it reaches
-// whatever a worker wants of it, and replies may be of any shape.
+// callBody returns the arguments of a call, in JSON: a worker decodes that into any
+// type, and replies may have any shape. --data is a JSON string.
 func (t *tool) callBody(ctx context.Context, cmd *cli.Command) (bus.Body, error) {
 	body := bus.Body{Codec: storage.JSON}
 	switch {
@@ -111,14 +112,14 @@ func (t *tool) callBody(ctx context.Context, cmd *cli.Command) (bus.Body, error)
 	return body, checkJSON(flag, data)
 }
 
-// checkJSON says what is wrong with a JSON text. What its numbers fit into is for
-// the worker to say.
+// checkJSON returns what is wrong with a JSON text. Whether its numbers fit is for the
+// worker to decide.
 func checkJSON(flag string, data []byte) error {
 	var text json.RawMessage
-	err := json.Unmarshal(data, &text) // says where
+	err := json.Unmarshal(data, &text) // its error has a position
 	if err == nil {
 		var v any
-		err = storage.JSON.Unmarshal(data, &v) // is stricter
+		err = storage.JSON.Unmarshal(data, &v) // stricter
 	}
 	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
 		err = fmt.Errorf("%w at byte %d", err, syntax.Offset)
@@ -139,8 +140,8 @@ func (t *tool) piped() bool {
 	return err == nil && (info.Mode()&os.ModeNamedPipe != 0 || info.Mode().IsRegular())
 }
 
-// readAll reads stdin, up to what a call may have. With patience it gives up when
-// stdin has not ended by then: nobody may have meant it.
+// readAll reads stdin, up to maxArguments. With patience above 0 it gives up when stdin
+// has not ended by then: the caller may not have meant to use it.
 func (t *tool) readAll(ctx context.Context, patience time.Duration) ([]byte, error) {
 	if patience > 0 {
 		var cancel context.CancelFunc
@@ -167,13 +168,13 @@ func (t *tool) readAll(ctx context.Context, patience time.Duration) ([]byte, err
 		return r.data, nil
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, usage("stdin has not ended within %s: --jsondata - waits for it, </dev/null calls without arguments", short(patience))
+			return nil, usage("stdin has not ended within %s: --jsondata - waits for its end, </dev/null calls without arguments", short(patience))
 		}
 		return nil, ctx.Err()
 	}
 }
 
-// caller is a call that is to be made.
+// caller is a call to be made.
 type caller struct {
 	session
 	to     target
@@ -197,13 +198,14 @@ func (c caller) one(ctx context.Context, follow bool) error {
 	case follow:
 		return untilCtrlC(ctx, c.why(ctx, c.stream(ctx)))
 	}
-	// Not a deadline: its handler would get to know it, and might end in time.
+	// Cancelled, with no deadline: the handler would learn the deadline and might end
+	// the stream before it.
 	some, enough := context.WithCancel(ctx)
 	defer enough()
 	defer time.AfterFunc(c.wait, enough).Stop()
 	err = c.stream(some)
 	if ctx.Err() == nil && some.Err() != nil {
-		return fail(exitLate, "the stream goes on after %s: --follow prints it for as long as it lasts", short(c.wait))
+		return fail(exitLate, "the stream goes on after %s: --follow prints it until it ends", short(c.wait))
 	}
 	return c.why(ctx, err)
 }
@@ -220,8 +222,8 @@ func (c caller) stream(ctx context.Context) error {
 	return nil
 }
 
-// isStream reports whether a call failed since the method is a stream: the worker
-// does not know a plain method of that name.
+// isStream reports whether a call failed because the method is a stream: its worker
+// has no plain method of that name.
 func (c caller) isStream(ctx context.Context, err error) bool {
 	for _, m := range c.methods(ctx, err) {
 		if m.Name == c.method && m.Stream {
@@ -231,7 +233,7 @@ func (c caller) isStream(ctx context.Context, err error) bool {
 	return false
 }
 
-// methods asks a worker that did not know the method what it has instead.
+// methods asks a worker that did not know the method for its methods.
 func (c caller) methods(ctx context.Context, err error) []bus.MethodInfo {
 	remote := new(bus.Error)
 	if !errors.As(err, &remote) || remote.Code != bus.CodeUnknownMethod {
@@ -244,7 +246,7 @@ func (c caller) methods(ctx context.Context, err error) []bus.MethodInfo {
 	return details.Methods
 }
 
-// why says why there is no result, and what can be done about it.
+// why explains an error of the call, and says what can be done about it.
 func (c caller) why(ctx context.Context, err error) error {
 	ask, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -299,8 +301,8 @@ func (c caller) gather(ctx context.Context) error {
 	})
 }
 
-// gathered prints replies, and in their place the errors of those who have none.
-// It ends with the worst of them.
+// gathered prints replies, and the errors of workers that have none. It returns the
+// worst exit status of these.
 func gathered[R any](ctx context.Context, c caller, replies iter.Seq2[bus.Reply[R], error], print func(from bus.WorkerInfo, value R) error) error {
 	status, n := exitOK, 0
 	p := c.begin("waiting for replies")
@@ -336,12 +338,12 @@ func gathered[R any](ctx context.Context, c caller, replies iter.Seq2[bus.Reply[
 	return nil
 }
 
-// withoutID takes the id away from a text that is printed behind it.
+// withoutID removes the id from the start of a text that is printed after it.
 func withoutID(text, id string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(text, id), ": ")
 }
 
-// printBody prints the value of a reply by itself.
+// printBody prints the value of a reply.
 func (t *tool) printBody(body bus.Body) error {
 	value, err := toJSON(body)
 	if err != nil {

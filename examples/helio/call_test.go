@@ -112,7 +112,7 @@ func TestCallOfAStream(t *testing.T) {
 	s, id := on(t, pool), calc(t, pool)
 	require.Equal(t, "0\n1", s.ok("call", "tally", "--worker", "calc", "--jsondata", "2"))
 	r := s.helio("", "call", "tally", "--worker", "calc", "--jsondata", "3", "--wait", "0.3")
-	require.Equal(t, result{exitLate, "0\n1\n2\n", "helio: the stream goes on after 300ms: --follow prints it for as long as it lasts\n"}, r)
+	require.Equal(t, result{exitLate, "0\n1\n2\n", "helio: the stream goes on after 300ms: --follow prints it until it ends\n"}, r)
 	require.Equal(t, id+`  method "tally" is a stream: call it of one worker, by its type or id`, strings.TrimSuffix(s.helio("", "call", "tally", "--broadcast").err, "\n"))
 
 	follow := s.start("call", "tally", "--worker_id", id, "--jsondata", "3", "--follow")
@@ -168,7 +168,7 @@ func TestArgumentsOfACall(t *testing.T) {
 		{"--follow goes with one worker: a type or an id", []string{"x:*", "a", "--follow"}},
 		{`--wait: "soon": want seconds, or a duration such as 1.5s or 2m`, []string{"a", "--wait", "soon"}},
 		{`--wait: "0": want a duration above 0`, []string{"a", "--wait", "0"}},
-		{"--wait wants a value: see helio call --help", []string{"a", "--wait"}},
+		{"--wait needs a value: see helio call --help", []string{"a", "--wait"}},
 	} {
 		require.Equal(t, c.want, s.fails(exitUsage, append([]string{"call"}, c.args...)...))
 	}
@@ -186,14 +186,14 @@ func TestArgumentsOfACall(t *testing.T) {
 	require.Contains(t, r.err, "stdin is not JSON: ")
 }
 
-// A stdin that never ends was perhaps not meant.
+// A stdin that does not end may not be meant for the call.
 func TestStdinThatDoesNotEnd(t *testing.T) {
 	read, write := io.Pipe()
 	defer write.Close()
 	var out, errs printed.Page
 	tool := &tool{in: read, out: &out, err: &errs, getenv: os.Getenv}
 	require.Equal(t, exitUsage, tool.run(t.Context(), []string{"helio", "call", "calc", "x", "--wait", "0.05"}))
-	require.Equal(t, "helio: stdin has not ended within 50ms: --jsondata - waits for it, </dev/null calls without arguments\n", errs.String())
+	require.Equal(t, "helio: stdin has not ended within 50ms: --jsondata - waits for its end, </dev/null calls without arguments\n", errs.String())
 }
 
 func TestWhoIsThere(t *testing.T) {
@@ -239,7 +239,7 @@ func TestWhoIsThere(t *testing.T) {
 	} {
 		s.fails(exitUsage, args...)
 	}
-	require.Equal(t, `--worker_id: "": it is empty`, s.fails(exitUsage, "stop", "--worker_id", ""))
+	require.Equal(t, `--worker_id: "": want a value, got none`, s.fails(exitUsage, "stop", "--worker_id", ""))
 	require.Equal(t, "TARGET: empty name", s.fails(exitUsage, "stop", ""))
 
 	follow := s.start("workers", "--follow")
@@ -267,10 +267,10 @@ func TestDownload(t *testing.T) {
 	require.Equal(t, id+`: not_found: no file "b"`, s.fails(exitFailed, "download", id, "b", "--to", to, "--force"))
 	got, err = os.ReadFile(to)
 	require.NoError(t, err)
-	require.Equal(t, large, string(got), "what was there is kept")
+	require.Equal(t, large, string(got), "the file of before is kept")
 	entries, err := os.ReadDir(here)
 	require.NoError(t, err)
-	require.Len(t, entries, 1, "nothing half is left")
+	require.Len(t, entries, 1, "no temporary file is left")
 	require.Contains(t, s.fails(exitFailed, "download", id, "../x", "--to", to, "--force"), "not_allowed")
 	require.Contains(t, s.fails(exitNotFound, "download", "files:h:1:abcd", "x"), "no worker files:h:1:abcd at site local; of this type: "+id)
 	require.Equal(t, large, s.ok("download", "files", "a.txt", "--to", "-"), "the type has one worker")

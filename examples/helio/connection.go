@@ -22,15 +22,14 @@ import (
 	"github.com/heliograph/heliograph/storage/embedded"
 )
 
-// settings are what says which Redis is meant, and the environment variable of
-// each. They are looked for on the command line, then in the environment, then in
-// the configuration file.
+// settings choose the Redis, each with its environment variable. They are looked up on
+// the command line, then in the environment, then in the configuration file.
 var settings = []struct{ name, env, usage string }{
 	{"url", "REDIS_URL", "`URL` of Redis: redis://user:password@host:6379/0, also rediss, unix, redis+sentinel, redis+cluster"},
-	{"hostname", "REDIS_HOSTNAME", "`HOST` of Redis, in place of a URL (default: localhost)"},
-	{"port", "REDIS_PORT", "`PORT` of Redis, in place of a URL (default: 6379)"},
-	{"db", "REDIS_DB", "`NUMBER` of the database (default: that of the URL, or 0)"},
-	{"prefix", "HELIO_PREFIX", "`PREFIX` of every key and channel"},
+	{"hostname", "REDIS_HOSTNAME", "`HOST` of Redis, instead of a URL (default: localhost)"},
+	{"port", "REDIS_PORT", "`PORT` of Redis, instead of a URL (default: 6379)"},
+	{"db", "REDIS_DB", "database `NUMBER` (default: the one in the URL, or 0)"},
+	{"prefix", "HELIO_PREFIX", "`PREFIX` of all keys and channels"},
 	{"site", "SITE", "`SITE` of the workers (default: " + bus.DefaultSite + ")"},
 }
 
@@ -42,18 +41,19 @@ func connectionFlags() (flags []cli.Flag) {
 	}
 	return append(flags,
 		&cli.StringFlag{Name: "config", Usage: "`FILE` with lines such as \"url = redis://…\" (default: helio/config in the user's configuration folder) [$HELIO_CONFIG]", Category: category, TakesFile: true},
-		&cli.BoolFlag{Name: "embedded", Usage: "serve a Redis of its own on --port while the command runs, to try things on", Category: category},
-		&secondsFlag{Name: "connect_timeout", Value: 900 * time.Millisecond, Usage: "give up when Redis has not answered for so long", Category: category},
+		&cli.BoolFlag{Name: "embedded", Usage: "serve a Redis in this process on --port while the command runs", Category: category},
+		&secondsFlag{Name: "connect_timeout", Value: 900 * time.Millisecond, Usage: "time to wait for Redis to answer", Category: category},
 	)
 }
 
-// source is one place where settings are looked for. Name is for people.
+// source is one place where settings are looked up. Name returns how messages call a
+// setting of this place.
 type source struct {
 	name func(setting string) string
 	get  func(setting string) string
 }
 
-// sources returns them, the strongest first.
+// sources returns the sources, the one that overrides all others first.
 func (t *tool) sources(cmd *cli.Command) ([]source, error) {
 	file, path, err := t.configFile(cmd)
 	if err != nil {
@@ -70,24 +70,24 @@ func (t *tool) sources(cmd *cli.Command) ([]source, error) {
 	}, nil
 }
 
-// configFile reads the configuration file. That there is none is an error only
-// if it was asked for.
+// configFile reads the configuration file. A missing file is an error only if it was
+// named.
 func (t *tool) configFile(cmd *cli.Command) (values map[string]string, path string, err error) {
 	path = cmd.String("config")
 	if path == "" {
 		path = t.getenv("HELIO_CONFIG")
 	}
-	asked := path != ""
-	if !asked {
+	named := path != ""
+	if !named {
 		dir, err := os.UserConfigDir()
 		if err != nil {
-			return nil, "", nil // no home, no file
+			return nil, "", nil // there is no home folder
 		}
 		path = filepath.Join(dir, "helio", "config")
 	}
 	f, err := os.Open(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !asked:
+	case errors.Is(err, fs.ErrNotExist) && !named:
 		return nil, path, nil
 	case err != nil:
 		return nil, "", usage("--config: %v", err)
@@ -122,7 +122,7 @@ func isSetting(name string) bool {
 	return false
 }
 
-// lookup returns a setting and the number of the source that has it.
+// lookup returns a setting and the index of the source that has it, or len(all).
 func lookup(all []source, name string) (value string, at int) {
 	for at, s := range all {
 		if value := s.get(name); value != "" {
@@ -132,9 +132,9 @@ func lookup(all []source, name string) (value string, at int) {
 	return "", len(all)
 }
 
-const maxNumber = 65535 // of a port; there are fewer databases
+const maxNumber = 65535 // of ports; databases have smaller numbers
 
-// number is lookup of one that is a number, -1 if there is none.
+// number is lookup for a number, -1 if it is not set.
 func number(all []source, name string) (n, at int, err error) {
 	text, at := lookup(all, name)
 	if text == "" {
@@ -147,8 +147,8 @@ func number(all []source, name string) (n, at int, err error) {
 	return n, at, nil
 }
 
-// redisConfig returns the configuration of the Redis that is meant, and its address for messages. A hostname or port
-// replaces a URL from a weaker source, as a whole.
+// redisConfig returns the configuration of the Redis, and its address for messages. A
+// hostname or port replaces the whole URL of a source that it overrides.
 func redisConfig(all []source) (cfg storage.Config, where string, err error) {
 	url, urlAt := lookup(all, "url")
 	host, hostAt := lookup(all, "hostname")
@@ -161,7 +161,7 @@ func redisConfig(all []source) (cfg storage.Config, where string, err error) {
 		return cfg, "", err
 	}
 	if url != "" && urlAt == 0 && min(hostAt, portAt) == 0 {
-		return cfg, "", usage("--url, or --hostname and --port: not both")
+		return cfg, "", usage("--url excludes --hostname and --port: give one or the other")
 	}
 	if url != "" && urlAt <= min(hostAt, portAt) {
 		if cfg, err = storage.ParseURL(url); err != nil {
@@ -183,7 +183,7 @@ func redisConfig(all []source) (cfg storage.Config, where string, err error) {
 	return cfg, strings.Join(cfg.Redis.Addrs, ", "), nil
 }
 
-// site returns the site of the workers that are meant.
+// site returns the chosen site of workers.
 func (t *tool) site(cmd *cli.Command) (string, error) {
 	all, err := t.sources(cmd)
 	if err != nil {
@@ -238,14 +238,14 @@ func (t *tool) with(ctx context.Context, cmd *cli.Command, do func(pool *storage
 	return do(pool)
 }
 
-// startEmbedded serves a Redis where one was to be found.
+// startEmbedded serves a Redis at the address where one was to be found.
 func (t *tool) startEmbedded(cfg storage.Config) (served storage.Config, stop func(), err error) {
 	if !slices.Equal(hosts(cfg.Redis), []string{"localhost"}) {
-		return served, nil, usage("--embedded serves on this machine: leave out the URL and the hostname, or say localhost")
+		return served, nil, usage("--embedded serves on this machine: leave out the URL and the hostname, or use localhost")
 	}
 	_, port, _ := net.SplitHostPort(cfg.Redis.Addrs[0])
 	if served, stop, err = embedded.StartAt("127.0.0.1:" + port); err != nil {
-		return served, nil, fail(exitRedis, "port %s is taken, perhaps by a Redis that needs no --embedded: choose another with --port, 0 for any", port)
+		return served, nil, fail(exitRedis, "port %s is in use, perhaps by a Redis, which needs no --embedded: choose another with --port, 0 for any", port)
 	}
 	fmt.Fprintf(t.err, "a Redis inside this process: redis://%s\n", served.Redis.Addrs[0])
 	return served, stop, nil

@@ -25,7 +25,7 @@ func (t *tool) listCommand() *cli.Command {
 				words = append(words, service)
 			}
 			if len(words) > 1 {
-				return usage("%q is too much: helio list [SERVICE]", words[1])
+				return tooMuch(cmd, words[1], "helio list [SERVICE]")
 			}
 			return t.withKeywords(ctx, cmd, func(s kwSession) error {
 				if len(words) == 1 {
@@ -210,13 +210,13 @@ func alarm(a keywords.Alarm) string {
 
 func (t *tool) gshowCommand() *cli.Command {
 	return &cli.Command{
-		Name: "gshow", Usage: "show the values that a keyword has had", ArgsUsage: "KEYWORD", Category: "keywords",
-		Description: example("The newest is the last. How many are kept is part of the keyword's definition (history).",
+		Name: "gshow", Usage: "show the last values of a keyword", ArgsUsage: "KEYWORD", Category: "keywords",
+		Description: example("Prints the newest value last. The history in the keyword's definition says how many are kept.",
 			"helio gshow -s stage SPEED -n 100", "helio gshow stage.SPEED --since 1h"),
 		Flags: []cli.Flag{
 			serviceFlag(),
 			&cli.IntFlag{Name: "n", Value: 20, Validator: positive, Usage: "the newest `N` values"},
-			&secondsFlag{Name: "since", Usage: "only those of the last so long"},
+			&secondsFlag{Name: "since", Usage: "only values not older than this"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			words, err := arguments(cmd, "KEYWORD")
@@ -240,9 +240,9 @@ func (s kwSession) gshow(ctx context.Context, r ref, n int, since time.Duration)
 	case err != nil:
 		return err
 	case len(defs) > 1:
-		return usage("%q means %d keywords: gshow shows one", r.name, len(defs))
+		return usage("%q matches %d keywords: gshow takes one", r.name, len(defs))
 	case defs[0].History == 0:
-		return fail(exitNotFound, "%s keeps no history: its definition says how many values, as \"history\" or Spec.History", defs[0])
+		return fail(exitNotFound, "%s keeps no history: set the number of values in its definition, as \"history\" or Spec.History", defs[0])
 	}
 	past, err := keywords.History(ctx, s.kw, r.service, defs[0].Name, n)
 	if err != nil {

@@ -20,15 +20,15 @@ import (
 // The exit statuses, which the README documents.
 const (
 	exitOK          = 0
-	exitFailed      = 1 // refused by who was asked, or failed there
+	exitFailed      = 1 // a worker, dispatcher or Redis object refused or failed
 	exitUsage       = 2
 	exitNotFound    = 3 // no worker, dispatcher, service, keyword, member or log of that name
 	exitLate        = 4 // no answer in time
-	exitRedis       = 5 // Redis is away, or refuses us
+	exitRedis       = 5 // Redis is unreachable, or refuses the user
 	exitInterrupted = 130
 )
 
-// failure is an error with an exit status. Without a text it has been told.
+// failure is an error with an exit status. Its text is empty if it was printed before.
 type failure struct {
 	status int
 	text   string
@@ -42,10 +42,11 @@ func fail(status int, format string, args ...any) error {
 
 func usage(format string, args ...any) error { return fail(exitUsage, format, args...) }
 
-// told is the end of a command that has said all on its way.
+// reported is the error of a command that has printed its errors already.
 func reported(status int) error { return &failure{status: status} }
 
-// untilCtrlC is the error of a command that goes on until Ctrl-C, which is none.
+// untilCtrlC returns the error of a command that runs until Ctrl-C: none if that
+// ended it.
 func untilCtrlC(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -53,7 +54,7 @@ func untilCtrlC(ctx context.Context, err error) error {
 	return err
 }
 
-// explain says what an error means to whoever typed the command.
+// explain returns the exit status and the text for an error.
 func explain(ctx context.Context, err error) *failure {
 	if f := new(failure); errors.As(err, &f) {
 		return f
@@ -84,7 +85,7 @@ func explain(ctx context.Context, err error) *failure {
 	}
 }
 
-// plainly is an error without the name of our package.
+// plainly returns the text of an error without the name of a package before it.
 func plainly(err error) string {
 	text := err.Error()
 	for _, name := range []string{"bus: ", "keywords: ", "pubsub: ", "storage: ", "gateway: "} {
@@ -100,21 +101,22 @@ func refusedStatus(err *keywords.Error) int {
 	return exitFailed
 }
 
-// isRedis reports whether Redis is away or has refused a command.
+// isRedis reports whether Redis is unreachable or has refused a command.
 func isRedis(err error) bool {
 	var reply redis.Error
 	var op *net.OpError
 	return errors.As(err, &op) || errors.As(err, &reply) || errors.Is(err, storage.ErrIndeterminate) || errors.Is(err, storage.ErrClosed)
 }
 
-// unreachable says why there is no talking to Redis, and what to do about it.
+// unreachable returns the error for a Redis that can't be used, with what to do about
+// it.
 func unreachable(where string, err error) error {
 	var dns *net.DNSError
 	switch text := err.Error(); {
 	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "invalid password"):
-		return fail(exitRedis, "Redis at %s refuses the password: put the right one into --url redis://user:password@host:port, or REDIS_URL", where)
+		return fail(exitRedis, "Redis at %s refuses the password: put the right one in --url redis://user:password@host:port, or REDIS_URL", where)
 	case strings.Contains(text, "NOAUTH"):
-		return fail(exitRedis, "Redis at %s wants a password: put it into --url redis://user:password@host:port, or REDIS_URL", where)
+		return fail(exitRedis, "Redis at %s requires a password: put it in --url redis://user:password@host:port, or REDIS_URL", where)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 		return fail(exitRedis, "no Redis at %s: start one there, say where it is with --url or --hostname and --port, or try helio --embedded", where)
 	case errors.As(err, &dns):
@@ -126,7 +128,7 @@ func unreachable(where string, err error) error {
 	}
 }
 
-// remoteText is what a worker said in place of a result.
+// remoteText returns a worker's error as text.
 func remoteText(err *bus.Error) string {
 	if err.Text == "" {
 		return fmt.Sprintf("%s: %s", err.Worker, err.Code)
@@ -134,13 +136,13 @@ func remoteText(err *bus.Error) string {
 	return fmt.Sprintf("%s: %s: %s", err.Worker, err.Code, clip([]byte(err.Text), 4<<10))
 }
 
-// oneLine is a text without its line breaks.
+// oneLine returns a text with "; " in place of line breaks.
 func oneLine(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	return strings.Join(lines, "; ")
 }
 
-// some lists names, and the number of those that are left out.
+// some lists at most eight names, and the number of the others.
 func some(names []string) string {
 	const most = 8
 	if len(names) > most {

@@ -22,9 +22,9 @@ func (t *tool) downloadCommand() *cli.Command {
 			"helio worker --worker_path.",
 			"helio download calc:ada:4711:k3j9x2 var/result.csv", "helio download calc:ada:4711:k3j9x2 var --dir --to backup.zip"),
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "dir", Usage: "PATH is a folder, . for all"},
-			&cli.StringFlag{Name: "to", TakesFile: true, Usage: "`FILE` to write, - for stdout (default: the name of PATH here)"},
-			&cli.BoolFlag{Name: "force", Usage: "replace FILE if it is there"},
+			&cli.BoolFlag{Name: "dir", Usage: "PATH is a folder; . is all that the worker offers"},
+			&cli.StringFlag{Name: "to", TakesFile: true, Usage: "`FILE` to write, - for stdout (default: the base name of PATH)"},
+			&cli.BoolFlag{Name: "force", Usage: "replace FILE if it exists"},
 			&secondsFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait for the worker to begin"},
 		}, oneTargetFlags()...),
 		Action: t.download,
@@ -55,7 +55,7 @@ func (t *tool) download(ctx context.Context, cmd *cli.Command) error {
 		method = bus.DownloadDir
 	}
 	if _, err := os.Stat(to); err == nil && to != "-" && !cmd.Bool("force") {
-		return usage("%s is there: name another with --to, or replace it with --force", to)
+		return usage("%s exists: name another file with --to, or replace it with --force", to)
 	}
 	return t.withBus(ctx, cmd, bus.ClientConfig{Timeout: cmd.Duration("wait")}, func(s session) error {
 		id, err := s.idOf(ctx, from)
@@ -72,7 +72,7 @@ func (t *tool) download(ctx context.Context, cmd *cli.Command) error {
 	})
 }
 
-// saveFile writes beside the file and puts that in its place when it is whole.
+// saveFile writes a temporary file beside to and renames it once it is complete.
 func (c caller) saveFile(ctx context.Context, to string, chunks iter.Seq2[[]byte, error]) error {
 	part, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".part*")
 	if err != nil {

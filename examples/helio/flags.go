@@ -16,8 +16,8 @@ type secondsFlag = cli.FlagBase[time.Duration, cli.NoConfig, seconds]
 
 type seconds time.Duration
 
-// Create, ToString, Set, Get and String are what the cli package asks of the
-// value of a flag.
+// Create, ToString, Set, Get and String implement the value of a flag for the cli
+// package.
 func (seconds) Create(value time.Duration, p *time.Duration, _ cli.NoConfig) cli.Value {
 	*p = value
 	return (*seconds)(p)
@@ -66,7 +66,7 @@ func positive(n int) error {
 
 func filled(s string) error {
 	if s == "" {
-		return errors.New("it is empty")
+		return errors.New("want a value, got none")
 	}
 	return nil
 }

@@ -14,18 +14,18 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// farewell is how long the goodbyes of the gateway may take, if no flag says
-// otherwise: half of what Ctrl-C allows.
+// farewell is the default time for the gateway's close frames: half of what Ctrl-C
+// allows.
 const farewell = grace / 2
 
 func (t *tool) gatewayCommand() *cli.Command {
 	var flags strings.Builder
 	server.Options{Goodbye: farewell}.Help(&flags)
 	return &cli.Command{
-		Name: "gateway", Usage: "serve channels and hashes to browsers, as WebSockets", ArgsUsage: "[FLAGS]", Category: "pub/sub and objects",
-		Description: example("What is behind \"gateway\" are the flags of the stand-alone gateway server, examples/gateway; among them --port is where\n"+
-			"it listens. Which Redis is meant is said before it. With --storage memory it has one inside the process, and a demo to look at.\n"+
-			"Browsers get what is published or set as it is: as JSON from helio pub and map with --codec json.",
+		Name: "gateway", Usage: "serve channels and hashes to browsers over WebSockets", ArgsUsage: "[FLAGS]", Category: "pub/sub and objects",
+		Description: example("Flags after \"gateway\" are those of the stand-alone server, examples/gateway; --port is where it listens. Flags that\n"+
+			"choose the Redis go before it. With --storage memory it has a Redis inside the process and a demo feed.\n"+
+			"Browsers get the bytes that are published or set: use helio pub and map with --codec json.",
 			"helio gateway --channels 'trains,news*'", "helio --url redis://far:6379 gateway --port 80 --host 0.0.0.0 --channels trains",
 			"helio gateway --storage memory") + "\n\nFlags:\n\n" + flags.String(),
 		SkipFlagParsing: true,
@@ -55,7 +55,7 @@ func (t *tool) gateway(ctx context.Context, cmd *cli.Command) error {
 	}
 	for _, name := range []string{"embedded", "url", "hostname", "port", "db"} {
 		if cmd.IsSet(name) {
-			return usage("--%s, and another Redis behind gateway: one is enough", name)
+			return usage("--%s, and another Redis after gateway: name one", name)
 		}
 	}
 	return t.serveGateway(ctx, o, nil)
@@ -69,8 +69,8 @@ func (t *tool) serveGateway(ctx context.Context, o server.Options, pool *storage
 	return untilCtrlC(ctx, err)
 }
 
-// badGatewayFlag is badFlag for a command whose flags the cli package does not know:
-// one of those that all other commands understand is in the wrong place.
+// badGatewayFlag is badFlag for a command whose flags the cli package does not know. A
+// global flag after the command is in the wrong place.
 func badGatewayFlag(cmd *cli.Command, err error) error {
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
 		for _, f := range cmd.Root().Flags {

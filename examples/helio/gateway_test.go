@@ -59,7 +59,7 @@ func TestGateway(t *testing.T) {
 		} {
 			other, url := s.serves(args...)
 			require.Contains(t, asks(t, url, "GET prices tea"), "4.5", "%v", args)
-			require.Equal(t, exitOK, other.end(), "with somebody connected")
+			require.Equal(t, exitOK, other.end(), "with a client connected")
 		}
 		require.Equal(t, exitOK, r.end())
 	})
@@ -80,9 +80,9 @@ func TestGatewayRefuses(t *testing.T) {
 		{exitUsage, "unknown flag --chanels: helio gateway --help lists them", []string{"gateway", "--chanels", "a"}},
 		{exitUsage, "--url goes before the command: helio --url … gateway", []string{"gateway", "--url", "redis://h"}},
 		{exitUsage, "-port: there is no 70000: see helio gateway --help", []string{"gateway", "--port", "70000"}},
-		{exitUsage, "-port wants a value: see helio gateway --help", []string{"gateway", "--port"}},
+		{exitUsage, "-port needs a value: see helio gateway --help", []string{"gateway", "--port"}},
 		{exitUsage, `"stray" is not a flag: see helio gateway --help`, []string{"gateway", "stray"}},
-		{exitUsage, "--db, and another Redis behind gateway: one is enough", []string{"--db", "1", "gateway", "-storage", "memory"}},
+		{exitUsage, "--db, and another Redis after gateway: name one", []string{"--db", "1", "gateway", "-storage", "memory"}},
 		{exitFailed, "listen tcp 127.0.0.1:" + port + ": bind: address already in use: choose another with helio gateway --port, 0 for any that is free", []string{"gateway", "-p", port}},
 		{exitRedis, "no Redis at localhost:1: ", []string{"--port", "1", "gateway"}},
 		{exitRedis, "no Redis: dial tcp 127.0.0.1:1: ", []string{"gateway", "-redis", "redis://127.0.0.1:1"}},

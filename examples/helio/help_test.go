@@ -19,7 +19,7 @@ func TestEmbedded(t *testing.T) {
 	r := s.start("--embedded")
 	r.errs.Await(t, "a Redis inside this process: redis://127.0.0.1:"+port+"\n")
 	require.Equal(t, "1 member added", s.ok("set", "add", "x", "y"))
-	require.Contains(t, s.fails(exitRedis, "--embedded", "workers"), "port "+port+" is taken")
+	require.Contains(t, s.fails(exitRedis, "--embedded", "workers"), "port "+port+" is in use")
 	require.Equal(t, exitOK, r.end())
 	require.Contains(t, s.fails(exitRedis, "workers"), "no Redis at localhost:"+port)
 	require.Contains(t, s.fails(exitUsage, "--embedded", "--hostname", "far", "workers"), "--embedded serves on this machine")
@@ -58,11 +58,11 @@ func TestHelp(t *testing.T) {
 	require.Contains(t, string(out), "add:add members\n")
 	out, err = exec.CommandContext(t.Context(), bin, "call", "--generate-shell-completion").Output()
 	require.NoError(t, err)
-	require.NotContains(t, string(out), "help", "of a command without commands it is an argument")
+	require.NotContains(t, string(out), "help", "for a command without subcommands help is an argument")
 	require.Equal(t, "2 members added", s.ok("set", "add", "help", "help", "h"))
 	require.Equal(t, "1 message, received 0 times", s.ok("pub", "h", "hello"))
 	require.Contains(t, s.fails(exitNotFound, "call", "h", "--worker", "greeter"), "no worker runs")
-	require.Equal(t, `no completion for "tcsh": there is bash, zsh, fish and pwsh`, s.fails(exitUsage, "completion", "tcsh"))
+	require.Equal(t, `no completion for "tcsh": want bash, zsh, fish or pwsh`, s.fails(exitUsage, "completion", "tcsh"))
 	require.Contains(t, s.ok("completion"), "bash")
 	require.Contains(t, s.ok("--version"), "helio version ")
 	require.Regexp(t, `^helio \S+, built with go1\.`, s.ok("version"))
@@ -83,7 +83,7 @@ func TestErrorsAsJSON(t *testing.T) {
 		`{"error":"unknown flag --wroker: did you mean --worker?","status":2}`:                                         {"call", "add", "--wroker", "x", "-o", "json"},
 		`{"error":"no command \"cal\": did you mean call?","status":2}`:                                                {"--output=json", "cal"},
 		`{"error":"-o: \"xml\": want text or json","status":2}`:                                                        {"--output", "json", "list", "-o", "xml"},
-		`{"error":"there was no x","status":3}`:                                                                        {"set", "clear", "x", "--output", "json"},
+		`{"error":"x does not exist","status":3}`:                                                                      {"set", "clear", "x", "--output", "json"},
 		`{"error":"--follow goes with one worker: a type or an id","status":2}`:                                        {"-o=json", "call", "x:*", "a", "--follow"},
 		`{"error":"no service \"stage\": there is no service at all; helio keywords serve FILE makes one","status":3}`: {"describe", "stage", "-o", "json"},
 	} {
@@ -91,5 +91,5 @@ func TestErrorsAsJSON(t *testing.T) {
 		require.Equal(t, want+"\n", r.err, "%v", args)
 		require.Empty(t, r.out, "%v", args)
 	}
-	require.Equal(t, "there was no json", s.fails(exitNotFound, "set", "clear", "json"))
+	require.Equal(t, "json does not exist", s.fails(exitNotFound, "set", "clear", "json"))
 }

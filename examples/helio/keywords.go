@@ -16,10 +16,10 @@ import (
 )
 
 func serviceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "service", Aliases: []string{"s"}, Usage: "`SERVICE` of the keywords; without it they are SERVICE.KEYWORD"}
+	return &cli.StringFlag{Name: "service", Aliases: []string{"s"}, Usage: "`SERVICE` of the keywords; without it, write SERVICE.KEYWORD"}
 }
 
-// kwSession is a client and what is needed to talk about what it gets.
+// kwSession is a keyword client and what is needed to print what it returns.
 type kwSession struct {
 	*tool
 	pool *storage.Pool
@@ -36,11 +36,11 @@ func (t *tool) withKeywords(ctx context.Context, cmd *cli.Command, do func(s kwS
 	})
 }
 
-// ref names a keyword, or those that match a glob. Text is what follows.
+// ref names a keyword, or those that match a glob. Text is the value to be set.
 type ref struct{ service, name, text string }
 
-// refsOf reads keywords as they are typed: SPEED with -s stage, or stage.SPEED.
-// With settings they have a value: SPEED=3.5.
+// refsOf parses keywords: SPEED with -s stage, or stage.SPEED. With settings each has
+// a value: SPEED=3.5.
 func refsOf(cmd *cli.Command, words []string, settings bool) (refs []ref, err error) {
 	service := strings.ToLower(cmd.String("service"))
 	for _, word := range words {
@@ -54,7 +54,7 @@ func refsOf(cmd *cli.Command, words []string, settings bool) (refs []ref, err er
 		if r.service == "" {
 			of, name, ok := strings.Cut(r.name, ".")
 			if !ok {
-				return nil, usage("%q: of which service? -s SERVICE %s, or SERVICE.%s", r.name, r.name, r.name)
+				return nil, usage("%q names no service: write -s SERVICE %s, or SERVICE.%s", r.name, r.name, r.name)
 			}
 			r.service, r.name = strings.ToLower(of), name
 		}
@@ -64,7 +64,8 @@ func refsOf(cmd *cli.Command, words []string, settings bool) (refs []ref, err er
 	return refs, nil
 }
 
-// all returns the definitions of a service, or says which services there are.
+// all returns the definitions of a service. The error for an unknown service lists
+// those that exist.
 func (s kwSession) all(ctx context.Context, service string) ([]keywords.Definition, error) {
 	defs, err := s.kw.Keywords(ctx, service)
 	if !errors.Is(err, keywords.CodeUnknownService) {
@@ -80,7 +81,7 @@ func (s kwSession) all(ctx context.Context, service string) ([]keywords.Definiti
 	return nil, fail(exitNotFound, "no service %q; services: %s", service, some(services))
 }
 
-// find returns the definitions that a reference means.
+// find returns the definitions that a ref means.
 func (s kwSession) find(ctx context.Context, r ref) ([]keywords.Definition, error) {
 	defs, err := s.all(ctx, r.service)
 	if err != nil {
@@ -107,10 +108,10 @@ func (s kwSession) find(ctx context.Context, r ref) ([]keywords.Definition, erro
 type shown struct {
 	def   keywords.Definition
 	value keywords.Value[string]
-	none  bool // there is no value yet
+	none  bool // the keyword has no value yet
 }
 
-// text is the value for people, with its units.
+// text returns the value with its units, for text output.
 func (v shown) text() string {
 	if v.none {
 		return "(no value)"
@@ -122,7 +123,7 @@ func (v shown) text() string {
 	return plain(strings.TrimSpace(oneLine(text) + " " + v.def.Units))
 }
 
-// at is when the value was set, if it was.
+// at returns the time when the value was set, or nothing.
 func (v shown) at() string {
 	if v.value.Time.IsZero() {
 		return ""
@@ -130,7 +131,7 @@ func (v shown) at() string {
 	return clock(v.value.Time)
 }
 
-// note is what people should know of the value besides.
+// note returns the severity and the quality of the value, unless they are good.
 func (v shown) note() string {
 	var notes []string
 	if v.value.Severity != keywords.SeverityNone {
@@ -142,8 +143,8 @@ func (v shown) note() string {
 	return strings.Join(notes, " ")
 }
 
-// json is the value for scripts: a boolean, a number or an array where it is one,
-// and text where it is a name.
+// json returns the value for JSON output: a boolean, number or array if it is one, and
+// a string if it is a name.
 func (v shown) json() any {
 	if v.none {
 		return nil
@@ -153,7 +154,7 @@ func (v shown) json() any {
 		return v.value.V
 	}
 	if f, ok := parsed.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
-		return v.value.V // JSON has no such number
+		return v.value.V // NaN and Inf are no JSON numbers
 	}
 	if _, err := storage.JSON.Marshal(parsed); err != nil {
 		return v.value.V
@@ -161,7 +162,7 @@ func (v shown) json() any {
 	return parsed
 }
 
-// record is what scripts get of a value.
+// record is a value in JSON output.
 type record struct {
 	Service  string            `json:"service"`
 	Keyword  string            `json:"keyword"`
@@ -187,19 +188,19 @@ func (v shown) record() record {
 func (t *tool) showCommand() *cli.Command {
 	return &cli.Command{
 		Name: "show", Usage: "show the values of keywords", ArgsUsage: "[KEYWORD | GLOB]...", Category: "keywords",
-		Description: example("Of one service, those that are named are read at one moment; without a name, all.",
+		Description: example("Reads the named keywords of a service at one moment; without names, all of the service.",
 			"helio show -s stage SPEED TARGET", "helio show -s stage 'S*'", "helio show stage.SPEED --terse"),
 		Flags: []cli.Flag{
 			serviceFlag(),
-			&cli.BoolFlag{Name: "refresh", Usage: "have the dispatcher read them anew first"},
-			&cli.BoolFlag{Name: "terse", Usage: "nothing but the values, as text that modify takes"},
-			&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "also when, by whom, and the revision"},
+			&cli.BoolFlag{Name: "refresh", Usage: "let the dispatcher read the values anew first"},
+			&cli.BoolFlag{Name: "terse", Usage: "print only the values, in the form that modify takes"},
+			&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "also print time, source and revision"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			words := cmd.Args().Slice()
 			if len(words) == 0 {
 				if cmd.String("service") == "" {
-					return usage("which keywords? helio show -s SERVICE [KEYWORD]..., and helio list for the services")
+					return usage("KEYWORD is missing: helio show -s SERVICE shows all of a service, and helio list lists the services")
 				}
 				words = []string{"*"}
 			}
@@ -232,7 +233,7 @@ func (s kwSession) read(ctx context.Context, refs []ref) (values []shown, err er
 		for _, def := range defs {
 			switch {
 			case def.WriteOnly && r.name == def.Name:
-				return nil, fail(exitFailed, "%s can't be read, only set", def)
+				return nil, fail(exitFailed, "%s is write-only", def)
 			case def.WriteOnly:
 				continue
 			}
@@ -255,7 +256,7 @@ func (s kwSession) read(ctx context.Context, refs []ref) (values []shown, err er
 	return values, nil
 }
 
-// refresh has the dispatchers read what values are true now.
+// refresh makes the dispatchers read the values anew.
 func (s kwSession) refresh(ctx context.Context, values []shown) ([]shown, error) {
 	p := s.begin("refreshing " + names(values))
 	defer p.end()
@@ -263,7 +264,7 @@ func (s kwSession) refresh(ctx context.Context, values []shown) ([]shown, error)
 		read, err := keywords.ReadText(ctx, s.kw, v.def.Service, v.def.Name, keywords.ReadOptions{Refresh: true})
 		switch {
 		case errors.Is(err, keywords.ErrNoDispatcher):
-			return nil, fail(exitNotFound, "nobody serves %s: without --refresh its last value is shown", v.def)
+			return nil, fail(exitNotFound, "no dispatcher serves %s: without --refresh its last value is shown", v.def)
 		case err != nil && !errors.Is(err, keywords.ErrNoValue):
 			return nil, err
 		}

@@ -66,13 +66,13 @@ func TestKeywordsOfEveryKind(t *testing.T) {
 		require.Equal(t, "false\n16\n-5\n1.5\n2000\ntrack\nred,green\na = b\nAAAA\n3 4\n1 2\nx",
 			s.ok("show", "-s", "all", "on", "N32", "N64", "F32", "F64", "MODE", "LAMPS", "NOTE", "BLOB", "NS", "FS", "SS", "--terse"))
 		require.Equal(t, "all.FIXED: read_only", s.fails(exitFailed, "modify", "all.FIXED=4"))
-		require.Contains(t, s.fails(exitFailed, "show", "all.SECRET"), "all.SECRET can't be read, only set")
+		require.Contains(t, s.fails(exitFailed, "show", "all.SECRET"), "all.SECRET is write-only")
 		require.Contains(t, s.fails(exitUsage, "modify", "all.*=4"), "names, not patterns")
 
-		// What is listed can be served.
+		// What list prints can be served.
 		again := s.ok("list", "all", "-o", "json")
 		require.Equal(t, exitOK, serve.end())
-		require.Regexp(t, `MODE +track +stale`, s.ok("show", "all.MODE"), "what it has left is still read")
+		require.Regexp(t, `MODE +track +stale`, s.ok("show", "all.MODE"), "values outlive the dispatcher")
 		require.Equal(t, "all: 15 keywords cleared", s.ok("keywords", "clear", "all"))
 		s.serving(again)
 		require.Equal(t, "idle", s.ok("show", "all.MODE", "--terse"))
@@ -88,11 +88,11 @@ func TestModify(t *testing.T) {
 	s := on(t, storagetest.New(t))
 	serve := s.serving(stage)
 	require.Equal(t, "stage.SPEED = 3.5 mm/s\nstage.MODE = track", s.ok("modify", "-s", "stage", "SPEED=3.5", "MODE=track"))
-	require.Contains(t, s.fails(exitFailed, "modify", "-s", "stage", "SPEED=5", "MODE=fast"), `no enumerator "fast": it may be idle, track`)
+	require.Contains(t, s.fails(exitFailed, "modify", "-s", "stage", "SPEED=5", "MODE=fast"), `no enumerator "fast": want one of idle, track`)
 	require.Contains(t, s.fails(exitFailed, "modify", "-s", "stage", "SPEED=5", "SPEED=25"), "stage.SPEED: range: 25 is above 20")
-	require.Equal(t, "3.5", s.ok("show", "stage.SPEED", "--terse"), "of several, none is begun unless all are possible")
+	require.Equal(t, "3.5", s.ok("show", "stage.SPEED", "--terse"), "nothing is set unless all settings are valid")
 	require.Equal(t, `"SPEED": want KEYWORD=VALUE, such as SPEED=3.5`, s.fails(exitUsage, "modify", "-s", "stage", "SPEED"))
-	require.Equal(t, `"SPEED": of which service? -s SERVICE SPEED, or SERVICE.SPEED`, s.fails(exitUsage, "modify", "SPEED=1"))
+	require.Equal(t, `"SPEED" names no service: write -s SERVICE SPEED, or SERVICE.SPEED`, s.fails(exitUsage, "modify", "SPEED=1"))
 	require.Equal(t, "no keyword SPED in service stage; keywords: MODE, SPEED", s.fails(exitNotFound, "modify", "stage.SPED=1"))
 	require.Equal(t, `no service "stge"; services: stage`, s.fails(exitNotFound, "modify", "stge.SPEED=1"))
 	require.Equal(t, s.ok("list", "stage"), s.ok("describe", "stage"))
@@ -114,13 +114,13 @@ func TestModify(t *testing.T) {
 	require.Equal(t, 2, strings.Count(s.ok("gshow", "stage.SPEED", "-n", "1"), "\n")+1)
 	require.Contains(t, s.fails(exitNotFound, "gshow", "stage.MODE"), "keeps no history")
 
-	require.Contains(t, s.fails(exitFailed, "keywords", "clear", "stage"), "stage is being served")
+	require.Contains(t, s.fails(exitFailed, "keywords", "clear", "stage"), "stage is served")
 	file := filepath.Join(t.TempDir(), "k.json")
 	require.NoError(t, os.WriteFile(file, []byte(stage), 0o600))
-	require.Contains(t, s.fails(exitFailed, "keywords", "serve", file), "stage is being served already")
+	require.Contains(t, s.fails(exitFailed, "keywords", "serve", file), "stage is served already")
 	require.Equal(t, exitOK, serve.end())
-	require.Contains(t, s.fails(exitNotFound, "modify", "stage.SPEED=6"), `nobody serves stage.SPEED: start the dispatcher "main" of service stage`)
-	require.Contains(t, s.fails(exitNotFound, "show", "stage.SPEED", "--refresh"), "nobody serves stage.SPEED")
+	require.Contains(t, s.fails(exitNotFound, "modify", "stage.SPEED=6"), `no dispatcher serves stage.SPEED: start dispatcher "main" of service stage`)
+	require.Contains(t, s.fails(exitNotFound, "show", "stage.SPEED", "--refresh"), "no dispatcher serves stage.SPEED")
 	s.ok("keywords", "clear", "stage")
 	require.Contains(t, s.fails(exitNotFound, "keywords", "clear", "stage"), `no service "stage": there is no service at all`)
 	require.Contains(t, s.fails(exitNotFound, "list"), "no service: ")
@@ -142,7 +142,7 @@ func TestWaitfor(t *testing.T) {
 	require.Contains(t, s.fails(exitUsage, "waitfor", "SPEED > 5"), "a keyword begins with $")
 	s.ok("waitfor", "-s", "stage", "MODE == 'TRACK'", "--ignore_case")
 	s.ok("waitfor", "-s", "stage", "mode == track and Speed > 3")
-	require.Equal(t, "service stage has no keyword MOED: helio list stage lists them; a text goes in quotes", s.fails(exitNotFound, "waitfor", "-s", "stage", "MOED == track"))
+	require.Equal(t, "service stage has no keyword MOED: helio list stage lists them; a string must be in quotes", s.fails(exitNotFound, "waitfor", "-s", "stage", "MOED == track"))
 	require.Equal(t, `--count: "0": want 1 or more`, s.fails(exitUsage, "watch", "-s", "stage", "--count", "0"))
 	require.Contains(t, s.fails(exitNotFound, "waitfor", "$stage.SPED > 5"), "stage.SPED: unknown_keyword")
 }
@@ -169,7 +169,7 @@ func TestDollars(t *testing.T) {
 	}
 	text, names, _ := dollars("has IN and ascii(IN)", []keywords.Definition{{Name: "IN"}, {Name: "AND"}, {Name: "ASCII"}})
 	require.Equal(t, "has $IN and ascii($IN)", text)
-	require.Equal(t, []string{"IN"}, names, "what is of the language is no keyword")
+	require.Equal(t, []string{"IN"}, names, "words of the language are no keywords")
 	words := []keywords.Definition{{Name: "MODE"}, {Name: "TRACK"}, {Name: "POWER"}}
 	for condition, want := range map[string]string{
 		"mode == Track": "$MODE == Track", "MODE == TRACK": "$MODE == $TRACK", "3 < power": "3 < $POWER",
@@ -228,7 +228,7 @@ func TestKeywordFilesThatAreWrong(t *testing.T) {
 	require.Contains(t, s.fails(exitUsage, "keywords", "srve"), "did you mean serve?")
 }
 
-// A modify that is interrupted says that it may happen.
+// An interrupted modify says that it may still be carried out.
 func TestModifyThatIsInterrupted(t *testing.T) {
 	pool := storagetest.New(t)
 	s := on(t, pool)
@@ -253,7 +253,8 @@ func TestModifyThatIsInterrupted(t *testing.T) {
 	<-ended
 }
 
-// What several dispatchers carry out can't be one step: what was set is said.
+// The keywords of several dispatchers can't be set in one step: the error names those
+// that were set.
 func TestModifyOfSeveralDispatchers(t *testing.T) {
 	pool := storagetest.New(t)
 	s := on(t, pool)
@@ -264,6 +265,6 @@ func TestModifyOfSeveralDispatchers(t *testing.T) {
 	r := s.helio("", "modify", "stage.SPEED=3", "dome.SPEED=3", "dome.MODE=idle")
 	require.Equal(t, exitNotFound, r.status)
 	require.Equal(t, "stage.SPEED = 3 mm/s\n", r.out)
-	require.Contains(t, r.err, "nobody serves dome.SPEED, dome.MODE: ")
-	require.Contains(t, r.err, "; set before: stage.SPEED\n")
+	require.Contains(t, r.err, "no dispatcher serves dome.SPEED, dome.MODE: ")
+	require.Contains(t, r.err, "; already set: stage.SPEED\n")
 }

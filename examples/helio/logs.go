@@ -48,8 +48,8 @@ func (t *tool) logsCommand() *cli.Command {
 	}
 }
 
-// keptLog is how many records workers keep unless their WorkerConfig says
-// otherwise: what one look must reach back for, to miss none.
+// keptLog is the number of records that workers keep by default. Each look reads as
+// many, so that it misses none.
 const keptLog = 1000
 
 func (s session) logs(ctx context.Context, id string, n int, follow bool) error {
@@ -79,7 +79,7 @@ func (s session) logs(ctx context.Context, id string, n int, follow bool) error 
 	}
 }
 
-// newer waits for records behind the last that was seen.
+// newer waits for records after the last that was printed.
 func (s session) newer(ctx context.Context, id string, last bus.LogRecord) ([]bus.LogRecord, error) {
 	for {
 		select {
@@ -109,7 +109,8 @@ func (t *tool) printRecord(r bus.LogRecord) error {
 	return err
 }
 
-// recordLine is a record for people. Attributes without a value are left out.
+// recordLine returns a record as a line of text, without the attributes that are
+// empty.
 func recordLine(r bus.LogRecord) string {
 	var line strings.Builder
 	fmt.Fprintf(&line, "%s %-5s %s", clock(r.Time), r.Level, r.Message)
@@ -121,16 +122,15 @@ func recordLine(r bus.LogRecord) string {
 	return plain(oneLine(line.String()))
 }
 
-// ownLog writes our own log as helio logs prints that of others.
+// ownLog writes the log of this program in the format of helio logs.
 type ownLog struct {
 	w     io.Writer
 	level slog.Level
 	attrs []slog.Attr
-	group string // of the attributes to come, with a dot
+	group string // prefix of the attributes that are added next, with a dot
 }
 
-// logger tells of what cannot be returned: of warnings, and of all with
-// --verbose.
+// logger returns the log of this program: warnings, and everything with --verbose.
 func (t *tool) logger() *slog.Logger {
 	if t.verbose {
 		return slog.New(&ownLog{w: t.err, level: slog.LevelDebug})

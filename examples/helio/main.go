@@ -1,11 +1,12 @@
-// Helio looks at, calls, sets, watches and serves what heliograph puts into
-// Redis, from a shell or a script:
+// Helio is the command line of heliograph: it calls workers, reads, sets and watches
+// keywords, publishes and subscribes, from a shell or a script:
 //
 //	go install github.com/heliograph/heliograph/examples/helio@latest
 //
-// README.md shows every command. Read main.go for how a command is found,
-// connection.go for which Redis is meant, errors.go for how it ends, and then the
-// file of the command: each uses the library's public API and nothing else.
+// README.md shows every command. Read main.go for how a command line is run,
+// connection.go for how the Redis is chosen, target.go for how workers are named,
+// errors.go for exit statuses, and then the file of a command. Everything uses the
+// public API of the library.
 package main
 
 import (
@@ -29,25 +30,25 @@ import (
 )
 
 func main() {
-	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	logging.Disable() // go-redis logs every failed dial; errors are returned as well
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		sig := <-signals
-		signal.Stop(signals) // a second one ends the process as it is
+		signal.Stop(signals) // a second signal ends the process at once
 		cancel(signalled{sig})
 	}()
 	t := &tool{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
 	os.Exit(t.run(ctx, os.Args))
 }
 
-// signalled is why the context of the program has ended.
+// signalled is the cause with which a signal ends the program's context.
 type signalled struct{ os.Signal }
 
 func (s signalled) Error() string { return s.String() }
 
-// tool is the program: where it reads and writes, and how.
+// tool is the program, with its input, outputs and global options.
 type tool struct {
 	in       io.Reader
 	out, err io.Writer
@@ -55,16 +56,16 @@ type tool struct {
 
 	json    bool // --output json
 	verbose bool
-	dress   dress // of out
+	dress   dress // style of out
 	screen  atomic.Pointer[screen]
 }
 
-// run carries out a command line and returns the exit status.
+// run runs a command line and returns the exit status.
 func (t *tool) run(ctx context.Context, args []string) int {
 	t.dress, t.json = dressOf(t.out, t.getenv), asksForJSON(args)
 	root := t.root()
 	prepare(root)
-	root.CustomHelpTemplate = "" // it has these flags
+	root.CustomHelpTemplate = "" // its help shows the global flags
 	ended := make(chan error, 1)
 	go func() { ended <- root.Run(ctx, fromRedisbus(args)) }()
 	err := t.await(ctx, ended)
@@ -109,12 +110,12 @@ func (t *tool) report(f *failure) {
 }
 
 // grace is how long a command may take to end after Ctrl-C. It takes milliseconds
-// unless Redis hangs: a read that go-redis is blocked in does not end with its
-// context. A program that helio worker runs has half of it.
+// unless Redis hangs: a blocked read of go-redis does not end with its context. A
+// program that helio worker runs has half of it.
 const grace = 2 * time.Second
 
-// await waits for the end of a command. SIGTERM, unlike Ctrl-C, gives it all the
-// time that it wants: a worker ends its calls.
+// await waits for the end of a command. After SIGTERM, unlike Ctrl-C, it waits without
+// a limit: a worker ends its calls first.
 func (t *tool) await(ctx context.Context, ended <-chan error) error {
 	select {
 	case err := <-ended:
@@ -132,22 +133,22 @@ func (t *tool) await(ctx context.Context, ended <-chan error) error {
 		if s := t.screen.Load(); s != nil {
 			s.close()
 		}
-		return fail(exitInterrupted, "interrupted, without a goodbye to Redis, which does not answer")
+		return fail(exitInterrupted, "interrupted; Redis does not answer, so keys of this process expire by themselves")
 	}
 }
 
 func (t *tool) root() *cli.Command {
 	return &cli.Command{
 		Name:                  "helio",
-		Usage:                 "look at, call, set, watch and serve what heliograph puts into Redis",
+		Usage:                 "call workers, read and set keywords, publish and subscribe over Redis",
 		Version:               version(),
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) {
-			c.Hidden, c.Usage = false, "print the completion script of a shell: bash, zsh, fish or pwsh"
+			c.Hidden, c.Usage = false, "print the completion script for bash, zsh, fish or pwsh"
 			c.Description = "Example:\n\n  source <(helio completion bash)"
 			c.Action = func(_ context.Context, cmd *cli.Command) error {
 				if cmd.Args().Present() {
-					return usage("no completion for %q: there is bash, zsh, fish and pwsh", cmd.Args().First())
+					return usage("no completion for %q: want bash, zsh, fish or pwsh", cmd.Args().First())
 				}
 				return cli.ShowSubcommandHelp(cmd)
 			}
@@ -155,14 +156,14 @@ func (t *tool) root() *cli.Command {
 		},
 		Writer: t.out, ErrWriter: t.err,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
-		Description: "Exit status: 0 done, 1 refused or failed, 2 bad usage, 3 nobody or nothing there,\n" +
-			"4 not in time, 5 no Redis, 130 interrupted.\n\nExample:\n\n" +
-			"  helio --embedded                          # a Redis to try things on\n" +
+		Description: "Exit status: 0 done, 1 refused or failed, 2 bad usage, 3 not found, 4 timed out,\n" +
+			"5 Redis unreachable, 130 interrupted.\n\nExample:\n\n" +
+			"  helio --embedded                          # a Redis in this process\n" +
 			"  helio worker calc --exec 'jq add'         # in another shell\n" +
 			"  helio call calc add --jsondata '[1,2]'",
 		Flags: append(connectionFlags(),
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "`FORMAT` of what is printed: text for people, json for scripts", Validator: oneOf("text", "json")},
-			&cli.BoolFlag{Name: "verbose", Usage: "tell on stderr what happens"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "output `FORMAT`: text or json", Validator: oneOf("text", "json")},
+			&cli.BoolFlag{Name: "verbose", Usage: "log on stderr what helio does"},
 		),
 		Before: func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
 			t.json, t.verbose = cmd.String("output") == "json", cmd.Bool("verbose")
@@ -189,7 +190,7 @@ func (t *tool) root() *cli.Command {
 
 func (t *tool) versionCommand() *cli.Command {
 	return &cli.Command{
-		Name: "version", Usage: "print the version of helio", Category: "calls and workers",
+		Name: "version", Usage: "print the version of helio",
 		Description: example("", "helio version"),
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if _, err := arguments(cmd); err != nil {

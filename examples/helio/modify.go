@@ -16,11 +16,11 @@ import (
 func (t *tool) modifyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "modify", Usage: "set keywords", ArgsUsage: "KEYWORD=VALUE...", Category: "keywords",
-		Description: example("Returns when the dispatcher has carried it out. Several of one dispatcher are set in one step, or none is.", "helio modify -s stage SPEED=3.5", "helio modify stage.SPEED=3.5 dome.SHUTTER=open"),
+		Description: example("Returns when the dispatcher has set the keyword. Several keywords of one dispatcher are set in one step, all or none.", "helio modify -s stage SPEED=3.5", "helio modify stage.SPEED=3.5 dome.SHUTTER=open"),
 		Flags: []cli.Flag{
 			serviceFlag(),
-			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Value: 30 * time.Second, Usage: "give up waiting for the dispatcher"},
-			&cli.StringFlag{Name: "if_revision", Usage: "only if the keyword is still at this `REVISION`, which helio show --long tells"},
+			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Value: 30 * time.Second, Usage: "how long to wait for the dispatcher"},
+			&cli.StringFlag{Name: "if_revision", Usage: "set the keyword only if it still has this `REVISION`, from helio show --long"},
 		},
 		Action: t.modify,
 	}
@@ -38,7 +38,7 @@ func (t *tool) modify(ctx context.Context, cmd *cli.Command) error {
 	var opts keywords.ModifyOptions
 	if text := cmd.String("if_revision"); text != "" {
 		if opts.IfRevision, err = keywords.ParseRevision(text); err != nil || len(refs) > 1 {
-			return usage("--if_revision: want one keyword and its revision, as helio show --long tells it")
+			return usage("--if_revision: want one keyword and its revision, as helio show --long prints it")
 		}
 	}
 	return t.withKeywords(ctx, cmd, func(s kwSession) error {
@@ -51,7 +51,7 @@ func (t *tool) modify(ctx context.Context, cmd *cli.Command) error {
 			if err := s.set(ctx, step, opts, cmd.Duration("timeout")); err != nil {
 				if i > 0 {
 					f := explain(ctx, err)
-					err = &failure{f.status, f.text + "; set before: " + names(slices.Concat(steps[:i]...))}
+					err = &failure{f.status, f.text + "; already set: " + names(slices.Concat(steps[:i]...))}
 				}
 				return err
 			}
@@ -60,7 +60,7 @@ func (t *tool) modify(ctx context.Context, cmd *cli.Command) error {
 	})
 }
 
-// stepsOf splits settings into those that one dispatcher carries out together.
+// stepsOf groups settings by dispatcher: each group is set in one step.
 func stepsOf(settings []shown) (steps [][]shown) {
 	for _, v := range settings {
 		i := slices.IndexFunc(steps, func(step []shown) bool {
@@ -82,11 +82,11 @@ func names(values []shown) string {
 	return some(names)
 }
 
-// check says what is wrong with settings before the first is carried out.
+// check returns the settings, or what is wrong with one of them, before any is set.
 func (s kwSession) check(ctx context.Context, refs []ref) (settings []shown, err error) {
 	for _, r := range refs {
 		if strings.ContainsAny(r.name, "*?[") {
-			return nil, usage("%q: modify wants names, not patterns", r.name)
+			return nil, usage("%q: modify takes names, not patterns", r.name)
 		}
 		defs, err := s.find(ctx, r)
 		if err != nil {
@@ -107,7 +107,7 @@ func (s kwSession) check(ctx context.Context, refs []ref) (settings []shown, err
 	return settings, nil
 }
 
-// hint says what a keyword may be set to.
+// hint says which values a keyword may have.
 func hint(def keywords.Definition) string {
 	if len(def.Enumerators) > 0 {
 		var names []string
@@ -115,12 +115,12 @@ func hint(def keywords.Definition) string {
 			names = append(names, def.Enumerators[n])
 		}
 		slices.Sort(names)
-		return ": it may be " + some(names)
+		return ": want one of " + some(names)
 	}
-	return fmt.Sprintf(": helio describe %s says what it may be", def)
+	return fmt.Sprintf(": helio describe %s shows the allowed values", def)
 }
 
-// set has a dispatcher carry out settings in one step.
+// set lets a dispatcher set keywords in one step.
 func (s kwSession) set(ctx context.Context, step []shown, opts keywords.ModifyOptions, timeout time.Duration) error {
 	var settings []keywords.Setting
 	for _, v := range step {
@@ -136,9 +136,9 @@ func (s kwSession) set(ctx context.Context, step []shown, opts keywords.ModifyOp
 	case ctx.Err() != nil:
 		return fail(exitInterrupted, "interrupted: %s may still be set", names(step))
 	case errors.Is(err, keywords.ErrNoDispatcher):
-		return fail(exitNotFound, "nobody serves %s: start the dispatcher %q of service %s, or helio keywords serve FILE", names(step), def.Dispatcher, def.Service)
+		return fail(exitNotFound, "no dispatcher serves %s: start dispatcher %q of service %s, or helio keywords serve FILE", names(step), def.Dispatcher, def.Service)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fail(exitLate, "%s was not set within %s, and may still be: wait longer with -t", names(step), short(timeout))
+		return fail(exitLate, "%s was not set within %s and may still be set later: wait longer with -t", names(step), short(timeout))
 	default:
 		return err
 	}

@@ -14,16 +14,16 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// objectCommand is what can be done with an object of type O.
+// objectCommand is a command on an object of type O.
 type objectCommand[O any] struct {
 	name, usage, example string
 	args                 string // "NAME MEMBER..."
-	changes              bool   // it may set a time to live
+	changes              bool   // it takes --ttl
 	do                   func(ctx context.Context, o O, a objectArgs) error
 }
 
-// objectArgs are the arguments of an objectCommand, behind the name of the
-// object: as they were typed, and as values.
+// objectArgs are the arguments of an objectCommand after the name of the object: as
+// typed, and as values.
 type objectArgs struct {
 	name   string
 	words  []string
@@ -31,8 +31,8 @@ type objectArgs struct {
 	form   string // --codec
 }
 
-// objectCommands are the commands on objects that open opens. Those that only read
-// values get their bytes: others may have written them, in any form.
+// objectCommands are the commands on objects that open opens. Commands that only read
+// get the bytes of values, since other programs may use any format.
 func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.ObjectOptions) (O, error), reads bool, all ...objectCommand[O]) (commands []*cli.Command) {
 	for _, c := range all {
 		flags := []cli.Flag{codecFlag()}
@@ -40,7 +40,7 @@ func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.
 			flags[0] = formFlag()
 		}
 		if c.changes {
-			flags = append(flags, &secondsFlag{Name: "ttl", Usage: "how long the object lives after this change (default: for ever)"})
+			flags = append(flags, &secondsFlag{Name: "ttl", Usage: "time until the object expires (default: never)"})
 		}
 		commands = append(commands, &cli.Command{
 			Name: c.name, Usage: c.usage, ArgsUsage: c.args, Flags: flags, Description: example("", c.example),
@@ -67,7 +67,7 @@ func objectCommands[O any](t *tool, open func(*storage.Pool, string, ...storage.
 	return commands
 }
 
-// valuesOf reads values as they are typed, for the codec of an object.
+// valuesOf returns the typed words as values for the codec of an object.
 func valuesOf(codec storage.Codec, words []string) (values []any) {
 	for _, word := range words {
 		if codec == storage.Text {
@@ -83,8 +83,8 @@ func (t *tool) setCommand() *cli.Command {
 	type set = *storage.Set[any]
 	type raw = *storage.Set[[]byte]
 	return &cli.Command{
-		Name: "set", Usage: "sets that programs share (storage.Set)", Category: "pub/sub and objects",
-		Description: example("A member that is JSON is that value, all else is text.", "helio set add users ada grace", "helio set list users"),
+		Name: "set", Usage: "add, remove and list members of a set (storage.Set)", Category: "pub/sub and objects",
+		Description: example("A MEMBER that is valid JSON is that value, any other is a string.", "helio set add users ada grace", "helio set list users"),
 		Commands: append(objectCommands(t, storage.NewSet[any], false,
 			objectCommand[set]{"add", "add members", "helio set add users ada grace", "NAME MEMBER...", true, func(ctx context.Context, o set, a objectArgs) error {
 				n, err := o.Add(ctx, a.values...)
@@ -94,7 +94,7 @@ func (t *tool) setCommand() *cli.Command {
 				n, err := o.Remove(ctx, a.values...)
 				return t.counted(err, n, "removed", count(n, "member")+" removed")
 			}},
-			objectCommand[set]{"has", "exit with 0 if it has a member, with 3 if not", "helio set has users ada && echo yes", "NAME MEMBER", false, func(ctx context.Context, o set, a objectArgs) error {
+			objectCommand[set]{"has", "exit with 0 if the set has a member, with 3 if not", "helio set has users ada && echo yes", "NAME MEMBER", false, func(ctx context.Context, o set, a objectArgs) error {
 				has, err := o.Contains(ctx, a.values[0])
 				if err == nil && !has {
 					err = fail(exitNotFound, "%s has no member %s", a.name, a.words[0])
@@ -125,8 +125,8 @@ func (t *tool) mapCommand() *cli.Command {
 	type fields = *storage.Map[any]
 	type raw = *storage.Map[[]byte]
 	return &cli.Command{
-		Name: "map", Usage: "maps that programs share (storage.Map)", Category: "pub/sub and objects",
-		Description: example("A value that is JSON is that value, all else is text.", "helio map put prices tea 3.5", "helio map list prices"),
+		Name: "map", Usage: "put, get and list fields of a map (storage.Map)", Category: "pub/sub and objects",
+		Description: example("A VALUE that is valid JSON is that value, any other is a string.", "helio map put prices tea 3.5", "helio map list prices"),
 		Commands: append(objectCommands(t, storage.NewMap[any], false,
 			objectCommand[fields]{"put", "set a field", "helio map put prices tea 3.5", "NAME FIELD VALUE", true, func(ctx context.Context, o fields, a objectArgs) error {
 				return t.done(o.Put(ctx, a.words[0], a.values[1]), "put")
@@ -144,7 +144,7 @@ func (t *tool) mapCommand() *cli.Command {
 				return t.cleared(err, a.name, there)
 			}},
 		), objectCommands(t, storage.NewMap[[]byte], true,
-			objectCommand[raw]{"get", "print the value of a field; exit with 3 if there is none", "helio map get prices tea", "NAME FIELD", false, func(ctx context.Context, o raw, a objectArgs) error {
+			objectCommand[raw]{"get", "print the value of a field, or exit with 3", "helio map get prices tea", "NAME FIELD", false, func(ctx context.Context, o raw, a objectArgs) error {
 				data, ok, err := o.Get(ctx, a.words[0])
 				switch {
 				case err != nil:
@@ -161,7 +161,7 @@ func (t *tool) mapCommand() *cli.Command {
 	}
 }
 
-// counted prints a number, in words or as JSON.
+// counted prints a number, as text or JSON.
 func (t *tool) counted(err error, n int, key, words string) error {
 	switch {
 	case err != nil:
@@ -173,7 +173,8 @@ func (t *tool) counted(err error, n int, key, words string) error {
 	return err
 }
 
-// done prints that something is done or true, for scripts: people see no error.
+// done prints in JSON output that something is done or true. Text output has nothing
+// then.
 func (t *tool) done(err error, key string) error {
 	if err != nil || !t.json {
 		return err
@@ -183,12 +184,12 @@ func (t *tool) done(err error, key string) error {
 
 func (t *tool) cleared(err error, name string, there bool) error {
 	if err == nil && !there {
-		err = fail(exitNotFound, "there was no %s", name)
+		err = fail(exitNotFound, "%s does not exist", name)
 	}
 	return t.done(err, "cleared")
 }
 
-// printValue prints a value by itself.
+// printValue prints a value.
 func (t *tool) printValue(value json.RawMessage) error {
 	if t.json {
 		return t.emit(value)
@@ -197,7 +198,7 @@ func (t *tool) printValue(value json.RawMessage) error {
 	return err
 }
 
-// members prints the members of a set in the order of their texts.
+// members prints the members of a set, sorted by their JSON.
 func (t *tool) members(members [][]byte, form string) error {
 	values := make([]json.RawMessage, 0, len(members))
 	for _, m := range members {
@@ -215,9 +216,9 @@ func (t *tool) members(members [][]byte, form string) error {
 	return nil
 }
 
-// fields prints a map in the order of its fields.
+// fields prints a map, sorted by field.
 func (t *tool) fields(ctx context.Context, m *storage.Map[[]byte], form string) error {
-	values := make(map[string]json.RawMessage) // a field may be yielded twice
+	values := make(map[string]json.RawMessage) // All may yield a field twice
 	for entry, err := range m.All(ctx) {
 		if err != nil {
 			return err

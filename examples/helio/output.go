@@ -14,7 +14,7 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// dress says how a text looks where it goes.
+// dress says whether an output is a terminal and shows colours.
 type dress struct{ terminal, colours bool }
 
 func dressOf(w io.Writer, getenv func(string) string) dress {
@@ -52,8 +52,8 @@ func (t *tool) emit(v any) error {
 	return err
 }
 
-// table prints rows with a heading, each column as wide as its widest cell, or
-// with --output json the value in place of all.
+// table prints rows with a heading, each column as wide as its widest cell. With
+// --output json it prints the value instead.
 func (t *tool) table(heading []string, rows [][]string, value any) error {
 	if t.json {
 		return t.emit(value)
@@ -70,7 +70,7 @@ func (t *tool) table(heading []string, rows [][]string, value any) error {
 	return nil
 }
 
-// aligned returns rows as lines. A nil row is none.
+// aligned returns rows as lines with columns of equal width. It skips nil rows.
 func aligned(rows [][]string) (lines []string) {
 	var widths []int
 	for _, row := range rows {
@@ -97,8 +97,7 @@ func aligned(rows [][]string) (lines []string) {
 	return lines
 }
 
-// plain is a text of others as it may be shown: what could steer the terminal is
-// shown as a '?'.
+// plain replaces control characters, which could change the terminal, by '?'.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
@@ -108,7 +107,7 @@ func plain(s string) string {
 	}, s)
 }
 
-// short is a duration for people, with three digits or so.
+// short returns a duration as text with about three digits.
 func short(d time.Duration) string {
 	switch {
 	case d >= 24*time.Hour:
@@ -122,7 +121,7 @@ func short(d time.Duration) string {
 	}
 }
 
-// clock is a time for people, of today without its date.
+// clock returns a time as text, without the date if that is today.
 func clock(at time.Time) string {
 	at = at.Local()
 	if at.Format(time.DateOnly) == time.Now().Format(time.DateOnly) {
@@ -131,19 +130,19 @@ func clock(at time.Time) string {
 	return at.Format("2006-01-02 15:04:05")
 }
 
-// progress says on a terminal's stderr that something takes its time, in a line
-// that goes away. Elsewhere it does nothing.
+// progress shows on a terminal's stderr what the command waits for, in a line that is
+// removed later. Without a terminal it does nothing.
 type progress struct {
 	w    io.Writer
 	stop chan struct{}
 	done sync.WaitGroup
 
-	mu   sync.Mutex
-	text string
-	told bool
+	mu      sync.Mutex
+	text    string
+	visible bool
 }
 
-// begin shows a text and the time since.
+// begin shows a text and the time that has passed.
 func (t *tool) begin(text string) *progress {
 	p := &progress{w: t.err, text: text, stop: make(chan struct{})}
 	if dressOf(t.err, t.getenv).terminal {
@@ -152,7 +151,7 @@ func (t *tool) begin(text string) *progress {
 	return p
 }
 
-// show writes the line every so often, until end.
+// show writes the line at an interval, until end.
 func (p *progress) show(every time.Duration) {
 	p.done.Go(func() {
 		begun, tick := time.Now(), time.NewTicker(every)
@@ -165,31 +164,31 @@ func (p *progress) show(every time.Duration) {
 			case <-tick.C:
 				p.mu.Lock()
 				fmt.Fprintf(p.w, "\r\x1b[K%s… %s", p.text, time.Since(begun).Round(time.Second))
-				p.told = true
+				p.visible = true
 				p.mu.Unlock()
 			}
 		}
 	})
 }
 
-// say changes the text.
+// say replaces the text.
 func (p *progress) say(format string, args ...any) {
 	p.mu.Lock()
 	p.text = fmt.Sprintf(format, args...)
 	p.mu.Unlock()
 }
 
-// clear takes the line away, for another to be printed.
+// clear removes the line, so that another can be printed.
 func (p *progress) clear() {
 	p.mu.Lock()
-	if p.told {
+	if p.visible {
 		fmt.Fprint(p.w, "\r\x1b[K")
-		p.told = false
+		p.visible = false
 	}
 	p.mu.Unlock()
 }
 
-// end takes the line away for good. It is called once.
+// end removes the line and stops. It is called once.
 func (p *progress) end() {
 	close(p.stop)
 	p.done.Wait()

@@ -79,7 +79,7 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// Flags are stronger than the environment, and that than the file.
+// Flags override the environment, and that overrides the file.
 func TestWhichRedis(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config")
 	for _, c := range []struct {
@@ -99,7 +99,7 @@ func TestWhichRedis(t *testing.T) {
 		{"", "REDIS_HOSTNAME=e", "--url redis://u:4/5", "u:4/5"},
 		{"", "REDIS_URL=redis://e:2/3", "--db 0", "e:2/0"},
 		{"", "REDIS_HOSTNAME=::1", "", "[::1]:6379/0"},
-		{"", "", "--url redis://u --port 4", "--url, or --hostname and --port: not both"},
+		{"", "", "--url redis://u --port 4", "--url excludes --hostname and --port: give one or the other"},
 		{"", "REDIS_PORT=x", "", `REDIS_PORT: want a number from 0 to 65535, not "x"`},
 		{"", "", "--db -1", `--db: want a number from 0 to 65535, not "-1"`},
 		{"port = 70000", "", "", file + `: port: want a number from 0 to 65535, not "70000"`},

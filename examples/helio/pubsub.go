@@ -19,17 +19,17 @@ var codecs = map[string]storage.Codec{"msgpack": storage.MsgPack, "json": storag
 
 func codecFlag() cli.Flag {
 	return &cli.StringFlag{Name: "codec", Value: "msgpack", Validator: oneOf("msgpack", "json", "text"),
-		Usage: "`FORM` in Redis: msgpack, which is what Go programs use unless they say otherwise, json or text"}
+		Usage: "`FORMAT` of values in Redis: msgpack, the default of Go programs, json or text"}
 }
 
-// formFlag is codecFlag for what is only read. Nothing in Redis says in what form a
-// value is.
+// formFlag is codecFlag for commands that only read. Redis does not store the format of
+// a value, so auto guesses it.
 func formFlag() cli.Flag {
 	return &cli.StringFlag{Name: "codec", Value: "auto", Validator: oneOf("auto", "msgpack", "json", "text"),
-		Usage: "`FORM` in Redis: auto takes what is msgpack, or JSON, for that, and all else for text"}
+		Usage: "`FORMAT` of values in Redis: msgpack, json, text, or auto for the first of these that a value is"}
 }
 
-// encode reads a word for a value and gives it the form of a codec.
+// encode encodes a typed value with a codec.
 func encode(codec storage.Codec, word string) ([]byte, error) {
 	if codec == storage.Text {
 		return []byte(word), nil
@@ -48,7 +48,7 @@ func (t *tool) withTopics(ctx context.Context, cmd *cli.Command, do func(ps *pub
 	})
 }
 
-// topicOf returns a channel of which we see the bytes.
+// topicOf returns a topic whose values are the bytes of the messages.
 func topicOf(name string, history int) (pubsub.Topic[[]byte], error) {
 	topic, err := pubsub.ParseTopic[[]byte](name)
 	if err != nil {
@@ -62,13 +62,13 @@ func topicOf(name string, history int) (pubsub.Topic[[]byte], error) {
 }
 
 func historyFlag() cli.Flag {
-	return &cli.IntFlag{Name: "history", HideDefault: true, Validator: positive, Usage: "the channel keeps its last `N` messages: its publishers and subscribers must agree that it does"}
+	return &cli.IntFlag{Name: "history", HideDefault: true, Validator: positive, Usage: "the channel keeps its last `N` messages; all its publishers and subscribers must use a history"}
 }
 
 func (t *tool) pubCommand() *cli.Command {
 	return &cli.Command{
 		Name: "pub", Usage: "publish messages on a channel", ArgsUsage: "CHANNEL [MESSAGE]...", Category: "pub/sub and objects",
-		Description: example("A message that is JSON is that value, all else is text. Without one, each line of stdin is a message.",
+		Description: example("A MESSAGE that is valid JSON is that value, any other is a string. Without one, each line of stdin is a message.",
 			"helio pub positions '{\"x\":1,\"y\":2}'", "tail -f app.log | helio pub log --codec text"),
 		Flags:  []cli.Flag{codecFlag(), historyFlag()},
 		Action: t.pub,
@@ -85,7 +85,7 @@ func (t *tool) pub(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	if len(args) == 1 && !t.piped() {
-		return usage("what is to be published? helio pub %s MESSAGE..., or lines on stdin", args[0])
+		return usage("MESSAGE is missing: helio pub %s MESSAGE..., or lines on stdin", args[0])
 	}
 	codec := codecs[cmd.String("codec")]
 	return t.withTopics(ctx, cmd, func(ps *pubsub.Client) error {
@@ -101,8 +101,8 @@ func (t *tool) pub(ctx context.Context, cmd *cli.Command) error {
 	})
 }
 
-// publish publishes words until there are no more, and returns how many they were
-// and how often they were received.
+// publish publishes all words, and returns their number and how often they were
+// received.
 func publish(ctx context.Context, ps *pubsub.Client, topic pubsub.Topic[[]byte], codec storage.Codec, words <-chan typed) (n, received int, err error) {
 	for {
 		select {
@@ -113,7 +113,7 @@ func publish(ctx context.Context, ps *pubsub.Client, topic pubsub.Topic[[]byte],
 			case !ok:
 				return n, received, nil
 			case word.err != nil:
-				return n, received, usage("stdin: %v, behind %s", word.err, count(n, "message"))
+				return n, received, usage("stdin: %v, after %s", word.err, count(n, "message"))
 			}
 			message, err := encode(codec, word.text)
 			if err != nil {
@@ -128,7 +128,7 @@ func publish(ctx context.Context, ps *pubsub.Client, topic pubsub.Topic[[]byte],
 	}
 }
 
-// typed is a word, or why there is none.
+// typed is a word of the command line or a line of stdin, or the error of reading it.
 type typed struct {
 	text string
 	err  error
@@ -145,7 +145,7 @@ func (t *tool) words(ctx context.Context, words []string) <-chan typed {
 			return false
 		}
 	}
-	go func() { // ends with the words, or with a line of stdin
+	go func() { // ends after the words, or after the line of stdin that it waits for
 		defer close(all)
 		for _, word := range words {
 			if !send(typed{text: word}) {
@@ -172,15 +172,15 @@ func (t *tool) words(ctx context.Context, words []string) <-chan typed {
 func (t *tool) subCommand() *cli.Command {
 	return &cli.Command{
 		Name: "sub", Usage: "print what is published, until Ctrl-C", ArgsUsage: "CHANNEL...", Category: "pub/sub and objects",
-		Description: example("A channel with any of * ? [ is a pattern. Of one channel the messages are printed, of more the channel too.",
+		Description: example("A CHANNEL with any of * ? [ is a pattern. With several channels or a pattern, each message is printed after its channel.",
 			"helio sub positions", "helio sub 'room:*' news --count 10", "helio sub orders --history 100 --replay"),
 		Flags: []cli.Flag{
 			formFlag(),
 			historyFlag(),
-			&cli.BoolFlag{Name: "replay", Usage: "begin with all that the history holds"},
-			&cli.StringFlag{Name: "after", Usage: "go on behind the message with this `OFFSET`, which --output json tells"},
+			&cli.BoolFlag{Name: "replay", Usage: "begin with all messages in the history"},
+			&cli.StringFlag{Name: "after", Usage: "begin after the message with this `OFFSET`, from --output json"},
 			&cli.IntFlag{Name: "count", HideDefault: true, Validator: positive, Usage: "end after `N` messages"},
-			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after so long (default: never)"},
+			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "how long to listen (default: no limit)"},
 		},
 		Action: t.sub,
 	}
@@ -192,10 +192,10 @@ func (t *tool) sub(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	if cmd.Int("history") == 0 && (cmd.Bool("replay") || cmd.String("after") != "") {
-		return usage("--replay and --after go with --history: how many messages does the channel keep?")
+		return usage("--replay and --after need --history N")
 	}
 	if len(names) > 1 && cmd.String("after") != "" {
-		return usage("--after goes with one channel: each counts for itself")
+		return usage("--after goes with one channel: each channel has its own offsets")
 	}
 	var sources []pubsub.Source[[]byte]
 	several := len(names) > 1
@@ -224,17 +224,17 @@ func (t *tool) sub(ctx context.Context, cmd *cli.Command) error {
 		case p.most > 0:
 			return fail(exitLate, "%d of %d messages within %s", p.n, p.most, short(cmd.Duration("timeout")))
 		}
-		return nil // it was to listen for so long
+		return nil // --timeout without --count is no failure
 	}))
 }
 
-// sourceOf returns the channel, or the channels, that a name means.
+// sourceOf returns the topic or the pattern that a name means.
 func sourceOf(name string, history int) (pubsub.Source[[]byte], error) {
 	if !strings.ContainsAny(name, "*?[") {
 		return topicOf(name, history)
 	}
 	if history > 0 {
-		return nil, usage("%q: a pattern has no history", name)
+		return nil, usage("%q is a pattern, which has no history", name)
 	}
 	pattern, err := pubsub.ParsePattern[[]byte](name)
 	if err != nil {
@@ -296,7 +296,7 @@ func (l *listener) listen(ctx context.Context, ps *pubsub.Client, from []pubsub.
 	return nil
 }
 
-// take prints a message, and returns errEnough behind the last.
+// take prints a message, and returns errEnough after the last.
 func (l *listener) take(ctx context.Context, m pubsub.Message[[]byte]) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -320,7 +320,7 @@ func (l *listener) take(ctx context.Context, m pubsub.Message[[]byte]) error {
 	return nil
 }
 
-// gap says that messages may be missing, and why if that is known.
+// gap prints that messages may be missing, and why if that is known.
 func (l *listener) gap(m pubsub.Message[[]byte]) error {
 	if l.json {
 		return l.emit(map[string]any{"channel": m.Channel, "gap": oneLine(m.Err.Error())})

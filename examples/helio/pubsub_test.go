@@ -97,13 +97,13 @@ func TestSubEnds(t *testing.T) {
 	r = s.helio("", "sub", "orders", "--history", "3", "--after", after, "--count", "1")
 	require.Equal(t, result{0, "4\n", "listening to orders\n"}, r)
 	r = s.helio("", "sub", "orders", "--history", "3", "-t", "0.05")
-	require.Equal(t, 0, r.status, "it was listening for as long as it was to")
+	require.Equal(t, 0, r.status, "it has listened as long as it should")
 	r = s.helio("", "sub", "x", "-t", "0.05", "--count", "2")
 	require.Equal(t, result{exitLate, "", "listening to x\nhelio: 0 of 2 messages within 50ms\n"}, r)
 	for want, args := range map[string][]string{
-		"--replay and --after go with --history":     {"x", "--replay"},
+		"--replay and --after need --history":        {"x", "--replay"},
 		"--after goes with one channel":              {"x", "y", "--history", "1", "--after", after},
-		"a pattern has no history":                   {"x*", "--history", "1"},
+		"is a pattern, which has no history":         {"x*", "--history", "1"},
 		`name "a b": ' ' is not allowed`:             {"a b"},
 		`name "{a}": '{' is not allowed`:             {"{a}*"},
 		"CHANNEL is missing":                         nil,
@@ -112,9 +112,9 @@ func TestSubEnds(t *testing.T) {
 	} {
 		require.Contains(t, s.fails(exitUsage, append([]string{"sub"}, args...)...), want)
 	}
-	require.Contains(t, s.fails(exitUsage, "pub", "x"), "what is to be published?")
+	require.Contains(t, s.fails(exitUsage, "pub", "x"), "MESSAGE is missing")
 	r = s.helio(strings.Repeat("x", maxArguments+1), "pub", "x")
-	require.Equal(t, result{exitUsage, "", "helio: stdin: bufio.Scanner: token too long, behind 0 messages\n"}, r)
+	require.Equal(t, result{exitUsage, "", "helio: stdin: bufio.Scanner: token too long, after 0 messages\n"}, r)
 }
 
 func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
@@ -134,7 +134,7 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, "numbers has no member 8", s.fails(exitNotFound, "set", "has", "numbers", "8"))
 		require.Equal(t, `{"removed":1}`, s.ok("set", "remove", "numbers", "7", "8", "-o", "json"))
 		s.ok("set", "clear", "numbers")
-		require.Equal(t, "there was no numbers", s.fails(exitNotFound, "set", "clear", "numbers"))
+		require.Equal(t, "numbers does not exist", s.fails(exitNotFound, "set", "clear", "numbers"))
 		require.Equal(t, "[]", s.ok("set", "list", "numbers", "-o", "json"))
 
 		places, err := storage.NewMap[position](pool, "places", storage.ObjectOptions{Codec: storage.JSON})
@@ -158,7 +158,7 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, `{"cleared":true}`, s.ok("map", "clear", "places", "-o", "json"))
 		require.Empty(t, s.ok("map", "put", "places", "here", "1"))
 
-		// Whatever others have written is shown, and hides nothing else.
+		// Values in any format are shown.
 		mixed, err := storage.NewMap[[]byte](pool, "mixed", storage.ObjectOptions{Codec: storage.Raw})
 		require.NoError(t, err)
 		for field, data := range map[string]string{"json": `{"a": [1, 2]}`, "text": "two words", "msgpack": "\x81\xa1a\x07", "none": "", "bytes": "\xff\xfe"} {
@@ -167,7 +167,7 @@ func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
 		require.Equal(t, "FIELD    VALUE\nbytes    //4=\njson     {\"a\":[1,2]}\nmsgpack  {\"a\":7}\nnone\ntext     two words", s.ok("map", "list", "mixed"))
 		require.Equal(t, `{"bytes":"//4=","json":{"a":[1,2]},"msgpack":{"a":7},"none":"","text":"two words"}`, s.ok("map", "list", "mixed", "-o", "json"))
 		require.Equal(t, `{"a":[1,2]}`, s.ok("map", "get", "mixed", "json"))
-		require.Equal(t, "two words", s.ok("map", "get", "mixed", "text", "--codec", "json"), "as it is there")
+		require.Equal(t, "two words", s.ok("map", "get", "mixed", "text", "--codec", "json"), "a value that is no JSON is shown as it is")
 		_, err = pool.Redis().SAdd(ctx, "foreign", "plain", `{"b": 1}`, "\x07").Result()
 		require.NoError(t, err)
 		require.Equal(t, "plain\n7\n{\"b\":1}", s.ok("set", "list", "foreign"))

@@ -18,14 +18,14 @@ import (
 
 func (t *tool) keywordsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "keywords", Usage: "serve the keywords of a file, or clear a service", Category: "keywords",
+		Name: "keywords", Usage: "serve the keywords of a file, or remove a service", Category: "keywords",
 		Commands: []*cli.Command{{
 			Name: "serve", Usage: "serve the keywords that a file defines, until Ctrl-C", ArgsUsage: "FILE",
-			Description: example("FILE is an array of definitions in JSON, as helio list SERVICE --output json prints it, or XML of KTL; - is\n"+
-				"stdin. A keyword has the value that was set last: nothing else happens.", "helio keywords serve stage.json"),
+			Description: example("FILE is a JSON array of definitions, as helio list SERVICE --output json prints it, or KTL's XML; - reads\n"+
+				"stdin. Setting a keyword stores the value and does nothing else.", "helio keywords serve stage.json"),
 			Action: t.serveKeywords,
 		}, {
-			Name: "clear", Usage: "remove a service that nobody serves: definitions, values and history", ArgsUsage: "SERVICE",
+			Name: "clear", Usage: "remove the definitions, values and history of a service that is not served", ArgsUsage: "SERVICE",
 			Description: example("", "helio keywords clear stage"),
 			Action: func(ctx context.Context, cmd *cli.Command) error {
 				args, err := arguments(cmd, "SERVICE")
@@ -44,7 +44,7 @@ func (s kwSession) clear(ctx context.Context, service string) error {
 		return err
 	}
 	if err := s.kw.Clear(ctx, service); errors.Is(err, keywords.ErrServed) {
-		return fail(exitFailed, "%s is being served: stop its dispatcher first", service)
+		return fail(exitFailed, "%s is served: stop its dispatcher first", service)
 	} else if err != nil {
 		return err
 	}
@@ -75,16 +75,17 @@ func (t *tool) serveKeywords(ctx context.Context, cmd *cli.Command) error {
 		}
 		err = t.serve(ctx, func(ctx context.Context) error { return runAll(ctx, all) }, ready, "service "+strings.Join(names, ", "))
 		if errors.Is(err, keywords.ErrServed) {
-			return fail(exitFailed, "%s is being served already: stop the other dispatcher, or wait %s if it has crashed", strings.Join(names, " or "), short(lease))
+			return fail(exitFailed, "%s is served already: stop the other dispatcher, or wait %s if it has crashed", strings.Join(names, " or "), short(lease))
 		}
 		return err
 	})
 }
 
-// lease is how long a dispatcher counts as alive after its last sign of life.
+// lease is the time after which a dispatcher that has crashed no longer counts as
+// alive.
 const lease = 5 * time.Second
 
-// load reads definitions, in JSON or XML.
+// load reads definitions in JSON or XML.
 func (t *tool) load(ctx context.Context, file string) (defs []keywords.Definition, err error) {
 	var data []byte
 	if file == "-" {
@@ -109,14 +110,14 @@ func (t *tool) load(ctx context.Context, file string) (defs []keywords.Definitio
 	return defs, nil
 }
 
-// dispatchersOf returns the dispatchers of definitions, one for each service and
-// dispatcher that they name, and the names of the services.
+// dispatchersOf returns a dispatcher for each service and dispatcher name in the
+// definitions, and the names of the services.
 func dispatchersOf(pool *storage.Pool, defs []keywords.Definition) (all []*keywords.Dispatcher, services []string, err error) {
 	type owner struct{ service, name string }
 	byOwner, seen := make(map[owner]*keywords.Dispatcher), make(map[string]bool)
 	for _, def := range defs {
 		if seen[def.String()] {
-			return nil, nil, fmt.Errorf("%s is there twice", def)
+			return nil, nil, fmt.Errorf("%s is defined twice", def)
 		}
 		seen[def.String()] = true
 		o := owner{def.Service, def.Dispatcher}
@@ -137,7 +138,7 @@ func dispatchersOf(pool *storage.Pool, defs []keywords.Definition) (all []*keywo
 	return all, services, nil
 }
 
-// serveKind serves a keyword that is known at run time only.
+// serveKind serves a keyword whose type is known at run time only.
 func serveKind(d *keywords.Dispatcher, def keywords.Definition) error {
 	switch def.Kind {
 	case keywords.KindBoolean:

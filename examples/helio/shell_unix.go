@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// shell returns a command in a process group of its own, all of which gets a
-// SIGTERM when ctx ends, and is killed if that is not enough. Ctrl-C reaches it
-// through us alone.
+// shell returns a command in a process group of its own. When ctx ends the group gets
+// SIGTERM, and SIGKILL a second later. Being in another group, it does not get the
+// terminal's Ctrl-C.
 func shell(ctx context.Context, command string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -20,8 +20,7 @@ func shell(ctx context.Context, command string) *exec.Cmd {
 	return cmd
 }
 
-// killRest kills what a command that has ended has left behind, unless that is in
-// a process group of its own.
+// killRest kills the processes that a command left in its process group.
 func killRest(cmd *exec.Cmd) {
 	if cmd.Process != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)

@@ -68,7 +68,7 @@ func TestCtrlC(t *testing.T) {
 	require.Empty(t, serve.errs.String())
 }
 
-// Redis may hang: that holds nobody up who presses Ctrl-C.
+// Ctrl-C ends a command while Redis hangs.
 func TestCtrlCWhileRedisHangs(t *testing.T) {
 	srv := storagetest.Start(t)
 	url := "redis://" + srv.Addr()

@@ -200,7 +200,8 @@ func checkID(what, id string) error {
 	return nil
 }
 
-// checkPattern looks at the type that a pattern of ids begins with, if it is one.
+// checkPattern checks the type that a pattern of ids begins with, if it begins with
+// one.
 func checkPattern(what, pattern string) error {
 	if typ, _, found := strings.Cut(pattern, ":"); found && !strings.ContainsAny(typ, "*?") {
 		return checkName(what, typ)
@@ -215,7 +216,7 @@ func ofType(typ string) string {
 	return "of type " + typ
 }
 
-// withBus runs do with a client of the site that is meant.
+// withBus runs do with a bus client of the chosen site.
 func (t *tool) withBus(ctx context.Context, cmd *cli.Command, cfg bus.ClientConfig, do func(s session) error) error {
 	site, err := t.site(cmd)
 	if err != nil {

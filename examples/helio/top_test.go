@@ -81,7 +81,7 @@ func TestTopShowsGateways(t *testing.T) {
 		require.Regexp(t, `\ngateway +1 +0 +\d +0 +0 +\S+\n\nGATEWAY +SOCKETS +CHANNELS +IN/S +OUT/S +SLOW +DROPPED\ngateway:\S+ +\d+ +1 +0 +0 +0 +0\n\nSERVICE`,
 			s.ok("top", "--interval", "0.01"))
 		require.Regexp(t, `"gateways":\[\{"worker":"gateway:[^"]+","sockets":`, s.ok("top", "--interval", "0.01", "-o", "json"))
-		require.Contains(t, s.ok("call", "gateway.stats", "--worker", "gateway"), `"Channels":1`)
+		require.Contains(t, s.ok("call", "gateway.stats", "--worker", "gateway"), `"channels":1`)
 	})
 }
 

@@ -10,18 +10,18 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// commandHelp is the help of a command, without the flags that all have.
+// commandHelp is the template of a command's help, without the global flags.
 var commandHelp = strings.NewReplacer(
-	"\n\nGLOBAL OPTIONS:{{template \"visiblePersistentFlagTemplate\" .}}", "\n\nWhich Redis is meant, --output and --verbose: see helio --help",
+	"\n\nGLOBAL OPTIONS:{{template \"visiblePersistentFlagTemplate\" .}}", "\n\nFor the flags that choose the Redis, --output and --verbose see helio --help",
 	"\n\nCATEGORY:\n   {{.Category}}", "",
 ).Replace(cli.CommandHelpTemplate)
 
-// prepare has a command and those below it say what is wrong in one line.
+// prepare makes a command and its subcommands report bad usage in one line.
 func prepare(cmd *cli.Command) {
 	cmd.CustomHelpTemplate = commandHelp
 	if len(cmd.Commands) == 0 {
-		cmd.HideHelpCommand = true                                                    // help is an argument like any other
-		cmd.CommandNotFound = func(ctx context.Context, cmd *cli.Command, _ string) { // --help behind an argument
+		cmd.HideHelpCommand = true                                                    // "help" is an ordinary argument
+		cmd.CommandNotFound = func(ctx context.Context, cmd *cli.Command, _ string) { // --help after an argument
 			_ = cli.ShowCommandHelp(ctx, cmd.Lineage()[1], cmd.Name)
 		}
 	}
@@ -39,7 +39,8 @@ func prepare(cmd *cli.Command) {
 	}
 }
 
-// unknownCommand says which command was meant, if one is near.
+// unknownCommand returns the error for an unknown command, with a similar name if
+// there is one.
 func unknownCommand(cmd *cli.Command, name string) error {
 	if near := cli.SuggestCommand(cmd.Commands, name); alike(near, name) {
 		return usage("no command %q: did you mean %s?", name, near)
@@ -47,7 +48,7 @@ func unknownCommand(cmd *cli.Command, name string) error {
 	return usage("no command %q: %s --help lists them", name, cmd.FullName())
 }
 
-// badFlag is what to say of a command line that could not be read.
+// badFlag returns the error for a command line that could not be parsed.
 func badFlag(cmd *cli.Command, err error) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
@@ -57,7 +58,7 @@ func badFlag(cmd *cli.Command, err error) error {
 		return usage("unknown flag %s: %s --help lists them", dashed(name), cmd.FullName())
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
-		return usage("%s wants a value: see %s --help", name, cmd.FullName())
+		return usage("%s needs a value: see %s --help", name, cmd.FullName())
 	}
 	if value, rest, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok {
 		name, why, _ := strings.Cut(rest, ": ")
@@ -73,8 +74,8 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// alike reports whether a suggestion is worth being made: the cli package makes
-// one for every word.
+// alike reports whether a suggestion is worth making: the cli package has one for
+// every word.
 func alike(near, name string) bool {
 	return near != "" && name != "" && near[0] == name[0]
 }
@@ -99,8 +100,8 @@ func arguments(cmd *cli.Command, names ...string) ([]string, error) {
 	return got, nil
 }
 
-// tooMuch says that a command takes no further argument, and for which flag it may
-// have been meant.
+// tooMuch returns the error for an argument too many, with the flag that it may have
+// been meant for.
 func tooMuch(cmd *cli.Command, word, form string) error {
 	if flag := flagFor(cmd, word); flag != "" {
 		return usage("%q is one argument too many for %s: was %s meant?", word, form, flag)
@@ -152,7 +153,7 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// example is the end of a command's description.
+// example returns a command's description: a text and command lines.
 func example(text string, lines ...string) string {
 	return strings.TrimPrefix(text+"\n\n", "\n\n") + "Example:\n\n  " + strings.Join(lines, "\n  ")
 }

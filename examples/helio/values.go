@@ -14,12 +14,12 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// toJSON returns a value in JSON, whatever form it came in. Bytes that are text
-// are a string, others base64.
+// toJSON returns a value of any codec in JSON. Bytes that are UTF-8 become a string,
+// others base64.
 func toJSON(body bus.Body) (json.RawMessage, error) {
 	if body.Codec == storage.JSON && len(body.Data) > 0 {
 		if !json.Valid(body.Data) {
-			return nil, errors.New("the value is said to be JSON and is not")
+			return nil, errors.New("the value should be JSON and is not")
 		}
 		return body.Data, nil
 	}
@@ -32,8 +32,8 @@ func toJSON(body bus.Body) (json.RawMessage, error) {
 	return storage.JSON.Marshal(bytesApart(v))
 }
 
-// readAs returns a value in JSON that is in the form of --codec, or else as it is
-// there.
+// readAs decodes a value as --codec says and returns it in JSON, or as a JSON string if
+// it can't be decoded.
 func readAs(form string, data []byte) json.RawMessage {
 	value, err := toJSON(bus.Body{Codec: codecOf(form, data), Data: data})
 	if err != nil {
@@ -42,8 +42,8 @@ func readAs(form string, data []byte) json.RawMessage {
 	return value
 }
 
-// codecOf is the codec of a form. For auto, what is exactly one value of msgpack is
-// taken for that: a text would have to be a single letter.
+// codecOf returns the codec for --codec. With auto, data that is exactly one msgpack
+// value is read as msgpack: only a text of one letter would be that too.
 func codecOf(form string, data []byte) storage.Codec {
 	if codec, ok := codecs[form]; ok {
 		return codec
@@ -58,8 +58,8 @@ func codecOf(form string, data []byte) storage.Codec {
 	return storage.Text
 }
 
-// bytesApart makes bytes of the strings that are no text: msgpack's bytes are
-// strings where the Go type is any, and JSON would lose what is no UTF-8.
+// bytesApart replaces strings that are not UTF-8 by bytes. Decoded into any, msgpack's
+// bytes are strings, and JSON can't hold them.
 func bytesApart(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -80,8 +80,8 @@ func bytesApart(v any) any {
 	return v
 }
 
-// text is a value for people: a string as it is, all else as JSON, on a terminal
-// with line breaks if there is much of it.
+// text returns a value for text output: a string as it is, anything else as JSON, with
+// line breaks if it is long and the output is a terminal.
 func (t *tool) text(value json.RawMessage) string {
 	var s string
 	if json.Unmarshal(value, &s) == nil && len(value) > 0 && value[0] == '"' {
@@ -98,7 +98,7 @@ func (t *tool) text(value json.RawMessage) string {
 	return b.String()
 }
 
-// fromWord reads what was typed for a value: JSON if it is that, or else text.
+// fromWord returns the value of a typed word: its JSON value, or else the word itself.
 func fromWord(word string) any {
 	var v any
 	if storage.JSON.Unmarshal([]byte(word), &v) == nil {
@@ -107,7 +107,7 @@ func fromWord(word string) any {
 	return word
 }
 
-// shape is a JSON Schema for people: {a: number, b: [string]}.
+// shape returns a JSON Schema in short: {a: number, b: [string]}.
 func shape(schema json.RawMessage) string {
 	var s struct {
 		Type       any                        `json:"type"`
@@ -118,7 +118,7 @@ func shape(schema json.RawMessage) string {
 	if schema == nil || json.Unmarshal(schema, &s) != nil {
 		return "any"
 	}
-	if kinds, ok := s.Type.([]any); ok { // null or something
+	if kinds, ok := s.Type.([]any); ok { // null or one more
 		s.Type = kinds[len(kinds)-1]
 	}
 	switch {

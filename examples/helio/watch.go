@@ -18,18 +18,18 @@ import (
 func (t *tool) watchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "watch", Usage: "print values and their changes, until Ctrl-C", ArgsUsage: "[KEYWORD | GLOB]...", Category: "keywords",
-		Description: example("Begins with the values that are there. Who reads slowly gets the newest value next.",
+		Description: example("Prints the current values, then each change. If changes come faster than they are printed, the newest is printed next.",
 			"helio watch -s stage", "helio watch -s stage SPEED 'T*' --interval 0.5", "helio watch stage.SPEED dome.SHUTTER"),
 		Flags: []cli.Flag{
 			serviceFlag(),
-			&secondsFlag{Name: "interval", Usage: "at most one line of a keyword in so long"},
+			&secondsFlag{Name: "interval", Usage: "minimum time between two lines of a keyword"},
 			&cli.IntFlag{Name: "count", HideDefault: true, Validator: positive, Usage: "end after `N` lines"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			words := cmd.Args().Slice()
 			if len(words) == 0 {
 				if cmd.String("service") == "" {
-					return usage("which keywords? helio watch -s SERVICE [KEYWORD]..., and helio list for the services")
+					return usage("KEYWORD is missing: helio watch -s SERVICE watches all of a service, and helio list lists the services")
 				}
 				words = []string{"*"}
 			}
@@ -44,7 +44,7 @@ func (t *tool) watchCommand() *cli.Command {
 	}
 }
 
-// errEnough ends a watch that has printed as many lines as were wanted.
+// errEnough ends a command that has printed --count lines.
 var errEnough = errors.New("enough")
 
 func (s kwSession) watch(ctx context.Context, refs []ref, count int, opts keywords.WatchOptions) error {
@@ -92,7 +92,7 @@ func (s kwSession) watch(ctx context.Context, refs []ref, count int, opts keywor
 	return nil
 }
 
-// event prints one. Definitions of keywords that have come since are asked for.
+// event prints an event. It asks for the definition of a keyword that is new.
 func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definition, ev keywords.Event[string]) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -122,7 +122,7 @@ func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definitio
 	return err
 }
 
-// gone prints that a keyword is no longer defined, or a service as a whole.
+// gone prints that a keyword or a whole service is no longer defined.
 func (s kwSession) gone(ev keywords.Event[string]) error {
 	if s.json {
 		return s.emit(record{Service: ev.Service, Keyword: ev.Keyword, Event: ev.Kind.String()})
@@ -135,12 +135,12 @@ func (s kwSession) gone(ev keywords.Event[string]) error {
 func (t *tool) waitforCommand() *cli.Command {
 	return &cli.Command{
 		Name: "waitfor", Usage: "wait until a condition on keywords is true", ArgsUsage: "CONDITION", Category: "keywords",
-		Description: example("Exits with 0 when it is true, and 4 when it was not in time. A keyword is $SERVICE.KEYWORD; those of -s\n"+
-			"go by their names alone. There are and, or, not, comparisons, in, has for masks, + - * / and parentheses.",
+		Description: example("Exits with 0 once CONDITION is true, and with 4 after --timeout. A keyword is $SERVICE.KEYWORD, with -s only KEYWORD.\n"+
+			"Operators are and, or, not, comparisons, in, has for masks, + - * / and parentheses.",
 			"helio waitfor -s stage 'SPEED > 3' -t 10", "helio waitfor '$stage.SPEED > 3 and $dome.SHUTTER == open'"),
 		Flags: []cli.Flag{
 			serviceFlag(),
-			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after so long (default: never)"},
+			&secondsFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "how long to wait (default: no limit)"},
 			&cli.BoolFlag{Name: "ignore_case", Usage: "ignore the case of strings"},
 		},
 		Action: t.waitfor,
@@ -162,7 +162,7 @@ func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
 			}
 			var unknown string
 			if text, names, unknown = dollars(condition, defs); unknown != "" {
-				return fail(exitNotFound, "service %s has no keyword %s: helio list %s lists them; a text goes in quotes", service, unknown, service)
+				return fail(exitNotFound, "service %s has no keyword %s: helio list %s lists them; a string must be in quotes", service, unknown, service)
 			}
 		}
 		waiting := ctx
@@ -187,11 +187,11 @@ func (t *tool) waitfor(ctx context.Context, cmd *cli.Command) error {
 	})
 }
 
-// place is where an expression is wrong, which is said of the one with the
-// dollars.
+// place is the position in the message about a wrong expression. It counts the
+// dollars, which were not typed.
 var place = regexp.MustCompile(`^keywords: expression: column \d+: `)
 
-// nowText says what the keywords of a condition are instead.
+// nowText returns the values of a condition's keywords.
 func (s kwSession) nowText(ctx context.Context, service string, names []string) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -210,11 +210,11 @@ func (s kwSession) nowText(ctx context.Context, service string, names []string) 
 	return ": " + some(parts)
 }
 
-// dollars puts the $ before the keywords of a service that a condition has by
-// their names alone, and returns their names. They may be in any case, but for what
-// a keyword is compared with: that is rather the name of an enumerator. Words in
-// quotes are not looked at, nor those behind a $. Unknown is a word that is compared
-// as a keyword would be, and with none: it would be a text, and waited for in vain.
+// dollars puts a $ before the names of a service's keywords in a condition, and
+// returns these names. Names match in any case, except after a comparison with a
+// name: there another case is rather the name of an enumerator. Words in quotes and
+// after a $ stay as they are. Unknown is the first word that is compared like a
+// keyword and is none: as a string it would never become true.
 func dollars(condition string, defs []keywords.Definition) (text string, names []string, unknown string) {
 	find := func(word string, same func(a, b string) bool) int {
 		return slices.IndexFunc(defs, func(d keywords.Definition) bool { return same(d.Name, word) })
@@ -267,9 +267,9 @@ func dollars(condition string, defs []keywords.Definition) (text string, names [
 	return b.String(), names, unknown
 }
 
-// reserved are the words of the language, and numbers. Compared is what stands
-// behind a word that is compared, with the $ and the word behind that; operand what
-// stands before a word that something else than a number is compared with.
+// reserved matches the words of the language, and numbers. Compared matches a
+// comparison after a word, with the $ and the word after it. Operand matches what
+// stands before a word that anything but a number is compared with.
 var (
 	reserved = regexp.MustCompile(`^(and|or|not|in|has|true|false|ascii|[0-9].*)$`)
 	compared = regexp.MustCompile(`^\s*(?:[=<>!]=?|(?:in|has|not\s+in)\b)\s*(\$?)(\w*)`)

@@ -20,29 +20,29 @@ import (
 
 func (t *tool) workerCommand() *cli.Command {
 	return &cli.Command{
-		Name: "worker", Usage: "make any program a worker", ArgsUsage: "TYPE", Category: "calls and workers",
-		Description: example("Runs CMD with the shell for each call, of whatever method, whose name is in $HELIO_METHOD; it is what the\n"+
-			"caller says, and no name of a file. CMD gets the arguments as JSON on stdin and prints the result as JSON. An exit status other than 0 is an error, whose\n"+
-			"text is what it printed on stderr. SIGTERM has running calls end first, Ctrl-C ends them.",
+		Name: "worker", Usage: "run a program as a worker", ArgsUsage: "TYPE", Category: "calls and workers",
+		Description: example("Runs CMD with the shell for each call of any method. The method is in $HELIO_METHOD; callers choose it, so\n"+
+			"don't use it as the name of a file or program. CMD gets the arguments as JSON on stdin and prints the result as\n"+
+			"JSON. If its exit status is not 0, the call fails with what CMD printed on stderr. SIGTERM waits for running\n"+
+			"calls, Ctrl-C ends them.",
 			"helio worker calc --exec 'jq add'", "helio worker clock --exec date --text", "helio worker shop --worker_path /srv/shop --exec ./shop.sh"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "exec", Usage: "`CMD` to run for each call"},
-			&cli.BoolFlag{Name: "text", Usage: "CMD prints text: the result is a string"},
-			&cli.IntFlag{Name: "concurrency", Value: 8, Validator: positive, Usage: "how many calls at a time"},
+			&cli.BoolFlag{Name: "text", Usage: "CMD prints text, not JSON: the result is a string"},
+			&cli.IntFlag{Name: "concurrency", Value: 8, Validator: positive, Usage: "maximum number of calls at a time"},
 			&secondsFlag{Name: "drain", Value: 10 * time.Second, Usage: "how long SIGTERM waits for running calls"},
-			&secondsFlag{Name: "worker_interval", Usage: "run CMD every so often too, with HELIO_METHOD=" + tickMethod + ", one at a time"},
-			&cli.StringFlag{Name: "worker_path", TakesFile: true, Usage: "`DIR` to run CMD in, whose files helio download may fetch"},
-			&cli.StringFlag{Name: "spawner", Usage: "`ID` of what has started this worker, for helio info"},
+			&secondsFlag{Name: "worker_interval", Usage: "also run CMD at this interval, with HELIO_METHOD=" + tickMethod + ", one run at a time"},
+			&cli.StringFlag{Name: "worker_path", TakesFile: true, Usage: "run CMD in `DIR` and offer its files to helio download"},
+			&cli.StringFlag{Name: "spawner", Usage: "`ID` of the program that started this worker, for helio info"},
 			&cli.StringFlag{Name: "description", Usage: "`TEXT` for helio info"},
 			&cli.StringMapFlag{Name: "label", Usage: "`NAME=VALUE` for helio workers; may be repeated"},
-			&cli.BoolFlag{Name: "allow_stop", Usage: "let helio stop end it"},
+			&cli.BoolFlag{Name: "allow_stop", Usage: "let helio stop end this worker"},
 		},
 		Action: t.worker,
 	}
 }
 
-// tickMethod is the method for --worker_interval. Nobody can call one of that
-// name.
+// tickMethod is the method name for --worker_interval. The bus refuses calls of it.
 const tickMethod = "bus.tick"
 
 func (t *tool) worker(ctx context.Context, cmd *cli.Command) error {
@@ -51,7 +51,7 @@ func (t *tool) worker(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	if cmd.String("exec") == "" {
-		return usage("--exec is missing: what is to be run for each call, as in helio worker %s --exec 'jq add'", args[0])
+		return usage("--exec is missing: it is the command to run for each call, as in helio worker %s --exec 'jq add'", args[0])
 	}
 	site, err := t.site(cmd)
 	if err != nil {
@@ -91,9 +91,8 @@ func (t *tool) worker(ctx context.Context, cmd *cli.Command) error {
 	})
 }
 
-// serve runs what serves until ctx ends, and prints who it is when all of it is
-// ready.
-func (t *tool) serve(ctx context.Context, run func(context.Context) error, ready []<-chan struct{}, who string) error {
+// serve calls run until ctx ends, and prints name once all of ready are closed.
+func (t *tool) serve(ctx context.Context, run func(context.Context) error, ready []<-chan struct{}, name string) error {
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
 	for _, r := range ready {
@@ -104,11 +103,11 @@ func (t *tool) serve(ctx context.Context, run func(context.Context) error, ready
 		}
 	}
 	if t.json {
-		if err := t.emit(map[string]string{"ready": who}); err != nil {
+		if err := t.emit(map[string]string{"ready": name}); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprintln(t.out, who, "is ready")
+		fmt.Fprintln(t.out, name, "is ready")
 	}
 	return <-ended
 }
@@ -116,9 +115,9 @@ func (t *tool) serve(ctx context.Context, run func(context.Context) error, ready
 // executor runs a command for each call.
 type executor struct {
 	command, dir, id string
-	name             string // of the command, for people: its beginning
+	name             string // the beginning of the command, for messages
 	text             bool
-	halt             context.Context // of the process: Ctrl-C ends what runs
+	halt             context.Context // of the process: Ctrl-C ends running commands
 	log              *slog.Logger
 }
 
@@ -129,7 +128,7 @@ func (x *executor) call(ctx context.Context, method string, args bus.Body) (bus.
 	return result, err
 }
 
-// tell logs how a run of the command has ended. Said is what it printed on stderr.
+// tell logs how a run of the command ended. Said is what it printed on stderr.
 func (x *executor) tell(method string, begun time.Time, said string, err error) {
 	if err != nil {
 		x.log.Info("failed", "method", method, "took", short(time.Since(begun)), "error", err)
@@ -157,12 +156,12 @@ func (x *executor) answer(ctx context.Context, method string, args bus.Body) (re
 	}
 	var v any
 	if err := storage.JSON.Unmarshal(out, &v); err != nil {
-		return result, said, fmt.Errorf("%q printed no JSON, but %q: is --text missing?", x.name, clip(out, 80))
+		return result, said, fmt.Errorf("%q printed %q, which is not JSON: is --text missing?", x.name, clip(out, 80))
 	}
 	if args.Codec == storage.JSON {
 		return bus.Body{Codec: storage.JSON, Data: out}, said, nil
 	}
-	data, err := args.Codec.Marshal(v) // the caller's
+	data, err := args.Codec.Marshal(v) // as the caller encodes
 	return bus.Body{Codec: args.Codec, Data: data}, said, err
 }
 
@@ -175,8 +174,8 @@ func (x *executor) tick(ctx context.Context) {
 	}
 }
 
-// run runs the command, for as long as ctx lasts and nobody has pressed Ctrl-C, and
-// returns what it printed and what it said on stderr.
+// run runs the command until ctx ends or Ctrl-C is pressed, and returns what it
+// printed on stdout and stderr.
 func (x *executor) run(ctx context.Context, method string, input []byte) (printed []byte, said string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -198,9 +197,9 @@ func (x *executor) run(ctx context.Context, method string, input []byte) (printe
 	said = oneLine(string(trimNewline(errs.data)))
 	switch {
 	case err != nil && ctx.Err() != nil:
-		err = fmt.Errorf("%q was ended: nobody waits for it any more, or the worker stops", x.name)
+		err = fmt.Errorf("%q was ended: its caller is gone, or the worker stops", x.name)
 	case late:
-		err = fmt.Errorf("%q has ended, but what it left behind still holds its output: send that to /dev/null", x.name)
+		err = fmt.Errorf("%q has ended, but a process that it started still holds its output: redirect that to /dev/null", x.name)
 	case err != nil && said != "":
 		err = fmt.Errorf("%w: %s", err, said)
 	case out.over:
@@ -223,7 +222,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reader is the stdin of a command; nil is /dev/null.
+// reader returns the stdin of a command: for nil, /dev/null.
 func reader(input []byte) io.Reader {
 	if input == nil {
 		return nil
@@ -233,7 +232,7 @@ func reader(input []byte) io.Reader {
 
 func trimNewline(text []byte) []byte { return bytes.TrimRight(text, "\r\n") }
 
-// clip is the beginning of a text.
+// clip returns the beginning of a text.
 func clip(text []byte, most int) string {
 	if text = bytes.TrimSpace(text); len(text) > most {
 		return string(text[:most]) + "…"

@@ -39,19 +39,19 @@ func TestWorkerRunsAProgram(t *testing.T) {
 		require.Equal(t, `{"a":[1,2]}`, s.ok(call("any", "--jsondata", `{"a": [1,2]}`)...))
 		require.Equal(t, id+": failed: exit status 7: first; second", s.fails(exitFailed, call("fail")...))
 		require.Equal(t, id+": failed: exit status 7", s.fails(exitFailed, call("quiet")...))
-		require.Contains(t, s.fails(exitFailed, call("text")...), `…" printed no JSON, but "hello": is --text missing?`)
-		require.Contains(t, s.fails(exitFailed, call("any")...), `printed no JSON, but "": is --text missing?`, "no arguments are no stdin")
+		require.Contains(t, s.fails(exitFailed, call("text")...), `…" printed "hello", which is not JSON: is --text missing?`)
+		require.Contains(t, s.fails(exitFailed, call("any")...), `printed "", which is not JSON: is --text missing?`, "without arguments stdin is empty")
 		require.Contains(t, s.fails(exitFailed, call("large")...), "printed more than 1048576 bytes")
 		require.Contains(t, s.ok("workers", "echo"), "rack=7 zone=eu")
 		info := s.ok("info", "echo")
 		require.Regexp(t, `description +an echo\n`, info)
 		require.Regexp(t, `spawner +me\n`, info)
-		require.Eventually(t, func() bool { // they are written behind the reply
+		require.Eventually(t, func() bool { // they are written after the reply
 			logs := s.helio("", "logs", id, "-n", "100").out
 			return strings.Contains(logs, "INFO  done method=any took=") && strings.Contains(logs, "exit status 7: first; second method=fail") &&
 				strings.Contains(logs, "is --text missing? method=text")
 		}, soon, time.Millisecond)
-		require.NotContains(t, s.ok("logs", id, "-n", "100"), "done method=text", "what came was no JSON")
+		require.NotContains(t, s.ok("logs", id, "-n", "100"), "done method=text", "the output was no JSON")
 
 		// A Go program gets its own types back.
 		c, err := bus.NewClient(pool, bus.ClientConfig{})
@@ -72,8 +72,8 @@ func TestWorkerOfAProgramThatPrintsText(t *testing.T) {
 	require.Equal(t, "it says\n\"1\"", s.ok("call", "it", "--worker", "echo", "--jsondata", "1", "--wait", "20"))
 }
 
-// What a program has left behind ends with Ctrl-C, even if it does not listen to
-// SIGTERM, or when it holds the output.
+// Processes that a program has left behind end with Ctrl-C, even if they ignore
+// SIGTERM, and when they hold the output.
 func TestWorkerLeavesNothingBehind(t *testing.T) {
 	pool := storagetest.New(t)
 	s, dir := on(t, pool), t.TempDir()
@@ -95,7 +95,7 @@ func TestWorkerLeavesNothingBehind(t *testing.T) {
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { return !lives(pid) }, soon, time.Millisecond, method)
 	}
-	require.Contains(t, s.fails(exitFailed, "call", "left", "--worker", "echo", "--wait", "20"), "has ended, but what it left behind still holds its output: send that to /dev/null")
+	require.Contains(t, s.fails(exitFailed, "call", "left", "--worker", "echo", "--wait", "20"), "has ended, but a process that it started still holds its output: redirect that to /dev/null")
 	gone("left")
 	for _, method := range []string{"silent", "held"} {
 		s.start("call", method, "--worker", "echo", "--wait", "100")
@@ -107,7 +107,7 @@ func TestWorkerLeavesNothingBehind(t *testing.T) {
 	gone("held")
 }
 
-// lives reports whether there is a process that is no zombie.
+// lives reports whether a process exists and is no zombie.
 func lives(pid int) bool {
 	state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
 	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
@@ -180,7 +180,7 @@ func (p *process) ends(status int) {
 	}
 }
 
-// SIGTERM has a worker's calls end first.
+// SIGTERM waits for a worker's calls.
 func TestSIGTERMDrainsAWorker(t *testing.T) {
 	pool := storagetest.New(t)
 	url := "redis://" + pool.Config().Redis.Addrs[0]
@@ -198,8 +198,8 @@ func TestSIGTERMDrainsAWorker(t *testing.T) {
 	work.ends(0)
 }
 
-// What is wrong with Redis is said in a line, and at once: the default patience
-// is less than a second.
+// A Redis that can't be used is reported in one line, and within the default
+// --connect_timeout, which is less than a second.
 func TestRedisThatDoesNotTalkToUs(t *testing.T) {
 	srv := storagetest.Start(t, "--requirepass", "secret")
 	free := storagetest.FreePort(t)
@@ -210,11 +210,11 @@ func TestRedisThatDoesNotTalkToUs(t *testing.T) {
 		require.Empty(t, p.out.String())
 		require.Equal(t, "helio: "+want+"\n", p.errs.String())
 	}
-	says("redis://"+srv.Addr(), fmt.Sprintf("Redis at %s wants a password: put it into --url redis://user:password@host:port, or REDIS_URL", srv.Addr()))
-	says("redis://:wrong@"+srv.Addr(), fmt.Sprintf("Redis at %s refuses the password: put the right one into --url redis://user:password@host:port, or REDIS_URL", srv.Addr()))
+	says("redis://"+srv.Addr(), fmt.Sprintf("Redis at %s requires a password: put it in --url redis://user:password@host:port, or REDIS_URL", srv.Addr()))
+	says("redis://:wrong@"+srv.Addr(), fmt.Sprintf("Redis at %s refuses the password: put the right one in --url redis://user:password@host:port, or REDIS_URL", srv.Addr()))
 	says("redis://127.0.0.1:"+free, fmt.Sprintf("no Redis at 127.0.0.1:%s: start one there, say where it is with --url or --hostname and --port, or try helio --embedded", free))
 	says("redis://:secret@"+srv.Addr()+"/99", fmt.Sprintf("Redis at %s: ERR DB index is out of range", srv.Addr()))
-	says("", fmt.Sprintf("port %s is taken, perhaps by a Redis that needs no --embedded: choose another with --port, 0 for any", srv.Addr()[strings.Index(srv.Addr(), ":")+1:]),
+	says("", fmt.Sprintf("port %s is in use, perhaps by a Redis, which needs no --embedded: choose another with --port, 0 for any", srv.Addr()[strings.Index(srv.Addr(), ":")+1:]),
 		"--embedded", "--port", srv.Addr()[strings.Index(srv.Addr(), ":")+1:])
 	srv.Pause()
 	defer srv.Resume()

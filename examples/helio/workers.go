@@ -82,8 +82,7 @@ func (s session) followWorkers(ctx context.Context, to target) error {
 	return nil
 }
 
-// asking is a command that asks all who are meant with a method that every worker
-// has.
+// asking returns a command that calls a built-in method of all workers in a target.
 func asking[R any](t *tool, name, what string, method bus.Method[struct{}, R], show func(t *tool, begun time.Time, from bus.WorkerInfo, answer R) error) *cli.Command {
 	form, everyone := "[TARGET]", "\nWithout one, all workers of the site are asked."
 	if name == "stop" {
@@ -91,7 +90,7 @@ func asking[R any](t *tool, name, what string, method bus.Method[struct{}, R], s
 	}
 	return &cli.Command{
 		Name: name, Usage: what, ArgsUsage: form, Category: "calls and workers",
-		Description: example(targetHelp+" All that it means are asked."+everyone+"\nA worker answers at once, also while it is busy.", "helio "+name+" calc"),
+		Description: example(targetHelp+" All its workers are asked."+everyone+"\nA worker answers at once, also while it is busy.", "helio "+name+" calc"),
 		Flags:       append([]cli.Flag{&secondsFlag{Name: "wait", Value: time.Second, Usage: "how long to wait for the answers"}}, targetFlags()...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			to, err := audience(cmd)
@@ -186,7 +185,7 @@ func methodLine(m bus.MethodInfo) string {
 }
 
 func (t *tool) statsCommand() *cli.Command {
-	return asking(t, "stats", "count what workers have done", bus.Stats, func(t *tool, _ time.Time, from bus.WorkerInfo, st bus.WorkerStats) error {
+	return asking(t, "stats", "print counts of calls, errors and times", bus.Stats, func(t *tool, _ time.Time, from bus.WorkerInfo, st bus.WorkerStats) error {
 		if t.json {
 			return t.emit(map[string]any{"worker": from.ID, "stats": st})
 		}
@@ -216,7 +215,7 @@ func (t *tool) statsCommand() *cli.Command {
 	})
 }
 
-// took is a quantile of a method's times, if it was called.
+// took returns a quantile of a method's times, or nothing if it was not called.
 func took(m bus.MethodStats, d time.Duration) string {
 	if m.Calls == 0 {
 		return ""
