@@ -15,6 +15,18 @@ type CallOptions struct {
 	// Header goes to the handler beside the arguments, which gets it with
 	// [HeaderFrom].
 	Header Header
+
+	// Retry replaces ClientConfig.Retry in this Call or CallRaw. Gather and Send
+	// make each call once and refuse it. Defaults to nil, ClientConfig.Retry.
+	Retry *Retry
+}
+
+// checkOnce refuses a Retry in the options of what makes each call once.
+func (o CallOptions) checkOnce() error {
+	if o.Retry != nil {
+		return errors.New("CallOptions.Retry: Gather and Send make each call once")
+	}
+	return nil
 }
 
 // Call has one worker run a method and returns its result. It returns a zero R
@@ -80,15 +92,19 @@ func optional[T any](opts []T) (o T, err error) {
 // call is the untyped core of Call.
 func (c *Client) call(ctx context.Context, to Address, req *request, idempotent bool, opts []CallOptions) (rep *reply, err error) {
 	o, err := optional(opts)
+	retry := c.cfg.Retry
+	if err == nil && o.Retry != nil {
+		retry, err = o.Retry.complete("CallOptions")
+	}
 	switch {
 	case err != nil:
 	case len(c.cfg.Middleware) == 0:
 		req.header = o.Header
-		rep, err = c.attempts(ctx, to, req, idempotent)
+		rep, err = c.attempts(ctx, to, req, idempotent, retry)
 	default:
 		req.header = o.Header
 		rep, err = c.through(ctx, to, req, false, func(ctx context.Context, req *request) (*reply, error) {
-			return c.attempts(ctx, to, req, idempotent)
+			return c.attempts(ctx, to, req, idempotent, retry)
 		})
 	}
 	if err != nil {
@@ -117,12 +133,12 @@ func (r *reply) remote(method string) error {
 
 // attempts makes a call, again where that is allowed, until one is answered.
 // Attempts that were given up as lost may still be: the first reply counts.
-func (c *Client) attempts(ctx context.Context, to Address, req *request, idempotent bool) (*reply, error) {
+func (c *Client) attempts(ctx context.Context, to Address, req *request, idempotent bool, retry Retry) (*reply, error) {
 	now := time.Now()
 	end := c.deadline(ctx, now)
 	expired, stop := c.timers.until(now, end)
 	defer stop()
-	again := c.cfg.Retry.begin(idempotent && to.id == "")
+	again := retry.begin(idempotent && to.id == "")
 	results := make(chan result, again.results())
 	var earlier []*pendingCall
 	for {
@@ -156,6 +172,7 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 			c.abandon(earlier...)
 			return nil, err
 		}
+		c.stats.retries.Add(1)
 		now = time.Now()
 	}
 }
@@ -182,6 +199,9 @@ func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, 
 	req := &request{method: m.name, body: body}
 	o, err := optional(opts)
 	if err == nil {
+		err = o.checkOnce()
+	}
+	if err == nil {
 		req.header = o.Header
 		_, err = c.through(ctx, to, req, false, func(ctx context.Context, req *request) (*reply, error) {
 			return &reply{}, c.send(ctx, to, req)
@@ -207,9 +227,11 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 	for _, address := range addresses {
 		r, frame, err := c.prepare(ctx, address, *req, known, now, end)
 		if err != nil {
+			c.stats.refused.Add(1)
 			errs = append(errs, err)
 			continue
 		}
+		c.stats.calls.Add(1)
 		redisio.Of(c.pool).Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
 			r.onPushed(length, err)
 			written <- err

@@ -57,7 +57,7 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 		return c, err
 	}
 	var err error
-	if c.Retry, err = c.Retry.complete(); err != nil {
+	if c.Retry, err = c.Retry.complete("ClientConfig"); err != nil {
 		return c, err
 	}
 	if c.Breaker, err = c.Breaker.complete(); err != nil {
@@ -90,6 +90,7 @@ type Client struct {
 	inbox inbox
 	clock *redisio.Clock
 	link  connection
+	stats clientStats
 	noise redisio.Throttle
 
 	created time.Time

@@ -38,7 +38,7 @@ var (
 //	const Shy bus.Code = "shy"
 type Code string
 
-// The codes of this package. A handler that returns one of the first seven, or
+// The codes of this package. A handler that returns one of the first eight, or
 // an error that it got from another worker with one of them, is answered for
 // with CodeFailed: the code is about this call alone.
 const (
@@ -47,6 +47,7 @@ const (
 	CodeFailed        Code = "failed"         // the handler returned an error
 	CodePanic         Code = "panic"          // the handler panicked; the worker's log has the stack
 	CodeBadResult     Code = "bad_result"     // the result could not be encoded, or was too large
+	CodeQueueFull     Code = "queue_full"     // too many calls wait for their turn at the method's limit; the handler was not run
 	CodeStopped       Code = "stopped"        // the worker stopped before the handler was begun or had ended
 	CodeMalformed     Code = "malformed"      // the worker could not understand the request; it may be older than the client
 	CodeNotAllowed    Code = "not_allowed"    // Stop of a worker that does not let itself be stopped; a path outside of Files
@@ -58,7 +59,7 @@ func (c Code) Error() string { return string(c) }
 func (c Code) reserved() bool {
 	switch c {
 	case CodeUnknownMethod, CodeBadArguments, CodeFailed, CodePanic, CodeBadResult,
-		CodeStopped, CodeMalformed, "":
+		CodeQueueFull, CodeStopped, CodeMalformed, "":
 		return true
 	}
 	return false
@@ -66,10 +67,10 @@ func (c Code) reserved() bool {
 
 // Error is what a worker answered in place of a result.
 type Error struct {
-	Code   Code
-	Text   string
-	Method string
-	Worker string // its id
+	Code   Code   `json:"code"`
+	Text   string `json:"text"`
+	Method string `json:"method"`
+	Worker string `json:"worker"` // its id
 }
 
 func (e *Error) Error() string {
@@ -83,8 +84,11 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Is matches the error's Code.
+// Is matches the error's Code, and [ErrQueueFull] if that is CodeQueueFull.
 func (e *Error) Is(target error) bool {
+	if target == ErrQueueFull {
+		return e.Code == CodeQueueFull
+	}
 	code, ok := target.(Code)
 	return ok && code == e.Code
 }

@@ -11,8 +11,8 @@ import (
 
 // Reply is one answer to a [Gather].
 type Reply[R any] struct {
-	From  WorkerInfo
-	Value R
+	From  WorkerInfo `json:"from"`
+	Value R          `json:"value"`
 }
 
 // Gather has every living worker of an audience run a method, and yields their
@@ -60,6 +60,9 @@ func (c *Client) gather(ctx context.Context, to Audience, req *request, opts []C
 	return func(yield func(Reply[Body], error) bool) {
 		left := false // by the caller
 		o, err := optional(opts)
+		if err == nil {
+			err = o.checkOnce()
+		}
 		if err == nil {
 			req.header = o.Header
 			_, err = c.through(ctx, to, req, false, func(ctx context.Context, req *request) (*reply, error) {

@@ -17,6 +17,7 @@ type pendingCall struct {
 	id     uint64
 	index  int // of a gather's workers
 	route  *route
+	method string
 	frame  []byte
 	since  time.Time
 	over   atomic.Bool
@@ -65,14 +66,17 @@ func (c *Client) begin(ctx context.Context, to Address, req *request, idempotent
 // launch sends a call that has its id.
 func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req *request, known bool, now, end time.Time) error {
 	out := *req
-	out.id = call.id
+	out.id, call.method = call.id, req.method
 	var err error
 	if call.route, call.frame, err = c.prepare(ctx, to, out, known, now, end); err != nil {
+		c.stats.refused.Add(1)
 		return err
 	}
 	if err := c.remember(call); err != nil {
+		c.stats.refused.Add(1)
 		return err
 	}
+	c.stats.calls.Add(1)
 	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, call.pushed)
 	return nil
 }
@@ -128,6 +132,7 @@ func (c *Client) lose(call *pendingCall) {
 	}
 	c.mu.Unlock()
 	if !told {
+		c.stats.lost.Add(1)
 		call.result <- result{call, nil, ErrWorkerLost}
 	}
 }
@@ -138,10 +143,14 @@ func (c *Client) abandon(calls ...*pendingCall) {
 	for _, call := range calls {
 		call.over.Store(true)
 		c.mu.Lock()
+		waits := c.calls[call.id] != nil
 		delete(c.calls, call.id)
 		worker := call.worker
 		call.worker = ""
 		c.mu.Unlock()
+		if waits {
+			c.stats.cancelled.Add(1)
+		}
 		if worker != "" {
 			c.sendNotice(lasting(redisio.BlockTime), worker, notice{kind: kindCancel, id: call.id})
 		}
@@ -165,6 +174,7 @@ func (c *Client) deliver(elem string) {
 	}
 	rep := &reply{}
 	if err := rep.unpack(elem); err != nil {
+		c.stats.malformed.Add(1)
 		c.noise.Warn(c.link.log, "bus: a reply that can't be understood", "error", err)
 		return
 	}

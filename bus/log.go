@@ -16,10 +16,10 @@ import (
 
 // LogRecord is a record that [Worker.LogHandler] has kept.
 type LogRecord struct {
-	Time    time.Time
-	Level   slog.Level
-	Message string
-	Attrs   map[string]any // groups are maps
+	Time    time.Time      `json:"time"`
+	Level   slog.Level     `json:"level"`
+	Message string         `json:"message"`
+	Attrs   map[string]any `json:"attrs,omitempty"` // groups are maps
 }
 
 // LogHandler returns a handler that hands every record to next (nil: to nobody)

@@ -109,9 +109,9 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 	case n == 0:
 		for _, call := range calls {
 			// Still in the queue: nobody took it, and now nobody will.
-			switch removed, err := client.LRem(ctx, r.queue, 1, call.frame).Result(); {
+			switch removed, err := r.remove(ctx, client, call); {
 			case err != nil:
-			case removed > 0:
+			case removed:
 				c.settle(call, nil, ErrNoWorkers)
 			default: // who took it may have left, and not yet ended it
 				c.noteMissing(call, "", call.written.Load(), queueMisses)
@@ -142,6 +142,57 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 			err := client.LPos(ctx, r.queue, string(call.frame), redis.LPosArgs{}).Err()
 			taken = errors.Is(err, redis.Nil)
 		}
+		if taken {
+			overflowed, err := r.overflowed(ctx, client, call, before)
+			if err != nil {
+				return
+			}
+			taken = !overflowed
+		}
 		c.noteMissing(call, "", taken, queueMisses)
 	}
+}
+
+// overflowKeys returns the lists in which a call may wait because its method has a
+// limit: that of the method, and that of all methods that HandleAny serves.
+func (r *route) overflowKeys(method string) []string {
+	if r.to.id != "" {
+		return []string{r.keys.ownOverflow(method, r.to.id), r.keys.ownOverflow(anyName, r.to.id)}
+	}
+	return []string{r.keys.overflow(method), r.keys.overflow(anyName)}
+}
+
+// overflowed reports whether a call that was in its queue at before waits in an
+// overflow list. If the head of the list is older it does, as far as can be told
+// without reading all of the list.
+func (r *route) overflowed(ctx context.Context, client redis.UniversalClient, call *pendingCall, before int64) (bool, error) {
+	for _, key := range r.overflowKeys(call.method) {
+		head, err := client.LIndex(ctx, key, 0).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		var oldest request
+		if oldest.unpack(head) == nil && oldest.sent <= before+skewTime.Milliseconds() {
+			return true, nil
+		}
+		err = client.LPos(ctx, key, string(call.frame), redis.LPosArgs{}).Err()
+		if !errors.Is(err, redis.Nil) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// remove takes a call out of its queue or overflow list, and reports whether it
+// was there.
+func (r *route) remove(ctx context.Context, client redis.UniversalClient, call *pendingCall) (bool, error) {
+	for _, key := range append([]string{r.queue}, r.overflowKeys(call.method)...) {
+		if removed, err := client.LRem(ctx, key, 1, call.frame).Result(); removed > 0 || err != nil {
+			return removed > 0, err
+		}
+	}
+	return false, nil
 }

@@ -43,6 +43,8 @@ type WorkerInfo struct {
 //	bus:{site:type}:queue        list    the calls to the group
 //	bus:{site:type}:queue:<id>   list    the calls to one worker
 //	bus:{site:type}:control:<id> list    what goes to one worker at once
+//	bus:{site:type}:overflow:<method>      list  calls to the group over the method's limit; * for HandleAny's
+//	bus:{site:type}:overflow:<method>:<id> list  the same of calls to one worker
 //	bus:{site:type}:alive        zset    worker id → end of its lease, Redis ms
 //	bus:{site:type}:info:<id>    string  WorkerInfo as JSON, as long as it is alive
 //	bus:{site:type}:leaving:<id> string  empty, while it ends its last calls
@@ -55,12 +57,14 @@ func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
 	return keys{base}, err
 }
 
-func (k keys) queue() string             { return k.base + ":queue" }
-func (k keys) ownQueue(id string) string { return k.base + ":queue:" + id }
-func (k keys) control(id string) string  { return k.base + ":control:" + id }
-func (k keys) alive() string             { return k.base + ":alive" }
-func (k keys) info(id string) string     { return k.base + ":info:" + id }
-func (k keys) leaving(id string) string  { return k.base + ":leaving:" + id }
+func (k keys) queue() string                        { return k.base + ":queue" }
+func (k keys) ownQueue(id string) string            { return k.base + ":queue:" + id }
+func (k keys) control(id string) string             { return k.base + ":control:" + id }
+func (k keys) overflow(method string) string        { return k.base + ":overflow:" + method }
+func (k keys) ownOverflow(method, id string) string { return k.base + ":overflow:" + method + ":" + id }
+func (k keys) alive() string                        { return k.base + ":alive" }
+func (k keys) info(id string) string                { return k.base + ":info:" + id }
+func (k keys) leaving(id string) string             { return k.base + ":leaving:" + id }
 
 // typesKey is the zset of a site's types and the ends of their leases.
 func typesKey(pool *storage.Pool, site string) (string, error) {
@@ -103,6 +107,9 @@ type lease struct {
 	term   time.Duration
 	hidden bool
 	link   *connection
+
+	lists []string                       // keys of overflow lists, renewed by each beat
+	found func(exists func(string) bool) // called after it
 }
 
 // enter makes the worker known once rehearse has succeeded, however long Redis is
@@ -184,6 +191,7 @@ func (l *lease) renew(ctx context.Context) error {
 	}
 	now := l.clock.Now()
 	end := redis.Z{Score: float64(now.Add(l.term).UnixMilli()), Member: l.info.ID}
+	renewed := make(map[string]*redis.BoolCmd, len(l.lists))
 	// In one transaction, so that no key is ever without a time to live.
 	err = transact(ctx, l.client, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.keys.alive(), "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
@@ -193,8 +201,14 @@ func (l *lease) renew(ctx context.Context) error {
 		tx.PExpire(ctx, l.keys.queue(), queueTTL)
 		tx.PExpire(ctx, l.keys.ownQueue(l.info.ID), queueTTL)
 		tx.PExpire(ctx, l.keys.control(l.info.ID), queueTTL)
+		for _, key := range l.lists {
+			renewed[key] = tx.PExpire(ctx, key, queueTTL)
+		}
 		return nil
 	})
+	if err == nil && len(l.lists) > 0 {
+		l.found(func(key string) bool { return renewed[key].Val() })
+	}
 	if err != nil || l.hidden {
 		return err
 	}

@@ -26,16 +26,16 @@ type Retry struct {
 	MinPause, MaxPause time.Duration
 }
 
-func (r Retry) complete() (Retry, error) {
+func (r Retry) complete(owner string) (Retry, error) {
 	r.MinPause = cmp.Or(r.MinPause, 50*time.Millisecond)
 	r.MaxPause = cmp.Or(r.MaxPause, max(r.MinPause, 2*time.Second))
 	switch {
 	case r.Attempts < 0:
-		return r, fmt.Errorf("bus: ClientConfig.Retry.Attempts: %d is negative", r.Attempts)
+		return r, fmt.Errorf("bus: %s.Retry.Attempts: %d is negative", owner, r.Attempts)
 	case r.MinPause < 0:
-		return r, fmt.Errorf("bus: ClientConfig.Retry.MinPause: %v is negative", r.MinPause)
+		return r, fmt.Errorf("bus: %s.Retry.MinPause: %v is negative", owner, r.MinPause)
 	case r.MaxPause < r.MinPause:
-		return r, fmt.Errorf("bus: ClientConfig.Retry.MaxPause: %v is less than MinPause, %v", r.MaxPause, r.MinPause)
+		return r, fmt.Errorf("bus: %s.Retry.MaxPause: %v is less than MinPause, %v", owner, r.MaxPause, r.MinPause)
 	}
 	return r, nil
 }

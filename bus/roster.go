@@ -22,16 +22,17 @@ const (
 // task is a request that a worker holds.
 type task struct {
 	request
-	frame   string // as it came; empty: a tick
-	order   int64  // in which it came
-	direct  bool   // by the worker's own queue
-	slot    bool   // it has taken one
-	control bool   // by the control list
-	entered bool   // its method counts it
-	method  *method
-	ctx     callContext
-	outlet  *itemSender // of a stream
-	answer  Header      // of the reply
+	frame    string // as it came; empty: a tick
+	order    int64  // in which it came
+	direct   bool   // by the worker's own queue
+	slot     bool   // it has taken one
+	refilled bool   // it was read from an overflow list
+	control  bool   // by the control list
+	entered  bool   // its method counts it
+	method   *method
+	ctx      callContext
+	outlet   *itemSender // of a stream
+	answer   Header      // of the reply
 
 	// By roster.mu:
 	listed     bool // in the roster
@@ -107,10 +108,11 @@ func (r *roster) armLocked(d time.Duration) {
 	}
 }
 
-// remove takes out a call that has ended.
-func (r *roster) remove(t *task) {
+// remove takes out a call that has ended, and reports whether it was announced.
+func (r *roster) remove(t *task) (announced bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	announced = t.listed && t.announced != nil
 	switch {
 	case !t.listed:
 	case t.announced != nil:
@@ -119,6 +121,7 @@ func (r *roster) remove(t *task) {
 		r.unlinkLocked(t)
 	}
 	t.listed = false
+	return announced
 }
 
 // unlink takes a task out of those not announced. The lock is held.
@@ -271,14 +274,15 @@ func (w *Worker) handleNotice(n notice) {
 }
 
 // returned tells the clients of calls that they are back in the queue, which
-// they must know before another worker says that it has them.
-func (w *Worker) announceReturned(tasks []*task) {
+// they must know before another worker says that it has them; announcedOnly leaves
+// out those that were not told who has them.
+func (w *Worker) announceReturned(tasks []*task, announcedOnly bool) {
 	var told sync.WaitGroup
 	for _, t := range tasks {
-		w.roster.remove(t)
+		announced := w.roster.remove(t)
 		t.ctx.end() // an announcement that is late is not sent any more
 		inbox := w.inboxOf(t.client)
-		if t.id == 0 || inbox == "" {
+		if t.id == 0 || inbox == "" || announcedOnly && !announced {
 			continue
 		}
 		rep := reply{kind: kindReturned, id: t.id, from: w.info.ID}

@@ -51,7 +51,11 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	plain := redisio.Of(w.pool).Dedicated()
 	defer plain.Close()
-	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.hidden, link: &w.link}
+	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.hidden, link: &w.link, lists: w.overflowKeys(), found: w.foundOverflow}
+	if len(w.limited) > 0 {
+		w.overflows = redisio.Of(w.pool).Dedicated()
+		defer w.overflows.Close()
+	}
 	if err := lease.enter(ctx, func(ctx context.Context) error { return w.rehearse(ctx, plain) }); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -76,6 +80,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	leaving := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.linger) })
 	ticking()
 	fetching(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
+	w.closeOverflow()
 	w.giveBack(plain)
 	err = cmp.Or(denied, w.drain(time.Until(drained)))
 	if w.cfg.OnStop != nil {
@@ -197,7 +202,7 @@ func (w *Worker) tick(stop chan struct{}) {
 		t := &task{method: m}
 		t.ctx.parent = w.work
 		w.held.Add(1)
-		if m.lane.enter(t) {
+		if m.lane.enter(t) == placeRun {
 			go w.serve(t)
 		}
 		select {
@@ -235,15 +240,21 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 		}
 	}
 	if len(group) > 0 {
-		w.announceReturned(group)
-		var frames []any
-		for _, t := range slices.Backward(group) { // LPUSH puts one before the other
-			frames = append(frames, t.frame)
+		w.announceReturned(group, false)
+		heads := map[string][]any{} // by list, last first: LPUSH puts one before the other
+		for _, t := range slices.Backward(group) {
+			list := w.keys.queue()
+			if l := t.method.lane; l.room > 0 && l.shared.holds {
+				list = l.shared.key // the others of its method, which come after it, are there
+			}
+			heads[list] = append(heads[list], t.frame)
 		}
 		err := w.withStopTimeout(func(ctx context.Context) error {
 			_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-				tx.LPush(ctx, w.keys.queue(), frames...)
-				tx.PExpire(ctx, w.keys.queue(), queueTTL)
+				for list, frames := range heads {
+					tx.LPush(ctx, list, frames...)
+					tx.PExpire(ctx, list, queueTTL)
+				}
 				return nil
 			})
 			return err
@@ -255,17 +266,23 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 			w.finish(t)
 		}
 	}
-	_ = w.withStopTimeout(func(ctx context.Context) error {
-		frames, err := plain.LPopCount(ctx, w.keys.ownQueue(w.info.ID), 1<<20).Result()
-		for _, frame := range frames {
-			t := &task{frame: frame}
-			if t.unpack(t.frame) == nil {
-				w.held.Add(1)
-				own = append(own, t)
+	lists := []string{w.keys.ownQueue(w.info.ID)}
+	for _, l := range w.limited {
+		lists = append(lists, l.own.key)
+	}
+	for _, list := range lists {
+		_ = w.withStopTimeout(func(ctx context.Context) error {
+			frames, err := plain.LPopCount(ctx, list, 1<<20).Result()
+			for _, frame := range frames {
+				t := &task{frame: frame}
+				if t.unpack(t.frame) == nil {
+					w.held.Add(1)
+					own = append(own, t)
+				}
 			}
-		}
-		return err
-	})
+			return err
+		})
+	}
 	for _, t := range own {
 		w.answer(t, Body{}, &refusal{CodeStopped, "the worker stopped before the call was begun"})
 	}

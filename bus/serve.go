@@ -29,13 +29,20 @@ func (w *Worker) handleCall(frame string, direct bool, now time.Time) {
 		w.slots.release()
 		return
 	}
-	w.arrived++
-	t := &task{frame: frame, direct: direct, order: w.arrived, slot: true}
+	t := &task{frame: frame, direct: direct, order: w.arrived.Add(1), slot: true}
 	if !w.accept(t, now) {
 		return
 	}
-	if t.method.lane.enter(t) {
+	lane := t.method.lane
+	switch lane.enter(t) {
+	case placeRun:
 		go w.serve(t)
+	case placeOverflow:
+		w.overflow(t)
+	case placeWait:
+		if lane.room > 0 {
+			w.slots.release()
+		}
 	}
 }
 
@@ -63,7 +70,7 @@ func (w *Worker) handleControl(frame string) {
 		w.answer(t, Body{}, &refusal{CodeMalformed, "a call of that method does not belong into the control list"})
 	case t.method.lane.crowded():
 		w.answer(t, Body{}, &refusal{CodeFailed, "too many calls to built-in methods"})
-	case t.method.lane.enter(t):
+	case t.method.lane.enter(t) == placeRun:
 		go w.serve(t)
 	}
 }
@@ -124,12 +131,12 @@ func (w *Worker) serve(t *task) {
 	defer func() {
 		if !returned { // runtime.Goexit in a handler, as of testing.T.FailNow
 			w.answer(t, Body{}, &refusal{code: CodePanic})
-			if next := lane.next(); next != nil {
+			if next := w.nextCall(lane); next != nil {
 				go w.serve(next)
 			}
 		}
 	}()
-	for ; t != nil; t = lane.next() {
+	for ; t != nil; t = w.nextCall(lane) {
 		if body, err := w.call(t); err != errDeferred {
 			w.answer(t, body, err)
 		}

@@ -11,12 +11,13 @@ import (
 
 // WorkerStats is what a worker has done since it was made.
 type WorkerStats struct {
-	Calls     int64 `json:"calls"`     // answered, with a result or an error
-	Errors    int64 `json:"errors"`    // of these, answered with an error
-	Expired   int64 `json:"expired"`   // not run, because their deadline had passed
-	Malformed int64 `json:"malformed"` // requests that could not be understood
-	Lost      int64 `json:"lost"`      // answers that could not be written, or whose client had gone
-	Held      int   `json:"held"`      // calls in the worker now, running or waiting, that take a slot
+	Calls      int64 `json:"calls"`      // answered, with a result or an error
+	Errors     int64 `json:"errors"`     // of these, answered with an error
+	Expired    int64 `json:"expired"`    // not run, because their deadline had passed
+	Malformed  int64 `json:"malformed"`  // requests that could not be understood
+	Lost       int64 `json:"lost"`       // answers that could not be written, or whose client had gone
+	Overflowed int64 `json:"overflowed"` // calls moved to the overflow lists of their methods
+	Held       int   `json:"held"`       // calls in the worker now, running or waiting, that take a slot
 
 	Methods []MethodStats `json:"methods"` // by name; "*" is what HandleAny serves
 }
@@ -41,12 +42,13 @@ type MethodStats struct {
 // Stats returns what the worker has done. [Stats] asks any worker.
 func (w *Worker) Stats() WorkerStats {
 	s := WorkerStats{
-		Calls:     w.stats.calls.Load(),
-		Errors:    w.stats.errors.Load(),
-		Expired:   w.stats.expired.Load(),
-		Malformed: w.stats.malformed.Load(),
-		Lost:      w.stats.lost.Load(),
-		Held:      w.slots.inUse(),
+		Calls:      w.stats.calls.Load(),
+		Errors:     w.stats.errors.Load(),
+		Expired:    w.stats.expired.Load(),
+		Malformed:  w.stats.malformed.Load(),
+		Lost:       w.stats.lost.Load(),
+		Overflowed: w.stats.overflowed.Load(),
+		Held:       w.slots.inUse(),
 	}
 	for _, m := range w.served() {
 		s.Methods = append(s.Methods, m.stats.snapshot(m.name))
@@ -141,4 +143,30 @@ func (h *histogram) quantile(q float64) time.Duration {
 		}
 	}
 	return 0
+}
+
+// ClientStats is a snapshot of a [Client]. Pending is a current number; the others
+// count since the client was made.
+type ClientStats struct {
+	Pending int `json:"pending"` // calls that wait for their replies
+
+	Calls     int64 `json:"calls"`     // requests sent, each attempt and each worker of a Gather included
+	Retries   int64 `json:"retries"`   // attempts after the first
+	Refused   int64 `json:"refused"`   // requests not sent: no workers, a full queue, an open breaker
+	Lost      int64 `json:"lost"`      // calls that ended with ErrWorkerLost
+	Cancelled int64 `json:"cancelled"` // calls given up by their callers before their end
+	Malformed int64 `json:"malformed"` // replies that could not be understood
+}
+
+type clientStats struct{ calls, retries, refused, lost, cancelled, malformed atomic.Int64 }
+
+// Stats returns what the client has done.
+func (c *Client) Stats() ClientStats {
+	c.mu.Lock()
+	pending := len(c.calls)
+	c.mu.Unlock()
+	return ClientStats{
+		Pending: pending, Calls: c.stats.calls.Load(), Retries: c.stats.retries.Load(), Refused: c.stats.refused.Load(),
+		Lost: c.stats.lost.Load(), Cancelled: c.stats.cancelled.Load(), Malformed: c.stats.malformed.Load(),
+	}
 }

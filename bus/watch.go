@@ -10,8 +10,8 @@ import (
 
 // WorkerEvent is a worker that has joined or left.
 type WorkerEvent struct {
-	Joined bool // or else left, or was lost
-	Worker WorkerInfo
+	Joined bool       `json:"joined"` // false: it has left or was lost
+	Worker WorkerInfo `json:"worker"`
 }
 
 // Watch yields the workers of a type, or of all if typ is empty, that are there,

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -161,10 +163,10 @@ type Worker struct {
 	clock   *redisio.Clock
 	link    connection
 	beat    chan struct{} // the lease is to be renewed now; holds one
-	arrived int64         // calls, counted by the one goroutine that reads them
+	arrived atomic.Int64  // calls, by which they are ordered
 	slots   slots
 	roster  roster
-	stats   struct{ calls, errors, expired, malformed, lost atomic.Int64 }
+	stats   struct{ calls, errors, expired, malformed, lost, overflowed atomic.Int64 }
 	noise   redisio.Throttle
 	log     *logKeeper // of LogHandler
 
@@ -175,6 +177,10 @@ type Worker struct {
 	held        sync.WaitGroup // calls, until their replies are written
 	heldControl sync.WaitGroup // the same of the control list, which is read while held is waited for
 	unsent      atomic.Int64   // replies on their way
+
+	limited     []*lane               // of methods with a limit of their own
+	overflows   redis.UniversalClient // that reads their overflow lists
+	overflowing sync.WaitGroup        // goroutines that move calls to and from these lists
 
 	mu      sync.Mutex
 	inboxes map[string]string // client → key
@@ -240,10 +246,19 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // HandleOptions are the options of [Handle] and [HandleAny].
 type HandleOptions struct {
-	// MaxInFlight is how many calls of the method run at a time. Others wait in
-	// the worker, in order, each in one of its Concurrency slots. 0: no limit of
-	// its own.
+	// MaxInFlight is how many calls of the method run at a time in this worker.
+	// Defaults to no limit but the worker's. A Serial worker ignores it.
 	MaxInFlight int
+
+	// MaxWaiting is how many calls of a method with MaxInFlight wait in the worker
+	// for their turn, beside its Concurrency. Further calls are moved to an overflow
+	// list of the method in Redis, which every worker of the type reads while it has
+	// room, in order. Defaults to 64.
+	MaxWaiting int
+
+	// MaxOverflow is the length of the overflow list above which further calls are
+	// answered with CodeQueueFull. Defaults to 10,000.
+	MaxOverflow int
 }
 
 // Handle has h serve the calls of a method. Its context ends at the deadline of
@@ -315,6 +330,7 @@ type method struct {
 	builtin      bool
 	deferred     bool // answered through a busio.Call
 	idempotent   bool
+	maxOverflow  int
 	args, result reflect.Type // nil: unknown
 }
 
@@ -334,6 +350,10 @@ func (w *Worker) register(name string, m *method, opts []HandleOptions, call fun
 		panic("bus: " + err.Error())
 	case o.MaxInFlight < 0:
 		panic(fmt.Sprintf("bus: HandleOptions.MaxInFlight: %d is negative", o.MaxInFlight))
+	case o.MaxWaiting < 0:
+		panic(fmt.Sprintf("bus: HandleOptions.MaxWaiting: %d is negative", o.MaxWaiting))
+	case o.MaxOverflow < 0:
+		panic(fmt.Sprintf("bus: HandleOptions.MaxOverflow: %d is negative", o.MaxOverflow))
 	case w.methods[name] != nil, name == anyName && w.other != nil:
 		panic(fmt.Sprintf("bus: worker %s: two handlers for %q", w.ID(), name))
 	}
@@ -343,8 +363,15 @@ func (w *Worker) register(name string, m *method, opts []HandleOptions, call fun
 		m.lane = &w.builtins
 	case w.serial != nil:
 		m.lane = w.serial
+	case o.MaxInFlight > 0:
+		m.maxOverflow = cmp.Or(o.MaxOverflow, 10_000)
+		m.lane = &lane{
+			limit: o.MaxInFlight, room: cmp.Or(o.MaxWaiting, 64),
+			shared: &overflowList{key: w.keys.overflow(name)}, own: &overflowList{key: w.keys.ownOverflow(name, w.info.ID)},
+		}
+		w.limited = append(w.limited, m.lane)
 	default:
-		m.lane = &lane{limit: o.MaxInFlight}
+		m.lane = &lane{}
 	}
 	if len(w.cfg.Middleware) > 0 && !m.builtin && !m.deferred {
 		m.around = w.surround(m)
