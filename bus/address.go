@@ -171,13 +171,11 @@ type Destination interface {
 	check() error
 }
 
-// checkDestination checks the destination of a [Send].
+// checkDestination refuses what is neither an Address nor an Audience.
 func checkDestination(to Destination) error {
 	switch to := to.(type) {
-	case Address:
-		return to.check()
-	case Audience:
-		return to.check()
+	case Address, Audience:
+		return nil
 	case nil:
 		return errors.New("bus: nil Destination")
 	default:
