@@ -111,7 +111,7 @@ func TestHistoryKeepsTheLastValues(t *testing.T) {
 
 func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
 	quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true})
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
 		k := client(t, pool)
 		_, err := keywords.Modify(t.Context(), k, quiet, 1)
@@ -129,8 +129,8 @@ func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
 
 // They are read as often as their Period says, not once a second.
 func TestThePeriodOfPolling(t *testing.T) {
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
 	quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true, Period: 5 * time.Millisecond})
-	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
 	require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, 0))
 	seen := 0
@@ -141,4 +141,5 @@ func TestThePeriodOfPolling(t *testing.T) {
 		}
 		require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, ev.Value.V+1))
 	}
+	})
 }

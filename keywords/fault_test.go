@@ -225,8 +225,7 @@ func serveFocus(d *keywords.Dispatcher) { keywords.Serve(d, Focus, keywords.Hook
 
 // A service has two dispatchers, each with keywords of its own.
 func TestTwoDispatchersOfOneService(t *testing.T) {
-	storagetest.Long(t)
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 		aux := run(t, pool, keywords.DispatcherConfig{Lease: time.Second, Name: "aux"}, serveFocus).wait()

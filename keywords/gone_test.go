@@ -16,7 +16,7 @@ import (
 
 // A value that is not there any more is told as gone, and waited for.
 func TestValuesThatAreGone(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := keywords.DispatcherConfig{Lease: time.Second}
 		d := run(t, pool, cfg, nil).wait()
 		k := client(t, pool)
@@ -60,7 +60,7 @@ func TestValuesThatAreGone(t *testing.T) {
 
 // Of two dispatchers that begin together one gets what both would serve.
 func TestAKeywordHasOneDispatcher(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		for range 10 {
 			var both [2]*running
 			for i, name := range []string{"left", "right"} {
@@ -112,7 +112,7 @@ func TestADefinitionThatCannotBeRead(t *testing.T) {
 // A value that comes back is told, also within a dead band, and nobody is greeted
 // with one that is gone.
 func TestAValueThatComesBack(t *testing.T) {
-	pool := storagetest.New(t)
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
 	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 	k := client(t, pool)
 	key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
@@ -153,4 +153,5 @@ func TestAValueThatComesBack(t *testing.T) {
 	}
 	require.NotEqual(t, keywords.EventInitial, <-heard)
 	d.stop()
+	})
 }

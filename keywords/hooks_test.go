@@ -144,7 +144,7 @@ func TestRefreshWhileOthersModify(t *testing.T) {
 
 // What a Read hook says is what Refresh returns, whatever somebody has written.
 func TestRefreshIsTrue(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		var policy keywords.ExternalWrites
 		if strings.HasSuffix(t.Name(), "embedded") {
 			policy = keywords.ExternalAccept // of what it is not told of: the other tells, and it may be accepted meanwhile

@@ -309,7 +309,7 @@ func TestWaitForExpr(t *testing.T) {
 }
 
 func TestDispatchersKeywordsOfItsOwn(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{Status: "STATUS", Heartbeat: "CLK"}, nil).wait()
 		k := client(t, pool)
 		require.NoError(t, keywords.WaitForExpr(t.Context(), k, "$stage.STATUS == ready and $stage.CLK > 0"))
@@ -341,7 +341,7 @@ func TestAServiceMayHaveMoreKeywordsThanMayBeStaged(t *testing.T) {
 }
 
 func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		reads := 0
 		d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
 			keywords.Serve(d, Speed, keywords.Hooks[float64]{})

@@ -21,7 +21,7 @@ import (
 // R6: two dispatchers could both pass the check that there is none, one that
 // crashed was never forgotten, and one that ended unregistered its successor.
 func TestRace06TwoDispatchersAtOnce(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		for range 5 {
 			var all []*running
@@ -122,7 +122,7 @@ func TestRace09FlagsOfTheServer(t *testing.T) {
 
 // R10: value, status and error were three keys, read one after another.
 func TestRace10TornReads(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k, ctx := client(t, pool), soon(t)
 		_, err := keywords.ModifyMany(ctx, k, Speed.To(0), Note.To("0"))

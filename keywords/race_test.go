@@ -163,7 +163,7 @@ func TestRace03WriterThatGivesUp(t *testing.T) {
 
 // R4: a write to nobody never returned, nor did one after a connection was cut.
 func TestRace04NobodyThere(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		k, ctx := client(t, pool), soon(t)
 		_, err := keywords.Modify(ctx, k, Speed, 2)
 		require.ErrorIs(t, err, keywords.ErrNoDispatcher)
@@ -207,7 +207,7 @@ func TestRace04ConnectionsCut(t *testing.T) {
 // R5: a watcher that read what it watched waited for itself, as did everything
 // after it.
 func TestRace05WatcherThatReadsAndWrites(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		var d *running
 		d = run(t, pool, keywords.DispatcherConfig{}, func(disp *keywords.Dispatcher) {
 			keywords.Serve(disp, Count, keywords.Hooks[int]{})

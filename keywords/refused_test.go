@@ -45,7 +45,7 @@ func TestErrorsSayWhoRefused(t *testing.T) {
 // Calls by type tell what there is not, as those by text do, whether a dispatcher
 // lives or none does.
 func TestWhatThereIsNot(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		k, ctx := client(t, pool), t.Context()
 		color := keywords.Define("stage", "COLOR", keywords.Spec[int]{})
 		want := func(want keywords.Code) {

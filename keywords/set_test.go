@@ -14,7 +14,7 @@ import (
 
 // Who stands by sets nothing: neither then, nor when it has taken over.
 func TestSetByOneWhoStandsBy(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := keywords.DispatcherConfig{Lease: time.Second}
 		first := run(t, pool, cfg, nil).wait()
 		second := run(t, pool, cfg, nil)

@@ -13,7 +13,7 @@ import (
 
 // Of two keywords that are set together one is always 1 and the other 0.
 func TestWaitForExprTakesValuesOfOneMoment(t *testing.T) {
-	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		a := keywords.Define("stage", "A", keywords.Spec[int]{Initial: new(1)})
 		b := keywords.Define("stage", "B", keywords.Spec[int]{Initial: new(0)})
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
