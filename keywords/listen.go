@@ -118,7 +118,7 @@ func (c *Client) unlisten(g *listeners, one *listenerEntry) {
 	}
 }
 
-// forget has the next listener of the keyword begin anew. The lock is held.
+// forgetLocked makes the next listener of the keyword begin anew. The lock is held.
 func (c *Client) forgetLocked(g *listeners) {
 	if c.listening[g.key] == g {
 		delete(c.listening, g.key)
@@ -151,11 +151,18 @@ func (g *listeners) run(ctx context.Context, t target) {
 	}
 }
 
-// greet tells a new listener the newest value, if it was not told yet.
+// callWithNewest tells a new listener the newest value, unless it has been told one
+// or was closed meanwhile.
 func (g *listeners) callWithNewest(one *listenerEntry) {
 	g.calling.Lock()
 	defer g.calling.Unlock()
 	if one.told || g.last == nil || g.last.kind == EventGone {
+		return
+	}
+	g.c.mu.Lock()
+	open := slices.Contains(g.all, one)
+	g.c.mu.Unlock()
+	if !open {
 		return
 	}
 	n := *g.last

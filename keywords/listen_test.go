@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,6 +14,7 @@ import (
 )
 
 func TestListenersAreCalledInTurn(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)
@@ -59,9 +61,33 @@ func TestListenersAreCalledInTurn(t *testing.T) {
 	})
 }
 
+// A listener that is closed before its turn is not told the newest value.
+func TestAClosedListenerIsNotCalled(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		k := client(t, pool)
+		entered, leave := make(chan struct{}), make(chan struct{})
+		_, err := keywords.Listen(t.Context(), k, Speed, func(keywords.Event[float64]) {
+			close(entered)
+			<-leave
+		})
+		require.NoError(t, err)
+		<-entered
+		called := false
+		l, err := keywords.Listen(t.Context(), k, Speed, func(keywords.Event[float64]) { called = true })
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		close(leave)
+		synctest.Wait()
+		require.False(t, called)
+	})
+}
+
 // A dispatcher's own listener is told whoever has set the keyword, and may set
 // others.
 func TestListenBesideADispatcher(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	ctx := soon(t)
 	d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
