@@ -16,6 +16,7 @@ import (
 )
 
 func TestAFullQueueRefusesFurtherCalls(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[int, struct{}]("hold")
@@ -42,6 +43,7 @@ func TestAFullQueueRefusesFurtherCalls(t *testing.T) {
 }
 
 func TestLimitsOfTheClient(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[[]byte, struct{}]("hold")
@@ -75,6 +77,7 @@ func TestLimitsOfTheClient(t *testing.T) {
 }
 
 func TestSendWantsNoReply(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		got := make(chan int, 10)
 		note := bus.NewMethod[int, int]("note")
@@ -98,6 +101,7 @@ func TestSendWantsNoReply(t *testing.T) {
 }
 
 func TestCloseEndsCallsThatWait(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[struct{}, struct{}]("hold")
@@ -122,6 +126,7 @@ func TestCloseEndsCallsThatWait(t *testing.T) {
 }
 
 func TestSitesDoNotSeeEachOther(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		w := start(t, pool, bus.WorkerConfig{Site: "dev"})
@@ -146,6 +151,7 @@ func TestANilPoolIsRefused(t *testing.T) {
 }
 
 func TestQueuedCountsWhatNobodyHasTaken(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c, ctx := client(t, pool, bus.ClientConfig{}), t.Context()
 		g := newGate()
@@ -172,6 +178,7 @@ func TestQueuedCountsWhatNobodyHasTaken(t *testing.T) {
 }
 
 func TestBadNamesAreRefusedAtTheDoor(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, bus.ClientConfig{})
 	for _, bad := range []string{"", "a b", "a:b", "*", "a?", "[a]", "{a}", "a\n", `a\`, "\x00", "\xff", strings.Repeat("x", 256)} {

@@ -21,6 +21,7 @@ import (
 )
 
 func TestCallIsAnswered(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		a, b := start(t, pool, bus.WorkerConfig{}), start(t, pool, bus.WorkerConfig{})
@@ -47,6 +48,7 @@ func TestCallIsAnswered(t *testing.T) {
 }
 
 func TestCallWhenNobodyServes(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, bus.ClientConfig{})
 		for _, to := range []bus.Address{bus.Group("nobody"), bus.Direct("nobody:host:1:abc")} {
@@ -71,6 +73,7 @@ func TestCallWhenNobodyServes(t *testing.T) {
 // A client trusts for a second that a worker is alive. A call sent in that
 // second is not left to its deadline.
 func TestCallWhenTheLastWorkerHasJustGone(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})
@@ -85,6 +88,7 @@ func TestCallWhenTheLastWorkerHasJustGone(t *testing.T) {
 }
 
 func TestWhatAWorkerSaysIsAnErrorWithACode(t *testing.T) {
+	t.Parallel()
 	const teapot bus.Code = "teapot"
 	fail := bus.NewMethod[string, any]("fail")
 	other := bus.NewMethod[string, int]("other")
@@ -185,6 +189,7 @@ func (s *syncBuffer) String() string {
 }
 
 func TestAnyCodecIsUnderstoodAndAnsweredInKind(t *testing.T) {
+	t.Parallel()
 	type Order struct {
 		ID   int64          `json:"id"`
 		When time.Time      `json:"when"`
@@ -245,6 +250,7 @@ func TestAnyCodecIsUnderstoodAndAnsweredInKind(t *testing.T) {
 }
 
 func TestHeadersReachTheHandler(t *testing.T) {
+	t.Parallel()
 	trace := bus.NewMethod[struct{}, bus.Header]("trace")
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		start(t, pool, bus.WorkerConfig{}, func(w *bus.Worker) {
@@ -265,6 +271,7 @@ func TestHeadersReachTheHandler(t *testing.T) {
 }
 
 func TestDeadlineReachesTheHandler(t *testing.T) {
+	t.Parallel()
 	left := bus.NewMethod[struct{}, time.Duration]("left")
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		handled := make(chan error, 2)
@@ -320,6 +327,7 @@ func TestDeadlineReachesTheHandler(t *testing.T) {
 }
 
 func TestAnExpiredRequestIsNotRun(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[struct{}, struct{}]("hold")

@@ -19,6 +19,7 @@ import (
 
 // Answers are gathered, and written in one transaction with what they tell of.
 func TestDeferredCallsAreAnsweredLater(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const together = 4
 		var batch []busio.Call

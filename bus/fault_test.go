@@ -88,11 +88,13 @@ func cleanRestarts(restarts int) func(t *testing.T, pool *storage.Pool) {
 }
 
 func TestCleanRestartsLoseNoCall(t *testing.T) {
+	t.Parallel()
 	storagetest.Virtual(t, cleanRestarts(30))
 }
 
 func TestManyCleanRestartsLoseNoCall(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	restarts := 500
 	if testing.Short() {
 		restarts = 50
@@ -187,6 +189,7 @@ func TestWorkersSurviveRestartsOfRedis(t *testing.T) {
 }
 
 func TestRedisMayComeLater(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	srv.Kill()
 	pool := storagetest.Open(t, srv.Config())
@@ -222,6 +225,7 @@ func TestRedisMayComeLater(t *testing.T) {
 }
 
 func TestWrongCredentialsAreSaidAtOnce(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--requirepass", "s3cr3t")
 	cfg := srv.Config()
 	cfg.Redis.Password = "wr0ng"
@@ -238,6 +242,7 @@ func TestWrongCredentialsAreSaidAtOnce(t *testing.T) {
 // The connections on which replies are read are cut again and again: every
 // reply arrives all the same.
 func TestRepliesSurviveTheirConnection(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	start(t, pool, bus.WorkerConfig{})
@@ -269,6 +274,7 @@ func kill(t testing.TB, pool *storage.Pool, text string) (n int) {
 }
 
 func TestCallsOnACluster(t *testing.T) {
+	t.Parallel()
 	cluster := storagetest.StartCluster(t)
 	pool := storagetest.Open(t, cluster.Config())
 	var workers []*running
@@ -304,6 +310,7 @@ func TestCallsOnACluster(t *testing.T) {
 
 func TestCallsSurviveAFailover(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	sentinel := storagetest.StartSentinel(t)
 	pool := storagetest.Open(t, sentinel.Config())
 	w := start(t, pool, bus.WorkerConfig{})

@@ -16,6 +16,7 @@ import (
 )
 
 func TestFilesAreServedBelowTheRootOnly(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		dir := t.TempDir()
 		inside := filepath.Join(dir, "root")

@@ -16,6 +16,7 @@ import (
 )
 
 func TestGarbageInEveryQueue(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})

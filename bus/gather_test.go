@@ -27,6 +27,7 @@ func answers(t *testing.T, c *bus.Client, to bus.Audience) (ids []string) {
 }
 
 func TestGatherReachesItsAudience(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		a := start(t, pool, bus.WorkerConfig{Type: "alpha", Labels: map[string]string{"zone": "eu", "disk": "ssd"}})
 		b := start(t, pool, bus.WorkerConfig{Type: "alpha", Labels: map[string]string{"zone": "us"}})
@@ -65,6 +66,7 @@ func TestGatherReachesItsAudience(t *testing.T) {
 }
 
 func TestGatherSaysWhoDidNotAnswer(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		moody := bus.NewMethod[string, string]("moody")
 		var workers []*running
@@ -116,6 +118,7 @@ func TestGatherSaysWhoDidNotAnswer(t *testing.T) {
 
 // A reply that came in time counts, however late the caller comes for it.
 func TestASlowCallerGathersWhatCameInTime(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		for range 8 {
 			start(t, pool, bus.WorkerConfig{})
@@ -144,6 +147,7 @@ func gatherAll[R any](replies func(func(bus.Reply[R], error) bool)) (n int, last
 }
 
 func TestSendReachesAnAudience(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		note := bus.NewMethod[int, struct{}]("note")
 		var sum atomic.Int64
@@ -165,6 +169,7 @@ func TestSendReachesAnAudience(t *testing.T) {
 
 // Workers that are among the living and dead all the same are yielded as lost.
 func TestGatherOfTheDead(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})

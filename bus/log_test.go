@@ -15,6 +15,7 @@ import (
 )
 
 func TestWorkersKeepTheirLog(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var out bytes.Buffer
 		var log *slog.Logger
@@ -54,6 +55,7 @@ func TestWorkersKeepTheirLog(t *testing.T) {
 
 // A record that is too large to be kept costs no other its place.
 func TestALogRecordThatIsTooLargeIsNotKept(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var out bytes.Buffer
 		var log *slog.Logger

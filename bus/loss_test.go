@@ -127,6 +127,7 @@ func (p *process) line(t *testing.T) string {
 // not, long before their deadlines.
 func TestCallersOfTheLastWorkerThatIsKilledAreTold(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	c := client(t, pool, bus.ClientConfig{Timeout: 10 * time.Minute})
@@ -213,6 +214,7 @@ func TestOneOfTwoWorkersIsKilledUnderLoad(t *testing.T) {
 // The caller of a stream is told when its worker is killed, and so is a gather.
 func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	c := client(t, pool, bus.ClientConfig{})
@@ -257,6 +259,7 @@ func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
 // A worker that is busy for long, and then stops, is not taken for dead: it has
 // left the registry, and its calls go on.
 func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		w := start(t, pool, bus.WorkerConfig{Lease: 500 * time.Millisecond}, func(w *bus.Worker) {
@@ -289,6 +292,7 @@ func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
 // A call that waits in a worker which stops is run by another, without its
 // client taking it for lost.
 func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := func(w *bus.Worker) {
@@ -327,6 +331,7 @@ func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
 // One look that finds nothing of a call is not believed: the last worker may have
 // left with the call in its hands, and give it back; or be found again.
 func TestOneLookLosesNoCall(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		w := start(t, pool, bus.WorkerConfig{Concurrency: 1, Lease: 600 * time.Millisecond}, func(w *bus.Worker) {
@@ -370,6 +375,7 @@ func TestOneLookLosesNoCall(t *testing.T) {
 // Two workers that stop give back what they took in another order than that in
 // which it came: what waits behind a younger call has not been taken.
 func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
@@ -407,6 +413,7 @@ func TestACallBehindAYoungerOneIsNotLost(t *testing.T) {
 
 // A caller that goes away cancels its handler.
 func TestTheEndOfACallerReachesTheHandler(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cancelled := make(chan error, 1)
 		g := newGate()

@@ -16,6 +16,7 @@ import (
 )
 
 func TestMiddlewareOnBothSides(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var mu sync.Mutex
 		var log []string

@@ -14,6 +14,7 @@ import (
 )
 
 func TestRetryAndBreaker(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		// A worker comes while a call is tried again.
 		c := client(t, pool, bus.ClientConfig{Retry: bus.Retry{Attempts: 1000, MinPause: time.Millisecond, MaxPause: 10 * time.Millisecond}})
@@ -69,6 +70,7 @@ func TestRetryAndBreaker(t *testing.T) {
 }
 
 func TestAnIdempotentCallOutlivesItsWorker(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := func(w *bus.Worker) {

@@ -24,6 +24,7 @@ func redisZ(member string, at time.Time) redis.Z {
 }
 
 func TestEveryWorkerAnswersTheBuiltinMethods(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{
 			Version: "1.2.3", Description: "adds", Labels: map[string]string{"zone": "eu"}, Path: "/opt/calc", Spawner: "init",
@@ -96,6 +97,7 @@ func TestEveryWorkerAnswersTheBuiltinMethods(t *testing.T) {
 }
 
 func TestStopStopsAWorkerThatAllowsIt(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{AllowStop: true})
 		c := client(t, pool, bus.ClientConfig{})
@@ -110,6 +112,7 @@ func TestStopStopsAWorkerThatAllowsIt(t *testing.T) {
 // What the control list brought while the worker stopped is answered before Run
 // returns.
 func TestAStoppingWorkerAnswersItsLastQuestion(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		asked, answered := make(chan struct{}), make(chan error, 1)
 		var c *bus.Client
@@ -160,6 +163,7 @@ func (c *Camera) Close() error                                     { return nil 
 func (c *Camera) Exposures(context.Context, struct{}) (int, error) { return c.exposures, nil }
 
 func TestRegisterServesTheMethodsOfAnObject(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		start(t, pool, bus.WorkerConfig{Serial: true}, func(w *bus.Worker) {
 			require.Equal(t, []string{"Expose", "Exposures"}, bus.Register(w, &Camera{}))
@@ -189,6 +193,7 @@ func TestRegisterServesTheMethodsOfAnObject(t *testing.T) {
 }
 
 func TestHooksRunInTurn(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var inside, ticks atomic.Int32
 		alone := func() {

@@ -34,6 +34,7 @@ func ExampleStart() {
 }
 
 func TestStartReturnsWhenTheWorkerIsReady(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
 	require.NoError(t, err)
@@ -51,6 +52,7 @@ func TestStartReturnsWhenTheWorkerIsReady(t *testing.T) {
 }
 
 func TestStartSaysWhyTheWorkerIsNotReady(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--requirepass", "secret")
 	cfg := srv.Config()
 	cfg.Redis.Password = "wrong"

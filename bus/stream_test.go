@@ -52,6 +52,7 @@ func read(t *testing.T, c *bus.Client, to bus.Address, n int, opts ...bus.Stream
 }
 
 func TestStreamsAreOrderedAndWhole(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{}, serveUpTo)
 		c := client(t, pool, bus.ClientConfig{})
@@ -78,6 +79,7 @@ func TestStreamsAreOrderedAndWhole(t *testing.T) {
 }
 
 func TestStreamsEndWithTheirError(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		start(t, pool, bus.WorkerConfig{MaxMessage: 100}, serveUpTo, func(w *bus.Worker) {
 			bus.HandleStream(w, bus.NewStream[string, any]("odd"), func(ctx context.Context, how string, send func(any) error) error {
@@ -148,6 +150,7 @@ func TestStreamsEndWithTheirError(t *testing.T) {
 // A caller that consumes nothing stops the handler after a window, and Redis
 // holds no more than that.
 func TestASlowCallerSlowsTheHandler(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var sent atomic.Int64
 		big := bus.NewStream[struct{}, []byte]("big")
@@ -183,6 +186,7 @@ func TestASlowCallerSlowsTheHandler(t *testing.T) {
 // Every slot of a worker is taken by a stream that waits for credit. It answers
 // ping, accepts a cancel, and ends its streams.
 func TestAWorkerFullOfStreamsIsNotDeaf(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{Concurrency: 4}, serveUpTo)
 		c := client(t, pool, bus.ClientConfig{})
@@ -236,6 +240,7 @@ func TestAWorkerFullOfStreamsIsNotDeaf(t *testing.T) {
 // A stream without a deadline outlives ClientConfig.Timeout, which bounds the
 // wait for its beginning only.
 func TestAStreamOutlivesTheTimeout(t *testing.T) {
+	t.Parallel()
 	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
@@ -265,6 +270,7 @@ func TestAStreamOutlivesTheTimeout(t *testing.T) {
 // short, and others begin.
 func TestStreamsWhenRedisForgets(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	w := start(t, pool, bus.WorkerConfig{}, serveUpTo)
@@ -297,6 +303,7 @@ func TestStreamsWhenRedisForgets(t *testing.T) {
 // Connections are cut while streams run: each ends whole, or with an error.
 func TestStreamsSurviveTheirConnections(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	start(t, pool, bus.WorkerConfig{}, serveUpTo)

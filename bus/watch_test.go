@@ -12,6 +12,7 @@ import (
 )
 
 func TestWatchTellsWhoJoinsAndLeaves(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		first := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})

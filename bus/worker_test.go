@@ -22,6 +22,7 @@ import (
 )
 
 func TestAQueueIsFirstInFirstOut(t *testing.T) {
+	t.Parallel()
 	const n = 2000
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var order []int
@@ -61,6 +62,7 @@ func TestAQueueIsFirstInFirstOut(t *testing.T) {
 }
 
 func TestAWorkerHoldsNoMoreThanItsConcurrency(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		for name, cfg := range map[string]bus.WorkerConfig{
 			"concurrent": {Type: "concurrent", Concurrency: 3},
@@ -93,6 +95,7 @@ func TestAWorkerHoldsNoMoreThanItsConcurrency(t *testing.T) {
 }
 
 func TestAMethodHasALimitOfItsOwn(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[int, struct{}]("hold")
@@ -124,6 +127,7 @@ func TestAMethodHasALimitOfItsOwn(t *testing.T) {
 }
 
 func TestAStoppingWorkerLeavesFirstAndDrains(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[int, int]("hold")
@@ -155,6 +159,7 @@ func TestAStoppingWorkerLeavesFirstAndDrains(t *testing.T) {
 }
 
 func TestAStoppingWorkerCancelsHandlersThatTakeTooLong(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		hold := bus.NewMethod[int, int]("hold")
@@ -178,6 +183,7 @@ func TestAStoppingWorkerCancelsHandlersThatTakeTooLong(t *testing.T) {
 }
 
 func TestAHandlerThatIgnoresItsContextIsReported(t *testing.T) {
+	t.Parallel()
 	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
 		stuck := make(chan struct{})
 		hold := bus.NewMethod[int, int]("hold")
@@ -195,6 +201,7 @@ func TestAHandlerThatIgnoresItsContextIsReported(t *testing.T) {
 
 // What a worker took and did not begin is done by the next one, in order.
 func TestAStoppingWorkerGivesBackWhatItDidNotBegin(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const n = 40
 		g := newGate()
@@ -262,6 +269,7 @@ func TestAStoppingWorkerGivesBackWhatItDidNotBegin(t *testing.T) {
 }
 
 func TestRunEndsWithThePool(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		own := storagetest.Open(t, pool.Config())
 		w := start(t, own, bus.WorkerConfig{})
@@ -275,6 +283,7 @@ func TestRunEndsWithThePool(t *testing.T) {
 }
 
 func TestAWorkerIsPutTogetherOnce(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	w := start(t, pool, bus.WorkerConfig{})
 	require.ErrorContains(t, w.Run(t.Context()), "was run before")
@@ -297,6 +306,7 @@ func TestAWorkerIsPutTogetherOnce(t *testing.T) {
 }
 
 func TestWorkersOfTheRegistry(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		before := time.Now()
@@ -331,6 +341,7 @@ func TestWorkersOfTheRegistry(t *testing.T) {
 
 // Whoever dies, all that is his goes away by itself.
 func TestEveryKeyHasATimeToLive(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		g := newGate()
@@ -361,6 +372,7 @@ func TestEveryKeyHasATimeToLive(t *testing.T) {
 // The queue has its time to live from its client, also if its first calls came at
 // once.
 func TestAQueueThatBeginsWithABatchHasATimeToLive(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	ctx := t.Context()
@@ -394,6 +406,7 @@ func TestAQueueThatBeginsWithABatchHasATimeToLive(t *testing.T) {
 
 // Types whose workers were all killed do not stay in the registry for good.
 func TestTypesWithoutWorkersAreForgotten(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		const types = "bus:{local}:types"
@@ -406,6 +419,7 @@ func TestTypesWithoutWorkersAreForgotten(t *testing.T) {
 }
 
 func TestGarbageInAQueueHarmsNobody(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})
 		c := client(t, pool, bus.ClientConfig{})
@@ -430,6 +444,7 @@ func TestGarbageInAQueueHarmsNobody(t *testing.T) {
 
 // The servers before Redis 7 have no BLMPOP.
 func TestRedisWithoutBLMPOP(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--rename-command", "BLMPOP", "")
 	pool := storagetest.Open(t, srv.Config())
 	w := start(t, pool, bus.WorkerConfig{})
@@ -453,6 +468,7 @@ func TestRedisWithoutBLMPOP(t *testing.T) {
 
 // The clocks of a worker and of a client are wrong by a minute.
 func TestClocksMayBeWrong(t *testing.T) {
+	t.Parallel()
 	left := bus.NewMethod[struct{}, time.Duration]("left")
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		for _, off := range []time.Duration{time.Minute, -time.Minute} {

@@ -132,6 +132,7 @@ func testACL(t *testing.T, prefix string, edit *strings.Replacer) {
 // What doc.go says that DispatcherConfig.ExternalWrites needs besides.
 func TestACLOfNotifications(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	srv := storagetest.Start(t)
 	admin := storagetest.Open(t, srv.Config())
 	ctx := t.Context()
@@ -189,6 +190,7 @@ func TestACLOfNotifications(t *testing.T) {
 
 // Who may not follow a service is told so by Listen, and may try again.
 func TestListenWithoutTheChannel(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	admin := storagetest.Open(t, srv.Config())
 	run(t, admin, keywords.DispatcherConfig{}, nil).wait()

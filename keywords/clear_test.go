@@ -15,6 +15,7 @@ import (
 // A dispatcher that slept longer than its lease does not write again what was
 // cleared meanwhile.
 func TestClearIsNotUndoneByADispatcherThatSlept(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx, rdb := t.Context(), pool.Redis()
 		base, err := pool.Key("kw", redisio.HashTag("stage"))

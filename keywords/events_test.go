@@ -15,6 +15,7 @@ import (
 // A dispatcher that takes over a value which persists does not write it again:
 // whoever was told that it is stale is told that it is not, once.
 func TestWhatWasStaleIsGoodAgain(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
@@ -59,6 +60,7 @@ func TestWhatWasStaleIsGoodAgain(t *testing.T) {
 // What can only be written is refused to whoever names it, and left out where
 // nobody does.
 func TestWriteOnlyKeywords(t *testing.T) {
+	t.Parallel()
 	secret := keywords.Define("stage", "SECRET", keywords.Spec[string]{WriteOnly: true, Initial: new("x")})
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
@@ -102,6 +104,7 @@ func TestWriteOnlyKeywords(t *testing.T) {
 
 // A value at the edge of the dead band is within it, as in Spec.DeadBand.
 func TestDeadBandOfAWatcher(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
@@ -123,6 +126,7 @@ func TestDeadBandOfAWatcher(t *testing.T) {
 
 // Whoever may not read is told so.
 func TestAReaderWhomTheACLDenies(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	run(t, pool, keywords.DispatcherConfig{}, nil).wait()

@@ -13,6 +13,7 @@ import (
 
 // What redis-cli would do to a value reaches every watcher, or is undone.
 func TestExternalWrites(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	ctx, rdb := t.Context(), pool.Redis()
@@ -71,6 +72,7 @@ func TestExternalWrites(t *testing.T) {
 }
 
 func TestNotificationsUnavailable(t *testing.T) {
+	t.Parallel()
 	for name, pool := range map[string]func() *storage.Pool{
 		"embedded": func() *storage.Pool { return storagetest.New(t) },
 		"denied": func() *storage.Pool {
@@ -90,6 +92,7 @@ func TestNotificationsUnavailable(t *testing.T) {
 }
 
 func TestHistoryKeepsTheLastValues(t *testing.T) {
+	t.Parallel()
 	past := keywords.Define("stage", "PAST", keywords.Spec[int]{History: 3})
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, past, keywords.Hooks[int]{}) }).wait()
@@ -110,6 +113,7 @@ func TestHistoryKeepsTheLastValues(t *testing.T) {
 }
 
 func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
+	t.Parallel()
 	quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true})
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
@@ -129,17 +133,18 @@ func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
 
 // They are read as often as their Period says, not once a second.
 func TestThePeriodOfPolling(t *testing.T) {
+	t.Parallel()
 	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
-	quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true, Period: 5 * time.Millisecond})
-	d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
-	require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, 0))
-	seen := 0
-	for ev, err := range keywords.Watch(soon(t), client(t, pool), quiet) {
-		require.NoError(t, err)
-		if seen++; seen == 100 { // a minute and a half, at one a second
-			return
+		quiet := keywords.Define("stage", "QUIET", keywords.Spec[int]{NoBroadcast: true, Period: 5 * time.Millisecond})
+		d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) { keywords.Serve(d, quiet, keywords.Hooks[int]{}) }).wait()
+		require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, 0))
+		seen := 0
+		for ev, err := range keywords.Watch(soon(t), client(t, pool), quiet) {
+			require.NoError(t, err)
+			if seen++; seen == 100 { // a minute and a half, at one a second
+				return
+			}
+			require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, ev.Value.V+1))
 		}
-		require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, ev.Value.V+1))
-	}
 	})
 }

@@ -21,6 +21,7 @@ func TestConstructorsRefuseANilPool(t *testing.T) {
 }
 
 func TestConstructorsRefuseAClosedPool(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage"})
 	require.NoError(t, err)
@@ -35,6 +36,7 @@ func TestConstructorsRefuseAClosedPool(t *testing.T) {
 }
 
 func TestClosingThePoolClosesTheClient(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
@@ -50,6 +52,7 @@ func TestClosingThePoolClosesTheClient(t *testing.T) {
 }
 
 func TestAZeroKeywordIsRefused(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	k, ctx := client(t, pool), t.Context()
 	var zero keywords.Keyword[float64]
@@ -75,6 +78,7 @@ func TestAZeroKeywordIsRefused(t *testing.T) {
 }
 
 func TestNilFunctionsAreRefused(t *testing.T) {
+	t.Parallel()
 	k := client(t, storagetest.New(t))
 	_, err := keywords.WaitFor(t.Context(), k, Speed, nil)
 	require.EqualError(t, err, "keywords: WaitFor: nil until")
@@ -83,6 +87,7 @@ func TestNilFunctionsAreRefused(t *testing.T) {
 }
 
 func TestServingTwicePanics(t *testing.T) {
+	t.Parallel()
 	d, err := keywords.NewDispatcher(storagetest.New(t), keywords.DispatcherConfig{Service: "stage"})
 	require.NoError(t, err)
 	keywords.Serve(d, Speed, keywords.Hooks[float64]{})
@@ -90,6 +95,7 @@ func TestServingTwicePanics(t *testing.T) {
 }
 
 func TestNamesThatCanNotBeAreRefusedByName(t *testing.T) {
+	t.Parallel()
 	k := client(t, storagetest.New(t))
 	_, err := keywords.ReadText(t.Context(), k, "my stage", "SPEED")
 	require.ErrorContains(t, err, `keywords: service: name "my stage"`)

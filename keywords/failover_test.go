@@ -16,6 +16,7 @@ import (
 // One that has lost its lease before it has begun publishes no definitions, and
 // deletes nothing.
 func TestADispatcherThatBeginsTooLateWritesNothing(t *testing.T) {
+	t.Parallel()
 	other := keywords.Define("stage", "OTHER", keywords.Spec[int]{})
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
@@ -63,6 +64,7 @@ func settles(t *testing.T, k *keywords.Client, n *newestSpeed, want float64) key
 // it is there again.
 func TestANodeOfTheClusterForgets(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	cluster := storagetest.StartCluster(t)
 	pool := storagetest.Open(t, cluster.Config())
 	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
@@ -85,6 +87,7 @@ func TestANodeOfTheClusterForgets(t *testing.T) {
 // The primary is killed, and a replica takes its place.
 func TestSentinelsPromoteAReplica(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	sentinel := storagetest.StartSentinel(t)
 	d := run(t, storagetest.Open(t, sentinel.Config()), keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 	k := client(t, storagetest.Open(t, sentinel.Config()))

@@ -190,6 +190,7 @@ func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
 // itself.
 func TestRedisForgetsWhileNobodyWrites(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
@@ -225,6 +226,7 @@ func serveFocus(d *keywords.Dispatcher) { keywords.Serve(d, Focus, keywords.Hook
 
 // A service has two dispatchers, each with keywords of its own.
 func TestTwoDispatchersOfOneService(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()

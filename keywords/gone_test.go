@@ -16,6 +16,7 @@ import (
 
 // A value that is not there any more is told as gone, and waited for.
 func TestValuesThatAreGone(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := keywords.DispatcherConfig{Lease: time.Second}
 		d := run(t, pool, cfg, nil).wait()
@@ -60,6 +61,7 @@ func TestValuesThatAreGone(t *testing.T) {
 
 // Of two dispatchers that begin together one gets what both would serve.
 func TestAKeywordHasOneDispatcher(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		for range 10 {
 			var both [2]*running
@@ -87,6 +89,7 @@ func TestAKeywordHasOneDispatcher(t *testing.T) {
 
 // A definition of another time harms neither its service nor itself.
 func TestADefinitionThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
 	key, err := pool.Key("kw", redisio.HashTag("stage"), "def")
@@ -112,46 +115,47 @@ func TestADefinitionThatCannotBeRead(t *testing.T) {
 // A value that comes back is told, also within a dead band, and nobody is greeted
 // with one that is gone.
 func TestAValueThatComesBack(t *testing.T) {
+	t.Parallel()
 	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
-	d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
-	k := client(t, pool)
-	key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
-	require.NoError(t, err)
-	heard := make(chan keywords.EventKind, 10)
-	listen := func() {
-		_, err := keywords.Listen(soon(t), k, Speed, func(ev keywords.Event[float64]) { heard <- ev.Kind })
+		d := run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
+		k := client(t, pool)
+		key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "SPEED")
 		require.NoError(t, err)
-	}
-	listen()
-	require.Equal(t, keywords.EventInitial, <-heard)
-	next, stop := iter.Pull2(keywords.Watch(soon(t), k, Speed, keywords.WatchOptions{DeadBand: 3}))
-	defer stop()
-	until := func(kind keywords.EventKind) {
-		t.Helper()
-		for ev, err, _ := next(); ev.Kind != kind; ev, err, _ = next() {
+		heard := make(chan keywords.EventKind, 10)
+		listen := func() {
+			_, err := keywords.Listen(soon(t), k, Speed, func(ev keywords.Event[float64]) { heard <- ev.Kind })
 			require.NoError(t, err)
 		}
-	}
-	until(keywords.EventInitial)
-	d.stop()
-	require.NoError(t, <-d.ended)
-	require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
-	until(keywords.EventGone)
-	for kind := range heard {
-		if kind == keywords.EventGone {
-			break
+		listen()
+		require.Equal(t, keywords.EventInitial, <-heard)
+		next, stop := iter.Pull2(keywords.Watch(soon(t), k, Speed, keywords.WatchOptions{DeadBand: 3}))
+		defer stop()
+		until := func(kind keywords.EventKind) {
+			t.Helper()
+			for ev, err, _ := next(); ev.Kind != kind; ev, err, _ = next() {
+				require.NoError(t, err)
+			}
 		}
-	}
-	listen()
-	d = run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
-	for ev, err, _ := next(); ; ev, err, _ = next() {
-		require.NoError(t, err)
-		if ev.Kind != keywords.EventGone && ev.Value.Quality == keywords.QualityGood {
-			require.Equal(t, 1.0, ev.Value.V)
-			break
+		until(keywords.EventInitial)
+		d.stop()
+		require.NoError(t, <-d.ended)
+		require.NoError(t, pool.Redis().Del(t.Context(), key).Err())
+		until(keywords.EventGone)
+		for kind := range heard {
+			if kind == keywords.EventGone {
+				break
+			}
 		}
-	}
-	require.NotEqual(t, keywords.EventInitial, <-heard)
-	d.stop()
+		listen()
+		d = run(t, pool, keywords.DispatcherConfig{Lease: time.Second}, nil).wait()
+		for ev, err, _ := next(); ; ev, err, _ = next() {
+			require.NoError(t, err)
+			if ev.Kind != keywords.EventGone && ev.Value.Quality == keywords.QualityGood {
+				require.Equal(t, 1.0, ev.Value.V)
+				break
+			}
+		}
+		require.NotEqual(t, keywords.EventInitial, <-heard)
+		d.stop()
 	})
 }

@@ -18,6 +18,7 @@ import (
 
 // What Postwrite is told can be read by then.
 func TestPostwriteComesAfterTheCommit(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		k := client(t, pool)
 		seen := make(chan float64, 2)
@@ -38,6 +39,7 @@ func TestPostwriteComesAfterTheCommit(t *testing.T) {
 
 // There is room for what is asked, or no hook is run.
 func TestTooMuchAtOnceRunsNoHook(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	var wrote atomic.Int32
 	run(t, pool, keywords.DispatcherConfig{MaxStaged: 2}, func(d *keywords.Dispatcher) {
@@ -55,6 +57,7 @@ func TestTooMuchAtOnceRunsNoHook(t *testing.T) {
 
 // No hook begins once Run ends, and Run waits for one that runs, by a schedule too.
 func TestHooksEndWithRun(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	begun, let := make(chan struct{}, 10), make(chan struct{})
 	var ended atomic.Bool
@@ -84,6 +87,7 @@ func TestHooksEndWithRun(t *testing.T) {
 
 // One that heeds no ctx is left behind after Drain, however soon its next time is.
 func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	let := make(chan struct{})
 	defer close(let)
@@ -108,6 +112,7 @@ func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
 // Nobody's write is taken for somebody else's, however often is refreshed meanwhile.
 func TestRefreshWhileOthersModify(t *testing.T) {
 	storagetest.Long(t)
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	for _, policy := range []keywords.ExternalWrites{keywords.ExternalIgnore, keywords.ExternalAccept, keywords.ExternalRevert} {
 		var is atomic.Int64
@@ -144,6 +149,7 @@ func TestRefreshWhileOthersModify(t *testing.T) {
 
 // What a Read hook says is what Refresh returns, whatever somebody has written.
 func TestRefreshIsTrue(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		var policy keywords.ExternalWrites
 		if strings.HasSuffix(t.Name(), "embedded") {

@@ -93,6 +93,7 @@ func client(t testing.TB, pool *storage.Pool) *keywords.Client {
 }
 
 func TestModifyAndRead(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)
@@ -178,6 +179,7 @@ func TestModifyAndRead(t *testing.T) {
 }
 
 func TestManyWritersAtOnce(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		running := 0
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
@@ -217,6 +219,7 @@ func TestManyWritersAtOnce(t *testing.T) {
 }
 
 func TestWatchSeesEveryKindOfEvent(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)
@@ -256,6 +259,7 @@ func TestWatchSeesEveryKindOfEvent(t *testing.T) {
 }
 
 func TestWaitFor(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)
@@ -281,6 +285,7 @@ func TestWaitFor(t *testing.T) {
 }
 
 func TestWaitForExpr(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)
@@ -309,6 +314,7 @@ func TestWaitForExpr(t *testing.T) {
 }
 
 func TestDispatchersKeywordsOfItsOwn(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{Status: "STATUS", Heartbeat: "CLK"}, nil).wait()
 		k := client(t, pool)
@@ -322,6 +328,7 @@ func TestDispatchersKeywordsOfItsOwn(t *testing.T) {
 }
 
 func TestAServiceMayHaveMoreKeywordsThanMayBeStaged(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const size = 5
 		var all []keywords.Keyword[int]
@@ -341,6 +348,7 @@ func TestAServiceMayHaveMoreKeywordsThanMayBeStaged(t *testing.T) {
 }
 
 func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		reads := 0
 		d := run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestAllowIsToldWhoAsks(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var by keywords.Origin
 		run(t, pool, keywords.DispatcherConfig{Allow: func(_ context.Context, o keywords.Origin, keyword string) error {

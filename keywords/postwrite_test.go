@@ -14,6 +14,7 @@ import (
 
 // A Postwrite may set other keywords, though its writer has been answered.
 func TestPostwriteOutlivesTheAnswer(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		answered := make(chan struct{})
 		ended := make(chan error, 1)

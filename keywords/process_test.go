@@ -131,6 +131,7 @@ func (p *process) signal(t *testing.T, sig syscall.Signal) {
 // A dispatcher is killed under writes, again and again: each write is answered,
 // the one that waits takes over and counts on, and what was committed is there.
 func TestDispatcherKilledUnderWrites(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	k := client(t, pool)
@@ -172,6 +173,7 @@ func TestDispatcherKilledUnderWrites(t *testing.T) {
 // A dispatcher hangs, another takes over, and the first wakes up: it can write
 // nothing, and its writers are told.
 func TestDispatcherThatWakesUpIsFenced(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	k := client(t, pool)

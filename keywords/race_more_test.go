@@ -21,6 +21,7 @@ import (
 // R6: two dispatchers could both pass the check that there is none, one that
 // crashed was never forgotten, and one that ended unregistered its successor.
 func TestRace06TwoDispatchersAtOnce(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
 		for range 5 {
@@ -64,6 +65,7 @@ func TestRace06TwoDispatchersAtOnce(t *testing.T) {
 // brought nothing. Here it does in any database, and after Redis has forgotten
 // what it was to tell of.
 func TestRace07WhatOthersWrite(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	cfg := srv.Config()
 	cfg.Redis.DB = 3
@@ -92,6 +94,7 @@ func TestRace07WhatOthersWrite(t *testing.T) {
 
 // R8: whether anybody listens was always answered with no.
 func TestRace08WhetherItListens(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	for _, policy := range []keywords.ExternalWrites{keywords.ExternalIgnore, keywords.ExternalAccept, keywords.ExternalRevert} {
 		d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: policy}, nil).wait()
@@ -106,6 +109,7 @@ func TestRace08WhetherItListens(t *testing.T) {
 
 // R9: the flags of the server's notifications were overwritten.
 func TestRace09FlagsOfTheServer(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--notify-keyspace-events", "Elz")
 	pool := storagetest.Open(t, srv.Config())
 	run(t, pool, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
@@ -122,6 +126,7 @@ func TestRace09FlagsOfTheServer(t *testing.T) {
 
 // R10: value, status and error were three keys, read one after another.
 func TestRace10TornReads(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k, ctx := client(t, pool), soon(t)
@@ -158,6 +163,7 @@ func TestRace10TornReads(t *testing.T) {
 // R11: each keyword and each wait cost the server a pattern, and with it every
 // command of everybody.
 func TestRace11NoPatterns(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k, ctx := client(t, pool), soon(t)
@@ -190,6 +196,7 @@ func TestRace11NoPatterns(t *testing.T) {
 
 // R12: each service asked Redis a thousand times a second whether there was news.
 func TestRace12NoPolling(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k := client(t, pool)
@@ -209,6 +216,7 @@ func TestRace12NoPolling(t *testing.T) {
 
 // R13: a '*' in a name matched other names.
 func TestRace13GlobsInNames(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k, ctx := client(t, pool), soon(t)

@@ -20,6 +20,7 @@ import (
 
 // R1: writing the value that a keyword has hung for ever.
 func TestRace01SameValueTwice(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		written := 0
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
@@ -62,6 +63,7 @@ func TestRace01SameValueTwice(t *testing.T) {
 
 // R2: a writer was told of the end of another's write, and of its error.
 func TestRace02CompletionOfAnother(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, func(d *keywords.Dispatcher) {
 			keywords.Serve(d, Note, keywords.Hooks[string]{Write: func(_ context.Context, v string) error {
@@ -103,6 +105,7 @@ func TestRace02CompletionOfAnother(t *testing.T) {
 
 // R3: a client that gave up, or got an error, set the dispatcher's status.
 func TestRace03WriterThatGivesUp(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		entered, leave := make(chan struct{}), make(chan struct{})
 		run(t, pool, keywords.DispatcherConfig{Status: "STATUS"}, func(d *keywords.Dispatcher) {
@@ -163,6 +166,7 @@ func TestRace03WriterThatGivesUp(t *testing.T) {
 
 // R4: a write to nobody never returned, nor did one after a connection was cut.
 func TestRace04NobodyThere(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		k, ctx := client(t, pool), soon(t)
 		_, err := keywords.Modify(ctx, k, Speed, 2)
@@ -186,6 +190,7 @@ func TestRace04NobodyThere(t *testing.T) {
 }
 
 func TestRace04ConnectionsCut(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool, admin := storagetest.Open(t, srv.Config()), storagetest.Open(t, srv.Config())
 	run(t, pool, keywords.DispatcherConfig{}, nil).wait()
@@ -207,6 +212,7 @@ func TestRace04ConnectionsCut(t *testing.T) {
 // R5: a watcher that read what it watched waited for itself, as did everything
 // after it.
 func TestRace05WatcherThatReadsAndWrites(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		var d *running
 		d = run(t, pool, keywords.DispatcherConfig{}, func(disp *keywords.Dispatcher) {

@@ -13,6 +13,7 @@ import (
 
 // Somebody has put something else where a value was.
 func TestReadManyReportsWhatReadDoes(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k, ctx := client(t, pool), t.Context()
@@ -34,6 +35,7 @@ func TestReadManyReportsWhatReadDoes(t *testing.T) {
 
 // The log of an earlier definition, which kept more.
 func TestHistoryIsWhatTheDefinitionSays(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		k := client(t, pool)
 		for _, keeps := range []int{3, 2, 0} {

@@ -14,6 +14,7 @@ import (
 
 // A hook that hands on the error of another service's keyword, or one without any.
 func TestErrorsSayWhoRefused(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		k := client(t, pool)
 		az := keywords.Define("dome", "AZ", keywords.Spec[float64]{Max: new(1.0)})
@@ -45,6 +46,7 @@ func TestErrorsSayWhoRefused(t *testing.T) {
 // Calls by type tell what there is not, as those by text do, whether a dispatcher
 // lives or none does.
 func TestWhatThereIsNot(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		k, ctx := client(t, pool), t.Context()
 		color := keywords.Define("stage", "COLOR", keywords.Spec[int]{})
@@ -73,6 +75,7 @@ func TestWhatThereIsNot(t *testing.T) {
 }
 
 func TestNewDispatcherRefuses(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	for want, cfg := range map[string]keywords.DispatcherConfig{
 		`Service: empty name`:                         {},

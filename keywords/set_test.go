@@ -14,6 +14,7 @@ import (
 
 // Who stands by sets nothing: neither then, nor when it has taken over.
 func TestSetByOneWhoStandsBy(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := keywords.DispatcherConfig{Lease: time.Second}
 		first := run(t, pool, cfg, nil).wait()
@@ -34,6 +35,7 @@ func TestSetByOneWhoStandsBy(t *testing.T) {
 }
 
 func TestSetAfterRun(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	d.stop()
@@ -52,6 +54,7 @@ func TestSetAfterRun(t *testing.T) {
 
 // What a hook sets last is committed also where its ctx has ended.
 func TestSetWithAContextThatHasEnded(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k := client(t, pool)

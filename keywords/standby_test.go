@@ -14,6 +14,7 @@ import (
 // Redis forgets while a second dispatcher waits: the first, which knows the
 // values, goes on.
 func TestTheOneWhoWaitsDoesNotWinARestart(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	first := run(t, pool, keywords.DispatcherConfig{Lease: 2 * time.Second}, nil).wait()
@@ -41,6 +42,7 @@ func TestTheOneWhoWaitsDoesNotWinARestart(t *testing.T) {
 // A dispatcher that is to end does, also while Redis is away and there is
 // something to commit.
 func TestADispatcherEndsWithoutRedis(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	entered, leave := make(chan struct{}), make(chan struct{})

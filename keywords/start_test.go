@@ -12,6 +12,7 @@ import (
 )
 
 func TestStartReturnsWhenTheDispatcherServes(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	speed := keywords.Define("stage", "SPEED", keywords.Spec[float64]{})
 	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage"})

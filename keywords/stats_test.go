@@ -11,6 +11,7 @@ import (
 )
 
 func TestStatsCount(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k, ctx := client(t, pool), soon(t)
@@ -47,6 +48,7 @@ func TestStatsCount(t *testing.T) {
 }
 
 func TestValuesAndEventsInJSON(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k, ctx := client(t, pool), soon(t)

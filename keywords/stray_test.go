@@ -15,6 +15,7 @@ import (
 // What somebody has made something else of is ours all the same: the next value
 // replaces it, and no other keyword suffers.
 func TestKeysOfAnotherType(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		logged := keywords.Define("stage", "LOGGED", keywords.Spec[int]{History: 3, Persist: true})
 		cfg := keywords.DispatcherConfig{Lease: time.Second}
@@ -64,6 +65,7 @@ func TestKeysOfAnotherType(t *testing.T) {
 
 // A value that an earlier version of the program has left, and that is none now.
 func TestAPersistentValueThatNoLongerFits(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		of := func(limit int) keywords.Keyword[int] {
 			return keywords.Define("stage", "LIMITED", keywords.Spec[int]{Persist: true, Max: &limit})

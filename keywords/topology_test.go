@@ -13,6 +13,7 @@ import (
 )
 
 func TestKeywordsOnACluster(t *testing.T) {
+	t.Parallel()
 	cluster := storagetest.StartCluster(t)
 	pool := storagetest.Open(t, cluster.Config())
 	k := client(t, storagetest.Open(t, cluster.Config()))
@@ -54,6 +55,7 @@ func TestKeywordsOnACluster(t *testing.T) {
 
 // Two pools with a prefix of their own do not see each other.
 func TestPrefixesKeepServicesApart(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	ctx := t.Context()
 	for i, prefix := range []string{"north", "south"} {

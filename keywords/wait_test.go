@@ -13,6 +13,7 @@ import (
 
 // Of two keywords that are set together one is always 1 and the other 0.
 func TestWaitForExprTakesValuesOfOneMoment(t *testing.T) {
+	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		a := keywords.Define("stage", "A", keywords.Spec[int]{Initial: new(1)})
 		b := keywords.Define("stage", "B", keywords.Spec[int]{Initial: new(0)})
@@ -37,6 +38,7 @@ func TestWaitForExprTakesValuesOfOneMoment(t *testing.T) {
 }
 
 func TestExpressionsKnowTheNamesOfEnumerators(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		names := []string{"red", "green", "blue", "i", "z", "y"}
 		shutter := keywords.Define("stage", "SHUTTER", keywords.Spec[bool]{Enumerators: []string{"closed", "open"}, Initial: new(true)})
@@ -59,6 +61,7 @@ func TestExpressionsKnowTheNamesOfEnumerators(t *testing.T) {
 }
 
 func TestWaitForTakesWhatADispatcherHasLeft(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		d.stop()

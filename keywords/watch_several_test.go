@@ -12,6 +12,7 @@ import (
 )
 
 func TestWatchTextWatchesSeveralKeywords(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		k := client(t, pool)

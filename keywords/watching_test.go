@@ -108,6 +108,7 @@ func isClosed(ch <-chan struct{}) bool {
 
 // A watcher whose news never ends ends with its ctx all the same.
 func TestWatchEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	d := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 	k := client(t, pool)
@@ -129,6 +130,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 
 // A dead band is about values: that a dispatcher lives again is told.
 func TestADeadBandLeavesQualityAlone(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := keywords.DispatcherConfig{Lease: time.Second}
 	d := run(t, pool, cfg, nil).wait()
