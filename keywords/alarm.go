@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Severity is how much a value should worry people.
+// Severity says how alarming a value is.
 type Severity uint8
 
 // The severities, each worse than the one before.
@@ -35,7 +35,7 @@ func (s Severity) MarshalText() ([]byte, error) {
 	return []byte(s.String()), nil
 }
 
-// UnmarshalText takes the name of a severity.
+// UnmarshalText reads the name of a severity.
 func (s *Severity) UnmarshalText(text []byte) error {
 	i := slices.Index(severityNames[:], string(text))
 	if i < 0 {
@@ -45,19 +45,18 @@ func (s *Severity) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Alarm says from where on a number is alarming. A limit itself is: a value at
-// or above a High one, or at or below a Low one, has its severity, and an array
-// that of its worst element. A limit that is nil is none. Alarms refuse nothing:
-// that is what Min and Max do.
+// Alarm has the limits from which a number is alarming. A value at or above a High
+// limit, or at or below a Low limit, has the severity of that limit; an array has the
+// severity of its worst element. A nil limit is not checked. Alarms refuse no value;
+// Min and Max do.
 type Alarm struct {
 	LowMajor  *float64 `json:"low_major,omitempty"`
 	LowMinor  *float64 `json:"low_minor,omitempty"`
 	HighMinor *float64 `json:"high_minor,omitempty"`
 	HighMajor *float64 `json:"high_major,omitempty"`
 
-	// Hysteresis is how far a value must come back from a limit that it has
-	// passed before its severity falls again, in the keyword's units. 0: not at
-	// all.
+	// Hysteresis is how far a value must return behind a limit before its severity
+	// falls again, in the keyword's units. Defaults to 0.
 	Hysteresis float64 `json:"hysteresis,omitempty"`
 }
 
@@ -90,14 +89,14 @@ func (a Alarm) check(kind Kind) error {
 		case limit == nil:
 			continue
 		case math.IsNaN(*limit) || math.IsInf(*limit, 0):
-			return badField("Alarm."+names[i], "%v is no limit", *limit)
+			return badField("Alarm."+names[i], "%v is not a finite number", *limit)
 		case below >= 0 && *limit < *limits[below]:
 			return badField("Alarm."+names[i], "%v is below %s, %v", *limit, names[below], *limits[below])
 		}
 		below = i
 	}
 	if !(a.Hysteresis >= 0) || math.IsInf(a.Hysteresis, 0) {
-		return badField("Alarm.Hysteresis", "%v is no width", a.Hysteresis)
+		return badField("Alarm.Hysteresis", "%v, want a finite number, 0 or more", a.Hysteresis)
 	}
 	low, high := math.Inf(-1), math.Inf(1)
 	for i, limit := range limits {
@@ -109,14 +108,14 @@ func (a Alarm) check(kind Kind) error {
 			high = min(high, *limit)
 		}
 	}
-	// Otherwise no value would ever be without alarm again.
+	// A value that was alarming must be able to return to no alarm.
 	if low+a.Hysteresis >= high-a.Hysteresis {
-		return badField("Alarm", "nothing is left between %v and %v with a hysteresis of %v", low, high, a.Hysteresis)
+		return badField("Alarm", "no value between %v and %v is without alarm with a hysteresis of %v", low, high, a.Hysteresis)
 	}
 	return nil
 }
 
-// severity judges one number that came after one of severity prev.
+// severity returns the severity of v after a value of severity prev.
 func (a *Alarm) severity(v float64, prev Severity) Severity {
 	if math.IsNaN(v) {
 		return SeverityInvalid
@@ -124,7 +123,7 @@ func (a *Alarm) severity(v float64, prev Severity) Severity {
 	if prev == SeverityInvalid {
 		prev = SeverityNone
 	}
-	major, minor := 0.0, 0.0 // how much sooner a limit is met
+	major, minor := 0.0, 0.0 // how far inside the limit a value still counts as beyond it
 	if prev >= SeverityMajor {
 		major = a.Hysteresis
 	}
@@ -140,8 +139,8 @@ func (a *Alarm) severity(v float64, prev Severity) Severity {
 	return SeverityNone
 }
 
-// Of a value that goes back, the limit itself no longer counts: it is
-// hysteresis away, as it must be.
+// above reports whether v is beyond a high limit. A value that returns is no longer
+// beyond it when it is exactly eased inside the limit.
 func above(v float64, limit *float64, eased float64) bool {
 	return limit != nil && (v >= *limit || v > *limit-eased)
 }

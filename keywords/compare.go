@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// near reports whether two values of one kind differ by no more than band, and
-// each element of arrays so. With a band of 0 it is equality; NaN is near
-// itself.
+// near reports whether two values of one kind differ by at most band; arrays, in each
+// element. With a band of 0 it reports equality. NaN is near itself, and 0 near -0.
 func near(a, b any, band float64) bool {
 	switch a := a.(type) {
 	case bool:
@@ -47,7 +46,7 @@ func nearFloats(a, b, band float64) bool {
 	return a == b || a != a && b != b || math.Abs(a-b) <= band
 }
 
-// cloneValue copies a value that is a slice.
+// cloneValue returns v, a copy if it is a slice.
 func cloneValue(v any) any {
 	switch v := v.(type) {
 	case []byte:

@@ -17,53 +17,52 @@ import (
 const (
 	defaultDispatcher = "main"
 
-	maxName    = 100     // bytes of a service's, keyword's, dispatcher's, enumerator's, bit's or element's name, and of units
+	maxName    = 100     // bytes of a name (of a service, keyword, dispatcher, enumerator, bit or element) and of units
 	maxHelp    = 1 << 14 // bytes
 	maxHistory = 10_000  // values
 
-	// Limits and defaults of MaxLen. Half a MiB, or the text of 16,384 numbers,
-	// fits a message of the bus, which is 1 MiB, even as base64.
+	// Limits and defaults of MaxLen. A message of the bus holds 1 MiB; half a MiB as
+	// base64, and the text of 16,384 numbers, fit.
 	maxBytes, defaultBytes       = 1 << 19, 1 << 16
 	maxElements, defaultElements = 1 << 14, 1 << 10
 
 	minPeriod = time.Millisecond
 )
 
-// Definition describes a keyword to those who don't have its Go type: what
-// [Define] makes of a [Spec], what is published in Redis, what JSON and KTL XML
-// files hold. It judges values, and takes them to their text and back; values
-// have the Go type that their [Kind] names. Any number of goroutines may use it.
+// Definition describes a keyword without its Go type. [Define] makes it from a [Spec],
+// dispatchers publish it in Redis, and files in JSON or KTL's XML contain it. Its methods
+// check values and convert them to text and back; values have the Go type that [Kind]
+// names. Several goroutines may use it at the same time.
 //
-// A Definition made by hand, or changed, is to go through [Definition.Complete].
-// Until then it judges as it did before it was changed, or, made by hand, works
-// all out anew with every value.
+// Call [Definition.Complete] on a Definition that was made by hand or changed. Otherwise
+// the methods of a changed one work as before the change, and those of one made by hand
+// complete it in every call, which is slow.
 type Definition struct {
 	Service    string `json:"service"`
 	Name       string `json:"name"`
-	Dispatcher string `json:"dispatcher,omitempty"` // empty: main
+	Dispatcher string `json:"dispatcher,omitempty"` // defaults to "main"
 	Kind       Kind   `json:"kind"`
 
 	Units  string `json:"units,omitempty"`
 	Help   string `json:"help,omitempty"`
 	Format string `json:"format,omitempty"` // see Spec
 
-	// Min and Max are inclusive; nil is none. They have the type of a value; of
-	// arrays, one element limits all, or each has its own. In JSON they are
-	// numbers, or arrays of them.
+	// Min and Max are inclusive limits, of the type of a value; see Spec. Nil: no limit.
+	// In JSON they are numbers or arrays of numbers.
 	Min any `json:"min,omitempty"`
 	Max any `json:"max,omitempty"`
-	// Initial is the value before the first; nil is none. In JSON it is a
-	// boolean, a number, an array of numbers or strings, or the value's text.
+	// Initial is the first value; see Spec. Nil: none. In JSON it is a boolean, a
+	// number, an array of numbers or strings, or the value's text.
 	Initial any `json:"initial,omitempty"`
 
-	MaxLen      int  `json:"max_len,omitempty"` // see Spec; never 0 for a kind that has a length
+	MaxLen      int  `json:"max_len,omitempty"` // see Spec; completed, it is 0 only for kinds without a length
 	ReadOnly    bool `json:"read_only,omitempty"`
 	WriteOnly   bool `json:"write_only,omitempty"`
 	Persist     bool `json:"persist,omitempty"`
 	NoBroadcast bool `json:"no_broadcast,omitempty"`
 
-	Enumerators map[int32]string `json:"enumerators,omitempty"` // names by number; of a boolean: of false (0) and true (1)
-	Bits        []string         `json:"bits,omitempty"`        // of a mask, lowest first; an empty name: no such bit; none: all 32, by number
+	Enumerators map[int32]string `json:"enumerators,omitempty"` // names by number; a boolean's are those of false (0) and true (1)
+	Bits        []string         `json:"bits,omitempty"`        // of a mask, lowest first; see Spec
 	Elements    []string         `json:"elements,omitempty"`    // of an array
 
 	Alarm    Alarm         `json:"alarm,omitzero"`
@@ -77,8 +76,8 @@ type Definition struct {
 // String returns "stage.SPEED".
 func (d Definition) String() string { return d.Service + "." + d.Name }
 
-// Complete returns the definition with its defaults filled in, or an error that
-// names the field that is wrong. The result shares nothing with d.
+// Complete returns the definition with its defaults filled in, or an error with a
+// [*FieldError] in its chain. The result shares no memory with d.
 func (d Definition) Complete() (Definition, error) {
 	d.Dispatcher = cmp.Or(d.Dispatcher, defaultDispatcher)
 	d.Enumerators, d.Bits, d.Elements = maps.Clone(d.Enumerators), slices.Clone(d.Bits), slices.Clone(d.Elements)
@@ -126,7 +125,7 @@ func (d *Definition) checkNames() error {
 	return nil
 }
 
-// checkNamed checks what has names: enumerators, bits, elements.
+// checkNamed checks the names of enumerators, bits and elements.
 func (d *Definition) checkNamed() error {
 	of := func(field string, given bool, kinds ...Kind) error {
 		if given && !slices.Contains(kinds, d.Kind) {
@@ -155,7 +154,7 @@ func (d *Definition) checkNamed() error {
 			return badField("Enumerators", "%d: a boolean has 0 and 1", n)
 		}
 		if strings.EqualFold(name, boolText(n == 0)) {
-			return badField("Enumerators", "%d: name %q is that of the other", n, name)
+			return badField("Enumerators", "%d: name %q means the other value", n, name)
 		}
 	}
 	if d.Kind == KindEnumerated && len(numbers) == 0 {
@@ -167,11 +166,11 @@ func (d *Definition) checkNamed() error {
 		case err != nil:
 			return badField("Bits", "%d: %v", i, err)
 		case strings.ContainsAny(name, ",|"):
-			return badField("Bits", "%d: name %q: ',' and '|' stand between names", i, name)
+			return badField("Bits", "%d: name %q: ',' and '|' are separators", i, name)
 		case strings.EqualFold(name, noBits):
-			return badField("Bits", "%d: name %q is that of a mask without bits", i, name)
+			return badField("Bits", "%d: name %q means a mask without bits", i, name)
 		case strings.HasPrefix(name, "0x"), strings.HasPrefix(name, "0X"):
-			return badField("Bits", "%d: name %q would be a number", i, name)
+			return badField("Bits", "%d: name %q reads as a number", i, name)
 		}
 	}
 	if len(d.Bits) > 32 {
@@ -193,11 +192,11 @@ func (d *Definition) checkText() error {
 	case len(d.Units) > maxName:
 		return badField("Units", "%d bytes, the limit is %d", len(d.Units), maxName)
 	case !isPrintable(d.Units):
-		return badField("Units", "%q is not text", d.Units)
+		return badField("Units", "%q is not printable text", d.Units)
 	case len(d.Help) > maxHelp:
 		return badField("Help", "%d bytes, the limit is %d", len(d.Help), maxHelp)
 	case !utf8.ValidString(d.Help):
-		return badField("Help", "it is not UTF-8")
+		return badField("Help", "not UTF-8")
 	}
 	return nil
 }
@@ -229,9 +228,9 @@ func (d *Definition) completeLen() error {
 func (d *Definition) checkRest() error {
 	switch {
 	case d.ReadOnly && d.WriteOnly:
-		return badField("WriteOnly", "it is ReadOnly too")
+		return badField("WriteOnly", "the keyword is ReadOnly too")
 	case !(d.DeadBand >= 0) || math.IsInf(d.DeadBand, 0):
-		return badField("DeadBand", "%v is no width", d.DeadBand)
+		return badField("DeadBand", "%v, want a finite number, 0 or more", d.DeadBand)
 	case d.DeadBand > 0 && !d.Kind.isNumeric():
 		return badField("DeadBand", "not for a keyword that is %v", d.Kind)
 	case d.Period != 0 && d.Period < minPeriod:
@@ -246,7 +245,7 @@ func (d *Definition) checkRest() error {
 // letters, digits, '_' and '-', the first a letter or digit.
 func checkServiceName(name string) error { return checkName(name, 'a', "lower-case") }
 
-// checkKeywordName checks that of a keyword: the same in upper case.
+// checkKeywordName checks the name of a keyword: the same with upper-case letters.
 func checkKeywordName(name string) error { return checkName(name, 'A', "upper-case") }
 
 func checkName(name string, a byte, letters string) error {
@@ -267,8 +266,9 @@ func checkName(name string, a byte, letters string) error {
 	return nil
 }
 
-// checkLabel checks the name of an enumerator, bit or element, and that it is
-// not in seen, where it puts it. "R" and "r" are two filters.
+// checkLabel checks the name of an enumerator, bit or element, and that it is not in
+// seen, to which it adds it. Names that differ in case only are different: "R" and "r"
+// may be two filters.
 func checkLabel(name string, seen map[string]bool) error {
 	switch {
 	case name == "":
@@ -276,7 +276,7 @@ func checkLabel(name string, seen map[string]bool) error {
 	case len(name) > maxName:
 		return fmt.Errorf("name %.32q…: %d bytes, the limit is %d", name, len(name), maxName)
 	case !isPrintable(name) || strings.TrimSpace(name) != name:
-		return fmt.Errorf("name %q: control characters, and spaces at its ends, are not allowed", name)
+		return fmt.Errorf("name %q: control characters and spaces at the ends are not allowed", name)
 	case seen[name]:
 		return fmt.Errorf("name %q: given twice", name)
 	}

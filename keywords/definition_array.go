@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// special has the characters that mean something in an array's text: an element
-// that holds one, or a space, is in quotes.
+// special are the characters with a meaning in an array's text. An element that contains
+// one of them or a space is quoted.
 const special = `"\,()[]{}`
 
 var escapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
@@ -24,7 +24,7 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// splitArray takes an array's text, without spaces around it, apart.
+// splitArray splits an array's text, which has no spaces around it, into its elements.
 func splitArray(text string) ([]string, error) {
 	if n := len(text); n >= 2 {
 		if i := strings.IndexByte("[({", text[0]); i >= 0 && text[n-1] == "])}"[i] {
@@ -51,7 +51,7 @@ func splitArray(text string) ([]string, error) {
 	return words, nil
 }
 
-// cutElement takes the first element off text, which is not empty.
+// cutElement returns the first element of text, which is not empty, and the rest.
 func cutElement(text string) (word, rest string, err error) {
 	if text[0] == '"' {
 		return cutQuoted(text[1:])
@@ -71,7 +71,8 @@ func cutElement(text string) (word, rest string, err error) {
 	return text[:end], text[end:], nil
 }
 
-// cutQuoted takes off what is before the closing quote.
+// cutQuoted returns the quoted element that text begins with, behind its opening quote, and
+// the rest.
 func cutQuoted(text string) (word, rest string, err error) {
 	var b strings.Builder
 	for {
@@ -88,7 +89,7 @@ func cutQuoted(text string) (word, rest string, err error) {
 		}
 		k := strings.IndexByte(`"\nrt`, text[i+1])
 		if k < 0 {
-			return "", "", fmt.Errorf(`\%c means nothing`, text[i+1])
+			return "", "", fmt.Errorf(`unknown escape \%c`, text[i+1])
 		}
 		b.WriteByte("\"\\\n\r\t"[k])
 		text = text[i+2:]

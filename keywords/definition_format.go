@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// verb is a checked Format. The zero verb is none.
+// verb is a checked Format. The zero verb means that there is none.
 type verb struct {
 	format string
 	letter byte
 }
 
-const maxWidth = 100 // of what a Format prints, and of its digits
+const maxWidth = 100 // of a Format's width and precision
 
-// parseVerb checks that format has exactly one verb, and that it suits the
-// kind. Other text around it is allowed.
+// parseVerb checks that format has exactly one verb and that it suits the kind. Text around
+// the verb is allowed.
 func parseVerb(format string, kind Kind) (verb, error) {
 	if format == "" {
 		return verb{}, nil
 	}
 	if len(format) > maxName || !isPrintable(format) {
-		return verb{}, fmt.Errorf("%.40q is no format", format)
+		return verb{}, fmt.Errorf("%.40q is too long or not printable", format)
 	}
 	v := verb{format: format}
 	for rest := format; ; {

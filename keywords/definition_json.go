@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// definitionVersion is raised when a field changes its meaning. New fields
-	// leave it as it is: those who don't know them skip them.
+	// definitionVersion is raised when a field changes its meaning. A new field does not
+	// raise it, since readers skip fields that they don't know.
 	definitionVersion = 1
 
 	maxFile = 16 << 20 // bytes of a file of definitions
@@ -25,7 +25,7 @@ const (
 // plain is a Definition without its methods.
 type plain Definition
 
-// published is a Definition in JSON.
+// published is the JSON form of a Definition.
 type published struct {
 	Version int `json:"version"`
 	plain
@@ -35,7 +35,7 @@ type published struct {
 	Period  float64         `json:"period,omitempty"`
 }
 
-// MarshalJSON returns the definition as it is published, completed.
+// MarshalJSON returns the completed definition, as dispatchers publish it.
 func (d Definition) MarshalJSON() ([]byte, error) {
 	r, err := d.ready()
 	if err != nil {
@@ -57,8 +57,8 @@ func (d Definition) MarshalJSON() ([]byte, error) {
 	return json.Marshal(p)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes and completes it. Fields that it
-// does not know are skipped.
+// UnmarshalJSON reads what MarshalJSON returns and completes it. Unknown fields are
+// skipped.
 func (d *Definition) UnmarshalJSON(data []byte) error { return d.readJSON(data, false) }
 
 func (d *Definition) readJSON(data []byte, strict bool) error {
@@ -73,7 +73,7 @@ func (d *Definition) readJSON(data []byte, strict bool) error {
 	case err != nil:
 		err = errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	case p.Version < 0 || p.Version > definitionVersion:
-		err = badField("version", "%d, this program knows %d", p.Version, definitionVersion)
+		err = badField("version", "%d, this program reads up to %d", p.Version, definitionVersion)
 	case got.Kind == 0:
 		err = badField("kind", "missing")
 	case math.Abs(p.Period) > math.MaxInt64/1e9:
@@ -83,7 +83,7 @@ func (d *Definition) readJSON(data []byte, strict bool) error {
 		return redisio.Wrap(fmt.Sprintf("keywords: %v", got), err)
 	}
 	got.Period = time.Duration(math.Round(p.Period * 1e9))
-	// How values are written depends on the kind and on the enumerators alone.
+	// Only the kind and the names determine how values are written.
 	r, err := newRules(&Definition{Kind: got.Kind, Enumerators: got.Enumerators, Bits: got.Bits})
 	if err != nil {
 		return fmt.Errorf("keywords: %v: %w", got, err)
@@ -104,8 +104,7 @@ func (d *Definition) readJSON(data []byte, strict bool) error {
 	return nil
 }
 
-// toJSON returns booleans, numbers and arrays as what they are, and what else
-// there is by its text.
+// toJSON returns booleans, numbers and arrays as such, and other values as their text.
 func (r *rules) toJSON(v any) (json.RawMessage, error) {
 	if v == nil {
 		return nil, nil
@@ -137,8 +136,8 @@ func (r *rules) toJSON(v any) (json.RawMessage, error) {
 
 func isFinite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 
-// fromJSON reads what toJSON returns, and the text of any value. Numbers keep
-// all of their digits.
+// fromJSON reads what toJSON returns, and the text of any value. Numbers keep all their
+// digits.
 func (r *rules) fromJSON(raw json.RawMessage) (any, error) {
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
@@ -152,7 +151,7 @@ func (r *rules) fromJSON(raw json.RawMessage) (any, error) {
 		}
 		return r.parse(text)
 	case raw[0] == '[' || raw[0] == '{' || r.kind == KindString || r.kind == KindBytes:
-		return nil, fmt.Errorf("%.40s is no value of a keyword that is %v", raw, r.kind)
+		return nil, fmt.Errorf("%.40s is not a value of a keyword that is %v", raw, r.kind)
 	}
 	return r.parse(string(raw))
 }
@@ -166,7 +165,7 @@ func (r *rules) arrayFromJSON(raw json.RawMessage) (any, error) {
 	for i, e := range elements {
 		if e[0] != '"' {
 			if words[i] = string(e); r.kind == KindStringArray {
-				return nil, fmt.Errorf("element %d: %.40s is no string", i, e)
+				return nil, fmt.Errorf("element %d: %.40s is not a string", i, e)
 			}
 		} else if err := json.Unmarshal(e, &words[i]); err != nil {
 			return nil, err
@@ -175,10 +174,9 @@ func (r *rules) arrayFromJSON(raw json.RawMessage) (any, error) {
 	return r.parseWords(words)
 }
 
-// LoadDefinitions reads an array of definitions in JSON. Beyond what reading one
-// published definition does, it refuses fields that don't exist, and a keyword
-// given twice: the array was written by a person. Errors name the keyword and
-// the field.
+// LoadDefinitions reads a JSON array of definitions, of at most 16 MiB, and completes them.
+// Since a person wrote the array, unknown fields and a keyword given twice are errors.
+// Errors name the keyword and the field.
 func LoadDefinitions(r io.Reader) ([]Definition, error) {
 	data, err := readFile(r)
 	if err != nil {
@@ -186,7 +184,7 @@ func LoadDefinitions(r io.Reader) ([]Definition, error) {
 	}
 	var list []json.RawMessage
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("keywords: definitions are to be an array in JSON: %w", err)
+		return nil, fmt.Errorf("keywords: definitions: want a JSON array: %w", err)
 	}
 	defs := make([]Definition, len(list))
 	for i, raw := range list {

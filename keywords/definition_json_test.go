@@ -69,7 +69,7 @@ func TestFieldsOfNewerProgramsAreSkipped(t *testing.T) {
 	require.Equal(t, 20.0, d.Max)
 	require.ErrorIs(t, d.Check(20.5), keywords.CodeRange)
 	require.EqualError(t, json.Unmarshal([]byte(`{"version":2,"service":"s","name":"A","kind":"double"}`), &d),
-		"keywords: s.A: version: 2, this program knows 1")
+		"keywords: s.A: version: 2, this program reads up to 1")
 	require.Equal(t, 20.0, d.Max, "what can't be read changes nothing")
 }
 
@@ -93,19 +93,19 @@ func TestLoadDefinitions(t *testing.T) {
 	require.Error(t, defs[4].Check(int64(9007199254740994)))
 
 	for in, want := range map[string]string{
-		`{}`:   "keywords: definitions are to be an array in JSON: json: cannot unmarshal object into Go value of type []json.RawMessage",
-		`[`:    "keywords: definitions are to be an array in JSON: unexpected end of JSON input",
+		`{}`:   "keywords: definitions: want a JSON array: json: cannot unmarshal object into Go value of type []json.RawMessage",
+		`[`:    "keywords: definitions: want a JSON array: unexpected end of JSON input",
 		`[{}]`: "keywords: definition 0: .: kind: missing",
 		`[{"service":"s","name":"A","kind":"duble"}]`:                                              `keywords: definition 0: s.A: no kind "duble"`,
 		`[{"service":"s","name":"A","kind":"double","mim":0}]`:                                     `keywords: definition 0: s.A: unknown field "mim"`,
 		`[{"service":"s","name":"a","kind":"double"}]`:                                             `keywords: definition 0: s.a: Name: name "a": want upper-case letters, digits, '_' and '-', the first a letter or digit`,
-		`[{"service":"s","name":"A","kind":"double","min":"low"}]`:                                 `keywords: definition 0: s.A: min: "low" is no number`,
-		`[{"service":"s","name":"A","kind":"double","min":true}]`:                                  `keywords: definition 0: s.A: min: "true" is no number`,
-		`[{"service":"s","name":"A","kind":"double","min":[1]}]`:                                   `keywords: definition 0: s.A: min: [1] is no value of a keyword that is double`,
+		`[{"service":"s","name":"A","kind":"double","min":"low"}]`:                                 `keywords: definition 0: s.A: min: "low" is not a number`,
+		`[{"service":"s","name":"A","kind":"double","min":true}]`:                                  `keywords: definition 0: s.A: min: "true" is not a number`,
+		`[{"service":"s","name":"A","kind":"double","min":[1]}]`:                                   `keywords: definition 0: s.A: min: [1] is not a value of a keyword that is double`,
 		`[{"service":"s","name":"A","kind":"integer","max":3000000000}]`:                           `keywords: definition 0: s.A: max: 3000000000 does not fit 32 bits`,
-		`[{"service":"s","name":"A","kind":"string","initial":5}]`:                                 `keywords: definition 0: s.A: initial: 5 is no value of a keyword that is string`,
-		`[{"service":"s","name":"A","kind":"string array","initial":["a",5]}]`:                     `keywords: definition 0: s.A: initial: element 1: 5 is no string`,
-		`[{"service":"s","name":"A","kind":"integer array","initial":[1,{}]}]`:                     `keywords: definition 0: s.A: initial: element 1: "{}" is no integer`,
+		`[{"service":"s","name":"A","kind":"string","initial":5}]`:                                 `keywords: definition 0: s.A: initial: 5 is not a value of a keyword that is string`,
+		`[{"service":"s","name":"A","kind":"string array","initial":["a",5]}]`:                     `keywords: definition 0: s.A: initial: element 1: 5 is not a string`,
+		`[{"service":"s","name":"A","kind":"integer array","initial":[1,{}]}]`:                     `keywords: definition 0: s.A: initial: element 1: "{}" is not an integer`,
 		`[{"service":"s","name":"A","kind":"double","period":1e300}]`:                              `keywords: definition 0: s.A: period: 1e+300 is too long`,
 		`[{"service":"s","name":"A","kind":"double"},{"service":"s","name":"A","kind":"boolean"}]`: `keywords: s.A: defined twice`,
 	} {

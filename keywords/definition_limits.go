@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// limits are the inclusive limits of numbers: none, one for all, or one for
-// each element of an array.
+// limits are inclusive limits of numbers: each side has none, one for all, or one for each
+// element of an array.
 type limits[N int64 | float64] struct{ min, max []N }
 
 func (r *rules) setLimits(low, high any) error {
@@ -20,7 +20,7 @@ func (r *rules) setLimits(low, high any) error {
 	var err error
 	switch r.kind {
 	case KindInteger:
-		// These limits are the kind's own, and those asked for must be within.
+		// The defaults are the limits of 32 bits; given limits are checked to be within.
 		r.ints = limits[int64]{[]int64{math.MinInt32}, []int64{math.MaxInt32}}
 		given := limits[int64]{}
 		if given, err = limitsOf[int64](r, low, high); err == nil {
@@ -51,19 +51,19 @@ func limitsOf[N int64 | float64](r *rules, low, high any) (l limits[N], err erro
 			ok = ok && r.kind.isArray()
 		}
 		if !ok || len(list) == 0 {
-			return nil, badField(field, "%v, a Go %T, is no value of a keyword that is %v", v, v, r.kind)
+			return nil, badField(field, "%v, a Go %T, is not a value of a keyword that is %v", v, v, r.kind)
 		}
 		for _, n := range list {
 			if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) || r.kind == KindFloat && float64(float32(f)) != f ||
 				r.kind == KindInteger && int64(int32(n)) != int64(n) {
-				return nil, badField(field, "%v is no limit of a keyword that is %v", n, r.kind)
+				return nil, badField(field, "%v can't limit a keyword that is %v", n, r.kind)
 			}
 		}
 		switch {
 		case len(list) > 1 && r.elements > 0 && len(list) != r.elements:
-			return nil, badField(field, "%d for %d elements", len(list), r.elements)
+			return nil, badField(field, "%d limits for %d elements", len(list), r.elements)
 		case len(list) > r.maxLen && r.kind.isArray():
-			return nil, badField(field, "%d for a MaxLen of %d", len(list), r.maxLen)
+			return nil, badField(field, "%d limits for a MaxLen of %d", len(list), r.maxLen)
 		case len(list) > 1:
 			r.elements = len(list)
 		}
@@ -83,8 +83,7 @@ func limitsOf[N int64 | float64](r *rules, low, high any) (l limits[N], err erro
 	return l, nil
 }
 
-// check returns what is wrong with the number, or nothing. i is its index in an
-// array.
+// check returns what is wrong with n, or "". The index i is that in an array.
 func (l *limits[N]) check(i int, n N) string {
 	if len(l.min) > 0 {
 		if low := l.min[i%len(l.min)]; n < low {

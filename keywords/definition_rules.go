@@ -9,20 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// rules is what a Definition says of values, made ready to judge them. It is
-// never changed.
+// rules are the parts of a Definition that concern values, prepared for fast checks. They
+// are never changed.
 type rules struct {
 	service, name string
 	kind          Kind
 	ints          limits[int64]
 	floats        limits[float64]
-	elements      int // that an array has; 0: up to maxLen
+	elements      int // the fixed length of an array; 0: up to maxLen
 	maxLen        int
-	numbers       map[string]int64 // of enumerators; of bits, their masks
+	numbers       map[string]int64 // of enumerators; of bits: 1, 2, 4, …
 	names         map[int64]string // of enumerators
 	bits          []string
 	named         int64 // the bits that have names
-	allowed       int64 // the same or, without names, all 32
+	allowed       int64 // the bits that may be set: named, or all 32 if there are no names
 	format        verb
 	alarm         *Alarm // nil: none
 }
@@ -55,7 +55,8 @@ func newRules(d *Definition) (*rules, error) {
 	return r, r.setLimits(cloneValue(d.Min), cloneValue(d.Max))
 }
 
-// ready returns the rules of d, made anew if it did not go through Complete.
+// ready returns the rules of d. They are made on the spot for a definition that was not
+// completed.
 func (d *Definition) ready() (*rules, error) {
 	if d.rules != nil {
 		return d.rules, nil
@@ -64,9 +65,9 @@ func (d *Definition) ready() (*rules, error) {
 	return done.rules, err
 }
 
-// Check says whether the keyword may have the value: it is of its kind, within
-// its limits, not too long, its enumerators exist. An [*Error] is CodeMalformed,
-// CodeRange or CodeEnumerator. NaN is beyond any limit.
+// Check returns an error if the keyword can't have the value v: it has another kind, is
+// beyond a limit, is too long, or is not an enumerator. The code of the [*Error] is
+// CodeMalformed, CodeRange or CodeEnumerator. NaN is beyond any limit.
 func (d Definition) Check(v any) error {
 	r, err := d.ready()
 	if err != nil {
@@ -75,10 +76,10 @@ func (d Definition) Check(v any) error {
 	return r.check(v)
 }
 
-// Severity judges a value by the keyword's Alarm, for which it must know the
-// severity of the value before. NaN is SeverityInvalid, with an Alarm or
-// without. With hysteresis, a value that leaps from one side past the other
-// side's limit keeps its severity until it is clear of that as well.
+// Severity returns the severity of v by the keyword's Alarm. Prev is the severity of the
+// value before, on which hysteresis depends. NaN is SeverityInvalid, also without an
+// Alarm. Hysteresis applies to the limits of both sides: a value that jumps from beyond a
+// limit on one side to near a limit on the other keeps its severity.
 func (d Definition) Severity(v any, prev Severity) Severity {
 	r, err := d.ready()
 	if err != nil {
@@ -91,7 +92,7 @@ func (r *rules) errorf(code Code, format string, args ...any) error {
 	return &Error{Code: code, Service: r.service, Keyword: r.name, Text: fmt.Sprintf(format, args...)}
 }
 
-// reason is the part of an error that does not say which keyword it is about.
+// reason returns the part of an error that does not say which keyword it is about.
 func reason(err error) string {
 	var e *Error
 	if errors.As(err, &e) {
@@ -125,7 +126,7 @@ func (r *rules) check(v any) error {
 		switch r.kind {
 		case KindFloat:
 			if float64(float32(v)) != v && v == v {
-				return r.errorf(CodeMalformed, "%v has more digits than a float", v)
+				return r.errorf(CodeMalformed, "%v has more digits than 32 bits hold", v)
 			}
 			return r.inRange(r.floats.check(0, v))
 		case KindDouble:
@@ -152,7 +153,7 @@ func (r *rules) check(v any) error {
 			return r.checkStrings(v)
 		}
 	}
-	return r.errorf(CodeMalformed, "a Go %T is no value of a keyword that is %v", v, r.kind)
+	return r.errorf(CodeMalformed, "a Go %T is not a value of a keyword that is %v", v, r.kind)
 }
 
 func (r *rules) inRange(wrong string) error {
@@ -211,9 +212,9 @@ func (r *rules) checkStrings(list []string) error {
 	return nil
 }
 
-// number returns the number of an enumerator, or the bit, of that name: one
-// spelt exactly so, or else the only one that differs in case alone.
-func (r *rules) number(name string) (int64, bool, error) {
+// number returns the number of the enumerator, or the bit, with the given name. A name that
+// differs in case is found if it is the only one. Ok is false if there is none.
+func (r *rules) number(name string) (n int64, ok bool, err error) {
 	if n, ok := r.numbers[name]; ok {
 		return n, true, nil
 	}
@@ -235,7 +236,7 @@ func (r *rules) number(name string) (int64, bool, error) {
 
 func (r *rules) severity(v any, prev Severity) Severity {
 	worst := SeverityNone
-	judge := func(f float64) {
+	check := func(f float64) {
 		switch {
 		case r.alarm != nil:
 			worst = max(worst, r.alarm.severity(f, prev))
@@ -246,17 +247,17 @@ func (r *rules) severity(v any, prev Severity) Severity {
 	switch v := v.(type) {
 	case int64:
 		if r.alarm != nil {
-			judge(float64(v))
+			check(float64(v))
 		}
 	case float64:
-		judge(v)
+		check(v)
 	case []int64:
 		for _, n := range v {
-			judge(float64(n))
+			check(float64(n))
 		}
 	case []float64:
 		for _, f := range v {
-			judge(f)
+			check(f)
 		}
 	}
 	return worst

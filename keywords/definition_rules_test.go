@@ -32,13 +32,13 @@ func TestCheck(t *testing.T) {
 		{speed, -5e-324, "range: -5e-324 is below 0"},
 		{speed, math.NaN(), "range: NaN is not above 0"},
 		{speed, math.Inf(1), "range: +Inf is above 20"},
-		{speed, int64(5), "malformed: a Go int64 is no value of a keyword that is double"},
-		{speed, "5", "malformed: a Go string is no value of a keyword that is double"},
-		{speed, nil, "malformed: a Go <nil> is no value of a keyword that is double"},
+		{speed, int64(5), "malformed: a Go int64 is not a value of a keyword that is double"},
+		{speed, "5", "malformed: a Go string is not a value of a keyword that is double"},
+		{speed, nil, "malformed: a Go <nil> is not a value of a keyword that is double"},
 		{double, math.NaN(), ""},
 		{double, math.Inf(-1), ""},
 		{boolean, true, ""},
-		{boolean, int64(1), "malformed: a Go int64 is no value of a keyword that is boolean"},
+		{boolean, int64(1), "malformed: a Go int64 is not a value of a keyword that is boolean"},
 		{integer, int64(math.MaxInt32), ""},
 		{integer, int64(math.MinInt32), ""},
 		{integer, int64(math.MaxInt32 + 1), "range: 2147483648 is above 2147483647"},
@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 		{integer64, int64(math.MaxInt64), ""},
 		{big, int64(1<<53 + 1), ""},
 		{big, int64(1<<53 + 2), "range: 9007199254740994 is above 9007199254740993"},
-		{float, 0.1, "malformed: 0.1 has more digits than a float"},
+		{float, 0.1, "malformed: 0.1 has more digits than 32 bits hold"},
 		{float, float64(float32(0.1)), ""},
 		{float, math.NaN(), ""},
 		{ratio, float64(float32(0.1)), ""},
@@ -185,6 +185,6 @@ func TestSeverity(t *testing.T) {
 		require.NoError(t, got.UnmarshalText(name))
 		require.Equal(t, s, got)
 	}
-	require.EqualError(t, new(keywords.Severity).UnmarshalText([]byte("bad")), `no severity "bad"`)
+	require.EqualError(t, new(keywords.Severity).UnmarshalText([]byte("bad")), `keywords: no severity "bad"`)
 	require.Equal(t, "severity 9", keywords.Severity(9).String())
 }

@@ -10,26 +10,26 @@ import (
 	"strings"
 )
 
-// noBits is the text of a mask that has none.
+// noBits is the text of a mask without bits.
 const noBits = "none"
 
-// Parse reads a value from its text, that of [Definition.Text] or what people
-// write for it. Spaces around it don't count, save in strings.
+// Parse reads a value from text: what [Definition.Text] returns, or what people write.
+// Spaces around it are ignored, except in strings.
 //
-//   - boolean: true, t, yes, y, on, 1, false, f, no, n, off, 0, the names of its
+//   - boolean: true, t, yes, y, on, 1, false, f, no, n, off, 0 and the names of its
 //     enumerators, all in any case;
 //   - integers: 12, -12, +12, 0x1f, and 12.0 or 1.2e1 if exactly an integer;
 //   - floats: 1, 1.5, 15e-1, NaN, Inf, -Inf, in any case;
-//   - enumerated: a name, exactly or but for its case, or a number. A name wins
-//     over a number;
-//   - mask: names or numbers with commas or | between them; none;
+//   - enumerated: a name, in any case if that is unambiguous, or a number. Text that is
+//     both is read as a name;
+//   - mask: names or numbers separated by commas or |, or none;
 //   - bytes: base64;
-//   - arrays: elements with spaces, or one comma, between them, in one pair of
-//     brackets or none. Strings that hold any of these, or nothing, are in
-//     double quotes, with \" \\ \n \r \t.
+//   - arrays: elements separated by spaces or by one comma, with or without one pair of
+//     brackets. Strings that are empty or contain a separator or bracket are in double
+//     quotes, with \" \\ \n \r \t.
 //
-// An [*Error] is CodeMalformed, CodeRange for a number that has too many digits
-// for the kind, or CodeEnumerator. Limits are for [Definition.Check].
+// The code of an [*Error] is CodeMalformed, CodeEnumerator, or CodeRange for a number with
+// too many digits for the kind. Parse does not check limits; [Definition.Check] does.
 func (d Definition) Parse(text string) (any, error) {
 	r, err := d.ready()
 	if err != nil {
@@ -38,11 +38,11 @@ func (d Definition) Parse(text string) (any, error) {
 	return r.parse(text)
 }
 
-// Text returns a value's text, which is what lies in Redis: true or false, the
-// fewest digits that are read back as the same number, NaN, Inf or -Inf, the
-// name of an enumerator, the names of a mask's bits with commas between or none,
-// a string as it is, bytes as base64, an array's elements with spaces between.
-// What is no value of the keyword's kind has a text that is not read back.
+// Text returns a value's canonical text, which is what Redis holds: true or false, the
+// shortest digits that are read back as the same number, NaN, Inf or -Inf, the name of an
+// enumerator, the names of a mask's bits joined by commas or none, a string as it is, bytes
+// as base64, an array's elements joined by spaces. For a v that is not a value of the
+// keyword the text is one that Parse refuses or Check does.
 func (d Definition) Text(v any) string {
 	r, err := d.ready()
 	if err != nil {
@@ -52,8 +52,8 @@ func (d Definition) Text(v any) string {
 	return string(r.appendText(buf[:0], v))
 }
 
-// Display returns a value for people: as Format has it, or as Text, and a
-// boolean by the name of its enumerator. Units are not in it.
+// Display returns a value for people: formatted by Format, or as its text. A boolean is
+// shown by the name of its enumerator. Units are not included.
 func (d Definition) Display(v any) string {
 	r, err := d.ready()
 	if err != nil {
@@ -136,7 +136,7 @@ func (r *rules) parseBool(word string) (any, error) {
 	case "false", "f", "no", "n", "off", "0":
 		return false, nil
 	}
-	return nil, r.errorf(CodeMalformed, "%.40q is no boolean", word)
+	return nil, r.errorf(CodeMalformed, "%.40q is not a boolean", word)
 }
 
 func (r *rules) parseInt(word string, size int) (any, error) {
@@ -145,7 +145,7 @@ func (r *rules) parseInt(word string, size int) (any, error) {
 	case errors.Is(err, strconv.ErrRange):
 		return nil, r.errorf(CodeRange, "%.40s does not fit %d bits", word, size)
 	case err != nil:
-		return nil, r.errorf(CodeMalformed, "%.40q is no integer", word)
+		return nil, r.errorf(CodeMalformed, "%.40q is not an integer", word)
 	}
 	return n, nil
 }
@@ -172,9 +172,8 @@ func readInt(word string, size int) (int64, error) {
 	return strconv.ParseInt(digits, 10, size)
 }
 
-// wholeDigits returns the digits, and sign, of a number such as 12.0 or 1.2e1 that
-// float64 has room for, if it is exactly an integer. As a float64 it may have been
-// rounded.
+// wholeDigits returns the sign and digits of a number such as 12.0 or 1.2e1, if it is
+// exactly an integer. Converting it to a float64 might round it.
 func wholeDigits(word string) (digits string, ok bool) {
 	word, exponent, _ := strings.Cut(strings.ToLower(word), "e")
 	shift := 0
@@ -188,7 +187,7 @@ func wholeDigits(word string) (digits string, ok bool) {
 	sign := word[:len(word)-len(unsigned)]
 	before, after, _ := strings.Cut(unsigned, ".")
 	digits = before + after
-	point := len(before) + shift // is behind so many digits
+	point := len(before) + shift // number of digits before the point
 	switch {
 	case strings.Trim(digits, "0") == "":
 		return "0", true
@@ -200,7 +199,7 @@ func wholeDigits(word string) (digits string, ok bool) {
 	return "", false
 }
 
-// cutHex takes the 0x out of a number, and keeps its sign.
+// cutHex removes the 0x of a number and keeps its sign.
 func cutHex(word string) (digits string, ok bool) {
 	sign := ""
 	if word != "" && (word[0] == '-' || word[0] == '+') {
@@ -218,12 +217,12 @@ func (r *rules) parseFloat(word string, size int) (any, error) {
 	case errors.Is(err, strconv.ErrRange):
 		return nil, r.errorf(CodeRange, "%.40s does not fit %d bits", word, size)
 	case err != nil:
-		return nil, r.errorf(CodeMalformed, "%.40q is no number", word)
+		return nil, r.errorf(CodeMalformed, "%.40q is not a number", word)
 	}
 	return f, nil
 }
 
-// readFloat does not take the underscores of Go.
+// readFloat reads a number as strconv does, but refuses underscores.
 func readFloat(word string, size int) (float64, error) {
 	if strings.IndexByte(word, '_') >= 0 {
 		return 0, strconv.ErrSyntax
@@ -277,7 +276,7 @@ func (r *rules) appendText(b []byte, v any) []byte {
 			}
 			number := strconv.FormatInt(v, 10)
 			for _, named := r.numbers[number]; named; _, named = r.numbers[number] {
-				number = "+" + number // or it would be read back as the one of that name
+				number = "+" + number // the plain number is an enumerator's name
 			}
 			return append(b, number...)
 		case KindMask:

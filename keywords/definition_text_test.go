@@ -170,7 +170,7 @@ func TestParseRefuses(t *testing.T) {
 	_, err := keywords.Define("s", "E", keywords.Spec[int32]{Enumerators: []string{"go", "Go"}}).Definition().Parse("GO")
 	require.EqualError(t, err, `keywords: s.E: enumerator: "GO" may be any of ["Go" "go"]`)
 	_, err = integers.Parse("1 x")
-	require.EqualError(t, err, `keywords: s.INTEGERS: malformed: element 1: "x" is no integer`)
+	require.EqualError(t, err, `keywords: s.INTEGERS: malformed: element 1: "x" is not an integer`)
 	_, err = data.Parse(strings.Repeat("*", 1000))
 	require.Less(t, len(err.Error()), 100)
 }

@@ -17,11 +17,13 @@ import (
 )
 
 var (
-	// ErrServed is the error of what can't be done while a dispatcher lives.
+	// ErrServed is the error of what can't be done while a dispatcher of that name
+	// lives: running another one, or Client.Clear.
 	ErrServed = errors.New("keywords: a dispatcher of that name is running")
-	// ErrQueueFull is the error of what was not done because too much waits.
+	// ErrQueueFull refuses a value or request because too many wait: see
+	// DispatcherConfig.MaxStaged. Nothing has changed.
 	ErrQueueFull = errors.New("keywords: queue full")
-	// ErrNoValue is the error of reading a keyword that has no value yet.
+	// ErrNoValue is the error of reading a keyword that has no value.
 	ErrNoValue = errors.New("keywords: no value")
 )
 
@@ -32,35 +34,39 @@ type DispatcherConfig struct {
 	Service string
 	Name    string
 
-	// Lease is how long the dispatcher owns its keywords after the last time it could
-	// say so to Redis, which it does three times a lease. It ends the context of its
-	// hooks a tenth of the lease before another dispatcher can take over. Defaults to
-	// 5 s; at least 300 ms.
+	// Lease is how long the dispatcher owns its keywords after it last renewed its
+	// lease in Redis, which it does three times in this time. It ends the context of its
+	// hooks a tenth of the lease before another dispatcher can take over. At least 300 ms.
+	// Defaults to 5 seconds.
 	Lease time.Duration
 
-	// Refuse makes Run return ErrServed where another dispatcher lives. Otherwise
-	// it waits, to take over.
+	// Refuse makes Run return ErrServed if another dispatcher of that name lives. By
+	// default Run waits to take over.
 	Refuse bool
 
-	// MaxStaged and MaxStagedBytes are how many values may wait to be committed while
-	// Redis is away, and how many bytes of them, those of modifies and of Set together.
-	// Above it Set and Modify return ErrQueueFull. They default to 4,096 and 64 MiB.
+	// MaxStaged and MaxStagedBytes are the maximum number of values that wait to be
+	// committed, such as while Redis is unreachable, and the maximum of their bytes.
+	// Above either, modifies and Set return ErrQueueFull. They default to 4,096 and
+	// 64 MiB.
 	MaxStaged      int
 	MaxStagedBytes int
 
-	// Drain is how long Run, when it ends, waits for a hook that runs. 0: 10 s.
+	// Drain is how long Run waits for a running hook when it ends. It is also the
+	// time limit of Postwrite and of a refresh by Schedule. Defaults to 10 seconds.
 	Drain time.Duration
 
-	// Status and Heartbeat name keywords of the dispatcher's own, which it
-	// defines: a string that is "ready" or "stopped", and an integer that counts
-	// the seconds. Empty: none.
+	// Status and Heartbeat are the names of two read-only keywords that the dispatcher
+	// defines and sets itself: a string, "ready" or "stopped", and an integer that
+	// counts the seconds since the start. Empty: there is no such keyword.
 	Status, Heartbeat string
 
-	// ExternalWrites is what happens to values that others write into Redis. ExternalAccept and
-	// ExternalRevert turn keyspace notifications on, in addition to those that are.
+	// ExternalWrites says what happens when another program writes or deletes a value
+	// in Redis. Defaults to ExternalIgnore. ExternalAccept and ExternalRevert enable
+	// keyspace notifications, in addition to those that are enabled already.
 	ExternalWrites ExternalWrites
 
-	// Allow is asked before a modify, and refuses it with an error. Nil: all may.
+	// Allow is called before each modify. Its error refuses the modify with
+	// CodeNotAllowed. By is who the client says it is. Nil: all modifies are allowed.
 	Allow func(ctx context.Context, by Origin, keyword string) error
 }
 
@@ -80,7 +86,7 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	case c.Lease < 300*time.Millisecond:
 		return c, fmt.Errorf("keywords: DispatcherConfig.Lease: %v is less than 300ms", c.Lease)
 	case c.ExternalWrites > ExternalRevert:
-		return c, fmt.Errorf("keywords: DispatcherConfig.ExternalWrites: no %d", c.ExternalWrites)
+		return c, fmt.Errorf("keywords: DispatcherConfig.ExternalWrites: %d is not one of the constants", c.ExternalWrites)
 	case c.MaxStaged < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
 	case c.MaxStagedBytes < 0:
@@ -88,7 +94,7 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	case c.Drain < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.Drain: %v is negative", c.Drain)
 	case c.Status != "" && c.Status == c.Heartbeat:
-		return c, fmt.Errorf("keywords: DispatcherConfig.Heartbeat: %s is Status too", c.Heartbeat)
+		return c, fmt.Errorf("keywords: DispatcherConfig.Heartbeat: %s is the name of Status too", c.Heartbeat)
 	}
 	for _, own := range [][2]string{{"Status", c.Status}, {"Heartbeat", c.Heartbeat}} {
 		field, name := own[0], own[1]
@@ -99,8 +105,8 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	return c, nil
 }
 
-// Dispatcher carries out what is asked of the keywords of a service. Give it its
-// keywords with [Serve], then Run it.
+// Dispatcher carries out modifies of the keywords of a service. Add the keywords with
+// [Serve], then call Run or [Start].
 type Dispatcher struct {
 	pool    *storage.Pool
 	cfg     DispatcherConfig
@@ -115,24 +121,24 @@ type Dispatcher struct {
 	trouble lastError // why the dispatcher waits for Redis
 
 	served map[string]*served // by name; fixed once Run has begun
-	turn   chan struct{}      // holds a token; its holder runs hooks
+	turn   chan struct{}      // holds one token; whoever has taken it may run hooks
 
 	lease       *lease
 	definitions *publisher
 	commits     *committer
 	external    *external
 
-	loaded   chan struct{} // closed: the lease was acquired, and what persists was read
-	stopping chan struct{} // closed: Run ends
-	runEnded chan struct{} // closed: Run has ended
+	loaded   chan struct{} // closed once the lease is held and persistent values were read
+	stopping chan struct{} // closed when Run begins to end
+	runEnded chan struct{} // closed when Run has ended
 
 	refreshers sync.WaitGroup // goroutines that refresh keywords
 	mu         sync.Mutex
-	refreshing context.Context // of polling; nil: not begun, or ended
+	refreshing context.Context // of refreshers; nil before they start and after they end
 }
 
-// NewDispatcher returns a dispatcher without keywords, but for its own. It does
-// not touch Redis.
+// NewDispatcher returns a dispatcher that serves no keywords yet, except Status and
+// Heartbeat. It does not access Redis.
 func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error) {
 	if pool == nil {
 		return nil, errors.New("keywords: NewDispatcher: nil pool")
@@ -192,10 +198,10 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	return d, nil
 }
 
-// prefetch is how many modifies the dispatcher holds.
+// prefetch is how many requests the dispatcher reads ahead.
 const prefetch = 256
 
-// serve adds a keyword.
+// serve adds a keyword. It panics as [Serve] does.
 func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 	switch {
 	case d.begun.Load():
@@ -211,7 +217,7 @@ func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 	d.served[def.Name] = &served{def: def, hooks: h, key: d.service.value(def.Name)}
 }
 
-// newValue is a keyword with a new value, to be staged, where it had was.
+// newValue returns v as the value to stage after was.
 func (d *Dispatcher) newValue(s *served, v any, was record, by string) staged {
 	return staged{served: s, canonical: v, write: true, rec: record{
 		name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, was.severity), source: by,
@@ -223,6 +229,6 @@ func (d *Dispatcher) label() string {
 	return fmt.Sprintf("keywords: dispatcher %s of %s", d.cfg.Name, d.service.name)
 }
 
-// Ready returns a channel that is closed when the dispatcher has its lease and
-// answers.
+// Ready returns a channel that is closed once the dispatcher has its lease and answers
+// requests.
 func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }

@@ -6,47 +6,49 @@ import (
 )
 
 var (
-	// ErrNoDispatcher is the error of what only a dispatcher can do while none
-	// is alive. It was not done.
+	// ErrNoDispatcher is the error of a modify or refresh while no dispatcher of the
+	// keyword lives. It was not carried out.
 	ErrNoDispatcher = errors.New("keywords: no dispatcher")
 	// ErrIndeterminate is the error of a modify whose dispatcher died or whose
 	// answer was lost. It may have been carried out.
 	ErrIndeterminate = errors.New("keywords: indeterminate: it may have been carried out")
-	// ErrNotificationsUnavailable says that changes made by others than
-	// dispatchers go unseen, because Redis does not announce them and may not be
-	// told to.
+	// ErrNotificationsUnavailable says that external writes go unnoticed, because Redis
+	// sends no keyspace notifications and does not let the dispatcher enable them. See
+	// [Dispatcher.Notifications].
 	ErrNotificationsUnavailable = errors.New("keywords: keyspace notifications are unavailable")
-	// ErrClosed is the error of a client or dispatcher that was closed.
+	// ErrClosed is the error of calls after Client.Close, the Close of the pool, or
+	// the end of Dispatcher.Run.
 	ErrClosed = errors.New("keywords: client or dispatcher is closed")
 )
 
-// Code says why a value or request was refused. A Code is itself an error, so
-// that errors.Is(err, keywords.CodeRange) tells.
+// Code says why a value or request was refused. A Code is an error, so that
+// errors.Is(err, keywords.CodeRange) reports whether err has it.
 type Code string
 
 // The codes of this package. A refused request has changed nothing.
 const (
-	CodeMalformed      Code = "malformed"       // it can't be read as a value of the keyword's kind
-	CodeRange          Code = "range"           // below Min, above Max, too long, or not as many elements as the array has
+	CodeMalformed      Code = "malformed"       // the text can't be read as a value of the keyword's kind
+	CodeRange          Code = "range"           // below Min, above Max, too long, or with a wrong number of elements
 	CodeEnumerator     Code = "enumerator"      // no enumerator or bit of that name or number
 	CodeReadOnly       Code = "read_only"       // the keyword can't be modified
 	CodeWriteOnly      Code = "write_only"      // the keyword can't be read
 	CodeUnknownKeyword Code = "unknown_keyword" // the service has no such keyword
 	CodeUnknownService Code = "unknown_service" // no keyword of that service was ever defined
-	CodeRevision       Code = "revision"        // it is no longer at the revision that was asked for
-	CodeFenced         Code = "fenced"          // the dispatcher has lost its lease to another
+	CodeRevision       Code = "revision"        // the keyword no longer has the revision of ModifyOptions.IfRevision
+	CodeFenced         Code = "fenced"          // the dispatcher has lost its lease to another one
 	CodeRejected       Code = "rejected"        // a hook returned an error
-	CodeNotAllowed     Code = "not_allowed"     // the writer may not
+	CodeNotAllowed     Code = "not_allowed"     // DispatcherConfig.Allow returned an error
 )
 
+// Error returns the code.
 func (c Code) Error() string { return string(c) }
 
-// Error says which keyword refused something, and why.
+// Error is a refusal, most often by a dispatcher. It says of which keyword and why.
 type Error struct {
-	Code    Code
-	Text    string // for people; may be empty
-	Service string
-	Keyword string // empty if the service itself is meant
+	Code    Code   `json:"code"`
+	Text    string `json:"text,omitempty"` // for people
+	Service string `json:"service,omitempty"`
+	Keyword string `json:"keyword,omitempty"` // empty: the error is about the service
 }
 
 // Error returns "keywords: stage.SPEED: range: 25 is above 20".
@@ -65,7 +67,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Is matches the error's Code.
+// Is reports whether target is the error's Code.
 func (e *Error) Is(target error) bool {
 	code, ok := target.(Code)
 	return ok && code == e.Code

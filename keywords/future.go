@@ -4,16 +4,16 @@ import (
 	"context"
 )
 
-// Future is a modify under way; see [ModifyAsync].
+// Future is the result of a [ModifyAsync], which may still run.
 type Future struct {
 	done chan struct{}
 	rev  Revision
 	err  error
 }
 
-// ModifyAsync is [Modify] without waiting: the Future tells its end. Ctx, or
-// ClientConfig.Timeout, bounds how long it may take. Two that are under way at the
-// same time may be carried out in either order.
+// ModifyAsync calls [Modify] in a goroutine and returns at once. Ctx and
+// ClientConfig.Timeout bound the modify. Two modifies that run at the same time may be
+// carried out in either order.
 func ModifyAsync[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...ModifyOptions) *Future {
 	f := &Future{done: make(chan struct{})}
 	go func() {
@@ -23,11 +23,11 @@ func ModifyAsync[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts
 	return f
 }
 
-// Done is closed when the modify is complete, or has failed.
+// Done returns a channel that is closed when the modify has ended.
 func (f *Future) Done() <-chan struct{} { return f.done }
 
-// Wait waits for the end and returns it, as [Modify] does. If ctx ends first it
-// returns that, and the modify goes on.
+// Wait waits until the modify has ended and returns what [Modify] returned. If ctx ends
+// first, Wait returns its error and the modify continues.
 func (f *Future) Wait(ctx context.Context) (Revision, error) {
 	select {
 	case <-f.done:

@@ -9,11 +9,11 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// History returns the newest n values of a keyword, or as many as it keeps (see
-// [Spec].History), the newest first, as canonical text.
+// History returns the last n values of a keyword, newest first, as canonical text. It
+// returns fewer if fewer are kept: see [Spec].History.
 func History(ctx context.Context, c *Client, service, name string, n int) ([]Value[string], error) {
 	if n < 1 {
-		return nil, fmt.Errorf("keywords: history of %s.%s: %d values", service, name, n)
+		return nil, fmt.Errorf("keywords: history of %s.%s: n is %d, want 1 or more", service, name, n)
 	}
 	def, err := c.Describe(ctx, service, name)
 	if err != nil {
@@ -23,7 +23,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	case def.WriteOnly:
 		return nil, &Error{Code: CodeWriteOnly, Service: service, Keyword: name}
 	case def.History == 0:
-		return nil, nil // what lies there is of an earlier definition
+		return nil, nil // values in Redis are of an earlier definition
 	}
 	s, err := newService(c.pool, service)
 	if err != nil {

@@ -6,44 +6,50 @@ import (
 	"time"
 )
 
-// ErrNoWriteNecessary is what a Prewrite hook returns, or wraps, where the
-// keyword has the value that is asked for already. The modify is complete then,
-// with the revision that there is, and no other hook is run.
+// ErrNoWriteNecessary is returned by a Prewrite hook, as it is or wrapped, to say that
+// the keyword has the wanted value already. The modify then succeeds with the present
+// revision, and no further hook runs.
 var ErrNoWriteNecessary = errors.New("keywords: no write necessary")
 
-// Hooks are what a dispatcher does for a keyword. Each may be nil: without any,
-// the keyword is an orphan, whose value is what was set last.
+// Hooks are the functions by which a dispatcher carries out modifies and refreshes of a
+// keyword. Each may be nil. Without hooks a keyword has the value that was set last.
 //
-// A modify runs Prewrite, Check, Write and Postwrite, in this order; the first
-// that fails ends it, and its error goes to the writer, as [CodeRejected] unless
-// it is an [*Error]. Between Write and Postwrite the value is set. A refresh runs
-// Preread, Read and Postread. All hooks of a dispatcher run one after another:
-// one that calls Modify of a keyword of its own dispatcher waits for itself, until
-// its context ends. [Set] is for that.
+// A modify runs Prewrite, Check, Write and Postwrite, in this order. The first error
+// ends the modify and is returned to the writer, as [CodeRejected] unless it is an
+// [*Error]. The value is committed between Write and Postwrite. A refresh runs Preread,
+// Read and Postread.
+//
+// All hooks of a dispatcher run one after another. A hook that calls Modify for a
+// keyword of its own dispatcher waits for itself until its context ends; use [Set].
 type Hooks[T any] struct {
-	// Prewrite may answer ErrNoWriteNecessary.
+	// Prewrite is called first, with the present value. It may return
+	// ErrNoWriteNecessary.
 	Prewrite func(ctx context.Context, old Value[T], v T) error
-	// Check refuses values that are in range, and wrong all the same.
+	// Check refuses values that the definition allows but the hardware does not.
 	Check func(ctx context.Context, v T) error
-	// Write does it. The modify is complete when it returns.
+	// Write carries the modify out. The value is committed when Write returns.
 	Write func(ctx context.Context, v T) error
-	// Postwrite is told the value once it is committed. The writer does not wait
-	// for it, but the next modify does; it has DispatcherConfig.Drain.
+	// Postwrite is called with the value once it is committed. The writer does not wait
+	// for it, but the next modify does. Its time limit is DispatcherConfig.Drain, and
+	// its error is logged.
 	Postwrite func(ctx context.Context, v T) error
 
-	// Read returns the value that is true now, which is set if it differs.
-	Preread  func(ctx context.Context) error
-	Read     func(ctx context.Context) (T, error)
+	// Preread is called before Read. Its error ends the refresh.
+	Preread func(ctx context.Context) error
+	// Read returns the value that the hardware has now. It is committed if it differs
+	// from the present value by more than Spec.DeadBand.
+	Read func(ctx context.Context) (T, error)
+	// Postread is called with the result of Read, before it is committed. Its error
+	// ends the refresh.
 	Postread func(ctx context.Context, v T) error
 
-	// Period has the keyword refreshed so often. 0: as Spec.Period says, and
-	// without that only when somebody asks.
+	// Period is the time between two refreshes by the dispatcher. Defaults to
+	// Spec.Period; if that is 0 too, the keyword is refreshed only on request.
 	Period time.Duration
 }
 
-// Serve has a dispatcher serve a keyword. It panics if the keyword is of another
-// service or dispatcher, is served already, or the dispatcher was run: what it
-// serves is part of the program.
+// Serve adds a keyword to a dispatcher. It panics if the keyword is the zero Keyword,
+// belongs to another service or dispatcher, or is served already, and after Run.
 func Serve[T Type](d *Dispatcher, k Keyword[T], h Hooks[T]) {
 	if err := k.check("Serve"); err != nil {
 		panic(err)

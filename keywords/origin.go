@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// Origin says who asks. User and Host hold no '/', and Host no '@'.
+// Origin says which user and program a client is. User and Host must not contain '/',
+// and Host must not contain '@'.
 type Origin struct {
 	User    string
 	Host    string
@@ -18,7 +19,7 @@ type Origin struct {
 	Program string
 }
 
-// String returns user@host:pid/program, "" for the zero Origin.
+// String returns user@host:pid/program, or "" for the zero Origin.
 func (o Origin) String() string {
 	if o == (Origin{}) {
 		return ""
@@ -26,19 +27,19 @@ func (o Origin) String() string {
 	return o.User + "@" + o.Host + ":" + strconv.Itoa(o.PID) + "/" + o.Program
 }
 
-// check finds out whether parseOrigin will read what String returns.
+// check returns an error if parseOrigin could not read what String returns.
 func (o Origin) check() error {
 	switch {
 	case strings.Contains(o.User, "/"):
-		return errors.New("keywords: ClientConfig.Origin.User: a '/' in it")
+		return errors.New("keywords: ClientConfig.Origin.User: '/' is not allowed")
 	case strings.ContainsAny(o.Host, "/@"):
-		return errors.New("keywords: ClientConfig.Origin.Host: a '/' or '@' in it")
+		return errors.New("keywords: ClientConfig.Origin.Host: '/' and '@' are not allowed")
 	}
 	return nil
 }
 
-// parseOrigin reads what String has returned. Of anything else it returns what
-// it can make out.
+// parseOrigin reads what String returns. Of other text it returns the parts that it
+// recognizes.
 func parseOrigin(s string) (o Origin) {
 	s, o.Program, _ = strings.Cut(s, "/")
 	if i := strings.LastIndexByte(s, ':'); i >= 0 {
@@ -52,7 +53,7 @@ func parseOrigin(s string) (o Origin) {
 	return o
 }
 
-// thisProcess is the Origin of this process.
+// thisProcess returns the Origin of this process.
 var thisProcess = sync.OnceValue(func() Origin {
 	o := Origin{PID: os.Getpid(), User: os.Getenv("USER")}
 	o.Host, _ = os.Hostname()

@@ -78,15 +78,15 @@ func TestNewDispatcherRefuses(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
 	for want, cfg := range map[string]keywords.DispatcherConfig{
-		`Service: empty name`:                         {},
-		`Name: name "Main"`:                           {Service: "stage", Name: "Main"},
-		`Lease: 1ms is less than 300ms`:               {Service: "stage", Lease: time.Millisecond},
-		`ExternalWrites: no 3`:                        {Service: "stage", ExternalWrites: 3},
-		`MaxStaged: -1 is negative`:                   {Service: "stage", MaxStaged: -1},
-		`Drain: -1ns is negative`:                     {Service: "stage", Drain: -1},
-		`Heartbeat: CLK is Status too`:                {Service: "stage", Status: "CLK", Heartbeat: "CLK"},
-		`Status: name "bad name": ' ' is not allowed`: {Service: "stage", Status: "bad name"},
-		`Heartbeat: name "clk"`:                       {Service: "stage", Heartbeat: "clk"},
+		`Service: empty name`:                           {},
+		`Name: name "Main"`:                             {Service: "stage", Name: "Main"},
+		`Lease: 1ms is less than 300ms`:                 {Service: "stage", Lease: time.Millisecond},
+		`ExternalWrites: 3 is not one of the constants`: {Service: "stage", ExternalWrites: 3},
+		`MaxStaged: -1 is negative`:                     {Service: "stage", MaxStaged: -1},
+		`Drain: -1ns is negative`:                       {Service: "stage", Drain: -1},
+		`Heartbeat: CLK is the name of Status too`:      {Service: "stage", Status: "CLK", Heartbeat: "CLK"},
+		`Status: name "bad name": ' ' is not allowed`:   {Service: "stage", Status: "bad name"},
+		`Heartbeat: name "clk"`:                         {Service: "stage", Heartbeat: "clk"},
 	} {
 		_, err := keywords.NewDispatcher(pool, cfg)
 		require.ErrorContains(t, err, "keywords: DispatcherConfig."+want)

@@ -7,90 +7,93 @@ import (
 	"time"
 )
 
-// Spec is what [Define] is told of a keyword. The zero Spec is that of a keyword
-// that may have any value of its type and be read and modified, save that a
-// type made from int32 needs Enumerators.
+// Spec describes a keyword for [Define]. With the zero Spec a keyword may have any value
+// of its type, and may be read and modified. A type made from int32 needs Enumerators.
 type Spec[T Type] struct {
-	// Units and Help are for people: "mm/s", and a sentence or two.
+	// Units, such as "mm/s", and Help, a sentence or two, are for people.
 	Units, Help string
 
-	// Format is how people are shown a value, or each element of an array: text
-	// with one verb of fmt that suits the kind, such as "%.2f" or "%04d°".
-	// Booleans, enumerated and mask keywords show names for %s, %v and %q. Empty:
+	// Format is how Definition.Display prints a value, or each element of an array:
+	// text with one verb of package fmt that suits the kind, such as "%.2f" or "%04d°".
+	// With %s, %v and %q, boolean, enumerated and mask keywords print names. Empty:
 	// the value's text.
 	Format string
 
-	// Min and Max are inclusive limits of numbers; nil is none. Of arrays, one
-	// element limits all; more say how many elements the array has, and limit
-	// each.
+	// Min and Max are the inclusive limits of a number. Nil: no limit. For an array
+	// they have one element, which limits all elements, or one for each element, which
+	// also fixes the array's length.
 	Min, Max *T
 
-	// MaxLen is the longest string or bytes, in bytes, up to 524,288, or array,
-	// in elements, up to 16,384. 0: 65,536 and 1,024.
+	// MaxLen is the maximum length: of a string or bytes in bytes, at most 524,288, by
+	// default 65,536; of an array in elements, at most 16,384, by default 1,024.
 	MaxLen int
 
-	// EventInitial is the value until there is another; nil: none.
+	// Initial is the value that the dispatcher sets when it starts. Nil: none. A
+	// keyword with Persist gets it only if it has no value yet.
 	Initial *T
 
-	// ReadOnly keywords are modified by nobody but their dispatcher's own code,
-	// WriteOnly ones can't be read.
+	// ReadOnly keywords can be set only by their dispatcher's own code. WriteOnly
+	// keywords can't be read.
 	ReadOnly, WriteOnly bool
 
-	// Persist keeps the value when the dispatcher starts again. Otherwise it is
-	// EventInitial again.
+	// Persist keeps the value when the dispatcher starts again. By default the value is
+	// Initial again, or removed.
 	Persist bool
 
-	// Enumerators are the names of an enumerated keyword's values, by number; an
-	// empty name is no value. Those of a boolean are what false and true are
-	// called by people.
+	// Enumerators are the names of an enumerated keyword's values, by number. A number
+	// with an empty name is not a value. Those of a boolean are the names that people
+	// see for false and true.
 	//
 	//	Enumerators: []string{Idle: "idle", Track: "track"}
 	Enumerators []string
 
-	// Bits are the names of a mask's bits, from the lowest; an empty name is no
-	// bit. Without any, all 32 may be set, by number.
+	// Bits are the names of a mask's bits, from the lowest. A bit with an empty name
+	// can't be set. Without Bits all 32 can be set, by number.
 	Bits []string
 
-	// Elements are the names of an array's elements, which then has so many.
+	// Elements are the names of an array's elements. They fix its length.
 	Elements []string
 
-	// Alarm says which numbers are alarming. Zero: none is.
+	// Alarm says which numbers are alarming. Defaults to none.
 	Alarm Alarm
 
-	// DeadBand is how far a number, or an element, must be from what was last
-	// published to be published again, in Units. 0: any change is.
+	// DeadBand suppresses values of Set and of the Read hook that differ by at most this
+	// much from the present value, in Units; of arrays, in each element. Modify is not
+	// affected. Defaults to 0: any change is committed.
 	DeadBand float64
 
-	// NoBroadcast keywords are not published at all, but polled by who watches
-	// them, every Period. Period is also how often the dispatcher reads one that
-	// has a read hook. 0: never, and clients poll at their own pace. At least
-	// 1 ms.
+	// NoBroadcast keywords are not published. Clients that watch them read them every
+	// Period, or every second if Period is 0.
 	NoBroadcast bool
-	Period      time.Duration
 
-	// History is how many of the last values are kept, up to 10,000. 0: none.
+	// Period is the time between two calls of the Read hook by the dispatcher. At least
+	// 1 ms. Defaults to 0: the hook is called only on request.
+	Period time.Duration
+
+	// History is the number of values that are kept for the function History, at most
+	// 10,000. Defaults to 0.
 	History int
 
-	// Dispatcher is the name of the dispatcher that owns the keyword. Empty:
-	// main.
+	// Dispatcher is the name of the dispatcher that the keyword belongs to. Defaults to
+	// "main".
 	Dispatcher string
 }
 
-// Keyword is a defined keyword and the Go type of its values. Dispatchers and
-// clients share it. It is made by [Define] or [Bind]; the zero Keyword is none.
+// Keyword is a defined keyword with the Go type of its values. Dispatchers and clients
+// use the same Keyword. [Define] and [Bind] make it; functions refuse the zero Keyword.
 type Keyword[T Type] struct {
 	def  *Definition
 	form form[T]
 }
 
-// Define returns the keyword of that name of that service. T says its kind:
+// Define returns the keyword name of a service. T determines its kind:
 //
 //	var Speed = keywords.Define("stage", "SPEED", keywords.Spec[float64]{Units: "mm/s", Min: new(0.0), Max: new(20.0)})
 //
-// int is integer64, and int32 is integer, or enumerated if Spec.Enumerators are
-// given. Services are lower-case letters, digits, '_' and '-', keywords the same
-// in upper case; the first is a letter or digit, and 100 is the most. Define
-// panics, with an error that names the field, on a bad name or Spec.
+// An int is integer64. An int32 is integer, or enumerated if Spec.Enumerators are given.
+// A service's name consists of lower-case letters, digits, '_' and '-', a keyword's name
+// of upper-case letters and the same; both begin with a letter or digit and have at most
+// 100 bytes. Define panics, with an error that names the field, on a bad name or Spec.
 func Define[T Type](service, name string, spec Spec[T]) Keyword[T] {
 	form := formOf[T]()
 	kind := form.kinds[0]
@@ -122,10 +125,9 @@ func Define[T Type](service, name string, spec Spec[T]) Keyword[T] {
 	return Keyword[T]{&d, form}
 }
 
-// Bind returns the keyword of a definition that was loaded or published, for
-// values of type T. The kind must be one that T may be: int and int64 may be
-// integer too, and a type made from int32 or uint32 any enumerated or mask
-// keyword.
+// Bind returns the keyword of a definition that was loaded or published, for values of
+// type T. T must suit the definition's kind: int and int64 suit integer and integer64, a
+// type made from int32 any enumerated keyword, one made from uint32 any mask.
 func Bind[T Type](d Definition) (Keyword[T], error) {
 	d, err := d.Complete()
 	if err != nil {
@@ -168,12 +170,12 @@ func (k Keyword[T]) check(caller string) error {
 func (k Keyword[T]) decode(v any) (T, error) {
 	t, ok := k.form.decode(v)
 	if !ok {
-		return t, k.def.rules.errorf(CodeMalformed, "a Go %T is no %T", v, t)
+		return t, k.def.rules.errorf(CodeMalformed, "a Go %T is not a %T", v, t)
 	}
 	return t, nil
 }
 
-// encode returns v as the other parts of this package have it: see [Kind].
+// encode returns v in its kind's Go type: see [Kind].
 func (k Keyword[T]) encode(v T) any { return k.form.encode(v) }
 
 func (f form[T]) optional(v *T) any {

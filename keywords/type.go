@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Type is what a keyword's value may be in Go. An enumerated keyword is a type
-// of its own made from int32, a mask one made from uint32:
+// Type is the constraint of keywords' Go types. An enumerated keyword has a type made from
+// int32, a mask has one made from uint32:
 //
 //	type Mode int32  // Spec.Enumerators names its values
 //	type Flags uint32 // Spec.Bits names its bits
@@ -17,13 +17,13 @@ type Type interface {
 		string | []byte | []int64 | []float64 | []string
 }
 
-// Kind is the kind of a keyword's values, as KTL has them and three more. The
-// zero Kind is none.
+// Kind is the kind of a keyword's values: those of KTL and three more. The zero Kind is
+// invalid.
 type Kind uint8
 
-// The kinds, each with the Go type of its values where they have none of their
-// own: what [Definition.Parse] returns and its other methods take. Numbers in
-// that form are int64 or float64, whatever their width.
+// The kinds, each with the Go type in which [Definition.Parse] returns its values and the
+// other methods of Definition take them. Numbers have the types int64 or float64,
+// whatever their width.
 const (
 	KindBoolean      Kind = iota + 1 // bool
 	KindInteger                      // int64 that fits 32 bits
@@ -31,7 +31,7 @@ const (
 	KindFloat                        // float64 that fits 32 bits
 	KindDouble                       // float64
 	KindEnumerated                   // int64, the number of an enumerator
-	KindMask                         // int64, 32 bits, of which each may have a name
+	KindMask                         // int64; 32 bits, which may have names
 	KindString                       // string, valid UTF-8
 	KindBytes                        // []byte
 	KindIntegerArray                 // []int64
@@ -88,17 +88,17 @@ func (k Kind) isNumeric() bool {
 	return k >= KindInteger && k <= KindDouble || k == KindIntegerArray || k == KindDoubleArray
 }
 
-// form takes values of T to the one Go type that their kind has and back. It is
-// chosen once, in Define, so that no call has to find out what T is.
+// form converts values of T to their kind's Go type and back. Define and Bind choose it
+// once, so that no call has to find out what T is.
 type form[T Type] struct {
-	kinds  []Kind // that T may be; the first is meant if nobody says
+	kinds  []Kind // that T suits; the first is the default
 	encode func(T) any
 	decode func(any) (T, bool)
 }
 
 func formOf[T Type]() form[T] {
 	var zero T
-	// same is a T that is its kind's own type.
+	// same is for a T that is its kind's Go type.
 	same := func(kinds ...Kind) form[T] {
 		return form[T]{
 			kinds:  kinds,
@@ -160,8 +160,8 @@ func formOf[T Type]() form[T] {
 			},
 		}
 	}
-	// A type of the user's own: the language has no conversion from a type
-	// parameter that may also be a slice. Reflection costs 5 ns here.
+	// A named type of the host. A type parameter that may also be a slice can't be
+	// converted without reflection, which costs 5 ns here.
 	if reflect.TypeFor[T]().Kind() == reflect.Int32 {
 		return form[T]{
 			kinds:  []Kind{KindEnumerated},
@@ -190,8 +190,8 @@ func formOf[T Type]() form[T] {
 	}
 }
 
-// formOfSlice copies both ways: what a caller or a watcher does to its slice is
-// seen by nobody else.
+// formOfSlice copies in both directions, so that a caller or watcher that changes its
+// slice affects no other.
 func formOfSlice[T Type, E any](kind Kind) form[T] {
 	clone := func(s []E) []E { return append(make([]E, 0, len(s)), s...) }
 	return form[T]{

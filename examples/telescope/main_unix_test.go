@@ -38,7 +38,7 @@ func seen(t *testing.T, out string) {
 		"refused: keywords: stage.TARGET: range: 250 is above 100\n",
 		"refused: keywords: stage.TARGET: rejected: the motor is off\n",
 		"refused: keywords: stage.POSITION: read_only\n",
-		"refused: keywords: dome.TARGET: malformed: \"north\" is no number\n",
+		"refused: keywords: dome.TARGET: malformed: \"north\" is not a number\n",
 		"refused: keywords: dome.SHUTTER: enumerator: no enumerator \"ajar\"\n",
 		"refused: keywords: stage.SPEED: revision: it has ",
 		"the motor has 1", " °C (minor)\n", "at 60 mm, encoder 30 0, moves 3\n",
