@@ -1,5 +1,5 @@
-// Package bus gives Go services workers with RPC over the Redis they have: one
-// calls and is answered, without a broker of its own.
+// Package bus provides workers with RPC over Redis: a client calls a worker, one
+// worker of a group, or all workers that match, and gets their results.
 //
 //	var Add = bus.NewMethod[AddArgs, int]("add")
 //
@@ -8,128 +8,72 @@
 //	bus.Handle(w, Add, func(ctx context.Context, a AddArgs) (int, error) { return a.A + a.B, nil })
 //	err = w.Run(ctx)
 //
-//	// the caller
+//	// the client
 //	c, err := bus.NewClient(pool, bus.ClientConfig{})
 //	sum, err := bus.Call(ctx, c, bus.Group("calc"), Add, AddArgs{1, 2})
 //
-// Workers of one type share a queue: a call to the [Group] is taken by one that
-// has a slot free. [Direct] names one worker. [Gather] calls every worker of an
-// audience, a [Broadcast], a [Multicast] or those that are [Local], and yields
-// their replies as they come. A [Stream] is a method that answers with items
-// until one side has enough. A site is a world of its own: workers and clients
-// see only their own site.
+// Workers and clients see only those of their own site.
 //
-// # What a call may rely on
+// # Guarantees to callers
 //
-//   - At most once. A request is never written twice, and a worker never takes
-//     it twice. Where Redis may or may not have got it, the call waits for the
-//     reply until its deadline. Only the call of a [Method.Idempotent] is made
-//     again, when its worker is lost, and then the first reply counts. (A Redis
-//     that forgets does so without us: a failover, or a restart from an old
-//     snapshot, may bring a request back that a worker had taken.)
-//   - First in, first out, for each queue. A worker's own calls come before
-//     those of the group.
-//   - Nobody there is [ErrNoWorkers], in one round trip, and nothing is left in
-//     Redis. (A client believes for a second that a worker is alive. If the last
-//     one goes in that second, the call ends with ErrNoWorkers a second later.)
-//   - A worker that dies with the call in its hands is [ErrWorkerLost], within
-//     two of its leases (of 5 s): 3 to 4 seconds after it took a short call, 1 to
-//     2 seconds after its lease ends for one that it has held for longer. A worker
-//     that stops, and ends its last calls, is not lost.
-//   - A queue longer than ClientConfig.MaxQueue is [ErrQueueFull]: further calls
-//     are refused unsent for 100 ms.
-//   - What the other side says is an [*Error] with a [Code]; all other errors
-//     are facts of this side. An error inside a handler is never taken for a
-//     method that does not exist.
-//   - A handler's context has the deadline of the caller, who without one gets
-//     ClientConfig.Timeout. It ends early when the caller does: his context was
-//     cancelled, he left the loop of a stream or a gather, or his process is
-//     gone. (A handler learns that 250 ms after its call was taken at the
-//     earliest, of a stream at once.) A request that is past its deadline is not
-//     run. Deadlines travel in the time of Redis: clocks may be wrong.
-//   - Redis away is waited for, to the deadline. Workers and clients go on
-//     within three seconds of its return. A reply that was written while the
-//     client was cut off still arrives.
+//   - A request is written at most once and taken by at most one worker. If it is
+//     unknown whether Redis got it, the call waits for the reply until its deadline.
+//     Only a method that is [Method.Idempotent] is called again after its worker was
+//     lost. (A Redis that fails over, or restarts from an old snapshot, may itself
+//     bring back a request that a worker had taken.)
+//   - Each queue is first in, first out. A worker takes the calls to it alone before
+//     those to its group.
+//   - Without a living worker a call ends with [ErrNoWorkers] after one round trip,
+//     and leaves nothing in Redis. A client believes for one second that a worker
+//     lives; if the last one ends in that second, the error comes a second later.
+//   - If its worker dies a call ends with [ErrWorkerLost] within two leases (of 5 s).
+//   - Above ClientConfig.MaxQueue waiting calls, further calls end with
+//     [ErrQueueFull], unsent.
+//   - What the worker says is an [*Error] with a [Code]. All other errors are facts
+//     of the client's side.
+//   - The handler's context has the caller's deadline, or ClientConfig.Timeout, and
+//     is cancelled when the caller gives up or its process ends. Deadlines are
+//     compared in Redis time: clocks may differ. An expired request is not run.
+//   - While Redis is unreachable calls wait until their deadline, and their error
+//     then says why Redis was not reached. A reply that is written meanwhile is
+//     still delivered.
+//   - [Gather] learns from the registry which workers to expect, yields each once,
+//     with its result or an error, and ends after the last.
+//   - A [Stream] yields items in order and without a gap. If one is lost the stream
+//     ends with [ErrStreamBroken]. A slow caller delays only its own handler.
 //
-// # What a gather and a stream may rely on
+// # Guarantees to workers
 //
-//   - A gather knows whom to expect, from the registry, and ends with the last
-//     of them, not with a timer. Each is yielded once: with its reply, or with
-//     the error that says why there is none.
-//   - The items of a stream come in order and without a gap. It ends with its
-//     handler's end, or with an error: one that was lost on the way is
-//     [ErrStreamBroken], never a short stream.
-//   - No more than StreamOptions.Window items, and WindowBytes of them, are under
-//     way. A caller who is slow slows the handler, and nobody else.
-//   - Credits and cancels, and the built-in methods [Ping], [Info], [Stats],
-//     [Stop] and [UpdateSpawner], have a queue of their own, which is read always:
-//     a worker whose every slot is taken answers them.
+//   - A worker runs at most WorkerConfig.Concurrency calls, and leaves others in
+//     Redis for other workers.
+//   - Calls over a method's own limit, HandleOptions.MaxInFlight, wait beside the
+//     Concurrency slots and do not delay other methods.
+//   - With WorkerConfig.Serial handlers run one at a time, OnTick included, and need
+//     no locks.
+//   - The built-in methods [Ping], [Info], [Stats], [Stop] and [UpdateSpawner], and
+//     cancels and credits of streams, are handled even while all slots are taken.
+//   - When the context of [Worker.Run] ends, the worker leaves the registry, returns
+//     calls that have not begun to the head of their queue, waits WorkerConfig.Drain
+//     for its handlers, and then cancels their contexts. No call to the group is lost.
+//   - A panic in a handler is logged with its stack and answered with [CodePanic].
+//   - A worker whose Redis user lacks a right ends with an error that names it.
+//   - A request that can't be decoded is counted, logged at most once a minute, and
+//     answered with [CodeMalformed] if its caller can be told from it.
 //
-// # What a worker may rely on
+// # To do something, see
 //
-//   - It holds no more calls than WorkerConfig.Concurrency, waiting for a
-//     method's own limit included, and reads none while it has no slot free: the
-//     others stay in Redis, for other workers.
-//   - With WorkerConfig.Serial its handlers run one at a time, in the order of
-//     arrival, OnTick among them, and need no locks: see [Register].
-//   - When the context of [Worker.Run] ends it leaves the registry, reads no
-//     more, gives what it has not begun back to the head of the queue, in order,
-//     waits up to WorkerConfig.Drain for its handlers and then cancels their
-//     contexts. A clean stop loses no call to the group. A call that waits in
-//     the queue of that one worker is answered with [CodeStopped].
-//   - A panic in a handler is logged with its stack, and answered with
-//     [CodePanic] without its text.
-//   - What lies in its queues and is no request is counted, logged once a minute
-//     at most, and answered with [CodeMalformed] if it says whose it is.
-//
-// # On the wire
-//
-// Requests ride lists, read with BLMPOP: the queue of the type and that of the
-// worker. Replies ride a stream, the inbox of the client, matched by the id of
-// the call. Nothing rides pub/sub: each cut of a subscriber loses the replies
-// in flight. A stream as inbox costs 2 to 7 % of the calls of 64 callers against a
-// list, whose pops would be lost with the connection that they travel on. (The
-// write and the read alone are 0.8 to 0.92 of a list's at 64 writers:
-// go test -run '^$' -bench Inbox ./storage.)
-//
-// All keys of a type have the hash tag {site:type}, an inbox has its own, and
-// there is no Lua on the path of a call. Every key that can be orphaned has a
-// time to live, which its owner renews: a client or worker that is killed leaves
-// nothing behind after a minute, but for its log.
-//
-// A worker announces a call that it has held for 250 ms to its client, and again
-// every 5 s. The client then knows whose lease to watch, and where to send a
-// cancel; an announcement of a call that it does not know any more it answers
-// with one. Calls that are not announced are looked for at the head of their
-// queue, once a second: what was pushed before the request there has been taken,
-// unless it is found further behind, and if that is so at three looks and nobody
-// has announced it, it is lost. Fast calls pay for none of this.
-//
-// Frames are msgpack arrays; elements behind those named here are skipped. All
-// begin with the version, 1, and a kind. To a worker:
-//
-//	0 request  id of the call (0: no reply is wanted), id of the client, method,
-//	           codec of the body, time sent and deadline (Redis time in ms, 0:
-//	           none), window of a stream in items and bytes (0: a plain call),
-//	           headers (a map of strings or nil), body (bin)
-//	1 cancel   id of the call, id of the client, 0, 0
-//	2 credit   id of the call, id of the client, items and bytes of the stream
-//	           that were consumed since its beginning
-//
-// To a client, kinds 0 (reply, the end of a stream too), 1 (the worker holds the
-// call), 2 (an item) and 3 (the worker has given the call back to the queue),
-// all with: id of the call, id of the worker, number of items sent, error code
-// ("" for none), error text, codec of the body, headers, body. Codecs are 0
-// msgpack, 1 JSON, 2 text, 3 raw.
-//
-// # What it costs
-//
-// On two cores and loopback, each beside its peer in the same run: a stream of
-// 32 KiB items carries 0.67 of what a bare list transfer with the same
-// window does, and a gather over 50 workers takes 1.0 of its slowest reply
-// (go test -run '^$' -bench 'Stream|Gather' ./bus). For calls see BenchmarkCall.
-//
-// Names of methods that begin with "bus." are those that every worker has.
-// Types that begin with "kw." belong to package keywords, whose dispatchers are
-// workers.
+//   - start a worker and know that it serves: [Start]
+//   - call one worker, or all that match: [Direct], [Gather], [Multicast], [Local]
+//   - send a call without waiting for a result: [Send]
+//   - answer with many items: [HandleStream], [Stream]
+//   - call again after a failure: [Method.Idempotent], [Retry], [Breaker]
+//   - limit a method: [HandleOptions]; all calls of a worker: WorkerConfig.Concurrency
+//   - serve the methods of an object: [Register]; all names: [HandleAny]
+//   - call with JSON and a method's name: [CallRaw], [GatherRaw], [StreamRaw]
+//   - trace, authenticate or encrypt calls: [Middleware], [Header]
+//   - list workers and their methods: [Client.Workers], [Client.Watch], [Info]
+//   - count: [Client.Stats], [Worker.Stats], [Client.Queued]
+//   - read a worker's log or files from afar: [Worker.LogHandler], [Files]
+//   - the keys and frames in Redis, the ACL line, figures, and coming from redisbus,
+//     NATS micro or asynq: README.md
 package bus

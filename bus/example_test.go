@@ -199,3 +199,53 @@ func ExampleMethod_WithCodec() {
 	fmt.Println(Norm.Name(), Norm.WithCodec(storage.JSON).Name())
 	// Output: norm norm
 }
+
+// A call that may wait for a worker to be started, while others fail at once.
+func ExampleCallOptions() {
+	c := exampleWorker(func(w *bus.Worker) {
+		bus.Handle(w, Greet, func(_ context.Context, name string) (string, error) { return "hello " + name, nil })
+	})
+	defer stopExample()
+
+	patient := bus.CallOptions{Retry: &bus.Retry{Attempts: 10, MaxPause: time.Second}}
+	fmt.Println(bus.Call(context.Background(), c, bus.Group("example"), Greet, "you", patient))
+	// Output: hello you <nil>
+}
+
+func ExampleClient_Stats() {
+	c := exampleWorker(func(w *bus.Worker) {
+		bus.Handle(w, Greet, func(_ context.Context, name string) (string, error) { return "hello " + name, nil })
+	})
+	defer stopExample()
+
+	_, _ = bus.Call(context.Background(), c, bus.Group("example"), Greet, "you")
+	_, _ = bus.Call(context.Background(), c, bus.Group("absent"), Greet, "you")
+	stats := c.Stats()
+	fmt.Println(stats.Calls, "sent,", stats.Refused, "refused,", stats.Pending, "pending")
+	// Output: 1 sent, 1 refused, 0 pending
+}
+
+// A worker stops by a call only if its configuration allows that.
+func ExampleStop() {
+	c := exampleWorker(func(*bus.Worker) {})
+	defer stopExample()
+
+	for _, err := range bus.Gather(context.Background(), c, bus.Broadcast("example"), bus.Stop, struct{}{}) {
+		fmt.Println(errors.Is(err, bus.CodeNotAllowed))
+	}
+	// Output: true
+}
+
+// After 5 calls in a row without an answer, further calls to that address are
+// refused for a second.
+func ExampleBreaker() {
+	pool := examplePool()
+	defer stopExample()
+	c, err := bus.NewClient(pool, bus.ClientConfig{Breaker: bus.Breaker{Failures: 5, Cooldown: time.Second}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = bus.Call(context.Background(), c, bus.Group("absent"), bus.Ping, struct{}{})
+	fmt.Println(err)
+	// Output: bus: call bus.ping at group absent: no workers
+}

@@ -95,3 +95,26 @@ func TestAnIdempotentCallOutlivesItsWorker(t *testing.T) {
 		require.NoError(t, <-ends[1])
 	})
 }
+
+// A call may have a retry policy of its own.
+func TestACallCarriesItsRetryPolicy(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c, ctx := client(t, pool, bus.ClientConfig{}), t.Context()
+		_, err := bus.Call(ctx, c, bus.Group("absent"), Add, AddArgs{}, bus.CallOptions{Retry: &bus.Retry{Attempts: 3, MinPause: time.Millisecond}})
+		require.ErrorIs(t, err, bus.ErrNoWorkers)
+		require.EqualValues(t, 2, c.Stats().Retries)
+		require.EqualValues(t, 3, c.Stats().Refused)
+		_, err = bus.Call(ctx, c, bus.Group("absent"), Add, AddArgs{})
+		require.ErrorIs(t, err, bus.ErrNoWorkers)
+		require.EqualValues(t, 2, c.Stats().Retries, "the client's own policy is to call once")
+
+		_, err = bus.Call(ctx, c, bus.Group("absent"), Add, AddArgs{}, bus.CallOptions{Retry: &bus.Retry{Attempts: -1}})
+		require.ErrorContains(t, err, "CallOptions.Retry.Attempts: -1 is negative")
+		once := bus.CallOptions{Retry: &bus.Retry{}}
+		require.ErrorContains(t, bus.Send(ctx, c, bus.Group("absent"), Add, AddArgs{}, once), "CallOptions.Retry")
+		for _, err := range bus.Gather(ctx, c, bus.Broadcast("absent"), Add, AddArgs{}, once) {
+			require.ErrorContains(t, err, "CallOptions.Retry")
+		}
+	})
+}
