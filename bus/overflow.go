@@ -228,8 +228,5 @@ func (w *Worker) closeOverflow() {
 		l.closing = true
 		l.mu.Unlock()
 	}
-	select {
-	case <-waited(&w.overflowing):
-	case <-time.After(stopTimeout):
-	}
+	waitFor(&w.overflowing, stopTimeout)
 }

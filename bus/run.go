@@ -15,18 +15,16 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// How long a stopping worker takes for its last words to Redis, and what it
-// gives handlers whose contexts it has cancelled.
 const (
-	stopTimeout = 2 * time.Second
-	cancelGrace = 5 * time.Second
+	stopTimeout = 2 * time.Second // for each command of a stopping worker
+	cancelGrace = 5 * time.Second // that handlers have after their contexts were cancelled
 )
 
-// Run serves until ctx ends, the pool is closed or [Stop] is called, then stops
-// as the package comment has it, and returns nil. While Redis is away it tries
-// again and again. An error is returned at once if OnStart fails or Redis
-// refuses the worker's credentials, and at the end if handlers go on although
-// their contexts were cancelled. A worker runs once.
+// Run serves until ctx ends, the pool is closed or [Stop] is called, then stops as
+// the package documentation says, and returns nil. While Redis is unreachable it
+// keeps trying. It returns an error at once if OnStart fails or Redis refuses the
+// user's password or rights, and at the end if handlers still run after their
+// contexts were cancelled. A worker runs once.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.begun.CompareAndSwap(false, true) {
 		return fmt.Errorf("bus: worker %s was run before", w.ID())
@@ -51,51 +49,61 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	plain := redisio.Of(w.pool).Dedicated()
 	defer plain.Close()
-	lease := &lease{client: plain, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease, hidden: w.hidden, link: &w.link, lists: w.overflowKeys(), found: w.foundOverflow}
 	if len(w.limited) > 0 {
 		w.overflows = redisio.Of(w.pool).Dedicated()
 		defer w.overflows.Close()
 	}
-	if err := lease.enter(ctx, func(ctx context.Context) error { return w.rehearse(ctx, plain) }); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	lease := w.newLease(plain)
+	err = lease.enter(ctx, func(ctx context.Context) error { return w.rehearse(ctx, plain) })
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return w.denied(err)
 	}
-	var denied error
 	close(w.ready)
-	present := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })
-	controlling := w.startReader(w.readControl)
-	fetching := w.startReader(w.readCalls)
-	ticking := startTask(w.tick)
+	stopRenewing := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.renew) })
+	stopControl := w.startReader(w.readControl)
+	stopCalls := w.startReader(w.readCalls)
+	stopTicks := startTask(w.tick)
 
+	var denied error
 	select {
 	case <-ctx.Done():
 	case <-w.halted:
 	case denied = <-w.refused:
 	}
-	drained := time.Now().Add(w.cfg.Drain)
-	present()
+	drainEnd := time.Now().Add(w.cfg.Drain)
+	stopRenewing()
 	_ = w.withStopTimeout(lease.leave)
-	leaving := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.linger) })
-	ticking()
-	fetching(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
+	stopLingering := startTask(func(stop chan struct{}) { lease.keep(stop, w.beat, lease.linger) })
+	stopTicks()
+	stopCalls(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
 	w.closeOverflow()
 	w.giveBack(plain)
-	err = cmp.Or(denied, w.drain(time.Until(drained)))
-	if w.cfg.OnStop != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, cancelGrace))
-		w.cfg.OnStop(ctx)
-		cancel()
-	}
-	controlling(func() { w.wake(plain, w.keys.control(w.info.ID)) })
-	select {
-	case <-waited(&w.heldControl):
-	case <-time.After(stopTimeout):
-	}
-	leaving()
+	err = cmp.Or(denied, w.drain(time.Until(drainEnd)))
+	w.runOnStop()
+	stopControl(func() { w.wake(plain, w.keys.control(w.info.ID)) })
+	waitFor(&w.heldControl, stopTimeout)
+	stopLingering()
 	_ = w.withStopTimeout(lease.end)
 	return err
+}
+
+func (w *Worker) newLease(client redis.UniversalClient) *lease {
+	return &lease{
+		client: client, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease,
+		hidden: w.hidden, link: &w.link, lists: w.overflowKeys(), found: w.foundOverflow,
+	}
+}
+
+func (w *Worker) runOnStop() {
+	if w.cfg.OnStop == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, cancelGrace))
+	defer cancel()
+	w.cfg.OnStop(ctx)
 }
 
 // denied returns the error of a worker that Redis refuses. Redis names a command
@@ -143,8 +151,8 @@ func (w *Worker) rehearse(ctx context.Context, plain redis.UniversalClient) erro
 	return redisio.Normalize(ctx, err)
 }
 
-// startTask runs a task until the function that it returns is called, which
-// waits for its end.
+// startTask runs task in a goroutine. The function that it returns closes stop and
+// waits until task has returned.
 func startTask(task func(stop chan struct{})) (end func()) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -157,9 +165,10 @@ func startTask(task func(stop chan struct{})) (end func()) {
 	}
 }
 
-// reading runs a read of the worker's lists on a connection of its own, until
-// the function that it returns is called. That wakes the read, and waits for its
-// end: at the latest when the read's own time is over.
+// startReader runs read in a goroutine, on a connection of its own. The function
+// that it returns closes stop, calls wake, which must end the command that read
+// waits for, and waits until read has returned: at the latest when the command
+// times out.
 func (w *Worker) startReader(read func(redis.UniversalClient, <-chan struct{})) (end func(wake func())) {
 	client := redisio.Of(w.pool).Dedicated()
 	stop, ended := make(chan struct{}), make(chan struct{})
@@ -175,8 +184,8 @@ func (w *Worker) startReader(read func(redis.UniversalClient, <-chan struct{})) 
 	}
 }
 
-// tick runs OnTick until stop is closed. It goes through a lane, which for a
-// serial worker is that of the handlers.
+// tick runs OnTick until stop is closed. OnTick goes through a lane, which in a
+// Serial worker is that of the handlers.
 func (w *Worker) tick(stop chan struct{}) {
 	if w.cfg.OnTick == nil {
 		return
@@ -213,7 +222,8 @@ func (w *Worker) tick(stop chan struct{}) {
 	}
 }
 
-// wake ends a read that waits, by an empty element in a list of the worker's.
+// wake ends a command that waits for elements of a list of this worker, by an empty
+// element.
 func (w *Worker) wake(plain redis.UniversalClient, list string) {
 	_ = w.withStopTimeout(func(ctx context.Context) error {
 		_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
@@ -225,8 +235,8 @@ func (w *Worker) wake(plain redis.UniversalClient, list string) {
 	})
 }
 
-// giveBack returns what has not begun to the head of the group's queue, in
-// order, and answers what can't be given to anybody else.
+// giveBack returns the calls that have not begun to the head of the group's queue,
+// in order, and answers those that were sent to this worker alone.
 func (w *Worker) giveBack(plain redis.UniversalClient) {
 	var own, group []*task
 	for _, t := range w.haltLanes() {
@@ -260,7 +270,7 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 			return err
 		})
 		if err != nil {
-			w.link.log.Error("bus: calls lost: they could not be given back to the queue", "calls", len(group), "error", err)
+			w.link.log.Error("bus: calls lost: not returned to their queue by the stopping worker", "calls", len(group), "error", err)
 		}
 		for _, t := range group {
 			w.finish(t)
@@ -288,7 +298,8 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 	}
 }
 
-// halt keeps what waits from beginning, and returns it in order of arrival.
+// haltLanes keeps waiting calls from beginning, and returns them in order of
+// arrival.
 func (w *Worker) haltLanes() []*task {
 	lanes := map[*lane]bool{}
 	for _, m := range w.methods {
@@ -307,7 +318,8 @@ func (w *Worker) haltLanes() []*task {
 	return left
 }
 
-// drain waits for the handlers and their replies.
+// drain waits for the handlers and their replies, then cancels the handlers'
+// contexts and waits a little longer.
 func (w *Worker) drain(patience time.Duration) error {
 	done := waited(&w.held)
 	within := func(d time.Duration) bool {
@@ -329,10 +341,10 @@ func (w *Worker) drain(patience time.Duration) error {
 	if within(stopTimeout) {
 		return nil
 	}
-	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not", w.ID(), w.slots.inUse())
+	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not return after their contexts were cancelled", w.ID(), w.slots.inUse())
 }
 
-// waited returns a channel that is closed when all of a group are done.
+// waited returns a channel that is closed once all of a group are done.
 func waited(group *sync.WaitGroup) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -342,17 +354,26 @@ func waited(group *sync.WaitGroup) <-chan struct{} {
 	return done
 }
 
-// bid says something to Redis in the little time that a stopping worker has.
-func (w *Worker) withStopTimeout(say func(context.Context) error) error {
+// waitFor waits until all of a group are done, at most for a time.
+func waitFor(group *sync.WaitGroup, limit time.Duration) {
+	select {
+	case <-waited(group):
+	case <-time.After(limit):
+	}
+}
+
+// withStopTimeout runs do, commands of a stopping worker, with stopTimeout.
+func (w *Worker) withStopTimeout(do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	err := say(ctx)
+	err := do(ctx)
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return redisio.Normalize(ctx, err)
 	}
 	return nil
 }
 
+// signal sends to a channel that holds one element, unless it does already.
 func signal(ch chan<- struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -9,11 +9,11 @@ import (
 )
 
 // Start runs w as [Worker.Run] does, in a goroutine, and returns once callers
-// know the worker, or with the reason why they can't, such as a wrong password or
-// an OnStart that failed. While Redis is unreachable Start waits until ctx ends.
-// The worker serves until ctx ends, the pool is closed, or stop is called: stop
-// waits for the worker's clean end and returns what Run returned. Further calls of
-// stop return the same.
+// know the worker, or with the reason why they can't, such as a wrong password, a
+// missing right or an OnStart that failed. While Redis is unreachable Start waits
+// until ctx ends. The worker serves until ctx ends, the pool is closed, or stop is
+// called. Stop waits until Run has returned, and returns its error; further calls
+// return the same.
 func Start(ctx context.Context, w *Worker) (stop func() error, err error) {
 	if w == nil {
 		return nil, errors.New("bus: Start: nil worker")
@@ -21,5 +21,10 @@ func Start(ctx context.Context, w *Worker) (stop func() error, err error) {
 	if w.begun.Load() {
 		return nil, fmt.Errorf("bus: worker %s was run before", w.ID())
 	}
-	return redisio.Start(ctx, "bus: worker "+w.ID(), w.Ready(), w.Run)
+	name := "bus: worker " + w.ID()
+	stop, err = redisio.Start(ctx, name, w.Ready(), w.Run)
+	if err != nil && ctx.Err() != nil {
+		err = redisio.Wrap(name+" stopped before it was ready", redisio.Because(ctx.Err(), w.link.reason()))
+	}
+	return stop, err
 }

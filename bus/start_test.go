@@ -69,4 +69,5 @@ func TestStartSaysWhyTheWorkerIsNotReady(t *testing.T) {
 	defer cancel()
 	_, err = bus.Start(ctx, w)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "deadline exceeded (dial tcp 127.0.0.1:1: connect: connection refused)")
 }
