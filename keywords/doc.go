@@ -35,9 +35,9 @@
 //
 // # Guarantees to readers
 //
-//   - Every value has a [Revision]. A dispatcher numbers its values without gaps or
-//     repetitions. If Redis loses data, the dispatcher begins a new epoch and writes all
-//     current values again.
+//   - Every value has a [Revision]. Revisions are totally ordered, and none is used twice.
+//     If Redis loses data, the dispatcher commits all current values again, with new
+//     revisions.
 //   - [Watch] yields the present value and then changes with rising revisions. A slow
 //     watcher misses values, but never the newest, and does not delay others. After a
 //     lost connection the service is read again, so that no change is missed for good.

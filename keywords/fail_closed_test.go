@@ -116,6 +116,7 @@ func TestWaitsSayWhyTheyWaited(t *testing.T) {
 	require.NoError(t, err)
 	keywords.Serve(d, Speed, keywords.Hooks[float64]{})
 	for name, wait := range map[string]func(ctx context.Context) error{
+		"Modify": func(ctx context.Context) error { _, err := keywords.Modify(ctx, k, Speed, 1); return err },
 		"Watch": func(ctx context.Context) (err error) {
 			for _, err = range keywords.Watch(ctx, k, Speed) {
 			}

@@ -11,18 +11,19 @@ import (
 	"github.com/heliograph/heliograph/pubsub"
 )
 
-// feed is what a client knows of a service that is watched: its values, from one
-// subscription for all watchers. It lives as long as there are any.
+// feed holds the values of a watched service, which it follows by one subscription for
+// all watchers of the client. It exists while the service has watchers. Its run method
+// is one goroutine; the pub/sub client calls onMessage on another.
 type feed struct {
 	c      *Client
 	s      service
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
-	primed chan struct{} // closed: the first snapshot is there, or err
-	users  int           // by Client.mu
+	primed chan struct{} // closed once all values were read for the first time, or err is set
+	users  int           // number of watchers; guarded by Client.mu
 
-	reading sync.Mutex // held while a message is taken, or all is read anew
+	reading sync.Mutex // held while a message is applied and while the service is read
 
 	mu       sync.Mutex
 	err      error
@@ -31,21 +32,21 @@ type feed struct {
 	all      map[*watcher]func(name string) bool
 }
 
-// keywordState is a keyword as the feed has seen it last.
+// keywordState is what the feed knows of a keyword.
 type keywordState struct {
-	def      *Definition // replaced, and never changed: watchers have it too
+	def      *Definition // replaced, never changed: watchers use it too
 	rec      record
 	ok       bool // it has a value
-	gone     bool // it is not defined now; its watchers wait until it is again
+	gone     bool // it is not defined any more; its watchers wait until it is again
 	watchers map[*watcher]struct{}
-	polled   time.Time // when it was read last, if nobody tells of it
+	polled   time.Time // when it was last read because its changes are not published
 }
 
-// head is where a dispatcher is.
+// head is the state of a dispatcher.
 type head struct {
-	newest Revision
+	newest Revision // of the newest value that the feed knows
 	alive  bool
-	behind int // looks that found Redis ahead of what was told
+	behind int // consecutive checks that found newer values in Redis
 }
 
 // watch adds a watcher of the target to the feed of its service. The watcher is told
@@ -86,8 +87,8 @@ func (c *Client) watch(ctx context.Context, t target, w *watcher) (leave func(),
 	return leave, nil
 }
 
-// leave ends a watcher's part in a feed, of one keyword if that is named, and the
-// feed with the last.
+// leave removes a watcher from a feed, of the keyword exact if that is not empty. The
+// feed ends with its last watcher.
 func (c *Client) leave(f *feed, w *watcher, exact string) {
 	f.mu.Lock()
 	if exact == "" {
@@ -111,7 +112,7 @@ func (c *Client) leave(f *feed, w *watcher, exact string) {
 	}
 }
 
-// join enters a watcher and tells it what there is.
+// join adds a watcher and sends it the present values.
 func (f *feed) join(w *watcher, t target) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,7 +144,7 @@ func (f *feed) join(w *watcher, t target) error {
 	return nil
 }
 
-// tell hands a keyword to a watcher. The lock is held.
+// notifyLocked sends an event of a keyword to a watcher.
 func (f *feed) notifyLocked(w *watcher, kind EventKind, k *keywordState) {
 	if !k.ok && kind != EventGone || k.def.WriteOnly {
 		return
@@ -155,7 +156,7 @@ func (f *feed) notifyLocked(w *watcher, kind EventKind, k *keywordState) {
 	w.push(n)
 }
 
-// tellAll hands it to all its watchers. The lock is held.
+// notifyAllLocked sends an event of a keyword to all its watchers.
 func (f *feed) notifyAllLocked(kind EventKind, k *keywordState) {
 	for w := range k.watchers {
 		f.notifyLocked(w, kind, k)
@@ -185,7 +186,7 @@ func (f *feed) run() {
 		prime(err)
 		return
 	}
-	f.reading.Lock() // what is told waits until all was read
+	f.reading.Lock() // messages wait until all values were read
 	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.onMessage)
 	if err == nil {
 		defer func() { _ = l.Close(); <-l.Done() }()
@@ -196,22 +197,22 @@ func (f *feed) run() {
 	if err != nil {
 		return
 	}
-	look := time.NewTicker(checkInterval)
-	defer look.Stop()
+	check := time.NewTicker(checkInterval)
+	defer check.Stop()
 	poll := time.NewTimer(f.untilPoll())
 	defer poll.Stop()
 	for {
 		select {
 		case <-f.ctx.Done():
 			return
-		case <-l.Done(): // too slow for a service as a whole: begin anew
+		case <-l.Done(): // the client was too slow for the service
 			prime(redisio.Wrap(fmt.Sprintf("keywords: watch of %s", f.s.name), l.Err()))
 			f.fail()
 			return
-		case <-look.C:
+		case <-check.C:
 			f.reading.Lock()
 			if f.checkHeads() {
-				_ = f.readAll(EventResync) // what Redis refuses now, it may give at the next look
+				_ = f.readAll(EventResync) // an error is permanent or found again by the next check
 			}
 			f.reading.Unlock()
 		case <-poll.C:
@@ -223,22 +224,23 @@ func (f *feed) run() {
 	}
 }
 
-// hear takes what a dispatcher tells, on the goroutine that brings it.
+// onMessage applies a dispatcher's message. The pub/sub client calls it.
 func (f *feed) onMessage(_ context.Context, m pubsub.Message[message]) error {
 	f.reading.Lock()
 	defer f.reading.Unlock()
 	if errors.Is(m.Err, pubsub.ErrGap) || m.Err == nil && f.apply(m.Value) {
-		_ = f.readAll(EventResync) // or at the next look
+		_ = f.readAll(EventResync) // after an error the next check reads again
 	}
 	return nil
 }
 
-// checkInterval is between two looks at who lives, and whether all that was committed
-// has been told.
+// checkInterval is the time between two checks which dispatchers live and whether all
+// their commits were received.
 const checkInterval = time.Second
 
-// take takes a message, and reports whether there is more to know than it says.
-func (f *feed) apply(m message) (again bool) {
+// apply applies a message, and reports whether the service must be read again because
+// the message is not enough.
+func (f *feed) apply(m message) (incomplete bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h := f.heads[m.Dispatcher]
@@ -263,7 +265,7 @@ func (f *feed) apply(m message) (again bool) {
 			return true
 		}
 		if ch.Silent {
-			continue // polled
+			continue // pollDue reads it
 		}
 		f.setLocked(k, EventChange, record{
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
@@ -273,14 +275,14 @@ func (f *feed) apply(m message) (again bool) {
 	return false
 }
 
-// setLocked notes a value and tells the watchers, unless it is known. A value that was
-// committed again, by a dispatcher that took over or after Redis had lost it, has
-// another revision and is otherwise the same. The lock is held.
+// setLocked notes a value and notifies its watchers, unless it is known or older. A value
+// that was committed again, by a dispatcher that took over or after Redis had lost it,
+// has another revision and is otherwise the same: it is an EventGood.
 func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
 	if k.ok {
 		order := rec.rev.Compare(k.rec.rev)
 		if rec == k.rec || order < 0 || order == 0 && f.alive(k) {
-			return // of the same revision with another text: an external write
+			return // the same revision with another text is an external write, which the dispatcher handles
 		}
 		if order > 0 && rec.sameValue(k.rec) && f.alive(k) {
 			kind = EventGood
@@ -290,9 +292,8 @@ func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
 	f.notifyAllLocked(kind, k)
 }
 
-// found notes a value that was read, or that there is none any more. What somebody
-// else has written may be none of the keyword's: then its dispatcher will say what
-// it is. The lock is held.
+// setReadLocked notes a value that was read, or that there is none any more. Text that is
+// not a value of the keyword is an external write, which the dispatcher handles.
 func (f *feed) setReadLocked(k *keywordState, kind EventKind, r readResult) {
 	switch _, err := k.def.Parse(r.text); {
 	case r.ok && err == nil:
@@ -303,7 +304,7 @@ func (f *feed) setReadLocked(k *keywordState, kind EventKind, r readResult) {
 	}
 }
 
-// tellStale tells that a dispatcher is gone. The lock is held.
+// notifyStaleLocked notifies the watchers of all keywords of a dispatcher that has gone.
 func (f *feed) notifyStaleLocked(disp string) {
 	for _, k := range f.keywords {
 		if k.def.Dispatcher == disp {
@@ -316,18 +317,17 @@ func (f *feed) notifyStaleLocked(disp string) {
 func (f *feed) fail() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	tell := func(w *watcher) { w.fail(f.err) }
 	for w := range f.all {
-		tell(w)
+		w.fail(f.err)
 	}
 	for _, k := range f.keywords {
 		for w := range k.watchers {
-			tell(w)
+			w.fail(f.err)
 		}
 	}
 }
 
-// close ends the feed and its watchers, and waits.
+// close ends the feed and its watchers with err, and waits for run.
 func (f *feed) close(err error) {
 	f.mu.Lock()
 	if f.err == nil {

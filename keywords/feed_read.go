@@ -15,8 +15,8 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// again reads all of the service, however long Redis is away. It returns what
-// Redis says against it.
+// readAll reads the whole service and notifies the watchers of what has changed. It tries
+// again while Redis is unreachable, and returns an error that Redis answers with.
 func (f *feed) readAll(kind EventKind) error {
 	if kind == EventResync {
 		f.c.stats.resyncs.Add(1)
@@ -37,7 +37,7 @@ func (f *feed) readAll(kind EventKind) error {
 	}
 }
 
-// sync reads all of the service, and tells what is news.
+// tryReadAll is one try of readAll.
 func (f *feed) tryReadAll(kind EventKind) error {
 	ctx, cancel := context.WithTimeout(f.ctx, redisio.BlockTime)
 	defer cancel()
@@ -46,7 +46,8 @@ func (f *feed) tryReadAll(kind EventKind) error {
 	if err != nil && !errors.As(err, &unknown) {
 		return err
 	}
-	// Heads first: what is committed meanwhile is told again, and known.
+	// Heads are read first, so that a value committed meanwhile is taken for newer and read
+	// or received again, rather than missed.
 	dispatchers := make(map[string]bool)
 	for i := range defs {
 		dispatchers[defs[i].Dispatcher] = true
@@ -101,7 +102,7 @@ func (f *feed) tryReadAll(kind EventKind) error {
 	return nil
 }
 
-// readHeads reads where dispatchers are.
+// readHeads reads the state of dispatchers.
 func (f *feed) readHeads(ctx context.Context, dispatchers iter.Seq[string]) (map[string]*head, error) {
 	alive, metas := map[string]*redis.IntCmd{}, map[string]*redis.SliceCmd{}
 	_, err := f.c.pool.Redis().Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -126,8 +127,8 @@ func (f *feed) readHeads(ctx context.Context, dispatchers iter.Seq[string]) (map
 	return heads, nil
 }
 
-// look notices dispatchers that have died, and messages that were lost without a
-// word. It reports whether to read all anew.
+// checkHeads notices dispatchers that have died, and messages that were lost without an
+// error. It reports whether the service must be read again.
 func (f *feed) checkHeads() (again bool) {
 	ctx, cancel := context.WithTimeout(f.ctx, checkInterval)
 	defer cancel()
@@ -157,15 +158,16 @@ func (f *feed) checkHeads() (again bool) {
 		}
 		if now.newest.Compare(h.newest) <= 0 {
 			h.behind = 0
-		} else if h.behind++; h.behind > 1 { // messages may be on their way
+		} else if h.behind++; h.behind > 1 { // at the first time the message may be on its way
 			again = true
 		}
 	}
 	return again
 }
 
-// pollsEvery is how often a keyword is to be read; 0: what is told is enough. The
-// lock is held.
+// pollIntervalLocked returns how often a keyword must be read because its changes are not
+// published: those of a keyword with NoBroadcast, and external writes while no dispatcher
+// lives. 0: it need not be read.
 func (f *feed) pollIntervalLocked(k *keywordState) time.Duration {
 	switch {
 	case k.gone || len(k.watchers) == 0:
@@ -178,8 +180,8 @@ func (f *feed) pollIntervalLocked(k *keywordState) time.Duration {
 	return 0
 }
 
-// pollTime is the least of all pollsEvery, and never more than a keyword that is
-// watched from now on may wait.
+// untilPoll returns the time until the next pollDue: the shortest poll interval, and at
+// most checkInterval, since a keyword may get its first watcher meanwhile.
 func (f *feed) untilPoll() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,8 +194,7 @@ func (f *feed) untilPoll() time.Duration {
 	return least
 }
 
-// poll reads what nobody tells of: keywords that are not broadcast, and those
-// without a dispatcher, which anybody may have changed.
+// pollDue reads the keywords whose poll interval is over.
 func (f *feed) pollDue() {
 	ctx, cancel := context.WithTimeout(f.ctx, checkInterval)
 	defer cancel()

@@ -16,21 +16,22 @@ type ListenOptions struct {
 	Preferred bool
 }
 
-// Listener is a function that is called with the events of a keyword; see
-// [Listen].
+// Listener is a function that is called for the events of a keyword. [Listen] returns it.
 type Listener struct {
 	close func()
 }
 
-// Close ends the calls. One that runs is not waited for.
+// Close ends the calls of the function. It does not wait for a call that runs.
 func (l *Listener) Close() error { l.close(); return nil }
 
-// Listen calls listener with the events of a keyword, as [Watch] yields them,
-// until the Listener or the client is closed. All listeners of a keyword are
-// called one after another for each event, the preferred first, otherwise in the
-// order in which they were added; a new one is told the newest value. A panic in
-// one is logged, and ends that call only. Ctx, or ClientConfig.Timeout, bounds the
-// look whether there is such a keyword and Redis lets it be followed.
+// Listen calls listener for the events of a keyword, as [Watch] yields them, until the
+// Listener or the client is closed. For each event, all listeners of a keyword are called
+// one after another: the preferred first, the others in the order in which they were
+// added. A new listener is called with the newest value first. A panic in a listener is
+// logged and ends only that call.
+//
+// Listen returns once the keyword was found and is followed, or with an error. Ctx and
+// ClientConfig.Timeout bound only that.
 func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(Event[T]), opts ...ListenOptions) (*Listener, error) {
 	o, err := optional(opts)
 	if err == nil {
@@ -42,8 +43,8 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 	if err != nil {
 		return nil, err
 	}
-	// Its goroutine will follow the service too, and must not be the first to find
-	// out that this can't be done.
+	// The watch of the listeners' goroutine can't return an error to the caller: find out
+	// first whether the service can be followed.
 	looking, cancel := c.bounded(ctx)
 	defer cancel()
 	leave, err := c.watch(looking, target{service: k.Service(), name: k.Name()}, newWatcher(WatchOptions{}, &c.stats))
@@ -66,22 +67,23 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 type listenerEntry struct {
 	preferred bool
 	call      func(notice)
-	told      bool // by listeners.calling
+	called    bool // at least once; guarded by listeners.calling
 }
 
-// listeners are those of one keyword. One goroutine watches and calls them.
+// listeners are the listeners of one keyword. Their run method is one goroutine, which
+// watches the keyword and calls them.
 type listeners struct {
 	c      *Client
 	key    string
 	cancel context.CancelFunc
 	done   chan struct{}
-	all    []*listenerEntry // by Client.mu; replaced, and never changed
+	all    []*listenerEntry // guarded by Client.mu; the slice is replaced, never changed
 
-	calling sync.Mutex // held while they are called
+	calling sync.Mutex // held during calls of the functions
 	last    *notice
 }
 
-// listen adds a listener to those of its keyword.
+// listen adds a listener to its keyword, and starts the goroutine for the first.
 func (c *Client) listen(t target, one *listenerEntry) (*listeners, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,11 +105,11 @@ func (c *Client) listen(t target, one *listenerEntry) (*listeners, error) {
 		}
 	}
 	g.all = slices.Insert(slices.Clone(g.all), i, one)
-	go g.callWithNewest(one) // who listens may be a listener that is being called
+	go g.callWithNewest(one) // a listener that calls Listen holds calling
 	return g, nil
 }
 
-// unlisten removes a listener, and ends the watch with the last.
+// unlisten removes a listener. The watch ends with the last.
 func (c *Client) unlisten(g *listeners, one *listenerEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,20 +120,20 @@ func (c *Client) unlisten(g *listeners, one *listenerEntry) {
 	}
 }
 
-// forgetLocked makes the next listener of the keyword begin anew. The lock is held.
+// forgetLocked makes the next Listen of the keyword start a new goroutine.
 func (c *Client) forgetLocked(g *listeners) {
 	if c.listening[g.key] == g {
 		delete(c.listening, g.key)
 	}
 }
 
-// run watches until the last listener has gone.
+// run watches the keyword and calls its listeners until the last is closed.
 func (g *listeners) run(ctx context.Context, t target) {
 	defer close(g.done)
 	for n, err := range g.c.events(ctx, nil, t) {
 		if err != nil {
 			if ctx.Err() == nil {
-				redisio.Of(g.c.pool).Logger().Warn("keywords: listeners are told nothing any more", "keyword", g.key, "error", err)
+				redisio.Of(g.c.pool).Logger().Warn("keywords: watch for listeners failed, they are called no more", "keyword", g.key, "error", err)
 				g.c.mu.Lock()
 				g.c.forgetLocked(g)
 				g.c.mu.Unlock()
@@ -144,19 +146,19 @@ func (g *listeners) run(ctx context.Context, t target) {
 		g.calling.Lock()
 		g.last = &n
 		for _, one := range all {
-			one.told = true
+			one.called = true
 			g.call(one, n)
 		}
 		g.calling.Unlock()
 	}
 }
 
-// callWithNewest tells a new listener the newest value, unless it has been told one
-// or was closed meanwhile.
+// callWithNewest calls a new listener with the newest value, unless it was called or
+// closed meanwhile.
 func (g *listeners) callWithNewest(one *listenerEntry) {
 	g.calling.Lock()
 	defer g.calling.Unlock()
-	if one.told || g.last == nil || g.last.kind == EventGone {
+	if one.called || g.last == nil || g.last.kind == EventGone {
 		return
 	}
 	g.c.mu.Lock()
@@ -167,7 +169,7 @@ func (g *listeners) callWithNewest(one *listenerEntry) {
 	}
 	n := *g.last
 	n.kind, n.prev = EventInitial, nil
-	one.told = true
+	one.called = true
 	g.call(one, n)
 }
 

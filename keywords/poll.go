@@ -77,8 +77,8 @@ func (d *Dispatcher) refreshPeriodic(ctx context.Context, s *served) {
 	}
 }
 
-// Schedule has a dispatcher refresh a keyword once, at a time of its own clock, if it
-// runs then.
+// Schedule makes a dispatcher refresh a keyword once at the given time, by the clock of
+// the dispatcher's machine. Nothing happens if the dispatcher does not run then.
 func Schedule[T Type](d *Dispatcher, k Keyword[T], at time.Time) error {
 	if err := k.check("Schedule"); err != nil {
 		return err

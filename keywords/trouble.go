@@ -6,7 +6,7 @@ import "sync/atomic"
 // the wait.
 type lastError struct{ err atomic.Pointer[error] }
 
-// set notes the reason; nil: there is none any more.
+// set notes the reason. Nil removes it.
 func (l *lastError) set(err error) {
 	if err == nil {
 		l.err.Store(nil)

@@ -13,11 +13,11 @@ import (
 	"github.com/heliograph/heliograph/keywords/internal/expr"
 )
 
-// WaitFor returns the first value of a keyword for which until is true, the one
-// that is there included. A ctx without a deadline waits for as long as it takes.
+// WaitFor waits until a keyword has a value for which until returns true, and returns the
+// value. The present value counts. If ctx has no deadline, WaitFor waits without limit.
 //
-// What a dispatcher that is gone has left counts as well: the Quality of the value
-// is [QualityStale] then. Who can't do with that waits with [Watch].
+// Values with [QualityStale] count too. WaitFor may miss a value that is replaced at once;
+// callers that need every value use [Watch].
 func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v T) bool) (Value[T], error) {
 	if until == nil {
 		return Value[T]{}, errors.New("keywords: WaitFor: nil until")
@@ -37,25 +37,28 @@ func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v 
 type WaitOptions struct {
 	// IgnoreCase compares strings without regard to case.
 	IgnoreCase bool
-	// Service is that of keywords which name none: "$SPEED > 3".
+	// Service is the service of keywords that name none, as in "$SPEED > 3".
 	Service string
 }
 
-// WaitForExpr waits until a condition on the values of keywords, of any number of
-// services, is true, in the language of KTL's waitFor:
+// WaitForExpr waits until a condition on the values of keywords, of one or several
+// services, is true. The condition is written in the language of KTL's waitFor:
 //
 //	$stage.SPEED > 3 and $stage.MODE == 'track'
 //
-// A keyword is $service.KEYWORD, or ${service.KEYWORD} if a name has a '-', with
-// [i] behind it an element of an array. There are or, and, not, comparisons (==
-// != < <= > >= in, and has for the bits of a mask), + - * /, parentheses, numbers,
-// strings in quotes, and words, which are the names of enumerators. A keyword
-// without a value is waited for. An expression that can't be read, or compares
-// what can't be compared, is an error.
+// A keyword is $service.KEYWORD, or ${service.KEYWORD} if a name contains a '-'; with [i]
+// after it, it is an element of an array. The operators are or, and, not, == != < <= > >=,
+// in, has for the bits of a mask, and + - * /. There are parentheses, numbers, strings in
+// quotes, and words, which are names of enumerators. An expression that can't be parsed,
+// or compares values that can't be compared, is an error.
 //
-// Of several keywords of a service the values count that were there at one
-// moment: a condition that is true for an instant only may be missed. Services
-// have no moment in common. Stale values count, as with [WaitFor].
+// A keyword without a value makes what depends on it unknown. "and" is false if any operand
+// is false, and "or" and "in" are true if any operand is true, even when others have no
+// value.
+//
+// The values of several keywords of a service are those of the same moment. A condition
+// that is true only for a moment may be missed. Values of different services may be of
+// different moments. Values with [QualityStale] count.
 func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOptions) error {
 	o, err := optional(opts)
 	if err != nil {
@@ -71,10 +74,10 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 		targets = append(targets, target{service: name.Service, name: name.Keyword})
 		services[name.Service] = true
 	}
-	defs := make(map[expr.Name]*Definition, len(targets)) // of those that have a value
+	defs := make(map[expr.Name]*Definition, len(targets)) // of the keywords that have a value
 	values := make(map[expr.Name]expr.Value, len(targets))
 	lookup := func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok }
-	// What is there is delivered at once: one event for each that has a value.
+	// Present values come first: one event for each keyword that has one.
 	for n, err := range c.events(ctx, nil, targets...) {
 		if err != nil {
 			return err
@@ -90,7 +93,8 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 		}
 		done, err := e.Eval(lookup)
 		if done && err == nil && len(services) < len(targets) {
-			// What was set together comes in one event after another.
+			// Values that were set together come as separate events: read them again, as
+			// of one moment.
 			done, err = c.holds(ctx, e, defs)
 		}
 		switch {
@@ -103,8 +107,8 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 	return ErrClosed
 }
 
-// holds reports whether a condition is true of what Redis has, those of a service
-// at one moment, however long Redis is away.
+// holds reports whether a condition is true of the values in Redis, where those of a
+// service are of one moment. It tries again while Redis is unreachable.
 func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*Definition) (bool, error) {
 	for try := 0; ; try++ {
 		values, err := c.values(ctx, defs)
@@ -126,8 +130,8 @@ func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*De
 	}
 }
 
-// values reads keywords, those of a service in one transaction. What somebody else
-// has written, and is no value, is left out.
+// values reads keywords, those of one service in one transaction. Text that is not a value
+// of its keyword is left out.
 func (c *Client) values(ctx context.Context, defs map[expr.Name]*Definition) (map[expr.Name]expr.Value, error) {
 	services := make(map[string][]Definition)
 	for name, def := range defs {
@@ -148,7 +152,7 @@ func (c *Client) values(ctx context.Context, defs map[expr.Name]*Definition) (ma
 	return values, nil
 }
 
-// exprValue is a value as expressions have it.
+// exprValue returns a value in the form that expressions take.
 func exprValue(def *Definition, text string) (expr.Value, error) {
 	v, err := def.Parse(text)
 	if err != nil {
@@ -173,7 +177,7 @@ func exprValue(def *Definition, text string) (expr.Value, error) {
 	return expr.NewValue(v, text), nil
 }
 
-// enumerators are the names of an enumerated keyword or a boolean, by number.
+// enumerators returns the names of an enumerated keyword or a boolean, by number.
 func enumerators(def *Definition) []expr.Label {
 	var labels []expr.Label
 	for _, number := range slices.Sorted(maps.Keys(def.Enumerators)) {

@@ -116,7 +116,7 @@ func WatchText(ctx context.Context, c *Client, service, pattern string, opts ...
 	}
 }
 
-// watchAs yields the events of some keywords, in the form that value gives them.
+// watchAs yields the events of the targets, with values as the function value converts them.
 func watchAs[T any](ctx context.Context, c *Client, value func(*record) (Value[T], error), yield func(Event[T], error) bool, opts []WatchOptions, targets ...target) {
 	for n, err := range c.events(ctx, opts, targets...) {
 		var ev Event[T]
@@ -177,7 +177,7 @@ func targetsOf(service, pattern string) (targets []target, err error) {
 	return targets, nil
 }
 
-// events yields what happens to some keywords.
+// events yields the events of the targets.
 func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...target) iter.Seq2[notice, error] {
 	return func(yield func(notice, error) bool) {
 		o, err := optional(opts)
@@ -213,7 +213,7 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 	}
 }
 
-// notice is an event on its way to a watcher.
+// notice is an event before its value is converted.
 type notice struct {
 	kind    EventKind
 	service string
@@ -223,8 +223,8 @@ type notice struct {
 	quality Quality
 }
 
-// watcher holds the newest notice of each keyword until it is asked for: that is
-// all a slow one costs.
+// watcher holds the newest notice of each keyword until it is yielded. A slow watcher
+// costs nothing more. Feeds push notices; one goroutine takes them by next.
 type watcher struct {
 	opts  WatchOptions
 	stats *clientStats
@@ -235,9 +235,9 @@ type watcher struct {
 	order   []string           // of waiting, oldest first
 	err     error
 
-	// Of the one who iterates:
+	// Used only by the goroutine that calls next:
 	last map[string]*yielded
-	due  map[string]time.Time // when the next may be
+	due  map[string]time.Time // when the next event may be yielded
 }
 
 func newWatcher(o WatchOptions, stats *clientStats) *watcher {
@@ -247,15 +247,15 @@ func newWatcher(o WatchOptions, stats *clientStats) *watcher {
 	}
 }
 
-// yielded is what a watcher had of a keyword last.
+// yielded is the last event of a keyword that a watcher yielded.
 type yielded struct {
 	rec     record
 	quality Quality
 	gone    bool
 }
 
-// then returns the kind of an event that stands for two, the second of kind next: a
-// value that the watcher has not seen stays news when only its quality changes.
+// then returns the kind of an event that replaces an event of kind k by a later one of kind
+// next. If only the quality of an unseen value changes, the value is still news.
 func (k EventKind) then(next EventKind) EventKind {
 	news := k == EventInitial || k == EventChange || k == EventResync
 	switch {
@@ -267,7 +267,7 @@ func (k EventKind) then(next EventKind) EventKind {
 	return next
 }
 
-// push adds a notice, or puts it in the place of one that was not yet taken.
+// push adds a notice. It replaces an earlier one of the keyword that was not yielded yet.
 func (w *watcher) push(n notice) {
 	key := n.service + "." + n.rec.name
 	w.mu.Lock()
@@ -303,19 +303,19 @@ func (w *watcher) next(ctx context.Context) (notice, error) {
 			}
 			return *n, nil
 		}
-		var later <-chan time.Time
+		var due <-chan time.Time
 		if wait > 0 {
-			later = time.After(wait)
+			due = time.After(wait)
 		}
 		select {
 		case <-w.more:
-		case <-later:
+		case <-due:
 		case <-ctx.Done():
 		}
 	}
 }
 
-// take returns the oldest notice that is due, or how long until one is.
+// nextDue returns the oldest notice that is due, or the time until one is.
 func (w *watcher) nextDue(now time.Time) (due *notice, wait time.Duration, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -332,7 +332,7 @@ func (w *watcher) nextDue(now time.Time) (due *notice, wait time.Duration, err e
 		}
 		n := w.waiting[key]
 		delete(w.waiting, key)
-		copy(w.order[1:], w.order[:i]) // those that are not due stay before the others
+		copy(w.order[1:], w.order[:i]) // notices that are not due stay in front
 		w.order = w.order[1:]
 		i--
 		if w.withinDeadBand(key, n) {
@@ -351,7 +351,7 @@ func (w *watcher) nextDue(now time.Time) (due *notice, wait time.Duration, err e
 	return nil, wait, nil
 }
 
-// small reports whether a change is within the dead band.
+// withinDeadBand reports whether a change is too small to be yielded.
 func (w *watcher) withinDeadBand(key string, n *notice) bool {
 	last := w.last[key]
 	switch {

@@ -9,14 +9,14 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// service is where a service is in Redis, all of it in one slot of a cluster:
+// service has the names of a service's keys, all of which are in one slot of a cluster:
 //
 //	kw:{service}:def         hash    name → Definition as JSON
 //	kw:{service}:v:<NAME>    hash    a value: v text, m its mark: revision, time in
 //	                                 µs, severity, who set it
 //	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
 //	                                 revision, time in µs, severity, who set it
-//	kw:{service}:own:<disp>  string  fence:owner, as long as a dispatcher lives
+//	kw:{service}:own:<disp>  string  the lease: fence:worker id
 //	kw:{service}:fence       hash    dispatcher → fencing number of its newest tenure;
 //	                                 Clear leaves it for a day
 //	kw:{service}:meta:<disp> hash    of the tenure: e its number, n that of the newest value
@@ -27,7 +27,7 @@ type service struct {
 	name    string
 	base    string
 	bare    string // base without the pool's prefix
-	channel string // without it too
+	channel string // without the pool's prefix
 }
 
 func newService(pool *storage.Pool, name string) (service, error) {
@@ -48,21 +48,21 @@ func (s service) owner(disp string) string { return s.base + ":own:" + disp }
 func (s service) fence() string            { return s.base + ":fence" }
 func (s service) meta(disp string) string  { return s.base + ":meta:" + disp }
 
-// workerType is the type of the worker that a dispatcher is.
+// workerType returns the type of the bus worker that carries out a dispatcher's calls.
 func workerType(service, disp string) string { return "kw." + service + "." + disp }
 
 func servicesKey(pool *storage.Pool) (string, error) { return pool.Key("kw", "services") }
 
-// message is what the channel of a service brings: changes that were committed
-// together, in order. The first has revision Epoch:N, the next N+1 and so on. One
-// without changes says that the dispatcher has begun, or ended.
+// message is a message on the channel of a service: changes that were committed together,
+// in order. The first has revision Epoch:N, the next N+1 and so on. A message without
+// changes says that the dispatcher has published its definitions or has ended.
 type message struct {
 	Dispatcher string
 	Epoch      uint64
 	N          uint64
 	Changes    []change
 	Ended      bool
-	Defined    bool // the definitions may be others
+	Defined    bool // the definitions may have changed
 }
 
 // change is one value of a [message].
@@ -72,13 +72,13 @@ type change struct {
 	At       int64
 	Severity Severity
 	Source   string
-	Silent   bool // without Text: it is not broadcast, and must be read
+	Silent   bool // the keyword has NoBroadcast; Text is empty, watchers read the value
 }
 
-// valueFields are those of a value: two, since each costs every modify.
+// valueFields are the fields of a value: only two, since each costs every modify.
 var valueFields = []string{"v", "m"}
 
-// mark is what there is to say of a value beside its text.
+// mark returns the mark of a value: its revision, time, severity and source.
 func (r *record) mark() string {
 	buf := make([]byte, 0, 64+len(r.source))
 	buf = strconv.AppendUint(buf, r.rev.Epoch, 10)
@@ -88,8 +88,8 @@ func (r *record) mark() string {
 	return string(append(append(buf, ' '), r.source...))
 }
 
-// readRecord reads the fields of a value, as HMGET returns them; ok is false if
-// there is none. What somebody else has set may lack the mark.
+// readRecord reads the fields of a value, as HMGET returns them. Ok is false if there is
+// no value. An external write may lack the mark.
 func readRecord(name string, fields []any) (r record, ok bool) {
 	if len(fields) != len(valueFields) || fields[0] == nil {
 		return record{}, false
