@@ -2,13 +2,13 @@ package gateway
 
 import "time"
 
-// bucket is tokens that come back with time, up to a number.
+// bucket is a token bucket: a rate limit with a burst.
 type bucket struct {
 	tokens float64
 	filled int64 // when, in ns; 0: never
 }
 
-// fill puts in what has come back by now. The first time it is all there.
+// fill adds the tokens of the time since the last fill. A new bucket is full.
 func (b *bucket) fill(now int64, perSecond, most float64) {
 	if b.filled == 0 {
 		b.tokens = most
@@ -18,8 +18,8 @@ func (b *bucket) fill(now int64, perSecond, most float64) {
 	b.filled = now
 }
 
-// take takes a cost, and reports whether there was as much; if not, it takes
-// nothing. What costs more than there can be is had for a full bucket, on credit.
+// take takes a cost and reports true, or takes nothing and reports false if there are
+// too few tokens. A cost above most needs a full bucket, which becomes negative.
 func (b *bucket) take(now int64, cost, perSecond, most float64) bool {
 	b.fill(now, perSecond, most)
 	if b.tokens < min(cost, most) {

@@ -13,10 +13,9 @@ import (
 	"github.com/heliograph/heliograph/pubsub"
 )
 
-// Op is what a client wants to do with a name.
+// Op is an operation that a client asks for.
 type Op string
 
-// The operations.
 const (
 	OpGet       Op = "get"       // read a hash, also by SUB snapshot=1
 	OpSubscribe Op = "subscribe" // follow a channel
@@ -24,43 +23,43 @@ const (
 	OpPresence  Op = "presence"  // see who follows a channel
 )
 
-// Slow says what becomes of messages for a client who does not take them as fast
-// as they come, once Limits.QueueBytes or QueueMessages wait for him.
+// Slow says what happens to messages for a client that reads too slowly, once its
+// queue has reached Limits.QueueBytes or QueueMessages.
 type Slow uint8
 
 const (
-	// SlowDisconnect ends the connection, with close code 4008: who comes back and
-	// reads the state again has lost nothing.
+	// SlowDisconnect closes the connection with 4008. A client that reconnects and reads
+	// the state anew has lost nothing.
 	SlowDisconnect Slow = iota
-	// SlowDropOldest drops the oldest, and says how many with a status lost.
+	// SlowDropOldest drops the oldest messages, and sends a status lost with their number.
 	SlowDropOldest
-	// SlowConflate has a message replace one of the same Channel.Key that still waits,
-	// full or not: for positions, of which only the newest counts. A queue that is
-	// full all the same is one of SlowDropOldest.
+	// SlowConflate replaces a queued message by a newer one of the same Channel.Key, even
+	// when the queue isn't full. It is for positions, of which only the newest counts.
+	// A queue that is full nevertheless is treated as by SlowDropOldest.
 	SlowConflate
 
-	slowCount // how many there are
+	slowCount // the number of policies
 )
 
-// Channel is a kind of channels.
+// Channel describes the channels whose names match a pattern.
 type Channel struct {
-	// Pattern is a glob of the names, in which * is any run of characters, ? is one
-	// and [a-c] is one of these.
+	// Pattern is a glob: * matches any run of characters, ? one character, [a-c] one of
+	// these.
 	Pattern string
 
-	// Slow is what becomes of messages for slow clients. The zero Slow is SlowDisconnect.
+	// Slow is the policy for clients that read too slowly. Defaults to SlowDisconnect.
 	Slow Slow
 
-	// Key returns what a message is about, for Conflate. Nil: a newer message
-	// replaces any other of its channel.
+	// Key returns what a message is about, for SlowConflate, such as an id. Without Key
+	// a newer message replaces any other of its channel.
 	Key func(content []byte) string
 
-	// History has clients go on where they were: SUB channel since=offset. Those
-	// who publish must keep it, with [pubsub.Topic.WithHistory] and the same value.
-	// Nil: what is missed is missed.
+	// History lets clients resume with SUB channel since=offset. Publishers must use
+	// [pubsub.Topic.WithHistory] with the same value. Without History, messages that a
+	// client has missed are lost.
 	History *pubsub.History
 
-	// Presence keeps who follows the channel, for the command WHO.
+	// Presence records which clients follow the channel, for the command WHO.
 	Presence bool
 }
 
@@ -94,7 +93,7 @@ func matches(glob, name string) bool {
 	return ok && err == nil
 }
 
-// rule returns the kind of a channel; nil: no pattern matches.
+// rule returns the Channel of a name; nil: no pattern matches.
 func (h *Handler) rule(name string) *Channel {
 	for i := range h.cfg.Channels {
 		if matches(h.cfg.Channels[i].Pattern, name) {
@@ -107,11 +106,10 @@ func (h *Handler) rule(name string) *Channel {
 	return nil
 }
 
-// anyChannel is what all channels are of where Config.Channels is empty.
+// anyChannel is the Channel of all names where Config.Channels is empty.
 var anyChannel Channel
 
-// allowed reports whether a connection may do op with a name. What is not said to
-// be allowed is not.
+// allowed reports whether a connection may do op with a name.
 func (c *Conn) allowed(ctx context.Context, op Op, name string) bool {
 	h := c.h
 	var declared, matched bool
@@ -131,7 +129,7 @@ func (c *Conn) allowed(ctx context.Context, op Op, name string) bool {
 	return h.cfg.Allow(ctx, c, op, name)
 }
 
-// admit returns the error of an op that is refused.
+// authorize returns an error for an op that is not allowed.
 func (c *Conn) authorize(ctx context.Context, op Op, name string) error {
 	if err := c.h.checkName(name); err != nil {
 		return err
@@ -142,22 +140,22 @@ func (c *Conn) authorize(ctx context.Context, op Op, name string) error {
 	return nil
 }
 
-// checkName refuses names that are no one's, whatever is allowed.
+// checkName refuses names that no client may use, whatever is allowed.
 func (h *Handler) checkName(name string) error {
 	switch {
 	case name == "":
-		return Errorf(CodeBadName, "an empty name")
+		return Errorf(CodeBadName, "the name is empty")
 	case len(name) > h.cfg.Limits.Name:
-		return Errorf(CodeBadName, "a name of %d bytes; %d are allowed", len(name), h.cfg.Limits.Name)
+		return Errorf(CodeBadName, "the name has %d bytes; %d are allowed", len(name), h.cfg.Limits.Name)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return Errorf(CodeBadName, "a name with control characters")
+		return Errorf(CodeBadName, "the name contains control characters")
 	case strings.HasPrefix(name, "__"):
 		return Errorf(CodeBadName, "names that begin with __ are not for clients")
 	}
 	return nil
 }
 
-// checkChannel refuses names that can't be those of a channel in Redis.
+// checkChannel refuses names that can't be channels in Redis.
 func checkChannel(name string) error {
 	if err := redisio.CheckName(name); err != nil {
 		return Errorf(CodeBadName, "%v", err)
@@ -165,7 +163,7 @@ func checkChannel(name string) error {
 	return nil
 }
 
-// quoteName returns a name as it may stand in a message.
+// quoteName returns a name for use in the text of an error.
 func quoteName(name string) string {
 	if len(name) > 80 {
 		name = name[:80] + "…"

@@ -16,29 +16,28 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Command is what a client can ask for.
+// Command is a command that clients can send.
 type Command struct {
-	// Run carries it out. What it sends goes through [Conn.Reply], an *Error that it
-	// returns to the client, and any other to the log. The commands of one
-	// connection run one after the other; ctx ends with Limits.Command and with the
-	// connection.
+	// Run carries the command out. It answers by [Conn.Reply]. An *Error that it returns
+	// goes to the client; another error is logged. The commands of one connection run
+	// one after the other. ctx ends after Limits.Command and with the connection.
 	Run func(ctx context.Context, c *Conn, r Request) error
 
 	// Usage names the arguments, for HELP: "key [ref] [client_ref]".
 	Usage string
 
-	// Min and Max are how many arguments it takes. Max -1: any number.
+	// Min and Max bound the number of arguments. A Max of -1 is no bound.
 	Min, Max int
 
-	// Options are the names that may come as name=value.
+	// Options are the names of options: name=value.
 	Options []string
 
-	// Names are those of the arguments, in their order: each may come as name=value
-	// as well. One that is called client_ref becomes the Ref of a request that has
-	// none.
+	// Names are the names of the arguments, in their order, by which clients may give
+	// them as name=value as well. An argument named client_ref becomes the Ref of a
+	// request without one.
 	Names []string
 
-	// Cost is what it counts for in Limits.Commands. 0: 1.
+	// Cost is what the command counts in Limits.Commands. Defaults to 1.
 	Cost float64
 }
 
@@ -75,7 +74,7 @@ func (h *Handler) newCommands() (map[string]Command, error) {
 	return all, nil
 }
 
-// check refuses a command of the host's that can't be.
+// check refuses a command of the host that contradicts itself.
 func (command Command) check(name string) error {
 	switch {
 	case name == "" || strings.ContainsFunc(name, notWord):
@@ -99,7 +98,7 @@ func (command Command) check(name string) error {
 	return nil
 }
 
-// flag returns an option that is 1 or 0.
+// flag returns an option whose value is 1 or 0.
 func (r Request) flag(name string) (bool, error) {
 	switch value, ok := r.Options[name]; {
 	case !ok, value == "0":
@@ -110,17 +109,17 @@ func (r Request) flag(name string) (bool, error) {
 	return false, Errorf(CodeBadCommand, "%s must be 0 or 1", name)
 }
 
-// check refuses what a command does not take, and puts what has the name of an
-// argument in its place. What is left out before it is empty.
+// check refuses arguments and options that the command does not take, and moves arguments
+// that were given by name to their places. Arguments left out before them are empty.
 func (h *Handler) check(r *Request, command Command) error {
 	if n := len(r.Args) + len(r.Options); n > h.cfg.Limits.Args {
-		return Errorf(CodeBadCommand, "%d arguments; %d are allowed", n, h.cfg.Limits.Args)
+		return Errorf(CodeBadCommand, "%d arguments and options; %d are allowed", n, h.cfg.Limits.Args)
 	}
 	given := len(r.Args)
 	for i, name := range command.Names {
 		if value, ok := r.Options[name]; ok {
 			if i < given {
-				return Errorf(CodeBadCommand, "%s comes twice", name)
+				return Errorf(CodeBadCommand, "%s is given twice", name)
 			}
 			r.Args = append(append(r.Args, make([]string, i-len(r.Args))...), value)
 			delete(r.Options, name)
@@ -140,8 +139,8 @@ func (h *Handler) check(r *Request, command Command) error {
 	return nil
 }
 
-// handle carries out what a client has sent. He pays for it before a hook sees it,
-// whatever it is: hooks broadcast, and an error is an answer as well.
+// handle handles a message of the client. Every message is charged before a hook sees it:
+// hooks may broadcast it, and an error is an answer as well.
 func (c *Conn) handle(message []byte) {
 	defer c.flush()
 	paid := c.Charge(1)
@@ -183,7 +182,7 @@ func (c *Conn) run(r *Request) (err error) {
 	if command.Cost == 0 {
 		command.Cost = 1
 	}
-	if !c.Charge(command.Cost - 1) { // handle has charged the one
+	if !c.Charge(command.Cost - 1) { // handle has charged 1
 		return c.tooFastError()
 	}
 	if err := c.h.check(r, command); err != nil {
@@ -207,27 +206,27 @@ func (c *Conn) tooFastError() error {
 	return Errorf(CodeTooFast, "%v commands a second are allowed", c.h.cfg.Limits.Commands)
 }
 
-// fail tells the client why a request was not carried out.
+// sendError tells the client why a request was not carried out.
 func (c *Conn) sendError(r Request, err error) {
-	if errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) && !c.isOpen() { // it ended with the connection
+	if errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) && !c.isOpen() { // the connection has ended
 		return
 	}
-	told := c.errorFor(r, err)
+	sent := c.errorFor(r, err)
 	c.h.count.errors.Add(1)
 	if c.h.cfg.NoErrors && c.v.protocol == Text {
 		return
 	}
 	_ = c.answer(&Frame{
-		Kind: KindError, Code: told.Code, Message: told.Text, Command: quoteName(r.Command), Ref: r.Ref, Time: time.Now(),
+		Kind: KindError, Code: sent.Code, Message: sent.Text, Command: quoteName(r.Command), Ref: r.Ref, Time: time.Now(),
 	})
 }
 
-// explain returns what a client is told of an error. The rest is for the log.
+// errorFor returns the error that the client gets for err. Others are logged.
 func (c *Conn) errorFor(r Request, err error) *Error {
-	var told *Error
+	var known *Error
 	switch {
-	case errors.As(err, &told):
-		return told
+	case errors.As(err, &known):
+		return known
 	case unavailable(err):
 		c.h.count.unavailable.Add(1)
 		c.h.warned.unavailable.Warn(c.h.log, "gateway: Redis does not answer", "command", r.Command, "error", err)
@@ -237,7 +236,7 @@ func (c *Conn) errorFor(r Request, err error) *Error {
 	return &Error{CodeInternal, "internal error"}
 }
 
-// unavailable reports whether an error says that Redis is not there, or not now.
+// unavailable reports whether an error says that Redis is unreachable or overloaded.
 func unavailable(err error) bool {
 	var network net.Error
 	for _, is := range []error{
@@ -278,21 +277,21 @@ func auth(ctx context.Context, c *Conn, r Request) error {
 	return c.Reply(r, "websocket", map[string]any{"status": "authenticated"})
 }
 
-// owe takes a cost that shows when it has been caused already. It may leave less
-// than nothing, but never more debts than a burst pays.
+// debit charges a cost that is known only afterwards. The bucket may become negative, but
+// by no more than a burst.
 func (c *Conn) debit(cost float64) {
 	l := &c.h.cfg.Limits
 	c.rate.fill(time.Now().UnixNano(), l.Commands, l.CommandBurst)
 	c.rate.tokens = max(c.rate.tokens-cost, -l.CommandBurst)
 }
 
-// Charge takes a cost from what the client may ask for, and reports whether there
-// was as much; if not, it takes nothing. A command whose cost shows while it runs
-// charges the rest with it before it goes on. Only commands may call it.
+// Charge charges a cost to the client's rate limit, Limits.Commands, and reports whether
+// the limit allows it. If not, it charges nothing. Commands whose cost shows while they
+// run use it for what exceeds Command.Cost. Only a running command may call it.
 func (c *Conn) Charge(cost float64) bool {
 	l, now := &c.h.cfg.Limits, time.Now().UnixNano()
 	c.rate.fill(now, l.Commands, l.CommandBurst)
-	if c.rate.tokens >= l.CommandBurst/2 { // even of a flood some succeed: only a while of less ends it
+	if c.rate.tokens >= l.CommandBurst/2 { // in a flood some commands still succeed, so success alone ends no excess
 		c.fastSince = 0
 	}
 	if c.rate.take(now, cost, l.Commands, l.CommandBurst) {

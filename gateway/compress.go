@@ -10,20 +10,21 @@ import (
 	"github.com/gobwas/ws/wsflate"
 )
 
-// deflaters are kept: one is over half a megabyte.
+// deflaters are reused: one takes over half a megabyte.
 var deflaters = sync.Pool{New: func() any {
 	return wsflate.NewWriter(nil, func(w io.Writer) wsflate.Compressor {
 		f, err := flate.NewWriter(w, flate.BestSpeed)
 		if err != nil {
-			panic(err) // the level is right
+			panic(err) // the level is valid
 		}
 		return f
 	})
 }}
 
-// deflated returns p as permessage-deflate has it; nil: it is not worth it.
+// deflated returns p compressed for permessage-deflate, or nil if that doesn't make it
+// smaller.
 func deflated(p []byte) []byte {
-	const least = 128 // bytes; below, it grows as often as it shrinks
+	const least = 128 // bytes: shorter ones grow as often as they shrink
 	if len(p) < least {
 		return nil
 	}
@@ -46,20 +47,21 @@ func inflated(p []byte, limit int) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// limited is a buffer that takes no more than left.
+// limited is a buffer for at most left bytes.
 type limited struct {
 	bytes.Buffer
 	left int
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if l.left -= len(p); l.left < 0 {
+	l.left -= len(p)
+	if l.left < 0 {
 		return 0, errInflated
 	}
 	return l.Buffer.Write(p)
 }
 
-// ReadFrom keeps io.Copy from the one of bytes.Buffer, which has no limit.
+// ReadFrom hides that of bytes.Buffer from io.Copy, which has no limit.
 func (l *limited) ReadFrom(r io.Reader) (n int64, err error) {
 	return io.Copy(struct{ io.Writer }{l}, r)
 }

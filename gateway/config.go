@@ -15,111 +15,155 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Config configures a Handler. The zero value is ready to use, and allows
-// nothing.
+// Config configures a [Handler]. The zero value is ready to use, and allows nothing.
 type Config struct {
-	// Channels are what may be followed, and how. The first whose Pattern matches
-	// counts.
+	// Channels are the channels that may be followed, and how each kind behaves. The
+	// first one whose Pattern matches a name applies.
 	Channels []Channel
 
 	// Keys are globs of the hashes that may be read.
 	Keys []string
 
-	// Allow has the last word where a pattern matches; for what has no patterns
-	// at all, the only one. Nil: the patterns decide. It runs before Redis is
-	// asked and should not take long.
+	// Allow decides on names that a pattern of Channels or Keys matches, and on all
+	// names where there are no patterns. Without Allow the patterns decide. It is
+	// called before Redis is asked and should be quick.
 	Allow func(ctx context.Context, c *Conn, op Op, name string) bool
 
-	// ChannelPrefix and KeyPrefix come between the pool's prefix and the names
-	// that clients use.
+	// ChannelPrefix and KeyPrefix come between the pool's prefix and the names that
+	// clients use.
 	ChannelPrefix, KeyPrefix string
 
-	// Authenticate says who asks, before the upgrade. An error is answered by 401,
-	// or if it is ErrForbidden by 403. Nil: everybody is the zero Principal.
+	// Authenticate returns who sends a request, before the upgrade. An error is
+	// answered with status 401, or 403 if it is ErrForbidden. So is a principal that
+	// has expired. Without Authenticate every client is the zero Principal.
 	Authenticate func(r *http.Request) (Principal, error)
 
-	// Refresh says who somebody is after he has sent the command AUTH. An error
-	// leaves him who he was. Nil: there is no such command.
+	// Refresh returns the principal of a client that sends the command AUTH. After an
+	// error the client keeps its principal. Without Refresh there is no such command.
 	Refresh func(ctx context.Context, c *Conn, credentials string) (Principal, error)
 
-	// Origins are the pages that may connect, as https://example.org, with a port
-	// unless it is the scheme's; https://*.example.org is any one label in that
-	// place. Nil: those of the host that the request is for. A request without
-	// Origin is not from a page of another site and is let in.
+	// Origins are the pages that may connect, in the form https://example.org, with a
+	// port if it isn't the scheme's. In https://*.example.org the star is any one
+	// label. Defaults to pages of the host that the request is for. A request without
+	// an Origin header doesn't come from a page of another site and is accepted.
 	Origins []string
 
-	// InsecureAnyOrigin lets the pages of every site act for their visitors.
+	// InsecureAnyOrigin accepts pages of every site: each can act with the cookies of
+	// its visitors.
 	InsecureAnyOrigin bool
 
-	// Address returns whom Limits.PerAddress counts a request for. Nil: the host of
-	// r.RemoteAddr, of an IPv6 address the first 64 bits: a client has all the
-	// others. Behind a proxy it must read the header that the proxy sets.
+	// Address returns the address that Limits.PerAddress counts a request for. Behind a
+	// proxy it must read the header that the proxy sets. Defaults to the host of
+	// r.RemoteAddr; of an IPv6 address to its first 64 bits, since a client usually has
+	// all addresses of such a network.
 	Address func(r *http.Request) string
 
-	// Protocols are what a client may speak, chosen by WebSocket subprotocol. The
-	// first is for those who name none. Nil: Text and JSON.
+	// Protocols are the protocols that clients can choose by WebSocket subprotocol. The
+	// first one is used for clients that choose none. Defaults to Text and JSON.
 	Protocols []Protocol
 
-	// Commands are added to those of doc.go. One of the same name takes its place;
-	// if its Run is nil, there is none.
+	// Commands are added to the built-in ones. A command replaces the built-in one of
+	// the same name; one whose Run is nil removes it.
 	Commands map[string]Command
 
-	// Hooks see what happens, the first first.
+	// Hooks are called in this order.
 	Hooks []Hooks
 
-	// ClientPublish has clients publish, by the command PUB, to channels that Allow
-	// or a pattern lets them.
+	// ClientPublish adds the command PUB, by which clients publish to channels that a
+	// pattern or Allow permits.
 	ClientPublish bool
 
-	// NoErrors leaves out the frames of source error of the text protocol, as the
-	// original does.
+	// NoErrors sends no errors to clients of the text protocol, as redis_websocket_api.
 	NoErrors bool
 
-	// Compression accepts permessage-deflate where a client offers it, without
-	// context takeover. A frame is compressed once for all who get it.
+	// Compression accepts permessage-deflate from clients that offer it, without context
+	// takeover. A message is compressed once for all clients that get it.
 	Compression bool
 
-	// PubSub is what the handler subscribes and publishes with: of the same Redis, with
-	// any prefix. Nil: a client of its own.
+	// PubSub subscribes and publishes. It must be of the same Redis, and may have another
+	// prefix. Defaults to a client of the handler's own.
 	PubSub *pubsub.Client
 
-	// Source is where publications come from. Nil: PubSub.
+	// Source is where publications come from. It excludes PubSub, which is the default.
 	Source Source
 
 	Limits Limits
 }
 
-// Limits bound what clients may cost. Everything but the names of the zero values
-// is per connection unless it says otherwise.
+// Limits bound what clients can cost. Each limit applies to one connection unless its
+// comment says otherwise.
 type Limits struct {
-	Connections int     // of the handler. 0: 65,536. More: 503
-	PerAddress  int     // connections. 0: no limit. More: 429
-	AcceptRate  float64 // connections per second. 0: no limit. More: 503
-	AcceptBurst int     // at once. 0: 100
+	// Connections is the maximum number of connections of the handler. Further requests
+	// get status 503. Defaults to 65,536.
+	Connections int
+	// PerAddress is the maximum number of connections from one Config.Address. Further
+	// requests get status 429. Defaults to no limit.
+	PerAddress int
+	// AcceptRate is the maximum number of new connections of the handler per second.
+	// Further requests get status 503. Defaults to no limit.
+	AcceptRate float64
+	// AcceptBurst is how many connections AcceptRate allows at once. Defaults to 100.
+	AcceptBurst int
 
-	Message  int // bytes of a message from a client, joined and inflated. 0: 64 KiB. Longer: close 1009
-	Args     int // of a command, options included. 0: 16
-	Name     int // bytes of a channel or key. 0: 255
-	Channels int // followed. 0: 128
+	// Message is the maximum size of a message from a client in bytes, after joining its
+	// frames and inflating. A longer one closes the connection with 1009. Defaults to
+	// 64 KiB.
+	Message int
+	// Args is the maximum number of arguments and options of a command. Defaults to 16.
+	Args int
+	// Name is the maximum length of a channel or key in bytes. Defaults to 255.
+	Name int
+	// Channels is the maximum number of channels followed. Defaults to 128.
+	Channels int
 
-	Commands      float64       // cost per second; a message, a ping and most commands cost 1. 0: 50
-	CommandBurst  float64       // at once. 0: 200. More: an error frame
-	CommandExcess time.Duration // of too many, without a pause as long or half a burst that has come back: close 4029. 0: 10 s
+	// Commands is the cost of commands allowed per second. A message, a ping and most
+	// commands cost 1. A command above it gets the error too_fast. Defaults to 50.
+	Commands float64
+	// CommandBurst is the cost allowed at once. Defaults to 200.
+	CommandBurst float64
+	// CommandExcess is how long a client may exceed the command rate before it is
+	// closed with 4029. The period restarts after a pause of that length, or once half
+	// the burst is available. Defaults to 10 seconds.
+	CommandExcess time.Duration
 
-	Fields int // of a hash to be read. 0: 10,000
-	Bytes  int // of its values. 0: 1 MiB
+	// Fields is the maximum number of fields of a hash that is read. Defaults to 10,000.
+	Fields int
+	// Bytes is the maximum size of the values of a hash that is read. Defaults to 1 MiB.
+	Bytes int
 
-	QueueBytes    int // that wait for a client, 64 more for each message. 0: 1 MiB. More: Channel.Slow
-	QueueMessages int // the same. 0: 1,024. Answers to commands wait while there are half as many, or they take half of the bytes
-	Pending       int // publications of a channel that wait to be handed out. 0: 4,096. More: a gap
+	// QueueBytes is the maximum size of what is queued for a client, counting 64 bytes
+	// more for each message. Above it Channel.Slow applies. Answers to commands wait
+	// while half of it is taken. Defaults to 1 MiB.
+	QueueBytes int
+	// QueueMessages is the maximum number of messages queued for a client. Above it
+	// Channel.Slow applies. Answers wait while they are half of it. Defaults to 1,024.
+	QueueMessages int
+	// Pending is the maximum number of publications of one channel that wait to be
+	// delivered to its followers. Above it they are dropped, and the followers told of
+	// a gap. Defaults to 4,096.
+	Pending int
 
-	Handshake time.Duration // to write the answer to the upgrade. 0: 10 s
-	Command   time.Duration // one may take. 0: 5 s
-	Write     time.Duration // without progress: dropped. 0: 5 s
-	Ping      time.Duration // between pings, give or take a fifth. 0: 25 s. Negative: none
-	Pong      time.Duration // of silence after a ping: dropped. 0: 10 s
-	Idle      time.Duration // without a message from the client: close 4000. 0: no limit
-	Lifetime  time.Duration // of a connection: close 4002. 0: no limit
+	// Handshake is the maximum time for writing the answer to the upgrade. Defaults to
+	// 10 seconds.
+	Handshake time.Duration
+	// Command is the maximum time that a command or a hook with a context takes.
+	// Defaults to 5 seconds.
+	Command time.Duration
+	// Write is how long a write may make no progress before the connection is dropped.
+	// Defaults to 5 seconds.
+	Write time.Duration
+	// Ping is the time between pings, varied by a fifth. Negative: no pings. Defaults
+	// to 25 seconds.
+	Ping time.Duration
+	// Pong is how long a client may send nothing after a ping before the connection is
+	// dropped. Defaults to 10 seconds.
+	Pong time.Duration
+	// Idle is how long a client may send no message before it is closed with 4000.
+	// Defaults to no limit.
+	Idle time.Duration
+	// Lifetime is how long a connection may last before it is closed with 4002.
+	// Defaults to no limit.
+	Lifetime time.Duration
 }
 
 func (l Limits) complete() (Limits, error) {
@@ -168,7 +212,7 @@ func (l Limits) complete() (Limits, error) {
 	return l, nil
 }
 
-// complete checks cfg and fills in what is zero.
+// complete checks cfg and sets defaults.
 func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 	if pool == nil {
 		return cfg, errors.New("New: nil pool")
@@ -245,7 +289,7 @@ func (cfg Config) checkSource() error {
 	return nil
 }
 
-// notWord reports whether r can't stand in the name of a command.
+// notWord reports whether r is not allowed in the name of a command.
 func notWord(r rune) bool { return r <= ' ' || r == '=' || r == '"' || r == 0x7f }
 
 // checkOrigin accepts a scheme and a host, and nothing else.

@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// Principal is who a client is.
+// Principal is the user or program behind a connection.
 type Principal struct {
-	Name    string    // empty: nobody in particular
-	Expires time.Time // when the connection is closed, unless AUTH comes first. Zero: never
-	Data    any       // the host's
+	Name    string    // empty for an anonymous client
+	Expires time.Time // when the connection is closed, unless AUTH renews it. Zero: never
+	Data    any       // for the host
 }
 
 // checkExpiry refuses a principal that has expired.
@@ -30,80 +30,81 @@ func (p Principal) checkExpiry() error {
 	return nil
 }
 
-// Conn is the connection of one client. Its methods may be used by any goroutine.
+// Conn is the connection of one client. Its methods may be used by any goroutine, except
+// Charge.
 type Conn struct {
 	h           *Handler
 	id          uint64
 	remote      string
-	address     string // Limits.PerAddress counts it by
+	address     string // what Limits.PerAddress counts
 	net         net.Conn
-	direct      *direct // nil: the socket can't be asked how much it takes
+	direct      *direct // writes without blocking; nil: the socket can't
 	v           variant
-	connectedAt int64 // the time of connecting; all times are of the sweeper's clock, in ns
+	connectedAt int64 // all times are of the sweeper's clock, in ns
 
-	// Of the goroutine that reads.
+	// Used by the goroutine that reads.
 	rate        bucket // of commands
-	fastSince   int64  // since when there have been too many; 0: there are not
-	lastRefused int64  // when one was last
+	fastSince   int64  // when the client began to send too fast; 0: it does not
+	lastRefused int64  // when a command was last refused as too fast
 
 	principal atomic.Pointer[Principal]
 	filters   atomic.Pointer[[]namedFilter]
 	filtering sync.Mutex // one message at a time goes through the filters
 
 	lastMessage atomic.Int64 // when a message came
-	pingSent    atomic.Int64 // when the ping that is not answered was sent; 0: there is none
-	nextPing    int64        // when to ping; of the sweeper
+	pingSent    atomic.Int64 // when the ping was sent that is not answered yet; 0: there is none
+	nextPing    int64        // when to ping; used by the sweeper
 
 	mu           sync.Mutex
-	queue        []entry // from head on
+	queue        []entry // queue[head:] waits to be written
 	head         int
-	bytes        int // in the queue
-	count        int // messages in it
-	answers      int // in it
+	bytes        int // size of the queue
+	count        int // messages in the queue
+	answers      int // answers in the queue
 	writing      bool
-	writeSince   int64         // when the write that runs began; 0: none does
-	drained      chan struct{} // of who waits for the queue; nil: nobody
+	writeSince   int64         // when the current write began; 0: there is none
+	drained      chan struct{} // closed when the queue is empty; nil: nothing waits for it
 	cancel       context.CancelFunc
 	members      map[string]*member
 	values       map[any]any
 	state        connState
 	reason       CloseReason
 	closedAt     int64 // when closing began
-	remoteClosed bool  // the client has said goodbye
+	remoteClosed bool  // the client has sent a close frame
 }
 
 type connState uint8
 
 const (
 	open    connState = iota
-	closing           // nothing more goes into the queue; its last entry is the goodbye
+	closing           // the last entry of the queue is a close frame; no more are added
 	ended             // the socket is closed
 )
 
-// CloseReason is why a connection ended.
+// CloseReason says why a connection ended.
 type CloseReason struct {
 	Code   CloseCode
 	Text   string
-	Remote bool // the client said so; else we did
+	Remote bool // the client closed the connection
 }
 
-// ID is unique in the handler.
+// ID returns an identifier that is unique in the handler.
 func (c *Conn) ID() string { return strconv.FormatUint(c.id, 36) }
 
 // Handler returns the handler of the connection.
 func (c *Conn) Handler() *Handler { return c.h }
 
-// RemoteAddr is the other end of the socket.
+// RemoteAddr returns the address of the other end of the socket, as http.Request does.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
-// Protocol returns what the client speaks.
+// Protocol returns the protocol that the client has chosen.
 func (c *Conn) Protocol() Protocol { return c.v.protocol }
 
-// Principal returns who the client is.
+// Principal returns the principal of the client.
 func (c *Conn) Principal() Principal { return *c.principal.Load() }
 
-// SetPrincipal says who the client is from now on. Channels that he follows and
-// may not any more are unsubscribed, with a status that tells him.
+// SetPrincipal changes the principal of the client. It unsubscribes the client from
+// channels that the new principal may not follow, and sends a status for each.
 func (c *Conn) SetPrincipal(ctx context.Context, p Principal) {
 	c.principal.Store(&p)
 	for _, name := range c.Channels() {
@@ -118,14 +119,14 @@ func (c *Conn) SetPrincipal(ctx context.Context, p Principal) {
 	}
 }
 
-// Value returns what SetValue has set for key, or nil.
+// Value returns the value that SetValue has set for key, or nil.
 func (c *Conn) Value(key any) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.values[key]
 }
 
-// SetValue keeps something of the host's with the connection. Nil removes it.
+// SetValue stores a value of the host with the connection. Nil removes it.
 func (c *Conn) SetValue(key, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,21 +140,22 @@ func (c *Conn) SetValue(key, value any) {
 	}
 }
 
-// Channels returns what the client follows, sorted.
+// Channels returns the channels that the client follows, sorted.
 func (c *Conn) Channels() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.members))
 }
 
-// Send sends data to the client as it is, as one message; what is not UTF-8 as a
-// binary one. It does not wait: a client who is too slow for it is disconnected.
+// Send sends data to the client unchanged, as one message: a text message, or a binary
+// one if data is not UTF-8. It does not block: a client whose queue is full is closed
+// with 4008.
 func (c *Conn) Send(data []byte) {
 	c.push(entry{data: compile(c.v, &Frame{Kind: KindBroadcast, Content: data}), n: 1})
 }
 
-// Reply sends a value that answers a request, and waits while too much waits for
-// the client. Content is marshalled to JSON; a json.RawMessage is taken as it is.
+// Reply sends a value that answers a request. It blocks while half of the client's queue
+// is taken. content is marshalled to JSON; a json.RawMessage is sent unchanged.
 func (c *Conn) Reply(r Request, source string, content any) error {
 	raw, err := json.Marshal(content)
 	if err != nil {
@@ -162,21 +164,22 @@ func (c *Conn) Reply(r Request, source string, content any) error {
 	return c.answer(&Frame{Kind: KindValue, Source: source, Content: raw, Ref: r.Ref, Time: time.Now()})
 }
 
-// ReplyMessage takes m through the filters of the connection and sends what is
-// left of it, if anything, as a value that answers a request.
+// ReplyMessage sends m as a value that answers a request, as Reply does, unless a filter
+// of the connection withholds it.
 func (c *Conn) ReplyMessage(r Request, m *Message) (sent bool, err error) {
 	m.kind, m.ref = KindValue, r.Ref
-	if m = c.filter(m); m == nil {
+	m = c.filter(m)
+	if m == nil {
 		return false, nil
 	}
 	return true, c.reply(entry{data: m.compiled(c.v)})
 }
 
-// status sends news of the connection.
+// status sends a status of the connection.
 func (c *Conn) status(content map[string]any, ref json.RawMessage) {
 	raw, err := json.Marshal(content)
 	if err != nil {
-		panic(err) // all of it is ours
+		panic(err) // the content is strings and numbers
 	}
 	c.push(entry{data: c.compiledStatus(raw, ref), kept: true})
 }
@@ -187,8 +190,8 @@ func (c *Conn) compiledStatus(content, ref json.RawMessage) []byte {
 
 func (c *Conn) answer(f *Frame) error { return c.reply(entry{data: compile(c.v, f)}) }
 
-// Close says goodbye with a code and a text of at most 123 bytes, behind what
-// waits for the client, and ends the connection soon after.
+// Close sends a close frame after what is queued for the client, then closes the
+// connection. text is cut to 123 bytes. Close does not block.
 func (c *Conn) Close(code CloseCode, text string) {
 	c.closeWith(CloseReason{Code: code, Text: text}, true)
 }
@@ -199,12 +202,12 @@ func (c *Conn) isOpen() bool {
 	return c.state == open
 }
 
-// log returns a logger that knows the connection.
+// log returns a logger whose lines name the connection.
 func (c *Conn) log() *slog.Logger {
 	return c.h.log.With("conn", c.ID(), "remote", c.remote, "principal", c.Principal().Name)
 }
 
-// guard runs what is the host's. A panic closes the connection.
+// guard runs code of the host. A panic closes the connection.
 func (c *Conn) guard(what string, run func()) (ok bool) {
 	defer func() {
 		if v := recover(); v != nil {

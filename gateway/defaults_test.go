@@ -34,7 +34,7 @@ func TestDefaultRateOfCommands(t *testing.T) {
 	require.GreaterOrEqual(t, answers[`"PONG"`], 200)
 	require.NotZero(t, answers["too_fast"])
 	require.EqualValues(t, answers["too_fast"], h.Stats().TooFast)
-	require.Equal(t, 1, h.Stats().Connections, "who goes on for 10 s is closed, and he does not")
+	require.Equal(t, 1, h.Stats().Connections, "only a client that goes on for 10 s is closed")
 }
 
 func TestDefaultChannels(t *testing.T) {
@@ -221,7 +221,7 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 		}
 		require.Eventually(t, func() bool { return h.Stats().Published == sofar+int64(n) }, 10*time.Second, time.Millisecond)
 	}
-	publish("all", `"`+strings.Repeat("x", 64<<10)+`"`, 200) // nobody reads; each is a write of its own
+	publish("all", `"`+strings.Repeat("x", 64<<10)+`"`, 200) // the client does not read; each is a write of its own
 	publish("some", "1", 1000)
 	require.NotZero(t, h.Stats().Dropped)
 	got, lost := map[string]int{}, 0
@@ -242,8 +242,8 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 	require.EqualValues(t, h.Stats().Dropped, lost)
 }
 
-// Who follows a channel does so under the name that he has.
-func TestPresenceOfWhoChangesHisName(t *testing.T) {
+// A client that follows a channel is listed under its current name.
+func TestPresenceOfAClientThatChangesItsName(t *testing.T) {
 	t.Parallel()
 	cfg := everything()
 	cfg.Hooks = nil

@@ -4,7 +4,7 @@ package gateway
 
 import "net"
 
-// direct is for systems where a socket takes what it can at once.
+// direct is for systems without non-blocking writes: none is made.
 type direct struct{}
 
 func newDirect(net.Conn) *direct { return nil }

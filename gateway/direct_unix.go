@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// direct writes to a socket as much as it takes, without waiting.
+// direct writes to a socket without blocking.
 type direct struct {
 	raw syscall.RawConn
-	try func(fd uintptr) bool // made once
+	try func(fd uintptr) bool // made once: a closure for each write would be allocated
 
 	p   []byte
 	n   int
@@ -34,7 +34,7 @@ func newDirect(conn net.Conn) *direct {
 	return d
 }
 
-// write returns how much was written: less than all is no error.
+// write returns how much the socket has taken: less than all is no error.
 func (d *direct) write(p []byte) (int, error) {
 	d.p = p
 	err := d.raw.Write(d.try)

@@ -5,64 +5,60 @@ import (
 	"fmt"
 )
 
-// Code is what went wrong, for programs. They are listed in the package's
-// documentation.
+// Code identifies an error that a client is told. README.md lists what each means.
 type Code string
 
-// The codes.
 const (
-	CodeBadCommand  Code = "bad_command"
-	CodeBadName     Code = "bad_name"
-	CodeForbidden   Code = "forbidden"
-	CodeNotAHash    Code = "not_a_hash"
-	CodeTooLarge    Code = "too_large"
-	CodeTooMany     Code = "too_many"
-	CodeTooFast     Code = "too_fast"
-	CodeUnavailable Code = "unavailable"
-	CodeInternal    Code = "internal"
+	CodeBadCommand  Code = "bad_command" // no such command, or wrong arguments
+	CodeBadName     Code = "bad_name"    // not a name of a channel or key
+	CodeForbidden   Code = "forbidden"   // not allowed, whether or not it exists
+	CodeNotAHash    Code = "not_a_hash"  // the key holds another type
+	CodeTooLarge    Code = "too_large"   // above Limits.Fields or Bytes
+	CodeTooMany     Code = "too_many"    // above Limits.Channels
+	CodeTooFast     Code = "too_fast"    // above Limits.Commands
+	CodeUnavailable Code = "unavailable" // Redis does not answer
+	CodeInternal    Code = "internal"    // anything else, which is logged
 )
 
-// Error is an error that a client is told. A [Command] that returns another has
-// it logged, and the client told internal.
+// Error is an error that is sent to the client. If a [Command] returns another error,
+// that is logged, and the client gets CodeInternal.
 type Error struct {
-	Code Code
-	Text string
+	Code Code   `json:"code"`
+	Text string `json:"text"`
 }
 
-func (e *Error) Error() string { return string(e.Code) + ": " + e.Text }
+func (e *Error) Error() string { return "gateway: " + string(e.Code) + ": " + e.Text }
 
-// Errorf returns an *Error. What it says goes to the client.
+// Errorf returns an *Error. Its text is sent to the client.
 func Errorf(code Code, format string, args ...any) error {
 	return &Error{code, fmt.Sprintf(format, args...)}
 }
 
-// ErrForbidden, from Config.Authenticate, is answered by 403 in place of 401.
+// ErrForbidden is returned by Config.Authenticate for status 403 instead of 401.
 var ErrForbidden = errors.New("gateway: forbidden")
 
-// ErrClosed is the error of what is asked of a connection or a handler that has
-// ended.
+// ErrClosed is returned for a connection or a handler that has ended.
 var ErrClosed = errors.New("gateway: closed")
 
-// CloseCode is why a connection was closed, as WebSocket tells it. They are listed
-// in the package's documentation.
+// CloseCode says why a connection was closed. README.md lists what a client should do
+// on each.
 type CloseCode uint16
 
-// The codes that the handler closes with.
 const (
-	CloseNormal       CloseCode = 1000
-	CloseGoingAway    CloseCode = 1001 // never sent: Close takes no time for goodbyes
-	CloseProtocol     CloseCode = 1002
-	CloseAbnormal     CloseCode = 1006 // never sent: there was no goodbye
-	CloseNotUTF8      CloseCode = 1007
-	CloseRefused      CloseCode = 1008
-	CloseTooLong      CloseCode = 1009
-	CloseInternal     CloseCode = 1011
-	CloseRestart      CloseCode = 1012
-	CloseTryAgain     CloseCode = 1013
-	CloseIdle         CloseCode = 4000
-	CloseExpired      CloseCode = 4001
-	CloseLifetime     CloseCode = 4002
-	CloseSlow         CloseCode = 4008
-	CloseTooFast      CloseCode = 4029
-	CloseDisconnected CloseCode = 4500
+	CloseNormal       CloseCode = 1000 // only from clients
+	CloseGoingAway    CloseCode = 1001 // Handler.Close cut the connection off; not sent
+	CloseProtocol     CloseCode = 1002 // the client violated the WebSocket protocol
+	CloseAbnormal     CloseCode = 1006 // the connection was lost without a close frame; not sent
+	CloseNotUTF8      CloseCode = 1007 // text that is not UTF-8
+	CloseRefused      CloseCode = 1008 // a hook returned an error
+	CloseTooLong      CloseCode = 1009 // above Limits.Message
+	CloseInternal     CloseCode = 1011 // a panic in code of the host
+	CloseRestart      CloseCode = 1012 // Handler.Shutdown
+	CloseTryAgain     CloseCode = 1013 // Redis is unreachable
+	CloseIdle         CloseCode = 4000 // Limits.Idle
+	CloseExpired      CloseCode = 4001 // Principal.Expires
+	CloseLifetime     CloseCode = 4002 // Limits.Lifetime
+	CloseSlow         CloseCode = 4008 // SlowDisconnect, or Limits.Write
+	CloseTooFast      CloseCode = 4029 // Limits.CommandExcess
+	CloseDisconnected CloseCode = 4500 // Handler.Disconnect; clients should not reconnect
 )

@@ -108,7 +108,7 @@ func Example_snapshot() {
 	// {"source": "lifts", "content": {"lift": "a", "floor": 4}, "timestamp": 1790000000000.000, "client_reference": null}
 }
 
-// Who comes back says where he was.
+// A client that reconnects resumes where it was.
 func ExampleChannel_history() {
 	pool, stop := examplePool()
 	defer stop()
@@ -153,8 +153,8 @@ func ExampleChannel_conflate() {
 	// Output: Uri
 }
 
-// A principal from a header, who may follow his own channel, until his time is up
-// or he is thrown out.
+// A principal from a header, which may follow a channel of its own, until it expires or
+// the host disconnects it.
 func ExampleConfig_authenticate() {
 	pool, stop := examplePool()
 	defer stop()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// deliver takes what the source has, and does not wait. All that has come while
-// the last was handed out goes out together.
+// deliver takes a publication from the source, without blocking. Those that come while
+// a batch is handed out form the next one.
 func (ch *channel) deliver(p Publication) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -26,10 +26,10 @@ func (ch *channel) deliver(p Publication) {
 	}
 }
 
-// maxBatch is how many publications are handed out at once.
+// maxBatch is the maximum number of publications handed out at once.
 const maxBatch = 64
 
-// run hands out what is pending.
+// run hands out pending publications, on a goroutine of its own, until there are none.
 func (ch *channel) run() {
 	var batch []Publication
 	for {
@@ -51,7 +51,7 @@ func (ch *channel) run() {
 	}
 }
 
-// message makes a message of a publication; nil: a hook has taken it.
+// message makes a message of a publication. Nil: a hook has dropped it.
 func (ch *channel) message(p Publication) *Message {
 	if p.Gap {
 		ch.hub.h.count.gaps.Add(1)
@@ -63,8 +63,7 @@ func (ch *channel) message(p Publication) *Message {
 	return ch.hub.h.applyPublicationHooks(m)
 }
 
-// handOut gives a batch to all members. Those who get the same get the same
-// bytes, made once.
+// handOut gives a batch to all members. Members that get the same bytes share them.
 func (ch *channel) handOut(batch []Publication, members []*member) {
 	h := ch.hub.h
 	messages := make([]*Message, 0, len(batch))
@@ -81,7 +80,7 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 	if len(messages) == 0 {
 		return
 	}
-	var together []batchFrame
+	var batches []batchFrame
 	var entries []entry
 	delivered, waits := 0, len(members) > flushShare
 	for _, m := range members {
@@ -89,11 +88,11 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 			continue
 		}
 		if m.floor.Load() == nil && ch.rule.Slow == SlowDisconnect && m.c.filters.Load() == nil {
-			entries = append(entries[:0], joinBatch(&together, messages, m.c.v))
+			entries = append(entries[:0], joinBatch(&batches, messages, m.c.v))
 		} else {
 			entries = m.entries(entries[:0], m.fresh(messages))
 		}
-		if len(members) > flushShare { // and so flushed by several goroutines
+		if len(members) > flushShare { // these are flushed by several goroutines
 			delivered += m.offer(entries)
 			continue
 		}
@@ -109,8 +108,8 @@ func (ch *channel) handOut(batch []Publication, members []*member) {
 // flushShare is how many members one goroutine flushes.
 const flushShare = 1024
 
-// flush has what was queued written, by as many goroutines as there are processors
-// for large channels.
+// flush writes the queues of members: for large channels with as many goroutines as
+// there are processors.
 func flush(members []*member) {
 	n := min(runtime.GOMAXPROCS(0), (len(members)+flushShare-1)/flushShare)
 	if n <= 1 {
@@ -130,9 +129,9 @@ func flush(members []*member) {
 	wg.Wait()
 }
 
-// expel ends all memberships of a channel that can't be followed any more.
+// unsubscribeAll ends all memberships of a channel whose subscription has ended.
 func (ch *channel) unsubscribeAll(members []*member, why error) {
-	ch.hub.h.log.Warn("gateway: a channel is lost", "channel", ch.name, "error", why)
+	ch.hub.h.log.Warn("gateway: the subscription of a channel ended; its followers are unsubscribed", "channel", ch.name, "error", why)
 	ch.hub.forget(ch)
 	for _, m := range members {
 		if m.c.leave(m) {
@@ -141,12 +140,13 @@ func (ch *channel) unsubscribeAll(members []*member, why error) {
 	}
 }
 
-// batchFrame is a batch as one, for those of a variant who get all of it.
+// batchFrame is a whole batch, compiled for one variant.
 type batchFrame struct {
 	v variant
 	e entry
 }
 
+// joinBatch returns a whole batch for a variant, as one entry.
 func joinBatch(known *[]batchFrame, messages []*Message, v variant) entry {
 	for _, t := range *known {
 		if t.v == v {

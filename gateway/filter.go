@@ -2,10 +2,10 @@ package gateway
 
 import "slices"
 
-// Filter decides for one connection whether a message goes on, and in which form:
-// nil withholds it, m lets it pass, m.With(…) changes it. It is called for one
-// message at a time, in their order for each channel. Work that is the same for
-// other connections belongs into [Message.Memo].
+// Filter decides for one connection whether a message is sent, and in which form: it
+// returns m to send it, m.With(…) to change it, or nil to withhold it. It is called
+// for one message at a time, for each channel in order. What is the same for many
+// connections belongs into [Message.Memo].
 type Filter func(m *Message) *Message
 
 type namedFilter struct {
@@ -13,10 +13,10 @@ type namedFilter struct {
 	apply Filter
 }
 
-// SetFilter sets, replaces or with nil removes a filter of the connection. The
-// filters run in the order in which they were first set: a new one of the same
-// name takes the place of the old. Messages of channels and hashes go through
-// them; errors and statuses don't.
+// SetFilter sets, replaces or, with nil, removes a filter of the connection. Filters
+// run in the order in which they were first set; a filter that replaces another takes
+// its place. Messages of channels and values of hashes go through them; errors and
+// statuses don't.
 func (c *Conn) SetFilter(name string, f Filter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,7 +41,7 @@ func (c *Conn) SetFilter(name string, f Filter) {
 	c.filters.Store(&filters)
 }
 
-// filter takes a message through the filters. Nil: it was withheld.
+// filter takes a message through the filters. Nil: one withheld it.
 func (c *Conn) filter(m *Message) *Message {
 	filters := c.filters.Load()
 	if filters == nil {

@@ -34,7 +34,7 @@ func everything() gateway.Config {
 		Keys: []string{"*"},
 		Refresh: func(_ context.Context, _ *gateway.Conn, name string) (gateway.Principal, error) {
 			if name == "" {
-				return gateway.Principal{}, errors.New("nobody")
+				return gateway.Principal{}, errors.New("no name")
 			}
 			return gateway.Principal{Name: name}, nil
 		},

@@ -10,11 +10,12 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// readScript returns a hash, or what of it is too large, and how many fields it has
-// looked at for that. With a channel it publishes a mark there: what Redis sends
-// behind it happened after the hash was read.
+// readScript returns the values of a hash, or which limit they exceed, with the number of
+// fields looked at. With a channel it publishes the token there: what Redis sends on any
+// channel after it was published after the hash was read.
 //
-// KEYS: hash. ARGV: fields, bytes, field ("" for all), channel ("" for none), token.
+// KEYS: hash. ARGV: maximum fields, maximum bytes, field ("" for all), channel ("" for
+// none), token.
 var readScript = redisio.NewScript(`
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then return {'type'} end
@@ -35,7 +36,7 @@ end
 if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return all`)
 
-// key returns a hash as Redis knows it.
+// key returns the key of a hash.
 func (h *Handler) key(name string) string {
 	name = h.cfg.KeyPrefix + name
 	if prefix := h.pool.Config().Prefix; prefix != "" {
@@ -44,8 +45,8 @@ func (h *Handler) key(name string) string {
 	return name
 }
 
-// hash reads the values of a hash, or with a field the one value that there is.
-// What is large costs more than one command, had or not.
+// hash reads the values of a hash, or of one field. Many values cost more than one
+// command, even if they are too large to be returned.
 func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
 	l := &c.h.cfg.Limits
 	reply, err := readScript.Run(ctx, c.h.pool.Redis(), []string{c.h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
@@ -73,9 +74,9 @@ func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]
 // get is the command GET.
 func get(ctx context.Context, c *Conn, r Request) error { return Get(ctx, c, r, nil) }
 
-// Get carries out the command GET, for commands that are one in other respects:
-// change, unless nil, gets every value before the filters of the connection do,
-// and what it returns goes on. What answers it is at least one frame.
+// Get carries out the command GET, for commands that do the same and more. change, unless
+// nil, gets each value before the filters of the connection; the message that it returns
+// is sent, or nothing if it is nil. If no value is sent, null is.
 func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message) error {
 	name, source, field := r.Args[0], r.Args[0], ""
 	if len(r.Args) > 1 {
@@ -84,8 +85,8 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 	switch {
 	case field != "":
 		source += " " + field
-	case len(r.Args) == 2: // or else there is none, but a client_ref
-		return Errorf(CodeBadCommand, "an empty ref")
+	case len(r.Args) == 2: // with three, an empty ref stands before a client_ref
+		return Errorf(CodeBadCommand, "ref is empty")
 	}
 	if err := c.authorize(ctx, OpGet, name); err != nil {
 		return err
@@ -101,13 +102,13 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 	return err
 }
 
-// sendValues sends what the filters leave of values, and returns how many that
-// are.
+// sendValues sends the values that change and the filters leave, and returns their number.
 func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string, change func(*Message) *Message) (sent int, err error) {
 	for _, v := range values {
 		m := newMessage(r.Args[0], source, []byte(v))
 		if change != nil {
-			if m = change(m); m == nil {
+			m = change(m)
+			if m == nil {
 				continue
 			}
 		}
@@ -125,8 +126,8 @@ func (c *Conn) sendValues(ctx context.Context, r Request, source string, values 
 // valuesPerCost is how many values cost as much as a command.
 const valuesPerCost = 100
 
-// snapshot reads a hash, and returns the number of the last message that Redis
-// sent before it was read; 0: the source does not know.
+// snapshot reads a hash, and returns the number of the last message that Redis sent before
+// the hash was read; 0: the source does not know.
 func (c *Conn) snapshot(ctx context.Context, name string) (values []string, seq int64, err error) {
 	if c.h.marker == nil {
 		values, err = c.hash(ctx, name, "", "", "")
@@ -148,8 +149,8 @@ func (c *Conn) snapshot(ctx context.Context, name string) (values []string, seq 
 	}
 }
 
-// mark returns a token to be published on a channel, and where its place among the
-// messages that the client receives will be told.
+// mark returns a token to be published on a channel. seen receives its number among the
+// messages from Redis.
 func (s *redisSource) mark(ctx context.Context) (channel, token string, seen <-chan int64, err error) {
 	if err := s.listenForMarks(ctx); err != nil {
 		return "", "", nil, err
@@ -163,7 +164,7 @@ func (s *redisSource) mark(ctx context.Context) (channel, token string, seen <-c
 	return s.markChannel, token, ch, nil
 }
 
-// listenForMarks listens to a channel of our own, from the first mark on.
+// listenForMarks subscribes to the channel of marks, at the first mark.
 func (s *redisSource) listenForMarks(ctx context.Context) error {
 	s.listening.Lock()
 	defer s.listening.Unlock()

@@ -13,13 +13,13 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Handler is an http.Handler for WebSockets. It starts nothing before its first
-// connection.
+// Handler is an http.Handler that serves WebSockets. It starts no goroutine before its
+// first connection.
 type Handler struct {
 	pool     *storage.Pool
 	cfg      Config
 	log      *slog.Logger
-	id       string // of this handler among all processes
+	id       string // unique among the handlers of all processes
 	source   Source
 	redis    *redisSource // the source, if the handler made it; else nil
 	marker   marker       // the source, if it is one; else nil
@@ -28,10 +28,10 @@ type Handler struct {
 	count    counters
 	disown   func()
 
-	ctx    context.Context // ends when the last connection must
+	ctx    context.Context // ends in Close
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // all goroutines
-	clock  atomic.Int64   // of the sweeper, in ns
+	tasks  sync.WaitGroup // every goroutine of the handler
+	clock  atomic.Int64   // when the sweeper last ran, in ns
 	warned struct{ unavailable, presence redisio.Throttle }
 
 	open atomic.Int64 // connections
@@ -47,8 +47,8 @@ type Handler struct {
 	closed    chan struct{} // closed when Close has ended; nil: it has not begun
 }
 
-// New returns a handler that reads and subscribes with the pool. It does not touch
-// Redis. [storage.Pool.Close] closes it, if nobody did.
+// New returns a handler that reads and subscribes with the pool. It does not contact
+// Redis. [storage.Pool.Close] closes it, if nothing did before.
 func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	cfg, err := cfg.complete(pool)
 	if err != nil {
@@ -89,9 +89,9 @@ func Broadcast(data []byte, to ...*Conn) {
 	}
 }
 
-// Disconnect closes all connections of a principal, and returns how many they
-// were. Their clients are told not to come back: who may not must also be refused
-// by Config.Authenticate.
+// Disconnect closes all connections of a principal, and returns their number. The close
+// code only asks clients not to reconnect; Config.Authenticate must also reject the
+// principal.
 func (h *Handler) Disconnect(principal string) (n int) {
 	for _, c := range h.Conns() {
 		if c.Principal().Name == principal {
@@ -113,14 +113,14 @@ func (h *Handler) Conns() []*Conn {
 	return conns
 }
 
-// Shutdown takes no more connections, and says goodbye to those there are, with
-// close code 1012: one after the other over the time until ctx's deadline, or at
-// once without one, so that they don't all come back to another server in the same
-// moment. Each is told before how long it should wait. It returns when all are gone
-// and nothing of the handler runs; at the end of ctx the rest is cut off, and its
-// error returned.
+// Shutdown refuses new connections and closes the others with 1012, spread over three
+// quarters of the time until ctx's deadline, so that clients don't all reconnect to
+// another server at once; without a deadline it closes them at once. Each client is first
+// sent a status closing with the time after which to reconnect. Shutdown returns when all
+// connections have ended and no goroutine of the handler runs. When ctx ends it cuts off
+// the rest and returns ctx's error.
 //
-// http.Server.Shutdown does not know of these connections: call this as well.
+// http.Server.Shutdown does not close these connections: call both.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
@@ -136,36 +136,36 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// reconnect is within how many milliseconds a client should come back, at least.
+// reconnect is the time over which clients spread their reconnecting, in ms.
 const reconnect = 2000
 
-// farewells closes connections, with pauses between them.
+// closeForRestart closes connections, with pauses between them.
 func (h *Handler) closeForRestart(ctx context.Context, conns []*Conn, pause time.Duration) {
-	const tick = 10 * time.Millisecond // below, several go at once
+	const tick = 10 * time.Millisecond // for shorter pauses, several are closed at once
 	ticker := time.NewTicker(max(pause, tick))
 	defer ticker.Stop()
 	each := len(conns)
 	if pause > 0 {
 		each = max(1, int(tick/pause))
 	}
-	told := 0
+	closed := 0
 	for _, c := range conns {
-		if !c.isOpen() { // he has gone by himself
+		if !c.isOpen() {
 			continue
 		}
-		if told > 0 && told%each == 0 {
+		if closed > 0 && closed%each == 0 {
 			select {
 			case <-ticker.C:
 			case <-ctx.Done():
 				return
 			}
 		}
-		told++
+		closed++
 		c.closeForRestart()
 	}
 }
 
-// dismiss says goodbye to a client who should come back.
+// closeForRestart asks the client to reconnect, and closes the connection.
 func (c *Conn) closeForRestart() {
 	c.status(map[string]any{"status": "closing", "reconnect_ms": reconnect/2 + int(c.id*7919%reconnect)}, nil)
 	c.Close(CloseRestart, "restart")
@@ -197,9 +197,9 @@ func (h *Handler) wait(ctx context.Context) error {
 	}
 }
 
-// Close cuts off all connections without a goodbye, and returns when nothing of the
-// handler runs. A hook or command that called it would wait for itself. Further calls wait for the
-// first.
+// Close cuts off all connections without a close frame, and returns when no goroutine of
+// the handler runs. It must not be called by a hook or a command, which it waits for.
+// Further calls wait for the first.
 func (h *Handler) Close() error {
 	h.mu.Lock()
 	first := h.closed == nil
@@ -229,7 +229,7 @@ func (h *Handler) Close() error {
 	return nil
 }
 
-// guard runs what is the host's and about no connection.
+// guard runs code of the host that is not about one connection.
 func (h *Handler) guard(what string, run func()) {
 	defer func() {
 		if v := recover(); v != nil {

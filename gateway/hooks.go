@@ -5,19 +5,19 @@ import (
 	"net/http"
 )
 
-// Hooks are what a host does when something happens. Each may be nil. They are
-// called in the order of Config.Hooks, by many goroutines; a panic ends the
-// connection that it was about.
+// Hooks are functions that are called when something happens. Each may be nil, but not
+// all of them. They are called in the order of Config.Hooks, on the goroutine of the
+// connection or channel that they are about. A panic ends that connection.
 type Hooks struct {
-	// Connect is told of a new connection before anything is read from it. An error
-	// ends it with close code 1008, or with 1013 if it says that Redis is away; r must
-	// not be kept.
+	// Connect is called with a new connection before anything is read from it. An error
+	// closes it with 1008, or with 1013 if the error says that Redis is unreachable. r
+	// must not be used after Connect returns; ctx ends after Limits.Command.
 	Connect func(ctx context.Context, c *Conn, r *http.Request) error
 
-	// Raw sees the payload of each frame of a message as it comes, unmasked, before
-	// frames are joined, inflated and checked. What it returns goes on; nil is
-	// nothing, and a message of nothing else never was; an error ends the connection
-	// with 1008.
+	// Raw is called with the unmasked payload of each frame of a message, before frames
+	// are joined, inflated and checked. The returned bytes replace the payload. Nil
+	// drops the frame; a message whose frames are all dropped is ignored. An error
+	// closes the connection with 1008.
 	Raw func(c *Conn, data []byte) ([]byte, error)
 
 	// Message is called with each message before it is read as a command, unless
@@ -25,16 +25,15 @@ type Hooks struct {
 	// after Limits.Command, and with the handler.
 	Message func(ctx context.Context, c *Conn, data []byte) ([]byte, error)
 
-	// Publication sees what was published on a channel that somebody here follows,
-	// once for all of them. What it returns goes on; nil is nothing. A panic takes
-	// the message away.
+	// Publication is called with each message of a followed channel, once for all its
+	// followers. The returned message replaces it; nil drops it, as does a panic.
 	Publication func(m *Message) *Message
 
 	// Disconnect is called when a connection has ended. ctx ends after Limits.Command.
 	Disconnect func(ctx context.Context, c *Conn, reason CloseReason)
 }
 
-// hookedRaw takes the payload of a frame through the Raw hooks.
+// applyRawHooks takes the payload of a frame through the Raw hooks.
 func (c *Conn) applyRawHooks(data []byte) (out []byte, ok bool) {
 	return c.applyHooks("raw", data, func(h *Hooks) func([]byte) ([]byte, error) {
 		if h.Raw == nil {
@@ -44,7 +43,7 @@ func (c *Conn) applyRawHooks(data []byte) (out []byte, ok bool) {
 	})
 }
 
-// hookedMessage takes a message through the Message hooks.
+// applyMessageHooks takes a message through the Message hooks.
 func (c *Conn) applyMessageHooks(data []byte) (out []byte, ok bool) {
 	if len(c.h.cfg.Hooks) == 0 {
 		return data, true
@@ -59,7 +58,7 @@ func (c *Conn) applyMessageHooks(data []byte) (out []byte, ok bool) {
 	})
 }
 
-// hooked takes data through the hooks that pick chooses. Not ok: one of them ended the
+// applyHooks takes data through the hooks that pick chooses. Not ok: one of them ended the
 // connection. Nil: one of them dropped data.
 func (c *Conn) applyHooks(what string, data []byte, pick func(*Hooks) func([]byte) ([]byte, error)) (out []byte, ok bool) {
 	for i := range c.h.cfg.Hooks {
@@ -72,7 +71,7 @@ func (c *Conn) applyHooks(what string, data []byte, pick func(*Hooks) func([]byt
 			return nil, false
 		}
 		if err != nil {
-			c.log().Info("gateway: a hook refuses", "hook", what, "error", err)
+			c.log().Info("gateway: a hook refused a connection", "hook", what, "error", err)
 			c.Close(CloseRefused, "refused")
 			return nil, false
 		}
@@ -83,7 +82,8 @@ func (c *Conn) applyHooks(what string, data []byte, pick func(*Hooks) func([]byt
 	return data, true
 }
 
-// published takes a message through the hooks; nil: one has taken it.
+// applyPublicationHooks takes a message through the Publication hooks. Nil: one of them
+// dropped it.
 func (h *Handler) applyPublicationHooks(m *Message) *Message {
 	for i := range h.cfg.Hooks {
 		if run := h.cfg.Hooks[i].Publication; run != nil && m != nil {

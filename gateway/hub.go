@@ -9,7 +9,7 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// hub knows who follows which channel, and follows each once.
+// hub knows which connections follow which channels, and follows each channel once.
 type hub struct {
 	h        *Handler
 	mu       sync.Mutex
@@ -17,27 +17,27 @@ type hub struct {
 	closed   bool
 }
 
-// channel is one that somebody follows.
+// channel is a channel that at least one connection follows, or is about to.
 type channel struct {
 	hub   *hub
 	name  string
 	rule  *Channel
-	ready chan struct{} // closed: it is followed, or err says why not
+	ready chan struct{} // closed once subscribed, or with err
 	stop  func()
 	err   error
-	users int // who waits for ready, or is a member; the hub's lock guards it
+	users int // members and those that wait for ready; guarded by hub.mu
 
-	presence *storage.Presence[presenceEntry] // nil: not kept
+	presence *storage.Presence[presenceEntry] // nil: Channel.Presence is not set
 
 	mu      sync.Mutex
 	over    bool // nothing is delivered any more
 	pending []Publication
 	running bool
 	members []*member
-	sorted  []*member // members as they were; nil: they have changed since
+	sorted  []*member // a copy of members; nil: they have changed since
 }
 
-// follow returns the channel of a name, followed.
+// follow returns a channel once it is subscribed to. The caller must release it.
 func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 	hb.mu.Lock()
 	if hb.closed {
@@ -47,7 +47,7 @@ func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 	ch := hb.channels[name]
 	if ch == nil {
 		ch = &channel{hub: hb, name: name, rule: hb.h.rule(name), ready: make(chan struct{})}
-		if ch.rule == nil { // allowed by its owner, and of no declared kind
+		if ch.rule == nil { // no pattern matches: Conn.Subscribe allows any name
 			ch.rule = &anyChannel
 		}
 		hb.channels[name] = ch
@@ -70,7 +70,7 @@ func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 	return ch, nil
 }
 
-// begin follows the channel for all who wait for it.
+// start subscribes to the channel, for all that wait for ready.
 func (ch *channel) start() {
 	defer close(ch.ready)
 	h := ch.hub.h
@@ -80,7 +80,7 @@ func (ch *channel) start() {
 		ch.presence, ch.err = h.presence(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
 	}
 	if ch.err == nil {
-		ch.err = errors.New("gateway: Source.Follow panicked") // unless it returns
+		ch.err = errors.New("gateway: Source.Follow panicked") // replaced if Follow returns
 		h.guard("Source.Follow", func() { ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver) })
 	}
 	if ch.err != nil {
@@ -89,20 +89,20 @@ func (ch *channel) start() {
 	}
 }
 
-// end lets go of what a channel holds.
+// end ends the subscription and the presence of a channel.
 func (ch *channel) end() {
 	ch.mu.Lock()
 	ch.over = true
 	ch.mu.Unlock()
 	if ch.stop != nil {
-		ch.hub.h.guard("the stop of Source.Follow", ch.stop)
+		ch.hub.h.guard("stop function of Source.Follow", ch.stop)
 	}
 	if ch.presence != nil {
 		_ = ch.presence.Close()
 	}
 }
 
-// forget has the next who asks for a channel follow it anew.
+// forget makes the next follow subscribe anew.
 func (hb *hub) forget(ch *channel) {
 	hb.mu.Lock()
 	defer hb.mu.Unlock()
@@ -111,7 +111,7 @@ func (hb *hub) forget(ch *channel) {
 	}
 }
 
-// release ends one use of a channel. The last ends the channel.
+// release ends one use of a channel. The last one ends the channel.
 func (hb *hub) release(ch *channel) {
 	hb.mu.Lock()
 	ch.users--
@@ -130,7 +130,7 @@ func (hb *hub) release(ch *channel) {
 	}
 }
 
-// add makes a connection a member, whose messages are held until it is live.
+// add makes a connection a member. Its messages are held until it is live.
 func (ch *channel) add(c *Conn, as presenceEntry) *member {
 	m := &member{c: c, ch: ch, presence: as}
 	ch.mu.Lock()
@@ -141,7 +141,7 @@ func (ch *channel) add(c *Conn, as presenceEntry) *member {
 	return m
 }
 
-// remove ends a membership. No message comes afterwards.
+// remove ends a membership: nothing is queued for it any more.
 func (ch *channel) remove(m *member) {
 	m.c.mu.Lock()
 	m.left, m.held = true, nil

@@ -178,7 +178,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 	})
 }
 
-// Clients come and go while messages are published: each gets all from his offset on,
+// Clients come and go while messages are published: each gets all from its offset on,
 // once and in order.
 func TestRecoveryWhileMessagesCome(t *testing.T) {
 	t.Parallel()
@@ -251,9 +251,9 @@ func TestRedisIsGoneForAWhile(t *testing.T) {
 	require.Equal(t, int64(1), h.Stats().Gaps)
 }
 
-// Who wants to follow a channel meanwhile is told at once that he can't, and who
-// would do nothing else is asked to come back.
-func TestNobodyWaitsForARedisThatIsAway(t *testing.T) {
+// While Redis is unreachable, SUB is answered at once, and a connection whose Connect hook
+// follows a channel is asked to reconnect.
+func TestFollowingFailsAtOnceWhileRedisIsUnreachable(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())

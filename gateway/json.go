@@ -9,14 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// JSON is the protocol heliograph.json.v1: one object a message, in both
+// JSON is the protocol heliograph.json.v1: one JSON object a message, in both
 // directions, with ids.
 var JSON Protocol = jsonProtocol{}
 
-// Plain is the protocol of clients who only talk to each other: what they send is
-// for the hooks, and they get the bare contents of messages and broadcasts, and
-// nothing about the connection. As the only one of Config.Protocols it is what
-// clients of filtered_websocket speak.
+// Plain is the protocol of clients that send no commands: their messages are for the
+// hooks. They get the bare contents of messages and broadcasts, and nothing else.
+// Clients of filtered_websocket speak it; see package gateway/fws.
 var Plain Protocol = plain{}
 
 type jsonProtocol struct{}
@@ -24,7 +23,7 @@ type jsonProtocol struct{}
 func (jsonProtocol) Name() string { return "heliograph.json.v1" }
 
 func (jsonProtocol) Parse(message []byte) (Request, error) {
-	if !utf8.Valid(message) { // it came as bytes, and the id goes back as text
+	if !utf8.Valid(message) { // a binary message; its id would be sent back as text
 		return Request{}, Errorf(CodeBadCommand, "not UTF-8")
 	}
 	var in struct {
@@ -45,7 +44,7 @@ func (jsonProtocol) Parse(message []byte) (Request, error) {
 	}
 	switch _, err := dec.Token(); {
 	case !errors.Is(err, io.EOF):
-		return r, Errorf(CodeBadCommand, "not a command: something comes behind it")
+		return r, Errorf(CodeBadCommand, "not a command: more follows after the object")
 	case r.Command == "":
 		return r, Errorf(CodeBadCommand, `no "command"`)
 	}
@@ -69,12 +68,11 @@ func (jsonProtocol) Parse(message []byte) (Request, error) {
 	return r, nil
 }
 
-// maxID bounds an id in bytes: a hash of 10,000 fields is as many frames, with
-// the id in each.
+// maxID is the maximum size of an id in bytes: reading a hash of 10,000 fields sends
+// it as many times.
 const maxID = 128
 
-// jsonProblem says what is wrong with JSON, without the words of encoding/json for
-// Go types.
+// jsonProblem describes an error of encoding/json without naming Go types.
 func jsonProblem(err error) string {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
@@ -83,8 +81,8 @@ func jsonProblem(err error) string {
 	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
-// argument returns an argument: a string as it is, a number, true or false as it
-// is written, an object or array as JSON.
+// argument returns an argument: a string unquoted, a number unchanged, true and false
+// as 1 and 0, an object or array as JSON.
 func argument(raw json.RawMessage) (string, error) {
 	if len(raw) > 0 && raw[0] == '"' {
 		var s string
@@ -95,7 +93,7 @@ func argument(raw json.RawMessage) (string, error) {
 	}
 	switch s := string(raw); s {
 	case "null":
-		return "", Errorf(CodeBadCommand, "null is no argument")
+		return "", Errorf(CodeBadCommand, "null is not an argument")
 	case "true":
 		return "1", nil
 	case "false":

@@ -5,33 +5,34 @@ import (
 	"sync/atomic"
 )
 
-// member is one connection on one channel.
+// member is one connection that follows one channel.
 type member struct {
 	c     *Conn
 	ch    *channel
-	index int         // in members
-	live  atomic.Bool // until then, what comes is held
+	index int         // in channel.members
+	live  atomic.Bool // false: messages are held
 	floor atomic.Pointer[floor]
 
 	// Guarded by c.mu.
-	presence   presenceEntry // of the presence, where that is kept
+	presence   presenceEntry // what the presence records
 	left       bool
 	held       []*Message
 	changed    chan struct{} // closed when held, over or left changes; nil: nothing waits for it
-	bytes      int           // in held
-	over       bool          // more came than may be held
-	lost       int           // dropped and not said
-	lossQueued bool          // an entry that will say it is in the queue
+	bytes      int           // size of held
+	over       bool          // more messages came than may be held
+	lost       int           // messages dropped and not yet reported
+	lossQueued bool          // the queue has an entry that will report them
 }
 
-// floor is up to where a member has got the messages otherwise: all that Redis sent
-// up to seq, or published up to head. It stands until a message lies above.
+// floor is a place among the messages of a channel up to which a member gets them in
+// other ways: by a snapshot or a history. It is removed once a message lies above it.
 type floor struct {
-	seq  int64
-	head string // an offset
+	seq  int64  // the number of the last message
+	head string // its offset; either may be unknown
 }
 
-// above returns the messages above the floor, and whether there are any.
+// above returns the messages above the floor, and whether a message of the channel is
+// among them.
 func (f *floor) above(messages []*Message) (rest []*Message, past bool) {
 	for i, m := range messages {
 		switch {
@@ -45,7 +46,7 @@ func (f *floor) above(messages []*Message) (rest []*Message, past bool) {
 	return rest, false
 }
 
-// fresh returns what of the messages the member does not have yet.
+// fresh returns those of the messages that the member does not get in other ways.
 func (m *member) fresh(messages []*Message) []*Message {
 	f := m.floor.Load()
 	if f == nil {
@@ -58,7 +59,7 @@ func (m *member) fresh(messages []*Message) []*Message {
 	return messages
 }
 
-// entries appends what the member gets of messages, one by one.
+// entries appends to a list what the member gets of messages, one entry each.
 func (m *member) entries(to []entry, messages []*Message) []entry {
 	rule := m.ch.rule
 	for _, msg := range messages {
@@ -66,7 +67,8 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 			to = append(to, entry{data: msg.compiled(m.c.v), kept: true})
 			continue
 		}
-		if msg = m.c.filter(msg); msg == nil {
+		msg = m.c.filter(msg)
+		if msg == nil {
 			continue
 		}
 		e := entry{data: msg.compiled(m.c.v), n: 1}
@@ -81,24 +83,24 @@ func (m *member) entries(to []entry, messages []*Message) []entry {
 	return to
 }
 
-// key returns what a message is about. One by which the host's function panics is
-// about nothing in particular.
+// conflationKey returns what a message is about: "" if Channel.Key panics.
 func (ch *channel) conflationKey(m *Message) (key string) {
 	ch.hub.h.guard("Channel.Key", func() { key = ch.rule.Key(m.Content) })
 	return key
 }
 
-// conflateKey is what Channel.Key is remembered by.
+// conflateKey is the key of Message.Memo for Channel.Key.
 type conflateKey struct{}
 
-// offer queues entries, to be flushed, and returns how many messages are in them.
+// offer queues entries without writing them, and returns the number of messages in
+// them.
 func (m *member) offer(entries []entry) (n int) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
 	return m.queueLocked(entries)
 }
 
-// queue is offer with the lock of the connection.
+// queueLocked is offer. The lock of the connection is held.
 func (m *member) queueLocked(entries []entry) (n int) {
 	if m.left {
 		return 0
@@ -110,8 +112,8 @@ func (m *member) queueLocked(entries []entry) (n int) {
 	return n
 }
 
-// serve is offer that has an entry written at once, if it is the only one and
-// nothing waits before it. It reports whether there is anything to be flushed.
+// deliver is offer, but writes a single entry at once if the queue is empty. It
+// reports whether there is something to be flushed.
 func (m *member) deliver(entries []entry) (n int, waits bool) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
@@ -121,7 +123,7 @@ func (m *member) deliver(entries []entry) (n int, waits bool) {
 	return m.queueLocked(entries), true
 }
 
-// hold keeps messages while the member is joining, and reports whether it is.
+// hold keeps messages while the member is not live, and reports whether it did.
 func (m *member) hold(messages []*Message) bool {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
@@ -132,7 +134,8 @@ func (m *member) hold(messages []*Message) bool {
 	l := &m.c.h.cfg.Limits
 	for _, msg := range messages {
 		for len(m.held) > 0 && (len(m.held) >= l.QueueMessages || m.bytes+len(msg.Content) > l.QueueBytes) {
-			if m.over = m.ch.rule.Slow == SlowDisconnect; m.over {
+			if m.ch.rule.Slow == SlowDisconnect {
+				m.over = true
 				return true
 			}
 			m.bytes -= len(m.held[0].Content)
@@ -140,8 +143,7 @@ func (m *member) hold(messages []*Message) bool {
 			m.lost++
 			m.c.h.count.dropped.Add(1)
 		}
-		// A copy: what is remembered with a message belongs to the goroutine that
-		// hands it out.
+		// A copy: Message.Memo belongs to the goroutine that hands the message out.
 		held := msg.With(msg.Content)
 		held.raw = msg.raw
 		m.held, m.bytes = append(m.held, held), m.bytes+len(msg.Content)
@@ -158,8 +160,8 @@ func (m *member) notifyLocked() {
 	}
 }
 
-// lostFrame returns the frame that tells what was dropped. The lock of the
-// connection is held.
+// lostFrameLocked returns the frame with the number of dropped messages. The lock of
+// the connection is held.
 func (m *member) lostFrameLocked(c *Conn) []byte {
 	raw := append(appendString([]byte(`{"status": "lost", "channel": `), m.ch.name), `, "count": `...)
 	raw = append(strconv.AppendInt(raw, int64(m.lost), 10), '}')

@@ -9,23 +9,23 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Message is what was published on a channel, or read from a hash, on its way to
-// clients. One goroutine at a time has it.
+// Message is a message of a channel, or a value of a hash, on its way to clients. One
+// goroutine at a time uses it.
 type Message struct {
 	// Name is the channel, or the key.
 	Name string
-	// Source is what it is sent as: the Name, or of one field "key ref".
+	// Source is the source that clients see: the Name, or "key ref" for one field.
 	Source string
-	// Content is valid JSON in valid UTF-8, and must not be modified: see With.
+	// Content is valid JSON in valid UTF-8. It must not be modified; use With.
 	Content json.RawMessage
-	// Offset is its place in the channel's history. Empty: there is none.
+	// Offset is the place in the channel's history. Empty: there is none.
 	Offset string
-	// Time is when it came here.
+	// Time is when the gateway received it.
 	Time time.Time
 
 	kind Kind            // KindPublication, KindValue or, of a gap, KindStatus
 	raw  []byte          // Frame.Raw
-	ref  json.RawMessage // of a Value
+	ref  json.RawMessage // Frame.Ref, for KindValue
 	seq  int64           // Publication.Seq
 
 	memos  []memo
@@ -40,23 +40,22 @@ type frame struct {
 	data []byte
 }
 
-// variant is what two connections have in common that get the same bytes of the
-// same message.
+// variant is what connections have in common that get the same bytes for the same
+// message.
 type variant struct {
-	h        *Handler // which knows what to do about a panic
+	h        *Handler // handles a panic of the protocol
 	protocol Protocol
 	deflate  bool
 }
 
-// newMessage makes a message of what came from Redis. What is not JSON becomes a
-// string.
+// newMessage makes a message of data from Redis. What isn't JSON becomes a string.
 func newMessage(name, source string, data []byte) *Message {
 	m := &Message{Name: name, Source: source, Time: time.Now()}
 	m.Content, m.raw = content(data)
 	return m
 }
 
-// content returns data as JSON, and again as it was if it was none.
+// content returns data as JSON in UTF-8, and the original if it wasn't JSON.
 func content(data []byte) (content json.RawMessage, raw []byte) {
 	switch {
 	case !json.Valid(data):
@@ -67,15 +66,15 @@ func content(data []byte) (content json.RawMessage, raw []byte) {
 	return data, nil
 }
 
-// With returns a copy of another content, which must be valid JSON. Nothing that
-// Memo remembers goes with it.
+// With returns a copy with another content, which must be valid JSON. The copy has no
+// memos.
 func (m *Message) With(content json.RawMessage) *Message {
 	return &Message{Name: m.Name, Source: m.Source, Content: content, Offset: m.Offset, Time: m.Time, kind: m.kind, ref: m.ref, seq: m.seq}
 }
 
-// Memo returns what make returned when it was first called for key and this
-// message. Filters of many connections share with it what is the same for all of
-// them: a message parsed, or in another form.
+// Memo returns what make returned when Memo was first called with key for this
+// message. Filters of many connections share by it what is the same for all of them,
+// such as the parsed message.
 func (m *Message) Memo(key any, make func() any) any {
 	for _, known := range m.memos {
 		if known.key == key {
@@ -87,8 +86,8 @@ func (m *Message) Memo(key any, make func() any) any {
 	return value
 }
 
-// compiled returns the WebSocket frame of a message for a variant. Empty: the
-// protocol has none.
+// compiled returns the WebSocket frame of a message for a variant. Empty: the protocol
+// sends nothing.
 func (m *Message) compiled(v variant) []byte {
 	for _, f := range m.frames {
 		if f.v == v {
@@ -102,7 +101,7 @@ func (m *Message) compiled(v variant) []byte {
 
 // compile returns the WebSocket frame of f.
 func compile(v variant, f *Frame) []byte {
-	const room = 10 // for the header: its length is known at the end
+	const room = 10 // for the header, whose length is known at the end
 	var payload []byte
 	v.h.guard("protocol", func() { payload = v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f) })
 	if len(payload) <= room {
@@ -121,11 +120,11 @@ func compile(v variant, f *Frame) []byte {
 	h.Length = int64(len(payload) - room)
 	at := room - ws.HeaderSize(h)
 	var w headerWriter = payload[at:at]
-	_ = ws.WriteHeader(&w, h) // it can't fail
+	_ = ws.WriteHeader(&w, h) // headerWriter doesn't fail
 	return payload[at:]
 }
 
-// headerWriter puts a header in its place.
+// headerWriter appends a header to a slice.
 type headerWriter []byte
 
 func (w *headerWriter) Write(p []byte) (int, error) {

@@ -9,28 +9,28 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// presenceEntry is a connection on a channel that keeps who follows it.
+// presenceEntry is one connection that follows a channel.
 type presenceEntry struct {
-	Conn string `json:"conn"` // unique in its handler
-	Name string `json:"name"` // of its principal
+	Conn string `json:"conn"` // Conn.ID
+	Name string `json:"name"` // Principal.Name
 }
 
-// attendance returns who follows a channel, in all processes, to be kept as owner.
-// What an owner keeps ends with it, so each has a name of its own.
+// presence returns the presence of a channel, for an owner. Its entries end with the
+// owner: each channel and each WHO has one of its own.
 func (h *Handler) presence(channel, owner string) (*storage.Presence[presenceEntry], error) {
 	if err := checkChannel(channel); err != nil {
 		return nil, err
 	}
 	name := "gateway:presence:" + h.cfg.ChannelPrefix + channel
-	if len(name) > redisio.MaxName { // a hash will do; no other name begins like it
+	if len(name) > redisio.MaxName { // its hash will do; no other name begins like it
 		name = fmt.Sprintf("gateway:presence/%x", sha256.Sum256([]byte(name)))
 	}
 	return storage.NewPresence[presenceEntry](h.pool, name,
 		storage.PresenceOptions{Codec: storage.JSON, Owner: owner, MaxMembers: h.cfg.Limits.Connections})
 }
 
-// attend notes that a connection follows the channel, where that is kept, and
-// under which name.
+// addPresence records that a connection follows the channel, and returns the entry. If
+// the channel has no presence, nothing is recorded.
 func (ch *channel) addPresence(ctx context.Context, c *Conn) (presenceEntry, error) {
 	a := presenceEntry{c.ID(), c.Principal().Name}
 	if ch.presence == nil {
@@ -40,7 +40,7 @@ func (ch *channel) addPresence(ctx context.Context, c *Conn) (presenceEntry, err
 	return a, err
 }
 
-// rename has who follows the channel do so under the name that he has now.
+// renamePresence replaces the entry of a member by one with its current principal.
 func (ch *channel) renamePresence(ctx context.Context, m *member) {
 	if ch.presence == nil {
 		return
@@ -62,7 +62,7 @@ func (ch *channel) renamePresence(ctx context.Context, m *member) {
 	}
 }
 
-// depart takes back that somebody is there. What can't be taken back ends with the lease.
+// removePresence removes an entry. What Redis does not confirm ends with the lease.
 func (ch *channel) removePresence(ctx context.Context, a presenceEntry) {
 	if ch.presence == nil {
 		return
@@ -84,7 +84,7 @@ func who(ctx context.Context, c *Conn, r Request) error {
 	}
 	rule := c.h.rule(name)
 	if rule == nil || !rule.Presence {
-		return Errorf(CodeForbidden, "who follows %s is not kept", quoteName(name))
+		return Errorf(CodeForbidden, "%s has no presence", quoteName(name))
 	}
 	all, err := c.h.presence(name, "")
 	if err != nil {

@@ -77,7 +77,7 @@ func TestNamesOfChannels(t *testing.T) {
 			b := open(t, address)
 			for name, want := range map[string]string{
 				"a*":                     `name \"a*\": '*' is not allowed`,
-				strings.Repeat("x", 249): "a name of 249 bytes; 248 are allowed",
+				strings.Repeat("x", 249): "the name has 249 bytes; 248 are allowed",
 			} {
 				b.send("SUB " + name)
 				require.Contains(t, b.from("error"), want)

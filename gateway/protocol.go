@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// Protocol is how commands and frames look on the wire. It is used by many
-// goroutines at once. [Text], [JSON] and [Plain] are ours.
+// Protocol is the format of commands and of messages to clients. Its methods are
+// called by many goroutines at once. [Text], [JSON] and [Plain] are built in.
 type Protocol interface {
-	// Name is the WebSocket subprotocol by which a client chooses it.
+	// Name returns the WebSocket subprotocol by which a client chooses the protocol.
 	Name() string
 
-	// Parse reads a command from a message. A request without a command is
-	// ignored; an error is told to the client. The message is the protocol's.
+	// Parse reads a command from a message, which it may keep. A request without a
+	// Command is ignored; an error is sent to the client.
 	Parse(message []byte) (Request, error)
 
-	// Append appends a frame to dst as one message. Where it appends nothing, or
-	// panics, nothing is sent.
+	// Append appends a frame to dst as one message. If it appends nothing, or panics,
+	// nothing is sent.
 	Append(dst []byte, f *Frame) []byte
 }
 
@@ -26,28 +26,28 @@ type Request struct {
 	Args    []string
 	Options map[string]string // name=value
 
-	// Ref is what the client calls the request by, as JSON, and finds in the
-	// frames that answer it. Nil: nothing.
+	// Ref is the client's identifier of the request, as JSON. It is in every frame that
+	// answers the request. Nil: there is none.
 	Ref json.RawMessage
 }
 
-// Frame is something to tell a client, before a [Protocol] makes a message of it.
+// Frame is what a client is told, before a [Protocol] formats it.
 type Frame struct {
 	Kind    Kind
-	Source  string          // of a publication: its channel; of a value: what it answers
-	Content json.RawMessage // valid JSON; nil: null. Of a status an object, of a broadcast anything
-	Raw     []byte          // what Content, a string, was made of because it was not JSON; nil: it was
-	Ref     json.RawMessage // of the request that it answers; nil: of none
+	Source  string          // the channel of a publication; the key, or "key ref", of a value
+	Content json.RawMessage // valid JSON; nil: null. An object for a status, any bytes for a broadcast
+	Raw     []byte          // the original of Content, if that was not JSON; else nil
+	Ref     json.RawMessage // Request.Ref of the request that it answers; nil: none
 	Time    time.Time
-	Offset  string // of a publication on a channel with a history
+	Offset  string // of a publication, on a channel with a history
 
-	// Of an error:
+	// For KindError:
 	Code    Code
 	Message string
 	Command string
 }
 
-// Kind says what a Frame is about.
+// Kind says what a Frame is.
 type Kind uint8
 
 const (
@@ -55,12 +55,12 @@ const (
 	KindPublication Kind = iota
 	// KindValue answers a request.
 	KindValue
-	// KindDone says that a request was carried out, and all its values were sent.
+	// KindDone says that a request was carried out, and all its values have been sent.
 	KindDone
 	// KindError says that a request was not carried out.
 	KindError
-	// KindStatus is news of the connection or one of its channels.
+	// KindStatus reports on the connection or one of its channels.
 	KindStatus
-	// KindBroadcast is bytes that [Conn.Send] or a hook sends as they are.
+	// KindBroadcast is bytes that [Conn.Send] or [Broadcast] sends unchanged.
 	KindBroadcast
 )

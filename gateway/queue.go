@@ -8,24 +8,25 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// entry is what waits for a client: compiled frames.
+// entry is a part of a client's queue: compiled frames.
 type entry struct {
 	data   []byte
-	n      int     // messages in data; 0: it is of the connection itself, or an answer
-	of     *member // whose they are, where they may be dropped; nil: they may not
-	key    string  // of Conflate
-	kept   bool    // no limit is for it: it is small, and there are few
-	rest   bool    // the socket has taken the beginning of it
-	answer bool    // to a command
+	n      int     // messages in data; 0: a status, an answer or a control frame
+	of     *member // the member that they are for, if they may be dropped; else nil
+	key    string  // of SlowConflate
+	kept   bool    // small and rare: limits don't apply
+	rest   bool    // the socket has taken its beginning
+	answer bool    // answers a command
 }
 
-// entryBytes is what an entry takes beside its data.
+// entryBytes is what an entry counts beside its data.
 const entryBytes = 64
 
-// size is what an entry counts for in Limits.QueueBytes.
+// size returns what an entry counts in Limits.QueueBytes.
 func (e entry) size() int { return len(e.data) + entryBytes }
 
-// push adds entries to the queue, for whoever may not wait, and has them written.
+// push queues entries and writes them as far as the socket takes them, without
+// blocking.
 func (c *Conn) push(entries ...entry) {
 	c.mu.Lock()
 	c.enqueueLocked(entries)
@@ -33,8 +34,8 @@ func (c *Conn) push(entries ...entry) {
 	c.flush()
 }
 
-// enqueue adds entries to the queue. Where that is full, what may be dropped makes
-// room; if there is nothing, the connection is over. The lock is held.
+// enqueueLocked adds entries to the queue. If it is full, messages that may be dropped
+// make room; if there are none, the connection is closed. The lock is held.
 func (c *Conn) enqueueLocked(entries []entry) {
 	for _, e := range entries {
 		if c.state != open || len(e.data) == 0 {
@@ -58,7 +59,7 @@ func (c *Conn) fullLocked(e entry) bool {
 	return c.bytes > 0 && c.bytes+e.size() > l.QueueBytes || e.n > 0 && c.count > 0 && c.count+e.n > l.QueueMessages
 }
 
-// add appends to the queue. The lock is held.
+// addLocked appends to the queue. The lock is held.
 func (c *Conn) addLocked(e entry) {
 	if c.head > 32 && c.head > len(c.queue)/2 {
 		n := copy(c.queue, c.queue[c.head:])
@@ -73,7 +74,8 @@ func (c *Conn) addLocked(e entry) {
 	}
 }
 
-// conflate puts e in the place of what waits about the same. The lock is held.
+// conflateLocked replaces a queued message of the same key by e, if there is one. The
+// lock is held.
 func (c *Conn) conflateLocked(e entry) bool {
 	for i := c.head; i < len(c.queue); i++ {
 		if old := &c.queue[i]; old.of == e.of && old.key == e.key && old.n > 0 {
@@ -86,7 +88,8 @@ func (c *Conn) conflateLocked(e entry) bool {
 	return false
 }
 
-// drop makes room by what may be dropped. The lock is held.
+// dropLocked drops the oldest message that may be dropped, and reports whether there
+// was one. The lock is held.
 func (c *Conn) dropLocked() bool {
 	for i := c.head; i < len(c.queue); i++ {
 		e := c.queue[i]
@@ -97,7 +100,7 @@ func (c *Conn) dropLocked() bool {
 		c.count -= e.n
 		e.of.lost += e.n
 		c.h.count.dropped.Add(int64(e.n))
-		if e.of.lossQueued { // and it is said further ahead
+		if e.of.lossQueued { // an entry further ahead reports the loss
 			copy(c.queue[c.head+1:i+1], c.queue[c.head:i])
 			c.queue[c.head] = entry{}
 			c.head++
@@ -111,16 +114,17 @@ func (c *Conn) dropLocked() bool {
 	return false
 }
 
-// tooSlow ends the connection of a client who does not read. The lock is held.
+// closeSlowLocked closes the connection of a client that reads too slowly. The lock is
+// held.
 func (c *Conn) closeSlowLocked() {
 	c.h.count.slow.Add(1)
 	c.closeLocked(CloseReason{Code: CloseSlow, Text: "too slow"}, false)
 }
 
-// reply adds what answers a command, having waited for room: answers take half the
-// queue, or the next that is published would end who asks for much. Only the
-// goroutine that reads calls it, so that who does not take his answers asks for no
-// more. It is written when the command is done, or there is no more room.
+// reply queues an answer to a command, once answers take less than half of the queue:
+// the rest is for publications. Only the goroutine that reads commands calls it: a
+// client that does not read its answers can't ask for more. The answers are written
+// when the command is done, or when they have to wait for room.
 func (c *Conn) reply(e entry) error {
 	l := &c.h.cfg.Limits
 	e.answer = true
@@ -143,12 +147,12 @@ func (c *Conn) reply(e entry) error {
 		drained := c.drained
 		c.mu.Unlock()
 		c.flush()
-		<-drained // a write that gets nowhere ends the connection
+		<-drained // a write without progress ends the connection
 	}
 }
 
-// flush has the queue written: at once as far as the socket takes it, which saves a
-// goroutine and its way to a processor, and the rest by a goroutine.
+// flush writes the queue: at once as far as the socket takes it, which saves a
+// goroutine switch, and the rest by a goroutine.
 func (c *Conn) flush() {
 	c.mu.Lock()
 	for c.direct != nil && c.state == open && !c.writing && c.head < len(c.queue) {
@@ -167,8 +171,9 @@ func (c *Conn) flush() {
 	c.mu.Unlock()
 }
 
-// through writes data past the queue, if that is empty and the socket can be asked.
-// What the socket does not take is queued. The lock is held.
+// writeThroughLocked writes data without queuing it, if the queue is empty and the
+// socket can be written to without blocking, and reports whether it did. What the
+// socket does not take is queued. The lock is held.
 func (c *Conn) writeThroughLocked(data []byte) bool {
 	if c.direct == nil || c.state != open || c.writing || c.head < len(c.queue) || len(data) == 0 {
 		return false
@@ -181,7 +186,8 @@ func (c *Conn) writeThroughLocked(data []byte) bool {
 	return true
 }
 
-// wake has a goroutine write the queue. The lock is held.
+// wakeLocked starts a goroutine that writes the queue, if there is something and none
+// runs. The lock is held.
 func (c *Conn) wakeLocked() {
 	if !c.writing && c.head < len(c.queue) {
 		c.writing = true
@@ -189,7 +195,7 @@ func (c *Conn) wakeLocked() {
 	}
 }
 
-// chunk is how much is written at once.
+// chunk is the maximum size of a write.
 const chunk = 64 << 10
 
 var chunks = sync.Pool{New: func() any { return new(make([]byte, 0, chunk)) }}
@@ -200,18 +206,18 @@ func putScratch(scratch *[]byte) {
 	}
 }
 
-// write writes until the queue is empty: all that waits together, as a write costs
-// as much as fifteen more messages in it.
+// writeQueue writes until the queue is empty, on a goroutine of its own. It joins what
+// is queued: a write costs as much as fifteen more messages in it.
 func (c *Conn) writeQueue() {
 	for {
 		c.mu.Lock()
 		data, scratch := c.nextLocked()
 		if data == nil {
 			c.writing, c.writeSince = false, 0
-			said, bye := c.state == closing, c.remoteClosed
+			said, remoteClosed := c.state == closing, c.remoteClosed
 			c.mu.Unlock()
 			if said {
-				c.closeSocket(bye)
+				c.closeSocket(remoteClosed)
 			}
 			return
 		}
@@ -225,8 +231,8 @@ func (c *Conn) writeQueue() {
 	}
 }
 
-// put writes data, noting as it goes on that it does: a large message may take a
-// slow client longer than Limits.Write.
+// writeAll writes data, and notes each progress: a large message may take a slow
+// client longer than Limits.Write.
 func (c *Conn) writeAll(data []byte) error {
 	for {
 		n := min(len(data), chunk)
@@ -240,7 +246,8 @@ func (c *Conn) writeAll(data []byte) error {
 	}
 }
 
-// next takes what is to be written next. The lock is held. Nil: nothing.
+// nextLocked takes what is to be written next from the queue. Nil: it is empty. The
+// lock is held.
 func (c *Conn) nextLocked() (data []byte, scratch *[]byte) {
 	for c.head < len(c.queue) {
 		e := c.queue[c.head]
@@ -271,7 +278,8 @@ func (c *Conn) nextLocked() (data []byte, scratch *[]byte) {
 		c.queue[c.head] = entry{}
 		c.head++
 	}
-	if c.queue, c.head = c.queue[:0], 0; cap(c.queue) > 64 {
+	c.queue, c.head = c.queue[:0], 0
+	if cap(c.queue) > 64 {
 		c.queue = nil
 	}
 	if c.drained != nil {
@@ -281,15 +289,14 @@ func (c *Conn) nextLocked() (data []byte, scratch *[]byte) {
 	return data, scratch
 }
 
-// close is goodbye without the lock.
-func (c *Conn) closeWith(reason CloseReason, behind bool) {
+// closeWith is closeLocked without the lock.
+func (c *Conn) closeWith(reason CloseReason, afterQueue bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closeLocked(reason, behind)
+	c.closeLocked(reason, afterQueue)
 }
 
-// farewell notes that the client has said goodbye. He gets one as well, and then
-// the socket is closed.
+// answerClose answers a close frame of the client with one, and closes the socket.
 func (c *Conn) answerClose(reason CloseReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -300,9 +307,9 @@ func (c *Conn) answerClose(reason CloseReason) {
 	}
 }
 
-// goodbye begins to close, once: the last frame is queued, behind the others or in
-// their place. The lock is held.
-func (c *Conn) closeLocked(reason CloseReason, behind bool) {
+// closeLocked begins to close the connection, once: a close frame is queued, after
+// what is queued or in place of it. The lock is held.
+func (c *Conn) closeLocked(reason CloseReason, afterQueue bool) {
 	if c.state != open {
 		return
 	}
@@ -310,11 +317,11 @@ func (c *Conn) closeLocked(reason CloseReason, behind bool) {
 	if c.cancel != nil {
 		c.cancel()
 	}
-	if !behind {
-		waits := c.queue[c.head:]
+	if !afterQueue {
+		waiting := c.queue[c.head:]
 		c.queue, c.head, c.bytes, c.count, c.answers = nil, 0, 0, 0, 0
-		if len(waits) > 0 && waits[0].rest { // or the goodbye would be inside a frame
-			c.addLocked(waits[0])
+		if len(waiting) > 0 && waiting[0].rest { // or the close frame would be inside another
+			c.addLocked(waiting[0])
 		}
 	}
 	text := strings.ToValidUTF8(reason.Text[:min(len(reason.Text), ws.MaxControlFramePayloadSize-2)], "")
@@ -322,17 +329,17 @@ func (c *Conn) closeLocked(reason CloseReason, behind bool) {
 	c.wakeLocked()
 }
 
-// hangUp ends the socket, of which only our half is closed where the client has not
-// said goodbye: a reset would take ours from him.
-func (c *Conn) closeSocket(bye bool) {
-	if half, ok := c.net.(interface{ CloseWrite() error }); ok && !bye {
+// closeSocket closes the socket, or only our half of it if the client has not sent a
+// close frame: a reset could destroy ours before the client reads it.
+func (c *Conn) closeSocket(remoteClosed bool) {
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok && !remoteClosed {
 		_ = half.CloseWrite()
 		return
 	}
 	_ = c.net.Close()
 }
 
-// abort closes the socket without a goodbye.
+// abort closes the socket without a close frame.
 func (c *Conn) abort(reason CloseReason) {
 	c.mu.Lock()
 	if c.state == open {

@@ -10,9 +10,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// read takes frames until the socket ends.
+// read reads frames until the socket ends. It runs on the goroutine of the connection.
 func (c *Conn) read(in io.Reader) {
-	const buffer = 512 // bytes; commands are short, and every idle client has one
+	const buffer = 512 // bytes: commands are short, and every idle client has a buffer
 	r := reader{c: c, in: bufio.NewReaderSize(in, buffer)}
 	for {
 		err := r.readFrame()
@@ -35,15 +35,15 @@ type reader struct {
 	in     *bufio.Reader
 	header [ws.MaxHeaderSize]byte
 
-	message    []byte // so far
+	message    []byte // the frames so far
 	op         ws.OpCode
 	fragmented bool
 	packed     bool // the message is deflated
-	parts      int  // of the message
-	kept       bool // a hook has left something of it
+	parts      int  // frames so far
+	kept       bool // a Raw hook has kept at least one frame
 }
 
-// badFrame is a frame by which a client has forfeited his connection.
+// badFrame is an error for which the connection is closed with a code and a text.
 type badFrame struct {
 	code CloseCode
 	text string
@@ -51,10 +51,10 @@ type badFrame struct {
 
 func (e *badFrame) Error() string { return e.text }
 
-// maxParts is how many frames a message may come in.
+// maxParts is the maximum number of frames of a message.
 const maxParts = 1024
 
-// frame reads one frame and does what it says.
+// readFrame reads and handles one frame.
 func (r *reader) readFrame() error {
 	h, err := ws.ReadHeaderBuffer(r.in, r.header[:])
 	if err != nil {
@@ -69,7 +69,7 @@ func (r *reader) readFrame() error {
 	if err := r.checkHeader(h); err != nil {
 		return err
 	}
-	if h.OpCode != ws.OpClose && !c.isOpen() { // it is for nobody
+	if h.OpCode != ws.OpClose && !c.isOpen() { // the connection is being closed
 		_, err := io.CopyN(io.Discard, r.in, h.Length)
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *reader) readFrame() error {
 	return r.dataFrame(h)
 }
 
-// check refuses what the protocol does not allow.
+// checkHeader refuses what RFC 6455 does not allow.
 func (r *reader) checkHeader(h ws.Header) error {
 	state := ws.StateServerSide
 	if r.fragmented {
@@ -98,7 +98,7 @@ func (r *reader) checkHeader(h ws.Header) error {
 	return nil
 }
 
-// control handles a ping, a pong or a goodbye.
+// controlFrame handles a ping, a pong or a close frame.
 func (r *reader) controlFrame(h ws.Header) error {
 	var buf [ws.MaxControlFramePayloadSize]byte
 	payload := buf[:h.Length]
@@ -108,7 +108,7 @@ func (r *reader) controlFrame(h ws.Header) error {
 	ws.Cipher(payload, h.Mask, 0)
 	switch h.OpCode {
 	case ws.OpPing:
-		if r.c.Charge(1) { // a flood gets few pongs
+		if r.c.Charge(1) { // a flood of pings gets few pongs
 			r.c.push(entry{data: ws.MustCompileFrame(ws.NewPongFrame(payload)), kept: true})
 		}
 	case ws.OpClose:
@@ -117,7 +117,7 @@ func (r *reader) controlFrame(h ws.Header) error {
 	return nil
 }
 
-// goodbye answers the end that the client wants.
+// clientClose answers a close frame.
 func (r *reader) clientClose(payload []byte) error {
 	reason := CloseReason{Code: CloseNormal, Remote: true}
 	switch {
@@ -139,11 +139,11 @@ func (r *reader) clientClose(payload []byte) error {
 	return io.EOF
 }
 
-// drain reads until the socket is closed: by the client, or when the goodbye has
-// been written or waited for long enough.
+// drain reads until the socket is closed: by the client, or by the sweeper after
+// Limits.Write.
 func (r *reader) drain() { _, _ = io.Copy(io.Discard, r.in) }
 
-// data adds a frame to the message, and handles one that is whole.
+// dataFrame adds a frame to the message, and handles the message if it is complete.
 func (r *reader) dataFrame(h ws.Header) error {
 	c := r.c
 	if h.OpCode != ws.OpContinuation {
@@ -161,29 +161,30 @@ func (r *reader) dataFrame(h ws.Header) error {
 	ws.Cipher(r.message[begin:], h.Mask, 0)
 	if len(c.h.cfg.Hooks) > 0 {
 		if r.message == nil {
-			r.message = []byte{} // nil is what a hook has taken
+			r.message = []byte{} // nil means dropped
 		}
 		out, ok := c.applyRawHooks(r.message[begin:])
 		if !ok {
 			r.message = nil
-			return nil // the goodbye is on its way
+			return nil // the close frame is queued
 		}
 		r.message, r.kept = append(r.message[:begin], out...), r.kept || out != nil
 	}
-	if r.fragmented = !h.Fin; r.fragmented {
+	r.fragmented = !h.Fin
+	if r.fragmented {
 		return nil
 	}
 	message := r.message
 	r.message = nil
 	if !r.kept {
-		c.Charge(1) // as for any message
+		c.Charge(1) // as any message
 		return nil
 	}
 	return r.handleMessage(message)
 }
 
-// payload appends n bytes to the message. It does not believe in n before they have
-// come.
+// payload appends the payload of a frame, of n bytes, to the message. It allocates
+// only as the bytes come.
 func (r *reader) payload(n int) error {
 	const step = 4096
 	for n > 0 {
@@ -198,7 +199,7 @@ func (r *reader) payload(n int) error {
 	return nil
 }
 
-// whole handles a message.
+// handleMessage inflates and checks a message, and handles it.
 func (r *reader) handleMessage(message []byte) error {
 	c := r.c
 	c.h.count.messages.Add(1)
@@ -215,7 +216,7 @@ func (r *reader) handleMessage(message []byte) error {
 		return &badFrame{CloseNotUTF8, "text that is not UTF-8"}
 	}
 	if message == nil {
-		message = []byte{} // nil is what a hook has taken
+		message = []byte{} // nil means dropped
 	}
 	c.handle(message)
 	return nil

@@ -233,7 +233,7 @@ var rfc = []struct {
 
 	{"5.5.2 a ping", frame(fin|pings, ""), "pong "},
 	{"5.5.2 pings in a row", frames(frame(fin|pings, "1"), frame(fin|pings, "2"), frame(fin|pings, "3")), "pong 1, pong 2, pong 3"},
-	{"5.5.3 pongs that nobody asked for", frames(frame(fin|pongs, ""), frame(fin|pongs, "x"), frame(fin|text, "PING")), `"PONG"`},
+	{"5.5.3 unsolicited pongs", frames(frame(fin|pongs, ""), frame(fin|pongs, "x"), frame(fin|text, "PING")), `"PONG"`},
 
 	{"5.6 an empty text", frame(fin|text, ""), "bad_command"},
 	{"5.6 empty bytes", frame(fin|binaries, ""), "bad_command"},
@@ -300,7 +300,7 @@ func empty(t testing.TB, h *gateway.Handler) {
 	}, 10*time.Second, time.Millisecond)
 }
 
-// The same, a byte at a time: where a segment ends is nobody's choice.
+// The same, a byte at a time: where a segment ends can't be chosen.
 func TestFramesInManySegments(t *testing.T) {
 	t.Parallel()
 	_, address := serve(t, storagetest.New(t), anything)

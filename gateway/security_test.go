@@ -234,7 +234,7 @@ func refresh(t *testing.T) {
 	require.Equal(t, gateway.CodeForbidden, b.does("SUB alice.1"))
 	require.Empty(t, b.does("SUB bob.1"))
 	require.Eventually(t, func() bool { return time.Now().After(expires.Add(50 * time.Millisecond)) }, 10*time.Second, time.Millisecond)
-	require.Empty(t, b.does("PING"), "he does not expire as who he was")
+	require.Empty(t, b.does("PING"), "the former principal does not expire")
 }
 
 func idleSockets(t *testing.T) {

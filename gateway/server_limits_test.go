@@ -266,7 +266,7 @@ func shutdown(t *testing.T) {
 		require.Equal(t, gateway.CloseRestart, b.closed())
 	}
 	require.Equal(t, http.StatusServiceUnavailable, upgrade(t, address))
-	close(answer) // he was let in before
+	close(answer) // it was accepted before
 	w := <-late
 	require.Contains(t, w.said(), `"closing"`)
 	require.Equal(t, "close 1012", w.said())

@@ -46,32 +46,32 @@ type marker interface {
 	unmark(token string)
 }
 
-// Publication is a message of a [Source].
+// Publication is a message from a [Source].
 type Publication struct {
-	Data   []byte // JSON, or else it becomes a string. It must not be modified afterwards
-	Offset string // its place in a history; empty: there is none
-	Gap    bool   // in place of a message: some may be missing
+	Data   []byte // must not be modified afterwards. What isn't JSON becomes a string
+	Offset string // its place in the history, in the form of a pubsub.Offset; empty: there is none
+	Gap    bool   // stands for messages that may have been lost
 
 	seq   int64 // pubsub.Message.Seq
-	ended error // nothing more comes, by this
+	ended error // the subscription has ended
 }
 
-// redisSource is what Redis publishes.
+// redisSource is the Source of what is published in Redis.
 type redisSource struct {
 	h      *Handler
 	client *pubsub.Client
-	own    bool // the client ends with us
+	own    bool // the client is closed with the source
 
-	listening sync.Mutex       // one at a time makes marking
-	marking   *pubsub.Listener // of markChannel; nil: there was no mark yet
+	listening sync.Mutex       // held while marking is made
+	marking   *pubsub.Listener // subscribed to markChannel; nil before the first mark
 
 	mu             sync.Mutex
-	reachable      context.Context // ends when Redis can't be reached, and is another then
+	reachable      context.Context // ends, and is replaced, when Redis is unreachable
 	setUnreachable context.CancelFunc
 	follows        map[*pubsub.Listener]func(Publication)
-	markChannel    string                // as Redis has it
-	marks          map[string]chan int64 // that are awaited: token → Seq
-	marked         int                   // tokens so far
+	markChannel    string                // with the prefix of the pool
+	marks          map[string]chan int64 // marks awaited, by token; receives the number of the message
+	marked         int                   // number of tokens so far
 }
 
 func newRedisSource(h *Handler) (*redisSource, error) {
@@ -87,11 +87,12 @@ func newRedisSource(h *Handler) (*redisSource, error) {
 	return s, nil
 }
 
-// errUnreachable is that of a channel that could not be followed, as Redis is away.
-var errUnreachable = errors.New("gateway: Redis can't be reached")
+// errUnreachable is returned for a channel that could not be followed because Redis is
+// unreachable.
+var errUnreachable = errors.New("gateway: Redis is unreachable")
 
-// event ends the wait of all who want to follow a channel: our client would go on
-// trying for them, each as long as a command may take.
+// event ends all calls of Follow that wait, when a connection attempt has failed: the
+// pubsub client would go on trying for each, up to Limits.Command.
 func (s *redisSource) event(e pubsub.Event) {
 	if e.Kind != pubsub.EventReconnectFailed {
 		return
@@ -103,12 +104,12 @@ func (s *redisSource) event(e pubsub.Event) {
 }
 
 func (s *redisSource) topic(channel string) (pubsub.Topic[[]byte], error) {
-	prefix := s.h.cfg.ChannelPrefix // which is none of the client's business
+	prefix := s.h.cfg.ChannelPrefix // which errors must not reveal
 	if err := checkChannel(channel); err != nil {
 		return pubsub.Topic[[]byte]{}, err
 	}
 	if n := len(channel); len(prefix)+n > redisio.MaxName {
-		return pubsub.Topic[[]byte]{}, Errorf(CodeBadName, "a name of %d bytes; %d are allowed", n, redisio.MaxName-len(prefix))
+		return pubsub.Topic[[]byte]{}, Errorf(CodeBadName, "the name has %d bytes; %d are allowed", n, redisio.MaxName-len(prefix))
 	}
 	topic, err := pubsub.ParseTopic[[]byte](prefix + channel)
 	if err != nil {
@@ -128,7 +129,7 @@ func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(P
 	}
 	policy := pubsub.OverflowDropOldest
 	if rule := s.h.rule(channel); rule != nil && rule.History != nil {
-		policy = pubsub.OverflowEnd // it fills gaps
+		policy = pubsub.OverflowEnd // the gap is filled from the history
 	}
 	s.mu.Lock()
 	reach := s.reachable
@@ -157,7 +158,7 @@ func (s *redisSource) Follow(ctx context.Context, channel string, deliver func(P
 	}, nil
 }
 
-// sweep notes which channels Redis does not let us follow any more.
+// sweep ends the channels whose subscription Redis has ended.
 func (s *redisSource) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,8 +190,8 @@ func (s *redisSource) Recall(ctx context.Context, channel, since string) (missed
 	return missed, string(last), true, nil
 }
 
-// covers reports whether a message at offset had been published when head was the
-// last.
+// covers reports whether a message at offset was published when head was the newest
+// offset.
 func covers(head, offset string) bool {
 	return offset == head || pubsub.Offset(offset).Before(pubsub.Offset(head))
 }
@@ -203,7 +204,8 @@ func (s *redisSource) Publish(ctx context.Context, channel string, data []byte) 
 	return pubsub.Publish(ctx, s.client, topic, data)
 }
 
-// close ends the client if it is ours, and what we have subscribed if it is not.
+// close closes the pubsub client, if it is the handler's own; otherwise the
+// subscription to marks.
 func (s *redisSource) close() {
 	if s.own {
 		_ = s.client.Close()

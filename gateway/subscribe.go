@@ -8,8 +8,9 @@ import (
 	"github.com/heliograph/heliograph/pubsub"
 )
 
-// Subscribe has the client follow a channel, whether or not he may: a hook decides
-// for him. It returns when what is published from now on will come.
+// Subscribe makes the client follow a channel, without asking whether it may. It
+// returns once everything published from then on reaches the client. A client that
+// follows the channel already goes on.
 func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 	if err := c.h.checkName(channel); err != nil {
 		return err
@@ -24,14 +25,14 @@ func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 	return c.goLive(m, floor{})
 }
 
-// Unsubscribe ends that, and reports whether he did.
+// Unsubscribe ends following a channel, and reports whether the client followed it.
 func (c *Conn) Unsubscribe(channel string) bool {
 	m := c.member(channel)
 	return m != nil && c.leave(m)
 }
 
-// leaveAll ends all memberships, in the time of one command: with Redis away, each
-// would wait for it.
+// leaveAll ends all memberships, within Limits.Command altogether: with Redis
+// unreachable, each could take that long.
 func (c *Conn) leaveAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
 	defer cancel()
@@ -48,14 +49,14 @@ func (c *Conn) member(channel string) *member {
 	return c.members[channel]
 }
 
-// leave ends a membership, once.
+// leave ends a membership, and reports whether it had not ended before.
 func (c *Conn) leave(m *member) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
 	defer cancel()
 	return c.leaveWithin(ctx, m)
 }
 
-// leaveIn is leave, in the time of ctx.
+// leaveWithin is leave until ctx ends.
 func (c *Conn) leaveWithin(ctx context.Context, m *member) bool {
 	c.mu.Lock()
 	if c.members[m.ch.name] != m {
@@ -71,13 +72,14 @@ func (c *Conn) leaveWithin(ctx context.Context, m *member) bool {
 	return true
 }
 
-// join makes the connection a member of a channel, whose messages are held.
+// join makes the connection a member of a channel. The messages for the member are
+// held until goLive.
 func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	c.mu.Lock()
 	n := len(c.members)
 	c.mu.Unlock()
 	if n >= c.h.cfg.Limits.Channels {
-		return nil, Errorf(CodeTooMany, "%d channels are followed already", n)
+		return nil, Errorf(CodeTooMany, "%d channels are followed, which is the limit", n)
 	}
 	ch, err := c.h.hub.follow(ctx, channel)
 	if err != nil {
@@ -91,14 +93,14 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	m := ch.add(c, as)
 	c.mu.Lock()
 	if c.state != open || c.members[channel] != nil {
-		again := c.members[channel] != nil // a hook was faster
+		again := c.members[channel] != nil // another goroutine was faster
 		c.mu.Unlock()
 		if !again {
 			ch.removePresence(ctx, as)
 		}
 		ch.remove(m)
 		if again {
-			return nil, Errorf(CodeBadCommand, "%s is being followed", quoteName(channel))
+			return nil, Errorf(CodeBadCommand, "%s is followed already", quoteName(channel))
 		}
 		return nil, ErrClosed
 	}
@@ -111,8 +113,8 @@ func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
 	return m, nil
 }
 
-// goLive sends what was held for a member, but not what is below the floor. From
-// then on the member is live.
+// goLive sends what was held for a member, except what is below the floor. From then
+// on messages go to the queue directly.
 func (c *Conn) goLive(m *member, below floor) error {
 	m.floor.Store(&below)
 	for {
@@ -126,7 +128,7 @@ func (c *Conn) goLive(m *member, below floor) error {
 		case m.over:
 			c.mu.Unlock()
 			c.leave(m)
-			return Errorf(CodeUnavailable, "more was published meanwhile than the queue holds")
+			return Errorf(CodeUnavailable, "more was published during the snapshot than the queue holds")
 		case len(held) == 0:
 			m.live.Store(true)
 			c.mu.Unlock()
@@ -179,7 +181,7 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 			}
 			return nil
 		}
-		c.leave(m) // and begin anew
+		c.leave(m) // and join anew
 	}
 	m, err := c.join(ctx, name)
 	if err != nil {
@@ -194,7 +196,8 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 		c.subscribed(r, name, s)
 	}
 	for _, missed := range s.missed {
-		if missed = c.filter(missed); missed == nil {
+		missed = c.filter(missed)
+		if missed == nil {
 			continue
 		}
 		if err := c.reply(entry{data: missed.compiled(c.v)}); err != nil {
@@ -204,15 +207,15 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	return c.goLive(m, s.below)
 }
 
-// subscription is where a SUB begins.
+// subscription is how a SUB begins.
 type subscription struct {
-	below     floor      // what the client has, or is about to get
-	missed    []*Message // to be sent first
-	recovered *bool      // nil: nobody asked
-	values    *int       // in the snapshot; nil: there is none
+	below     floor      // what the client gets in other ways
+	missed    []*Message // sent first
+	recovered *bool      // nil: the client did not ask
+	values    *int       // number of values in the snapshot; nil: there is none
 }
 
-// subscribed tells the client that he is.
+// subscribed answers a SUB.
 func (c *Conn) subscribed(r Request, name string, s subscription) {
 	raw := appendString([]byte(`{"status": "subscribed", "channel": `), name)
 	if s.below.head != "" {
@@ -227,7 +230,7 @@ func (c *Conn) subscribed(r Request, name string, s subscription) {
 	c.push(entry{data: c.compiledStatus(append(raw, '}'), r.Ref), kept: true})
 }
 
-// catchUp brings a member to where the live messages go on, and sends a snapshot.
+// catchUp finds out what the member missed, and sends a snapshot.
 func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool, since string, resume bool) (s subscription, err error) {
 	name := m.ch.name
 	keeps := m.ch.rule.History != nil
@@ -266,9 +269,9 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 	return s, err
 }
 
-// offsetAt returns the offset of the last message before a snapshot, of which the
-// floor knows the seq and an offset from before it. What has been published since
-// is on its way to be held, with its offset and its seq.
+// offsetAt returns the offset of the last message before a snapshot. f has the number
+// of that message and an older offset; the messages after f are being held, with their
+// offsets and numbers.
 func (c *Conn) offsetAt(ctx context.Context, m *member, f floor) (string, error) {
 	_, now, _, err := c.h.source.(Recaller).Recall(ctx, m.ch.name, "")
 	if err != nil {
@@ -278,7 +281,8 @@ func (c *Conn) offsetAt(ctx context.Context, m *member, f floor) (string, error)
 		at := ""
 		c.mu.Lock()
 		for _, held := range m.held {
-			if came = cmp.Or(held.Offset, came); held.seq <= f.seq && held.Offset != "" {
+			came = cmp.Or(held.Offset, came)
+			if held.seq <= f.seq && held.Offset != "" {
 				at = held.Offset
 			}
 		}
@@ -290,7 +294,7 @@ func (c *Conn) offsetAt(ctx context.Context, m *member, f floor) (string, error)
 			return at, nil
 		}
 		if over {
-			break // and release says so
+			break // goLive returns the error
 		}
 		select {
 		case <-ctx.Done():

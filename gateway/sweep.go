@@ -7,8 +7,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// sweep looks at all connections again and again: one goroutine in place of timers
-// for each.
+// sweep checks all connections periodically. It runs on one goroutine, in place of
+// timers for each connection, from the first connection until Close.
 func (h *Handler) sweep() {
 	every := h.sweepEvery()
 	ticker := time.NewTicker(every)
@@ -30,8 +30,7 @@ func (h *Handler) sweep() {
 	}
 }
 
-// sweepEvery returns how often: four times in the shortest time that is watched,
-// and at most every second.
+// sweepEvery returns the period: a quarter of the shortest limit, at most a second.
 func (h *Handler) sweepEvery() time.Duration {
 	l, every := &h.cfg.Limits, 4*time.Second
 	for _, d := range []time.Duration{l.Write, l.Ping, l.Pong, l.Idle, l.Lifetime} {
@@ -42,10 +41,10 @@ func (h *Handler) sweepEvery() time.Duration {
 	return max(every/4, time.Millisecond)
 }
 
-// now is the time of the last sweep: exact enough, and cheap.
+// now returns the time of the last sweep: exact enough, and cheap.
 func (h *Handler) now() int64 { return h.clock.Load() }
 
-// jittered returns a time between pings, so that ten thousand clients who came at
+// jittered returns a time between pings, so that ten thousand clients that connect at
 // once are not pinged at once.
 func (h *Handler) jittered() int64 {
 	every := int64(h.cfg.Limits.Ping)
@@ -57,7 +56,7 @@ func (h *Handler) jittered() int64 {
 
 var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 
-// look does what is due for a connection.
+// checkTimes enforces the time limits of a connection, and pings.
 func (c *Conn) checkTimes(now int64) {
 	l := &c.h.cfg.Limits
 	c.mu.Lock()
@@ -70,17 +69,17 @@ func (c *Conn) checkTimes(now int64) {
 		if state == open {
 			c.h.count.slow.Add(1)
 		}
-		c.abort(CloseReason{Code: CloseSlow, Text: "a write got nowhere"})
+		c.abort(CloseReason{Code: CloseSlow, Text: "a write made no progress"})
 		return
 	case state == closing:
 		if now-closed > int64(l.Write) {
-			c.abort(CloseReason{}) // the reason is known
+			c.abort(CloseReason{}) // keeps its reason
 		}
 		return
 	}
 	expires := c.Principal().Expires
 	pinged := c.pingSent.Load()
-	if pinged != 0 && busy { // it is behind what waits for him, or his answer behind a command: they have limits of their own
+	if pinged != 0 && busy { // the ping is behind the queue, or the pong behind a command: those have limits of their own
 		c.pingSent.CompareAndSwap(pinged, now)
 		pinged = now
 	}
@@ -90,7 +89,7 @@ func (c *Conn) checkTimes(now int64) {
 		c.Close(CloseExpired, "expired")
 	case l.Lifetime > 0 && now-c.connectedAt > int64(l.Lifetime):
 		c.h.count.ended.Add(1)
-		c.Close(CloseLifetime, "the lifetime of the connection is over")
+		c.Close(CloseLifetime, "the connection has reached its lifetime")
 	case l.Idle > 0 && now-c.lastMessage.Load() > int64(l.Idle):
 		c.h.count.ended.Add(1)
 		c.Close(CloseIdle, "idle")

@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Text is the protocol of words and envelopes, that of redis_websocket_api. It is
-// for clients that name no subprotocol.
+// Text is the text protocol, that of redis_websocket_api. It is the default for
+// clients that choose no subprotocol.
 var Text Protocol = text{}
 
 type text struct{}
 
 func (text) Name() string { return "" }
 
-// Parse takes the words of a message apart. It looks for JSON once: in a message of
-// nothing but brackets, it would look at the whole rest for each of them.
+// Parse splits a message into words. It tries once whether the rest is JSON: for a
+// message of many brackets, trying at each would take quadratic time.
 func (text) Parse(message []byte) (Request, error) {
 	var r Request
 	rest, looked := string(message), false
@@ -27,7 +27,8 @@ func (text) Parse(message []byte) (Request, error) {
 			break
 		}
 		if (rest[0] == '{' || rest[0] == '[') && r.Command != "" && !looked {
-			if looked = true; json.Valid([]byte(rest)) {
+			looked = true
+			if json.Valid([]byte(rest)) {
 				r.Args = append(r.Args, strings.TrimRight(rest, spaces))
 				break
 			}
@@ -42,7 +43,7 @@ func (text) Parse(message []byte) (Request, error) {
 			word, rest = cutWord(rest)
 		}
 		name, value, option := strings.Cut(word, "=")
-		if !quoted && option && strings.HasPrefix(value, `"`) { // name="a value": a space may have cut it
+		if !quoted && option && strings.HasPrefix(value, `"`) { // name="a value" may contain spaces
 			value, rest, err = unquote(value + rest)
 		}
 		switch {
@@ -59,7 +60,7 @@ func (text) Parse(message []byte) (Request, error) {
 		}
 	}
 	if r.Command == "" {
-		return r, Errorf(CodeBadCommand, "an empty message; HELP lists the commands")
+		return r, Errorf(CodeBadCommand, "the message is empty; HELP lists the commands")
 	}
 	return r, nil
 }
@@ -73,7 +74,7 @@ func cutWord(s string) (word, rest string) {
 	return s, ""
 }
 
-// unquote takes a word in quotes from the beginning of s.
+// unquote takes a quoted word from the beginning of s.
 func unquote(s string) (word, rest string, err error) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -81,8 +82,9 @@ func unquote(s string) (word, rest string, err error) {
 		case '"':
 			return b.String(), s[i+1:], nil
 		case '\\':
-			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
-				return "", "", Errorf(CodeBadCommand, `behind \ must come " or \`)
+			i++
+			if i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return "", "", Errorf(CodeBadCommand, `after \ only " or \ may follow`)
 			}
 		}
 		b.WriteByte(s[i])
@@ -122,8 +124,7 @@ func (text) Append(dst []byte, f *Frame) []byte {
 	return append(dst, '}')
 }
 
-// appendTime writes milliseconds since 1970 as JavaScript has them, with the
-// microseconds behind the point.
+// appendTime writes milliseconds since 1970, with microseconds after the point.
 func appendTime(dst []byte, t time.Time) []byte {
 	us := t.UnixMicro()
 	dst = append(strconv.AppendInt(dst, us/1000, 10), '.')
@@ -138,7 +139,7 @@ func appendJSON(dst []byte, content json.RawMessage) []byte {
 	return append(dst, content...)
 }
 
-// appendString writes a JSON string. What is not UTF-8 is replaced.
+// appendString writes a JSON string. Bytes that are not UTF-8 are replaced.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {

@@ -22,10 +22,10 @@ import (
 
 func gatewayError(err error) error { return fmt.Errorf("gateway: %w", err) }
 
-// ServeHTTP decides on a request and makes it a connection, which lives on when it
-// returns.
+// ServeHTTP upgrades a request to a WebSocket, or refuses it. The connection lives on
+// after ServeHTTP returns, on a goroutine of the handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor > 1 { // which has no Upgrade to ask for
+	if r.ProtoMajor > 1 { // HTTP/2 has no Upgrade header
 		h.count.request.Add(1)
 		http.Error(w, "WebSockets over HTTP/2 are not supported; use HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
@@ -64,7 +64,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if err != nil {
 			h.count.auth.Add(1)
-			h.log.Info("gateway: a client was refused", "remote", r.RemoteAddr, "error", err)
+			h.log.Info("gateway: Config.Authenticate refused a client", "remote", r.RemoteAddr, "error", err)
 			status := http.StatusUnauthorized
 			if errors.Is(err, ErrForbidden) {
 				status = http.StatusForbidden
@@ -85,12 +85,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = c.net.Close()
 		return
 	}
-	entered = false // it leaves with the connection
+	entered = false // unregister does it
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
 	h.runConnectHooks(ctx, c, r)
-	if h.isDraining() { // Shutdown may have come too early to see it
+	if h.isDraining() { // Shutdown may have missed this connection
 		c.closeForRestart()
 	}
 	h.tasks.Go(func() {
@@ -100,8 +100,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// greet tells a new connection, and the hooks of it. Where one of them refuses, the
-// goodbye is on its way.
+// runConnectHooks sends the status open and calls the Connect hooks, until one refuses
+// the connection.
 func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request) {
 	c.status(map[string]any{"status": "open"}, nil)
 	for i := range h.cfg.Hooks {
@@ -119,14 +119,14 @@ func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request)
 				c.Close(CloseTryAgain, "not available now")
 				return
 			}
-			c.log().Info("gateway: a hook refuses", "hook", "connect", "error", err)
+			c.log().Info("gateway: a hook refused a connection", "hook", "connect", "error", err)
 			c.Close(CloseRefused, "refused")
 			return
 		}
 	}
 }
 
-// upgrade shakes hands. In is what reads from the client.
+// upgrade does the WebSocket handshake. in reads from the client.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in io.Reader, err error) {
 	var deflate wsflate.Extension
 	upgrader := ws.HTTPUpgrader{Timeout: h.cfg.Limits.Handshake}
@@ -142,7 +142,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 		deflate.Parameters = wsflate.DefaultParameters
 		upgrader.Negotiate = func(offer httphead.Option) (httphead.Option, error) {
 			accepted, err := deflate.Negotiate(offer)
-			if err != nil { // one that we don't understand is declined, says RFC 7692
+			if err != nil { // RFC 7692: decline an offer that isn't understood
 				return httphead.Option{}, nil
 			}
 			return accepted, nil
@@ -163,8 +163,8 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 	return c, unread(rw.Reader, conn), nil
 }
 
-// unread returns what reads on where the server of HTTP has stopped. It does not keep
-// that one's buffers, of four kilobytes each.
+// unread returns a reader of what the HTTP server has not read, without its buffers of
+// four kilobytes each.
 func unread(r *bufio.Reader, conn net.Conn) io.Reader {
 	n := r.Buffered()
 	if n == 0 {
@@ -174,7 +174,8 @@ func unread(r *bufio.Reader, conn net.Conn) io.Reader {
 	return io.MultiReader(strings.NewReader(string(first)), conn)
 }
 
-// enter counts a connection to be, or says by which status it is refused.
+// reserve counts a connection before it is made, or returns the status by which it is
+// refused.
 func (h *Handler) reserve(address string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -194,7 +195,7 @@ func (h *Handler) reserve(address string) int {
 	return http.StatusOK
 }
 
-// leave takes that back.
+// unreserve undoes reserve.
 func (h *Handler) unreserve(address string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -203,13 +204,15 @@ func (h *Handler) unreserve(address string) {
 		h.gone = nil
 	}
 	if h.cfg.Limits.PerAddress > 0 {
-		if h.addresses[address]--; h.addresses[address] <= 0 {
+		h.addresses[address]--
+		if h.addresses[address] <= 0 {
 			delete(h.addresses, address)
 		}
 	}
 }
 
-// register adds a connection, and begins to sweep with the first.
+// register adds a connection, and starts the sweeper with the first. It reports false
+// if the handler is closed.
 func (h *Handler) register(c *Conn) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -248,7 +251,7 @@ func (h *Handler) unregister(c *Conn) {
 	h.unreserve(c.address)
 }
 
-// address returns whom a request is counted for.
+// address returns the address that a request is counted for.
 func (h *Handler) address(r *http.Request) string {
 	if h.cfg.Address != nil {
 		return h.cfg.Address(r)
@@ -259,13 +262,13 @@ func (h *Handler) address(r *http.Request) string {
 	}
 	host := at.Addr().Unmap().WithZone("")
 	if host.Is6() {
-		network, _ := host.Prefix(64) // 64 is right for any
+		network, _ := host.Prefix(64) // 64 bits are valid for IPv6
 		return network.String()
 	}
 	return host.String()
 }
 
-// originAllowed reports whether the page that asks may connect.
+// originAllowed reports whether the page that sends the request may connect.
 func (h *Handler) originAllowed(r *http.Request) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 || h.cfg.InsecureAnyOrigin {
@@ -281,8 +284,8 @@ func (h *Handler) originAllowed(r *http.Request) bool {
 	return slices.ContainsFunc(h.cfg.Origins, func(allowed string) bool { return originMatches(allowed, u) })
 }
 
-// originMatches reports whether an origin is the allowed one, of which the first
-// label may be *.
+// originMatches reports whether an origin is the allowed one, whose first label may be
+// *.
 func originMatches(allowed string, origin *url.URL) bool {
 	scheme, host, _ := strings.Cut(allowed, "://")
 	if !strings.EqualFold(scheme, origin.Scheme) {

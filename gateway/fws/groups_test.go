@@ -208,7 +208,7 @@ func TestAClientThatFloodsItsGroup(t *testing.T) {
 	require.Equal(t, "y", ann.raw())
 }
 
-// Without tokens the host decides, by what he knows of the client.
+// Without tokens the host decides.
 func TestGroupsOfTheHost(t *testing.T) {
 	t.Parallel()
 	groups, err := fws.NewGroups(nil, fws.GroupsConfig{Local: true})

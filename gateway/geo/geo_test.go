@@ -215,7 +215,7 @@ func TestPGet(t *testing.T) {
 	require.JSONEq(t, mercator(t, 1, 5, 5), one(b, "PGET trains"))
 
 	require.Contains(t, b.fails("PGET trains projection=epsg:1"), "epsg:1")
-	require.Contains(t, b.fails("PGET trains 1 ref epsg:3857 projection=epsg:3857"), "projection comes twice")
+	require.Contains(t, b.fails("PGET trains 1 ref epsg:3857 projection=epsg:3857"), "projection is given twice")
 	require.JSONEq(t, mercator(t, 1, 5, 5), one(b, "PGET trains ref=1 client_ref=x projection=epsg:3857"))
 }
 
