@@ -179,7 +179,7 @@ func ExampleTopic_WithCodec() {
 	// Output: dome 279
 }
 
-// Who comes later, or comes back, is told what was published meanwhile.
+// A subscriber that comes later, or comes back, receives what was published before.
 func ExampleTopic_WithHistory() {
 	ps, stop := exampleClient(pubsub.Config{})
 	defer stop()
@@ -208,7 +208,52 @@ func ExampleTopic_WithHistory() {
 	// two three
 }
 
-// What somebody else has missed: all of it, or word that it can't be had.
+// Publisher and subscriber must agree on whether a topic has a history.
+func ExampleErrHistoryMismatch() {
+	ps, stop := exampleClient(pubsub.Config{})
+	defer stop()
+	ctx := context.Background()
+	lines := pubsub.NewTopic[string]("lines")
+
+	sub, err := pubsub.Subscribe(ctx, ps, lines)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, _ = pubsub.Publish(ctx, ps, lines.WithHistory(pubsub.History{Size: 100}), "one")
+	m := <-sub.C()
+	fmt.Println(errors.Is(m.Err, pubsub.ErrHistoryMismatch))
+	// Output: true
+}
+
+// An offset that comes from outside, such as a browser's, is checked first.
+func ExampleParseOffset() {
+	offset, err := pubsub.ParseOffset("AAAAAAAAAA:1764201600000-7")
+	fmt.Println(offset, err)
+	_, err = pubsub.ParseOffset("seven")
+	fmt.Println(err)
+	// Output:
+	// AAAAAAAAAA:1764201600000-7 <nil>
+	// pubsub: "seven" is not an offset
+}
+
+func ExampleClient_Stats() {
+	ps, stop := exampleClient(pubsub.Config{})
+	defer stop()
+	ctx := context.Background()
+	lines := pubsub.NewTopic[string]("lines")
+
+	sub, err := pubsub.Subscribe(ctx, ps, lines)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, _ = pubsub.Publish(ctx, ps, lines, "one")
+	<-sub.C()
+	stats := ps.Stats() // marshals to JSON with snake_case names
+	fmt.Println(stats.Subscriptions, stats.Published, stats.Dropped)
+	// Output: 1 1 0
+}
+
+// Recall returns all messages after an offset, or an error if some are gone.
 func ExampleRecall() {
 	ps, stop := exampleClient(pubsub.Config{})
 	defer stop()

@@ -96,7 +96,7 @@ func TestSlowConsumersMayDropTheOldest(t *testing.T) {
 	})
 }
 
-func TestSlowConsumersMayCoalesce(t *testing.T) {
+func TestSlowConsumersMayConflate(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		parity := Numbers.WithKey(func(n int) string { return strconv.Itoa(n % 3) })
 		s := newSlow(t, pool, pubsub.Config{}, parity, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate, MaxMessages: 4})
@@ -132,7 +132,7 @@ func TestSlowConsumersMayCoalesce(t *testing.T) {
 	})
 }
 
-func TestACoalescingKeyMayPanic(t *testing.T) {
+func TestAConflationKeyMayPanic(t *testing.T) {
 	c := client(t, storagetest.New(t), pubsub.Config{})
 	topic := Numbers.WithKey(func(int) string { panic("no key") })
 	sub := subscribe(t, c, topic, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate})

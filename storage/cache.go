@@ -321,24 +321,24 @@ func (c *Cache[T]) Close() error {
 
 // CacheStats counts what a cache did in this process.
 type CacheStats struct {
-	Hits        int64 // of Get, ErrNotFound included
-	Negative    int64 // hits that were ErrNotFound
-	Misses      int64 // of Get
-	Joined      int64 // misses that waited for a load already under way here
-	Waited      int64 // loads that were not begun, since another process had the value in time
-	Loads       int64 // calls of load
-	LoadErrors  int64 // that returned an error other than ErrNotFound, or panicked
-	Unlocked    int64 // loads without the lock: Redis was away, or its holder took too long
-	Damaged     int64 // values of Redis that could not be decoded
-	TooLarge    int64 // values that were not kept, because of MaxValue
-	Overtaken   int64 // values that were not kept, because of a Put, a Delete or the end of the lease
-	RedisErrors int64
-	Loading     int // loads under way
+	Hits        int64 `json:"hits"`         // of Get, ErrNotFound included
+	Negative    int64 `json:"negative"`     // hits that were ErrNotFound
+	Misses      int64 `json:"misses"`       // of Get
+	Joined      int64 `json:"joined"`       // misses that waited for a load already under way here
+	Waited      int64 `json:"waited"`       // loads avoided, since another process had the value in time
+	Loads       int64 `json:"loads"`        // calls of load
+	LoadErrors  int64 `json:"load_errors"`  // loads that returned an error other than ErrNotFound, or panicked
+	Unlocked    int64 `json:"unlocked"`     // loads without the lock: Redis was unreachable, or the lock's holder took too long
+	Damaged     int64 `json:"damaged"`      // values of Redis that could not be decoded
+	TooLarge    int64 `json:"too_large"`    // values not kept because of MaxValue
+	Overtaken   int64 `json:"overtaken"`    // values not kept because of a Put, a Delete or the end of the lease
+	RedisErrors int64 `json:"redis_errors"` // failed commands
+	Loading     int   `json:"loading"`      // loads under way
 
-	LocalHits   int64
-	LocalValues int    // kept in the process
-	LocalBytes  int64  // about how large they are
-	NoLocal     string // why there is no local layer; empty: there is, or Get was not called yet
+	LocalHits   int64  `json:"local_hits"`         // hits of the local layer
+	LocalValues int    `json:"local_values"`       // values in the local layer
+	LocalBytes  int64  `json:"local_bytes"`        // their approximate size
+	NoLocal     string `json:"no_local,omitempty"` // why there is no local layer; empty if there is one, or before the first Get
 }
 
 type cacheStats struct {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -61,6 +63,50 @@ func ExampleNew() {
 	// Output:
 	// <nil>
 	// <nil> <nil>
+}
+
+// A /healthz that load balancers and orchestrators can ask.
+func ExamplePool_Health() {
+	cfg, stop := exampleRedis()
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	healthz := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := pool.Health(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	ask := func() int {
+		answer := httptest.NewRecorder()
+		healthz.ServeHTTP(answer, httptest.NewRequest("GET", "/healthz", nil))
+		return answer.Code
+	}
+	fmt.Println(ask())
+	stop() // Redis is down
+	fmt.Println(ask())
+	// Output:
+	// 200
+	// 503
+}
+
+func ExamplePool_Stats() {
+	cfg, stop := exampleRedis()
+	defer stop()
+	pool, err := storage.Open(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	_ = pool.Ping(context.Background())
+	stats := pool.Stats() // marshals to JSON with snake_case names
+	fmt.Println(stats.Connections.Open, stats.Writes.Queued)
+	// Output: 1 0
 }
 
 func ExampleParseURL() {
