@@ -119,7 +119,7 @@ type Client struct {
 	done   chan struct{}        // Close has ended
 	err    error                // what it returned
 	queues map[*queue]*Listener // nil: a Subscription
-	past   counts               // of queues that are gone
+	past   counts               // of queues that were removed
 }
 
 // NewClient returns a client. It does not access Redis. [storage.Pool.Close] closes
@@ -157,7 +157,7 @@ func (c *Client) deadline(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, c.cfg.Timeout)
 }
 
-// remember registers a queue before it is joined to anything.
+// remember registers a queue before it joins a route.
 func (c *Client) remember(q *queue, l *Listener) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,13 +174,13 @@ func (c *Client) remember(q *queue, l *Listener) error {
 	return nil
 }
 
-// forget has a queue that was closed get nothing more.
+// forget takes a closed queue off its routes.
 func (c *Client) forget(q *queue) {
 	c.hub.leave(q)
 	c.remove(q)
 }
 
-// remove ends the account of a queue.
+// remove removes a queue and adds its counts to those of past queues.
 func (c *Client) remove(q *queue) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 )
 
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	cluster := storagetest.StartCluster(t)
 	pool := storagetest.Open(t, cluster.Config())
 
@@ -157,8 +158,10 @@ func move(t *testing.T, cluster *storagetest.Cluster, pool *storage.Pool, key st
 	defer target.Close()
 	id, err := target.Do(ctx, "cluster", "myid").Text()
 	require.NoError(t, err)
-	// The target first: it then is the owner in its own eyes.
+	// The target first, so that it knows that it is the owner. The new epoch makes its
+	// claim win over the gossip of the old owner.
 	require.NoError(t, target.Do(ctx, "cluster", "setslot", strconv.FormatInt(slot, 10), "node", id).Err())
+	require.NoError(t, target.Do(ctx, "cluster", "bumpepoch").Err())
 	for i, n := range cluster.Nodes {
 		if i != to {
 			node := redis.NewClient(&redis.Options{Addr: n.Addr()})
@@ -169,6 +172,7 @@ func move(t *testing.T, cluster *storagetest.Cluster, pool *storage.Pool, key st
 }
 
 func TestShardedTopicsOnOneServer(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	c := client(t, pool, pubsub.Config{})
 	sharded := subscribe(t, c, Numbers.Sharded())
@@ -192,6 +196,7 @@ func TestShardedTopicsOnOneServer(t *testing.T) {
 }
 
 func TestKeyEvents(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--notify-keyspace-events", "KA")
 	cfg := srv.Config()
 	cfg.Prefix, cfg.Redis.DB = "obs", 3
@@ -218,6 +223,7 @@ func TestKeyEvents(t *testing.T) {
 // An ACL says what may be subscribed: the rest is refused at once, and does not
 // take others with it.
 func TestACL(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--user", "alice", "on", ">s3cr3t", "~*", "resetchannels", "&ok:*", "+@all")
 	cfg := srv.Config()
 	cfg.Redis.Username, cfg.Redis.Password = "alice", "s3cr3t"

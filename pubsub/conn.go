@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// conn is one connection: go-redis dials it, shakes hands and writes, and we
-// read.
+// conn is one connection: go-redis dials it, makes the handshake and writes, and this
+// package reads.
 type conn struct {
 	*redis.PubSub
 	net net.Conn
@@ -29,9 +29,9 @@ type dialing struct{}
 
 var errOnce = errors.New("the connection is lost")
 
-// dialOnce has a client dial for a conn, and once. A PubSub makes a new
-// connection by itself, and subscribes everything again, whenever a write fails;
-// then nobody could tell what was lost, and which answer is to what.
+// dialOnce makes a client dial for a conn, and only once. A PubSub of go-redis makes a
+// new connection and subscribes everything again whenever a write fails. It would then
+// be unknown which messages were lost, and which answer belongs to which command.
 func dialOnce(client redis.UniversalClient) {
 	if c, ok := client.(*redis.ClusterClient); ok {
 		c.OnNewNode(func(node *redis.Client) { node.AddHook(onceHook{}) })

@@ -85,7 +85,7 @@ func (d *delivery[T]) start(ctx context.Context, l *Listener) (recovered bool, e
 	return recovered, nil
 }
 
-// base returns the place behind which the subscription begins.
+// base returns the place after which the subscription begins.
 func (d *delivery[T]) base(ctx context.Context) (place, error) {
 	if after := d.q.opts.After; after != "" {
 		return parseOffset(after)
@@ -93,7 +93,7 @@ func (d *delivery[T]) base(ctx context.Context) (place, error) {
 	return d.history.head(ctx)
 }
 
-// deliver takes a packet from the queue to the consumer.
+// deliver hands a packet from the queue to the consumer.
 func (d *delivery[T]) deliver(p *packet) {
 	if d.history != nil {
 		d.history.follow(d.q.ctx, p, d.hand)
@@ -102,7 +102,7 @@ func (d *delivery[T]) deliver(p *packet) {
 	d.hand(item{p: p, body: p.payload, gap: p.gap})
 }
 
-// call passes an item on. An error or a panic of what is the user's ends that
+// call passes an item on. An error or a panic of the host's functions ends the call
 // and nothing else.
 func (d *delivery[T]) call(it item) {
 	defer func() {
@@ -154,7 +154,7 @@ func (d *delivery[T]) receive(ctx context.Context, raw *Packet) error {
 	return d.sink(ctx, d.checked(m))
 }
 
-// same reports whether a payload was left as it was.
+// same reports whether a payload is unchanged.
 func same(a, b []byte) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 func (d *delivery[T]) channel(it item) string {
@@ -164,7 +164,7 @@ func (d *delivery[T]) channel(it item) string {
 	return it.p.channel
 }
 
-// message decodes.
+// message decodes an item.
 func (d *delivery[T]) message(it item) Message[T] {
 	if it.gap != nil {
 		d.c.stats.gaps.Add(1)
@@ -177,7 +177,7 @@ func (d *delivery[T]) message(it item) Message[T] {
 	return d.checked(m)
 }
 
-// checked counts what could not be decoded, and leaves none of it.
+// checked counts a message that could not be decoded, and clears its value.
 func (d *delivery[T]) checked(m Message[T]) Message[T] {
 	if m.Err != nil {
 		d.c.stats.undecodable.Add(1)
@@ -187,8 +187,8 @@ func (d *delivery[T]) checked(m Message[T]) Message[T] {
 	return m
 }
 
-// key is what OverflowConflate goes by. It runs on the goroutine that reads from Redis,
-// which no panic may end.
+// key returns the key for OverflowConflate. It runs on the goroutine that reads from
+// Redis, which must survive a panic.
 func (d *delivery[T]) key(p *packet, of func(T) string) (key string) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,17 +19,17 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// witness compares what a subscription got with what was published: 0, 1, 2 and
-// so on, none twice, and none missing without word of it.
+// witness compares what a subscription received with what was published: 0, 1, 2 and
+// so on, none twice, and none missing without a reported gap.
 type witness struct {
 	sub    *pubsub.Subscription[int]
 	last   int
 	gap    bool
 	got    int
-	gaps   int // told
+	gaps   int // reported
 	missed int
-	wrong  []string // twice, or back
-	silent []int    // missing without word of it
+	wrong  []string // twice, or out of order
+	silent []int    // missing without a reported gap
 }
 
 // watch ends with the negative number of all that were published.
@@ -59,14 +60,19 @@ func (w *witness) watch() {
 	}
 }
 
-// soak publishes on several channels while cut is called every 50 ms or so, and
-// returns what was told and missed.
+// soakTime returns how long a soak lasts: all of long in the long run, a fifth of it in
+// the short run.
+func soakTime(long time.Duration) time.Duration {
+	if os.Getenv("HELIOGRAPH_TESTS") == "long" {
+		return long
+	}
+	return long / 5
+}
+
+// soak publishes on several channels while cut is called about every 50 ms, and returns
+// the number of reported gaps and of missed messages.
 func soak(t *testing.T, publisher, subscriber *pubsub.Client, cut func(), topics []pubsub.Topic[int], opts pubsub.SubscribeOptions) (gaps, missed int) {
 	t.Helper()
-	duration := 5 * time.Second
-	if testing.Short() {
-		duration = time.Second
-	}
 	var watching sync.WaitGroup
 	var all []*witness
 	for _, topic := range topics {
@@ -76,7 +82,7 @@ func soak(t *testing.T, publisher, subscriber *pubsub.Client, cut func(), topics
 			watching.Go(func() { w.watch() })
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), duration)
+	ctx, cancel := context.WithTimeout(t.Context(), soakTime(5*time.Second))
 	defer cancel()
 	var publishing sync.WaitGroup
 	counts := make([]int, len(topics))
@@ -101,7 +107,7 @@ func soak(t *testing.T, publisher, subscriber *pubsub.Client, cut func(), topics
 		}
 	}
 	publishing.Wait()
-	// The last must arrive, on a connection that nobody cuts.
+	// The last must arrive, on a connection that is not cut.
 	for i, topic := range topics {
 		eventually(t, func() bool {
 			n, err := pubsub.Publish(t.Context(), publisher, topic, counts[i])
@@ -131,6 +137,7 @@ var soakTopics = []pubsub.Topic[int]{
 }
 
 func TestEveryGapIsSignalled(t *testing.T) {
+	t.Parallel()
 	quiet := pubsub.SubscribeOptions{MaxMessages: 1 << 20, MaxBytes: 1 << 30}
 	t.Run("embedded", func(t *testing.T) {
 		pool := storagetest.New(t)
@@ -158,6 +165,7 @@ func TestEveryGapIsSignalled(t *testing.T) {
 }
 
 func TestAGapIsToldOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	var events []string
@@ -184,7 +192,7 @@ func TestAGapIsToldOnceAndInOrder(t *testing.T) {
 		require.ErrorContains(t, e, "pubsub: messages may be missing: EOF")
 		require.Equal(t, 2, next(t, sub).Value)
 	}
-	require.Equal(t, 2, next(t, late).Value, "who comes later has missed nothing")
+	require.Equal(t, 2, next(t, late).Value, "a later subscription has missed nothing")
 	require.EqualValues(t, 3, c.Stats().Gaps)
 	mu.Lock()
 	require.Equal(t, []string{"connected", "disconnected", "reconnecting", "connected"}, events)
@@ -198,13 +206,14 @@ func TestAGapIsToldOnceAndInOrder(t *testing.T) {
 		return strings.Count(strings.Join(events, ","), "reconnect failed") > 1
 	})
 	srv.Restart()
-	require.ErrorIs(t, next(t, late).Err, pubsub.ErrGap, "told when Redis is back, though nothing is published")
+	require.ErrorIs(t, next(t, late).Err, pubsub.ErrGap, "reported when Redis is back, although nothing is published")
 }
 
 func TestAConnectionThatIsDeadIsNoticed(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := startProxy(t, pool)
-		c := client(t, storagetest.Open(t, p.config()), pubsub.Config{Probe: 50 * time.Millisecond})
+		c := client(t, storagetest.Open(t, p.config()), pubsub.Config{Probe: 500 * time.Millisecond})
 		sub := subscribe(t, c, Numbers)
 		eventually(t, func() bool { return c.Stats().Probes > 2 })
 		require.EqualValues(t, 1, c.Stats().Connects, "probes come through")
@@ -221,6 +230,8 @@ func TestAConnectionThatIsDeadIsNoticed(t *testing.T) {
 }
 
 func TestSubscriptionsSurviveAFailover(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
 	sentinel := storagetest.StartSentinel(t)
 	c := client(t, storagetest.Open(t, sentinel.Config()), pubsub.Config{Probe: 200 * time.Millisecond})
 	sub := subscribe(t, c, Numbers)
@@ -240,16 +251,13 @@ func TestSubscriptionsSurviveAFailover(t *testing.T) {
 // Subscriptions come and go while connections are cut: each that is confirmed
 // works, and in the end nothing is left.
 func TestSubscriptionsComeAndGoUnderCuts(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := startProxy(t, pool)
 		c := client(t, storagetest.Open(t, p.config()), pubsub.Config{Linger: time.Millisecond})
 		publisher := client(t, pool, pubsub.Config{})
 		topics := []pubsub.Source[int]{Numbers, pubsub.NewTopic[int]("a"), pubsub.NewTopic[int]("b"), pubsub.NewPattern[int]("[ab]")}
-		duration := 3 * time.Second
-		if testing.Short() {
-			duration /= 3
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), duration)
+		ctx, cancel := context.WithTimeout(t.Context(), soakTime(3*time.Second))
 		defer cancel()
 		var wg sync.WaitGroup
 		var rounds atomic.Int64
@@ -278,8 +286,11 @@ func TestSubscriptionsComeAndGoUnderCuts(t *testing.T) {
 			})
 		}
 		for ctx.Err() == nil {
-			time.Sleep(rand.N(20 * time.Millisecond))
-			p.cut()
+			select {
+			case <-ctx.Done():
+			case <-time.After(rand.N(20 * time.Millisecond)):
+				p.cut()
+			}
 		}
 		wg.Wait()
 		t.Logf("%d rounds, %d connections", rounds.Load(), c.Stats().Connects)

@@ -46,9 +46,9 @@ func (h History) complete() (History, error) {
 // SubscribeOptions.After and [Recall], also in another process.
 type Offset string
 
-// place is an Offset taken apart.
+// place is a parsed Offset.
 type place struct {
-	epoch string // of the history; another one has nothing to do with it
+	epoch string // of the history; places of different epochs can't be compared
 	ms    uint64 // when the message was published, in Redis time
 	n     uint64 // its number in the epoch, from 1 on
 }
@@ -75,8 +75,8 @@ func (p place) id() string { return strconv.FormatUint(p.ms, 10) + "-" + strconv
 
 func (p place) offset() Offset { return Offset(p.epoch + ":" + p.id()) }
 
-// publishScript keeps a message and publishes it with its offset before it. A
-// history whose head is lost begins a new epoch.
+// publishScript stores a message and publishes it after its offset. A history whose
+// head is lost begins a new epoch.
 //
 // KEYS: stream, meta. ARGV: channel, command, payload, size, TTL in ms, a new
 // epoch.
@@ -99,8 +99,9 @@ redis.call('PEXPIRE', KEYS[2], ARGV[5] + 86400000)
 return redis.call(ARGV[2], ARGV[1], epoch .. ':' .. id .. ' ' .. ARGV[3])
 `
 
-// historyKeys returns the keys of the messages and of their head. That lives a
-// day longer: who was there until the end is told that nothing is missing.
+// historyKeys returns the keys of the messages and of their head. The head expires a day
+// later than the messages, so that a subscriber that has seen all of them learns that it
+// has missed none.
 func (c *Client) historyKeys(s spec) (stream, meta string) {
 	stream, err := c.pool.Key("pubsub", redisio.HashTag(s.name), "log")
 	if err != nil {
@@ -109,7 +110,7 @@ func (c *Client) historyKeys(s spec) (stream, meta string) {
 	return stream, strings.TrimSuffix(stream, "log") + "head"
 }
 
-// item is what is delivered: a packet, or what a history has in its place.
+// item is delivered to a consumer: a packet, or what a history has in its place.
 type item struct {
 	p      *packet
 	body   []byte // the encoded value
@@ -118,7 +119,7 @@ type item struct {
 	err    error // in place of body
 }
 
-// unpack takes what [publishScript] publishes apart.
+// unpack splits a payload of [publishScript] into offset and value.
 func unpack(p *packet) (item, place, error) {
 	head, body, ok := bytes.Cut(p.payload, []byte{' '})
 	at, err := parseOffset(Offset(head))
@@ -222,9 +223,9 @@ func readHead(values []any) (place, error) {
 	return parseID(epoch, ms+"-"+n)
 }
 
-// since returns all messages behind from, or errTrimmed or errEpoch. A from
-// without epoch is from when there was no history: since then one may have come
-// and gone, so that nothing is known to be all. For a replay it is all that there is.
+// since returns all messages after from, or errTrimmed or errEpoch. A from without
+// epoch dates from when there was no history. One may have begun and ended since, so
+// the messages that exist may not be all. For a replay they are returned anyway.
 func (t *tracker) since(ctx context.Context, from place, replay bool) (items []item, at place, err error) {
 	stream, meta := t.c.historyKeys(t.spec)
 	size := 0
@@ -282,8 +283,8 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 	}
 }
 
-// begin prepares the delivery of what comes before the first live message. It is
-// called once Redis has confirmed the subscription.
+// begin prepares the messages to be delivered before the first live one. It is called
+// once Redis has confirmed the subscription.
 func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err error) {
 	err = insist(ctx, func() error {
 		var err error
@@ -302,7 +303,7 @@ func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err er
 	return false, err
 }
 
-// follow turns what came into what is to be delivered.
+// follow turns a received packet into the items to be delivered.
 func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
 	select {
 	case <-t.begun:
@@ -345,10 +346,10 @@ func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
 	hand(it)
 }
 
-// fillTime is how long a history may be asked to fill a gap.
+// fillTime bounds the time to read a history in order to fill a gap.
 const fillTime = 10 * time.Second
 
-// fill delivers what was missed in a gap, or word of it.
+// fill delivers the messages missed in a gap, or a GapError.
 func (t *tracker) fill(ctx context.Context, gap *GapError, hand func(item)) {
 	if t.known && gap.Dropped == 0 {
 		asking, cancel := context.WithTimeout(ctx, fillTime)

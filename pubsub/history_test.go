@@ -35,6 +35,7 @@ func count(from, to int) (all []int) {
 }
 
 func TestHistoryIsReplayedAndGoneOnWith(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		empty := subscribe(t, c, Kept, pubsub.SubscribeOptions{Replay: true})
@@ -97,6 +98,7 @@ func TestHistoryIsReplayedAndGoneOnWith(t *testing.T) {
 }
 
 func TestHistoryFillsGaps(t *testing.T) {
+	t.Parallel()
 	quiet := pubsub.SubscribeOptions{MaxMessages: 1 << 20, MaxBytes: 1 << 30}
 	var topics []pubsub.Topic[int]
 	for _, topic := range soakTopics {
@@ -122,6 +124,7 @@ func TestHistoryFillsGaps(t *testing.T) {
 
 // What was missed is trimmed before it can be read: the gap is told.
 func TestAHistoryThatIsTooShortIsToldAsAGap(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := startProxy(t, pool)
 		subscriber := client(t, storagetest.Open(t, p.config()), pubsub.Config{})
@@ -148,6 +151,7 @@ func TestAHistoryThatIsTooShortIsToldAsAGap(t *testing.T) {
 }
 
 func TestHistoryOnTheWire(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := pool.Config()
 		cfg.Prefix = "obs"
@@ -190,6 +194,7 @@ func TestHistoryOnTheWire(t *testing.T) {
 // Who begins before the first message is told of a gap: there may have been a
 // history that is gone.
 func TestAHistoryThatHasNotBegun(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := startProxy(t, pool)
 		subscriber, publisher := client(t, storagetest.Open(t, p.config()), pubsub.Config{}), client(t, pool, pubsub.Config{})
@@ -215,6 +220,7 @@ func TestAHistoryThatHasNotBegun(t *testing.T) {
 // With a policy that leaves messages out, a history can't tell what is missing,
 // and does not try.
 func TestHistoryAndDropOldest(t *testing.T) {
+	t.Parallel()
 	s := newSlow(t, storagetest.New(t), pubsub.Config{}, Kept, pubsub.SubscribeOptions{Overflow: pubsub.OverflowDropOldest, MaxMessages: 10})
 	s.publish(0, 100)
 	seen, dropped := 0, 0
@@ -233,6 +239,7 @@ func TestHistoryAndDropOldest(t *testing.T) {
 }
 
 func TestPublishingWithHistoryIsInOrder(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		sub := subscribe(t, c, Kept)
@@ -251,6 +258,7 @@ func keysOf(t testing.TB, pool *storage.Pool) []string {
 }
 
 func TestPublisherAndSubscriberMustAgreeOnTheHistory(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		c, err := pubsub.NewClient(pool, pubsub.Config{})
@@ -289,6 +297,7 @@ func TestPublisherAndSubscriberMustAgreeOnTheHistory(t *testing.T) {
 }
 
 func TestNewClientNamesANilOrClosedPool(t *testing.T) {
+	t.Parallel()
 	_, err := pubsub.NewClient(nil, pubsub.Config{})
 	require.EqualError(t, err, "pubsub: NewClient: pool is nil")
 	pool := storagetest.New(t)
@@ -299,6 +308,7 @@ func TestNewClientNamesANilOrClosedPool(t *testing.T) {
 }
 
 func TestANilClientIsRefusedByName(t *testing.T) {
+	t.Parallel()
 	topic := pubsub.NewTopic[string]("x")
 	_, err := pubsub.Publish(t.Context(), nil, topic, "v")
 	require.EqualError(t, err, "pubsub: publish to x: client is nil")

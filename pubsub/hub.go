@@ -13,12 +13,12 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// hub is shared by all subscriptions of a client: it knows which queues want which
-// channel, and subscribes to each once, over as few connections as Redis allows.
-// That is one; on a cluster, one more to each primary for what is [kind.placed].
+// hub is shared by all subscriptions of a client. It knows which queues belong to which
+// channel and subscribes to each channel once, over as few connections as possible:
+// one, and on a cluster one more to each primary for kinds that are [kind.placed].
 type hub struct {
 	c      *Client
-	client redis.UniversalClient // of our own, for what subscribes
+	client redis.UniversalClient // for connections that subscribe
 	tasks  sync.WaitGroup        // goroutines that end with close
 	ctx    context.Context       // ends with close
 	cancel context.CancelFunc
@@ -29,17 +29,17 @@ type hub struct {
 	links      map[string]*link // by address; "" is the one that may be anywhere
 	nextLink   int
 	placing    bool        // placeRoutes is running
-	moved      bool        // there is something for it to do
-	placeAgain *time.Timer // when it looks again
-	trouble    error       // what it last failed by
+	moved      bool        // placeRoutes has something to do
+	placeAgain *time.Timer // its next run
+	trouble    error       // its last error
 }
 
-// route is a channel or pattern with the queues that want it and the connections
-// that subscribe to it.
+// route is a channel or pattern, with its queues and the connections that subscribe to
+// it.
 type route struct {
 	kind     kind
 	name     string // as Redis has it
-	strip    int    // bytes of its channels that are not the user's
+	strip    int    // length of the pool's prefix in its channels
 	members  []*member
 	bindings []*binding
 	once     bool // it has been live: a new binding is a gap
@@ -47,15 +47,14 @@ type route struct {
 }
 
 // member is a queue on a route. The slice that holds it is never changed, only
-// replaced: who reads from Redis may hold on to it.
+// replaced: the goroutine that reads from Redis may still use it.
 type member struct {
 	q         *queue
-	live      bool       // it has been told that Redis confirmed
+	live      bool       // its queue knows that Redis has confirmed the route
 	confirmed chan error // holds one
 }
 
-// liveLocked reports whether Redis has confirmed the route everywhere. The hub's lock
-// is held.
+// liveLocked reports whether Redis has confirmed the route at all its servers.
 func (r *route) liveLocked() bool {
 	for _, l := range r.bindings {
 		if l.state != live {
@@ -124,8 +123,8 @@ func (h *hub) why(r *route) error {
 	return nil
 }
 
-// leave takes a queue off its routes. The last to leave has Redis told, after a
-// while.
+// leave removes a queue from its routes. A route without queues is unsubscribed after
+// Config.Linger.
 func (h *hub) leave(q *queue) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -149,7 +148,7 @@ func (h *hub) leave(q *queue) {
 	r.linger = t
 }
 
-// dropLocked ends a route that no queue wants. The lock is held.
+// dropLocked ends a route that has no queue.
 func (h *hub) dropLocked(r *route) {
 	if h.routes[r.kind][r.name] == r {
 		delete(h.routes[r.kind], r.name)
@@ -160,8 +159,7 @@ func (h *hub) dropLocked(r *route) {
 	r.bindings = nil
 }
 
-// refuseLocked tells the members of a route that Redis does not let them have it. The
-// lock is held.
+// refuseLocked ends the members of a route that Redis refuses.
 func (h *hub) refuseLocked(r *route, err error) {
 	members := r.members
 	r.members = nil
@@ -172,21 +170,21 @@ func (h *hub) refuseLocked(r *route, err error) {
 	h.dropLocked(r)
 	for _, m := range members {
 		if m.live {
-			m.q.fail(fmt.Errorf("pubsub: %s is not allowed any more: %w", r.name, err))
+			m.q.fail(fmt.Errorf("pubsub: %s is no longer allowed: %w", r.name, err))
 		} else {
 			m.endWaitLocked(err)
 		}
 	}
 }
 
-// endWaitLocked ends the wait of join. The hub's lock is held.
+// endWaitLocked ends the wait of join.
 func (m *member) endWaitLocked(err error) {
 	m.live = true
 	m.confirmed <- err
 }
 
-// wire returns how Redis knows what a source names, and how many bytes of its
-// channels are not the user's.
+// wire returns the name of a source in Redis, and the length of the prefix of its
+// channels.
 func (h *hub) wire(s spec) (k kind, name string, strip int) {
 	if s.kind == exact || s.kind == shard {
 		name = h.c.channel(s)
@@ -205,7 +203,7 @@ func (h *hub) wire(s spec) (k kind, name string, strip int) {
 	return k, name + s.name, len(name)
 }
 
-// placeLocked binds a new route to its servers. The lock is held.
+// placeLocked binds a new route to its servers.
 func (h *hub) placeLocked(r *route) {
 	if r.kind.placed() && h.isCluster() {
 		h.schedulePlacementLocked()
@@ -214,7 +212,7 @@ func (h *hub) placeLocked(r *route) {
 	h.addBindingLocked(r, "")
 }
 
-// addBindingLocked asks for a route at an address. The lock is held.
+// addBindingLocked subscribes to a route at an address.
 func (h *hub) addBindingLocked(r *route, addr string) {
 	l := h.links[addr]
 	if l == nil {
@@ -223,7 +221,7 @@ func (h *hub) addBindingLocked(r *route, addr string) {
 		h.links[addr] = l
 		h.tasks.Go(l.run)
 	}
-	if old := l.bindings[r.kind][r.name]; old != nil { // on its way out, and perhaps live
+	if old := l.bindings[r.kind][r.name]; old != nil { // it is being unsubscribed, and may be live
 		old.route, old.over = r, false
 		r.once = r.once || old.state == live
 		old.again = r.once
@@ -237,8 +235,8 @@ func (h *hub) addBindingLocked(r *route, addr string) {
 	l.markLocked(binding)
 }
 
-// confirmLocked notes that Redis has confirmed a binding. What comes next on its
-// connection is live. The lock is held.
+// confirmLocked notes that Redis has confirmed a binding. The next messages on its
+// connection are live.
 func (h *hub) confirmLocked(binding *binding, cause error) {
 	r := binding.route
 	binding.state = live

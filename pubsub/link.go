@@ -13,26 +13,26 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// link is a connection that subscribes, and is made anew when it breaks. One
-// goroutine reads from it and never waits for a consumer.
+// link is a connection that subscribes, and is replaced when it breaks. One goroutine
+// reads from it and never waits for a consumer.
 type link struct {
 	hub   *hub
 	addr  string // of a server of a cluster; "": any
-	probe string // the channel by which it tells itself that it lives
+	probe string // the channel on which it publishes to itself
 
 	ctx      context.Context // ends with stop
 	cancel   context.CancelFunc
-	received atomic.Int64 // what has come, ever
+	received atomic.Int64 // number of replies received
 
 	// Guarded by the hub's lock.
 	bindings     [kinds]map[string]*binding
-	dirty        []*binding // that may have something to be asked
+	dirty        []*binding // that may need a command
 	conn         *conn      // nil: there is none
-	asks         []ask      // that Redis has not answered, oldest first
+	asks         []ask      // commands that Redis has not answered, oldest first
 	flushing     bool
 	probeRefused bool  // Redis refuses the probe
 	trouble      error // why there is no connection
-	cause        error // by what the last one was lost
+	cause        error // why the last one was lost
 }
 
 // binding is a route at a link.
@@ -41,8 +41,8 @@ type binding struct {
 	link  *link
 	state state
 	again bool // it was live before: the next confirmation is a gap
-	alone bool // ask for it by itself: with others it was refused
-	over  bool // its route no longer wants it
+	alone bool // subscribe to it by itself: together with others it was refused
+	over  bool // it is to be unsubscribed
 }
 
 // state is what the server knows of a binding.
@@ -50,20 +50,20 @@ type state uint8
 
 const (
 	idle    state = iota // nothing
-	asked                // it was asked, and has not answered
-	live                 // it sends
-	leaving              // it was told to stop, and has not answered
+	asked                // it has not answered SUBSCRIBE yet
+	live                 // it sends messages
+	leaving              // it has not answered UNSUBSCRIBE yet
 )
 
-// ask is a command whose answers are awaited, in the order of the commands: one
-// for each name, or one error for all.
+// ask is a command that waits for its answers, which come in the order of the commands:
+// one for each name, or one error for all.
 type ask struct {
 	bindings []*binding // nil: the probe
 	left     int        // answers to come
 	unsubs   bool
 }
 
-// maxNames is how many names one SUBSCRIBE carries.
+// maxNames is the number of names in one SUBSCRIBE.
 const maxNames = 512
 
 func newLink(h *hub, addr string, number int) *link {
@@ -76,7 +76,7 @@ func newLink(h *hub, addr string, number int) *link {
 	return l
 }
 
-// stopLocked ends the link. The hub's lock is held.
+// stopLocked ends the link. All …Locked functions here need the hub's lock.
 func (l *link) stopLocked() {
 	l.cancel()
 	if l.hub.links[l.addr] == l {
@@ -84,13 +84,13 @@ func (l *link) stopLocked() {
 	}
 }
 
-// retireLocked removes a binding, once the server has stopped it. The hub's lock is held.
+// retireLocked removes a binding once the server has unsubscribed it.
 func (l *link) retireLocked(binding *binding) {
 	binding.over = true
 	l.markLocked(binding)
 }
 
-// markLocked has a binding looked at. The hub's lock is held.
+// markLocked marks a binding for the next command.
 func (l *link) markLocked(binding *binding) {
 	if binding.over && (binding.state == idle || l.conn == nil) {
 		l.removeLocked(binding)
@@ -102,8 +102,7 @@ func (l *link) markLocked(binding *binding) {
 	}
 }
 
-// removeLocked forgets a binding, and ends a link that has none left. The hub's lock is
-// held.
+// removeLocked removes a binding, and ends a link that has none left.
 func (l *link) removeLocked(binding *binding) {
 	if bindings := l.bindings[binding.route.kind]; bindings[binding.route.name] == binding {
 		delete(bindings, binding.route.name)
@@ -116,7 +115,8 @@ func (l *link) removeLocked(binding *binding) {
 	l.stopLocked()
 }
 
-// flushLocked has what is dirty asked, if it is not being done. The hub's lock is held.
+// flushLocked starts the goroutine that sends commands for dirty bindings, unless it
+// runs.
 func (l *link) flushLocked() {
 	if l.conn != nil && !l.flushing && len(l.dirty) > 0 && !l.hub.closed {
 		l.flushing = true
@@ -125,8 +125,8 @@ func (l *link) flushLocked() {
 	}
 }
 
-// write sends commands to a connection until none is due. A write that fails
-// breaks the connection, which its reader notices.
+// write sends commands to a connection until no binding needs one. A write that fails
+// breaks the connection, which the reader notices.
 func (l *link) write(to *conn) {
 	for {
 		command, names := l.next(to)
@@ -139,7 +139,7 @@ func (l *link) write(to *conn) {
 
 type command func(conn *redis.PubSub, ctx context.Context, names ...string) error
 
-// commands are what asks for a name of each kind, and what ends that.
+// commands are the commands that subscribe and unsubscribe, by kind.
 var commands = [kinds][2]command{
 	exact: {(*redis.PubSub).Subscribe, (*redis.PubSub).Unsubscribe},
 	glob:  {(*redis.PubSub).PSubscribe, (*redis.PubSub).PUnsubscribe},
@@ -148,8 +148,8 @@ var commands = [kinds][2]command{
 	keys:  {(*redis.PubSub).PSubscribe, (*redis.PubSub).PUnsubscribe},
 }
 
-// next returns the next command for a connection and notes that its answers are
-// awaited. It gathers what can go together.
+// next returns the next command for a connection, with as many names as can go
+// together, and notes that its answers are awaited.
 func (l *link) next(to *conn) (command, []string) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
@@ -221,8 +221,8 @@ func (l *link) run() {
 	}
 }
 
-// brief is a connection after whose loss the next waits a little: who is thrown
-// out again and again must not be a storm.
+// brief is the life of a connection after which the next one is made with a delay: a
+// client that Redis disconnects again and again must not dial in a loop.
 const brief = 20 * time.Millisecond
 
 // connect makes a connection and reads from it until it breaks. It reports
@@ -272,7 +272,7 @@ func (l *link) dial() (*conn, error) {
 	return c, nil
 }
 
-// dialTime bounds a dial with all that go-redis does in one.
+// dialTime bounds a dial, its handshake included.
 const dialTime = 10 * time.Second
 
 // disconnected notes that there is no connection.
@@ -298,16 +298,15 @@ func (l *link) disconnected(err error) {
 	}
 }
 
-// denied reports whether Redis would not have us at all: waiting does not mend
-// that.
+// denied reports whether Redis refuses the client, which waiting does not change.
 func denied(err error) bool {
 	var reply redis.Error
 	return redis.IsAuthError(err) || redis.IsPermissionError(err) ||
 		errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "WRONGPASS")
 }
 
-// denyLocked tells those who wait for a route that Redis does not let us in. The lock
-// is held.
+// denyLocked ends the waits for all routes with the error by which Redis refuses the
+// client.
 func (h *hub) denyLocked(r *route, err error) {
 	for _, m := range r.members {
 		if !m.live {
@@ -316,11 +315,11 @@ func (h *hub) denyLocked(r *route, err error) {
 	}
 }
 
-// probeName is a channel of our own.
+// probeName returns the name of the channel for probes.
 func (c *Client) probeName(db, number int) string {
 	name, err := c.pool.Key("pubsub", strconv.Itoa(db), "probe", c.id, strconv.Itoa(number))
 	if err != nil {
-		panic(err) // all parts are ours
+		panic(err) // all parts are valid names
 	}
 	return name
 }

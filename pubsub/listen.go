@@ -13,14 +13,13 @@ type Listener struct {
 	recovered bool
 }
 
-// Listen calls handler for every message of a topic, a pattern or the events of
-// keys: one after the other, or as many at a time as
-// SubscribeOptions.Concurrency says. It returns once Redis has confirmed it, as
-// [Subscribe] does. Listeners don't know of each other: each gets every message.
+// Listen calls handler for every message of a topic, a pattern or the events of keys,
+// one call after the other, or at most SubscribeOptions.Concurrency calls at a time.
+// It returns once Redis has confirmed the subscription, as [Subscribe] does. Each
+// listener of a topic gets every message.
 //
-// The handler's context has the values of ctx, and ends when the listener is
-// closed. An error that it returns is logged and counted; so is a panic, which
-// ends that call and nothing else.
+// The handler's context has the values of ctx, and ends when the listener is closed.
+// An error or a panic of the handler is logged and counted, and ends that call only.
 func Listen[T any](ctx context.Context, c *Client, from Source[T], handler func(context.Context, Message[T]) error, opts ...SubscribeOptions) (*Listener, error) {
 	d, err := newDelivery(ctx, c, from, opts)
 	if err != nil {
@@ -53,21 +52,21 @@ func listenError(from fmt.Stringer, err error) error {
 	return fmt.Errorf("pubsub: listen to %s: %w", from, err)
 }
 
-// Close has the handler not be called again. It does not wait for a call that
-// runs, whose context ends: a handler may close its own listener. It may be
-// called more than once.
+// Close ends the listener: the handler is not called again. The context of a running
+// call ends, and Close does not wait for the call, so that a handler may close its own
+// listener. Close may be called more than once.
 func (l *Listener) Close() error {
 	l.q.close(nil)
 	l.q.c.forget(l.q)
 	return nil
 }
 
-// Done is closed when the listener has ended and the handler does not run any
-// more.
+// Done returns a channel that is closed once the listener has ended and no handler
+// runs.
 func (l *Listener) Done() <-chan struct{} { return l.q.done }
 
 // Err returns why the listener has ended, as [Subscription.Err] does.
 func (l *Listener) Err() error { return l.q.result() }
 
-// Recovered is [Subscription.Recovered].
+// Recovered reports what [Subscription.Recovered] does.
 func (l *Listener) Recovered() bool { return l.recovered }

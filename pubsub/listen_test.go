@@ -28,6 +28,7 @@ func listen[T any](t testing.TB, c *pubsub.Client, from pubsub.Source[T], handle
 }
 
 func TestListenersDontSilenceEachOther(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{Linger: -1})
 		got := [4]chan int{}
@@ -56,6 +57,7 @@ func TestListenersDontSilenceEachOther(t *testing.T) {
 }
 
 func TestListenIsInOrderOrAsConcurrentAsAsked(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		const n, limit = 500, 5
@@ -94,6 +96,7 @@ func TestListenIsInOrderOrAsConcurrentAsAsked(t *testing.T) {
 }
 
 func TestAPanicEndsThatCallOnly(t *testing.T) {
+	t.Parallel()
 	cfg := storagetest.New(t).Config()
 	var log bytes.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -122,6 +125,7 @@ func TestAPanicEndsThatCallOnly(t *testing.T) {
 }
 
 func TestUnlistenClosesAllOfOneChannel(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{Linger: -1})
 		nop := func(context.Context, pubsub.Message[int]) error { return nil }
@@ -146,6 +150,7 @@ func TestUnlistenClosesAllOfOneChannel(t *testing.T) {
 }
 
 func TestAListenerMayCloseItself(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, pubsub.Config{})
 	var l *pubsub.Listener
@@ -166,6 +171,7 @@ func TestAListenerMayCloseItself(t *testing.T) {
 type ctxKey struct{}
 
 func TestTheHandlersContextHasValuesButNoDeadline(t *testing.T) {
+	t.Parallel()
 	c := client(t, storagetest.New(t), pubsub.Config{})
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), ctxKey{}, "me"))
 	got := make(chan any, 1)

@@ -12,30 +12,30 @@ import (
 // Message is an item of a subscription: a published value, or an error in its
 // place.
 type Message[T any] struct {
-	// Channel is where it was published, without the pool's prefix: the topic's
-	// name, or for a [Pattern] one that matches.
+	// Channel is where the message was published, without the pool's prefix: the
+	// topic's name, or for a [Pattern] a name that matches.
 	Channel string
 
-	// Value is what was published. Subscriptions of this process to the same
-	// thing share what it points to: it must not be modified.
+	// Value is the published value. Subscriptions of this process to the same topic
+	// share what it points to, so it must not be modified.
 	Value T
 
 	// Offset is the place of the message in the topic's history. Empty for
 	// topics without one.
 	Offset Offset
 
-	// Seq is the number of the message among all that the client received, on
-	// whatever channel, in the order in which Redis sent them. 0: it was read from
-	// a history.
+	// Seq is the number of the message among all messages that the client received
+	// on all channels, in the order in which Redis sent them. It is 0 for a message
+	// that was read from a history.
 	Seq int64
 
-	// Err is nil for a value. A [*GapError] says that between the message before
-	// and the one behind others may be missing. Any other error belongs to a
-	// message that could not be decoded. Value is zero then.
+	// Err is nil for a value. A [*GapError] says that messages between the previous
+	// one and the next may be missing. Any other error belongs to a message that
+	// could not be decoded. Value is zero then.
 	Err error
 }
 
-// ErrGap is what every [*GapError] is, for errors.Is.
+// ErrGap matches every [*GapError] in errors.Is.
 var ErrGap = errors.New("pubsub: messages may be missing")
 
 // GapError is delivered in a subscription where messages may be missing. The
@@ -65,17 +65,17 @@ func (e *GapError) Is(target error) bool { return target == ErrGap }
 // Unwrap returns the cause.
 func (e *GapError) Unwrap() error { return e.Cause }
 
-// packet is a message as it came from Redis, in as many queues as want it.
+// packet is a message as it came from Redis, shared by the queues of its route.
 type packet struct {
-	channel string    // behind what the pool and Redis put before it
-	payload []byte    // is not changed by anybody
+	channel string    // without the prefixes of the pool and of Redis
+	payload []byte    // never modified
 	seq     int64     // its number in the client; 0: it was not received
 	gap     *GapError // in place of a message
 	start   bool      // in place of a message: a subscription with a history begins
 	shared  *shared   // nil: it is in one queue only
 }
 
-// size is what a packet counts for in the bounds of a queue.
+// size is the size of a packet for the limits of a queue, in bytes.
 func (p *packet) size() int { return len(p.channel) + len(p.payload) + 64 }
 
 // shared holds the values that a payload was decoded to.
@@ -98,7 +98,7 @@ type form struct {
 }
 
 // decode returns the value of a packet, whose body is the payload or a part of
-// it. Who comes first decodes, the others wait for it.
+// it. The first caller decodes, and the others wait for it.
 func decode[T any](p *packet, body []byte, from Source[T]) (T, error) {
 	var v T
 	if p.shared == nil {

@@ -10,12 +10,12 @@ import (
 type Packet struct {
 	// Channel is the topic, without the pool's prefix.
 	Channel string
-	// Codec is the form of the payload.
+	// Codec encoded the payload.
 	Codec storage.Codec
-	// Payload is the encoded value. It must not be modified, but may be replaced.
-	// A replaced one is decoded for each subscription by itself.
+	// Payload is the encoded value. It must not be modified, but may be replaced. A
+	// replaced payload is decoded once for each subscription.
 	Payload []byte
-	// Err, when receiving, is what is told in place of a message, such as a gap.
+	// Err, when receiving, is delivered in place of a message, such as a gap.
 	Err error
 
 	publish  *publish // when publishing
@@ -26,13 +26,14 @@ type Packet struct {
 // Handler publishes or delivers a packet.
 type Handler func(ctx context.Context, p *Packet) error
 
-// Middleware is wrapped around a Handler: to measure, to trace, to encrypt, to
-// withhold by not calling next.
+// Middleware wraps a Handler: to measure, trace or encrypt messages, or to drop them by
+// not calling next.
 //
-// When publishing, next returns once the packet is on its way; an error in place
-// of it is the error of the Publish. When receiving, it runs where the message
-// is consumed, once for each subscription, and next returns when the handler of
-// a listener has, with its error, or a subscription's channel has taken it.
+// When publishing, next returns once the packet is queued for Redis; an error that the
+// middleware returns is the error of Publish. When receiving, the middleware runs where
+// the message is consumed, once for each subscription. Next then returns after the
+// handler of a listener, with its error, or after the subscription's channel has taken
+// the message.
 type Middleware func(next Handler) Handler
 
 // wrap puts middleware around a handler, the first outermost.

@@ -58,8 +58,7 @@ func (h *hub) primaries(ctx context.Context) (map[string]*redis.Client, error) {
 // placementPause is the minimum time between two requests for a cluster's slots.
 const placementPause = 50 * time.Millisecond
 
-// schedulePlacementLocked has the hub find where routes belong that are not anywhere. The lock is
-// held.
+// schedulePlacementLocked starts placeRoutes, unless it runs.
 func (h *hub) schedulePlacementLocked() {
 	h.moved = true
 	if !h.placing && !h.closed && h.isCluster() {
@@ -152,10 +151,10 @@ func (h *hub) serversOf(ctx context.Context, routes []*route) (map[*route][]stri
 	return servers, nil
 }
 
-// bindLocked gives a route bindings at these addresses and no others. The lock is held.
+// bindLocked gives a route bindings at these addresses and no others.
 func (h *hub) bindLocked(r *route, addrs []string) {
 	if h.routes[r.kind][r.name] != r {
-		return // nobody wants it any more
+		return // it has no queue any more
 	}
 	kept := r.bindings[:0:0]
 	for _, binding := range r.bindings {

@@ -13,18 +13,19 @@ import (
 )
 
 // Publish publishes v and returns the number of receivers that Redis counted,
-// matching patterns included. (On a cluster it counts those of one server only.) It is written at most once, and what one goroutine publishes on a
-// channel arrives in that order. Its errors are
+// matching patterns included. On a cluster Redis counts those of one server only. The
+// message is written at most once, and messages that one goroutine publishes on a
+// channel arrive in that order. The errors are
 //
-//   - [ErrTooLarge], or that of the codec: v was not published;
-//   - [storage.ErrQueueFull]: too much waits for Redis; v was not published;
+//   - [ErrTooLarge], or an error of the codec: v was not published;
+//   - [storage.ErrQueueFull]: too many writes wait for Redis; v was not published;
 //   - [storage.ErrIndeterminate]: the connection broke, or ctx or
-//     Config.Timeout ended, before Redis answered: it may have been published.
-//     In the latter case it is [context.DeadlineExceeded] or
-//     [context.Canceled] as well;
-//   - that of Redis, such as NOPERM.
+//     Config.Timeout ended, before Redis answered: v may have been published. If
+//     ctx or the Timeout ended, the error also matches [context.DeadlineExceeded]
+//     or [context.Canceled];
+//   - an error reply of Redis, such as NOPERM.
 //
-// While Redis is away Publish waits.
+// While Redis is unreachable Publish waits.
 func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers int, err error) {
 	if c == nil {
 		return 0, fmt.Errorf("pubsub: publish to %s: %w", to, errNilClient)
@@ -39,8 +40,8 @@ func Publish[T any](ctx context.Context, c *Client, to Topic[T], v T) (receivers
 	return receivers, err
 }
 
-// PublishAsync is [Publish] without waiting for Redis. Ctx, or Config.Timeout,
-// bounds how long it may take.
+// PublishAsync publishes as [Publish] does, without waiting for Redis. Ctx, or
+// Config.Timeout, bounds the time until Redis has answered.
 func PublishAsync[T any](ctx context.Context, c *Client, to Topic[T], v T) *Future {
 	if c == nil {
 		f := &Future{publish{done: make(chan struct{}), err: fmt.Errorf("pubsub: publish to %s: %w", to, errNilClient)}}
@@ -53,14 +54,14 @@ func PublishAsync[T any](ctx context.Context, c *Client, to Topic[T], v T) *Futu
 	return f
 }
 
-// Future is the end of a [PublishAsync].
+// Future is the result of a [PublishAsync].
 type Future struct{ p publish }
 
-// Done is closed when the end is known.
+// Done returns a channel that is closed when the result is known.
 func (f *Future) Done() <-chan struct{} { return f.p.done }
 
-// Wait waits for the end and returns it, as [Publish] does. If ctx ends first it
-// returns that.
+// Wait waits for the result and returns it, as [Publish] does. If ctx ends first, it
+// returns the error of ctx.
 func (f *Future) Wait(ctx context.Context) (receivers int, err error) { return f.p.wait(ctx) }
 
 // publish is a message on its way to Redis.
@@ -71,7 +72,7 @@ type publish struct {
 	spec   spec
 	done   chan struct{} // gets a token, or is closed, once n and err are set
 	reused bool          // it gets a token
-	passed bool          // by all middleware
+	passed bool          // all middleware has passed it on
 	n      int
 	err    error
 }
@@ -97,12 +98,12 @@ func newPublish(ctx context.Context, c *Client, s spec) publish {
 	return p
 }
 
-// lateness tells when a timeout is over: what begins at about the same time
-// shares a timer, which is up to a sixteenth late.
+// lateness returns channels that are closed when a timeout is over. Publishes that begin
+// at about the same time share a timer, which is up to a sixteenth of the timeout late.
 type lateness struct {
 	mu     sync.Mutex
 	shared chan struct{}
-	until  time.Time // when it is too old to be shared
+	until  time.Time // when it becomes too old to be shared
 }
 
 func (l *lateness) of(timeout time.Duration) <-chan struct{} {
@@ -116,7 +117,7 @@ func (l *lateness) of(timeout time.Duration) <-chan struct{} {
 	return l.shared
 }
 
-// Err tells the writer whether anybody still waits.
+// Err tells the writer whether the publish is still wanted.
 func (p *publish) Err() error {
 	select {
 	case <-p.late:
@@ -126,7 +127,7 @@ func (p *publish) Err() error {
 	return p.ctx.Err()
 }
 
-// errGivenUp is behind the error of a wait that ended before the write did.
+// errGivenUp marks a wait that ended before the write did.
 var errGivenUp = fmt.Errorf("%w", storage.ErrIndeterminate)
 
 func (p *publish) wait(ctx context.Context) (receivers int, err error) {
@@ -147,7 +148,7 @@ func (p *publish) wait(ctx context.Context) (receivers int, err error) {
 	return 0, fmt.Errorf("pubsub: publish to %s: %w: %w", p.spec.name, errGivenUp, err)
 }
 
-// encode begins the way of a value to Redis.
+// encode encodes a value and passes it to the middleware.
 func (p *publish) encode(v any) {
 	payload, err := p.spec.codec.Marshal(v)
 	if err != nil {
@@ -161,7 +162,7 @@ func (p *publish) encode(v any) {
 		return
 	}
 	err = p.c.publishing(p.ctx, &Packet{Channel: p.spec.name, Codec: p.spec.codec, Payload: payload, publish: p})
-	if !p.passed { // withheld, perhaps with an error: nobody got it
+	if !p.passed { // a middleware dropped it, perhaps with an error
 		p.settle(0, err)
 	}
 }
@@ -177,8 +178,8 @@ func pass(_ context.Context, packet *Packet) error {
 	return err
 }
 
-// write hands a payload to the writer, which tells the end to written, unless
-// there is an error.
+// write queues a payload. The writer then calls written with the result, unless write
+// returns an error.
 func (p *publish) write(payload []byte) error {
 	c := p.c
 	if len(payload) > c.cfg.MaxMessage {
@@ -207,7 +208,7 @@ func (p *publish) write(payload []byte) error {
 	return nil
 }
 
-// channel is what Redis knows a topic as.
+// channel returns the name of a topic's channel in Redis.
 func (c *Client) channel(s spec) string {
 	name := s.name
 	if s.kind == shard && !s.history.zero() {
@@ -219,7 +220,7 @@ func (c *Client) channel(s spec) string {
 	return name
 }
 
-// written is what the writer tells.
+// written is called by the writer with the result.
 func (p *publish) written(n int64, err error) {
 	if errors.Is(err, storage.ErrClosed) {
 		err = ErrClosed

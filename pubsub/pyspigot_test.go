@@ -18,6 +18,7 @@ import (
 
 // One subtest for each row of the table in doc.go.
 func TestComingFromPySpigot(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--requirepass", "s3cr3t")
 	ctx := t.Context()
 	open := func(t *testing.T) *storage.Pool {

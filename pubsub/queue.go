@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// queue is what waits for the consumer of one subscription. It has a goroutine of
-// [workers] as long as there is something to hand over: ten thousand idle
-// subscriptions have none.
+// queue holds the messages that wait for the consumer of one subscription. It has a
+// goroutine of [workers] only while it holds some, so that idle subscriptions have none.
 type queue struct {
 	c       *Client
 	spec    spec
@@ -18,7 +17,7 @@ type queue struct {
 	keyOf   func(*packet) string // of OverflowConflate; nil: the channel
 	deliver func(*packet)        // to the consumer; may wait until ctx ends
 	ended   func()               // after the last deliver, before done
-	ctx     context.Context      // ended: nobody waits for what is queued
+	ctx     context.Context      // ends when the queued messages are no longer wanted
 	cancel  context.CancelFunc
 	done    chan struct{} // closed: deliver is not called any more
 
@@ -30,9 +29,9 @@ type queue struct {
 	first   int            // number of entries[0]
 	lost    *GapError      // before entries[head]
 	over    int            // bytes charged to the client's overflow
-	patient *time.Timer    // of OverflowBlock, while the queue is too long
+	patient *time.Timer    // of OverflowBlock, while the queue exceeds its limits
 	running bool
-	closing bool // take nothing more
+	closing bool // no more messages are accepted
 	err     error
 	counts  counts
 }
@@ -45,8 +44,8 @@ type entry struct {
 // counts are the parts of Stats that a subscription adds to.
 type counts struct{ delivered, dropped, conflated, slow int64 }
 
-// maxBatch is how many packets a consumer is handed at once, and maxBatchBytes how
-// large: they have left the queue, and no policy reaches them.
+// maxBatch and maxBatchBytes bound the packets that are handed to a consumer at once:
+// they have left the queue, so that no overflow policy applies to them.
 const (
 	maxBatch      = 64
 	maxBatchBytes = 64 << 10
@@ -75,16 +74,16 @@ func (q *queue) push(p *packet) {
 	q.wakeLocked()
 }
 
-// addGapLocked adds a gap, unless the last entry is one. The lock is held.
+// addGapLocked adds a gap, unless the last entry is one.
 func (q *queue) addGapLocked(p *packet) {
 	if n := len(q.entries); n > q.head && q.entries[n-1].p.gap != nil {
 		return
 	}
-	clear(q.byKey) // what comes behind the gap stays behind it
+	clear(q.byKey) // later messages must stay after the gap
 	q.addLocked(entry{p: p})
 }
 
-// addLocked appends. The lock is held.
+// addLocked appends an entry.
 func (q *queue) addLocked(e entry) {
 	if q.head > len(q.entries)/2 && q.head > 32 {
 		n := copy(q.entries, q.entries[q.head:])
@@ -95,7 +94,7 @@ func (q *queue) addLocked(e entry) {
 	q.bytes += e.p.size()
 }
 
-// conflateLocked puts e in the place of one with its key. The lock is held.
+// conflateLocked replaces the entry with the same key by e.
 func (q *queue) conflateLocked(e entry) bool {
 	if q.opts.Overflow != OverflowConflate {
 		return false
@@ -110,8 +109,7 @@ func (q *queue) conflateLocked(e entry) bool {
 	return false
 }
 
-// admitLocked adds e if the limits allow it, or as the policy has it. The lock is
-// held.
+// admitLocked adds e if the limits or the overflow policy allow it.
 func (q *queue) admitLocked(e entry) bool {
 	size := e.p.size()
 	for q.fullLocked(size) {
@@ -143,7 +141,7 @@ func (q *queue) fullLocked(size int) bool {
 	return n >= q.opts.MaxMessages || n > 0 && q.bytes+size > q.opts.MaxBytes
 }
 
-// dropOldestLocked drops the oldest entry. The lock is held.
+// dropOldestLocked drops the oldest entry.
 func (q *queue) dropOldestLocked() {
 	p := q.popLocked()
 	lost := GapError{}
@@ -162,7 +160,7 @@ func (q *queue) dropOldestLocked() {
 	q.lost = &lost
 }
 
-// popLocked takes the oldest entry. The lock is held.
+// popLocked removes and returns the oldest entry.
 func (q *queue) popLocked() *packet {
 	e := q.entries[q.head]
 	if q.byKey != nil && q.byKey[e.key] == q.first+q.head {
@@ -180,8 +178,8 @@ func (q *queue) popLocked() *packet {
 	return e.p
 }
 
-// borrowLocked charges what a full queue of OverflowBlock takes to the client. The lock is
-// held.
+// borrowLocked charges to the client what a queue of OverflowBlock holds beyond its
+// limits.
 func (q *queue) borrowLocked(size int) bool {
 	if q.c.overflow.Add(int64(size)) > int64(q.c.cfg.MaxOverflow) {
 		q.c.overflow.Add(-int64(size))
@@ -200,8 +198,7 @@ func (q *queue) borrowLocked(size int) bool {
 	return true
 }
 
-// repayLocked ends borrow when the queue is back within its limits, or is closed. The
-// lock is held.
+// repayLocked ends borrowLocked when the queue is within its limits again, or is closed.
 func (q *queue) repayLocked() {
 	if q.patient != nil && (q.closing || !q.fullLocked(0)) {
 		q.patient.Stop()
@@ -211,14 +208,13 @@ func (q *queue) repayLocked() {
 	}
 }
 
-// endSlowLocked ends the queue behind what is in it. The lock is held.
+// endSlowLocked ends the queue with ErrSlow after the messages in it.
 func (q *queue) endSlowLocked() {
 	q.counts.slow++
 	q.endLocked(ErrSlow)
 }
 
-// endLocked takes nothing more, and ends with err when what is there has been taken.
-// The lock is held.
+// endLocked accepts no more messages, and ends the queue with err after those in it.
 func (q *queue) endLocked(err error) {
 	if q.closing {
 		return
@@ -229,15 +225,15 @@ func (q *queue) endLocked(err error) {
 	go q.c.hub.leave(q) // the caller may hold the hub's lock
 }
 
-// fail is end without the lock.
+// fail is endLocked for callers without the lock.
 func (q *queue) fail(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.endLocked(err)
 }
 
-// close ends the queue now, with what is in it. It does not wait for a deliver
-// that runs.
+// close ends the queue at once and drops the messages in it. It does not wait for a
+// running deliver.
 func (q *queue) close(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -253,7 +249,7 @@ func (q *queue) close(err error) {
 	q.wakeLocked()
 }
 
-// wakeLocked has the goroutine run. The lock is held.
+// wakeLocked starts the goroutine, unless it runs.
 func (q *queue) wakeLocked() {
 	if q.running || q.finished() {
 		return
@@ -271,7 +267,7 @@ func (q *queue) finished() bool {
 	}
 }
 
-// run hands over what is there.
+// run hands the queued messages to the consumer.
 func (q *queue) run(hand []*packet) {
 	for {
 		n := q.nextBatch(hand)
@@ -285,11 +281,11 @@ func (q *queue) run(hand []*packet) {
 	}
 }
 
-// nextBatch fills hand from the queue. With nothing to take, run ends; if nothing
-// will come, the queue is done.
+// nextBatch fills hand from the queue. If the queue is empty, run ends; if it also
+// accepts no more, the queue is done.
 func (q *queue) nextBatch(hand []*packet) (n int) {
 	if q.opts.Overflow == OverflowDropOldest || q.opts.Overflow == OverflowConflate {
-		hand = hand[:1] // what is in the hand grows old
+		hand = hand[:1] // messages in hand are not conflated any more
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -321,8 +317,7 @@ func (q *queue) nextBatch(hand []*packet) (n int) {
 	return 0
 }
 
-// result returns why the queue ended; nil while it has not, and if it was
-// closed.
+// result returns why the queue ended: nil while it runs, and if it was closed.
 func (q *queue) result() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

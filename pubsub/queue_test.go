@@ -50,6 +50,7 @@ func (s *slow) publish(from, to int) {
 const held = 64 + 16
 
 func TestSlowConsumersEnd(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		for queued, opts := range map[int]pubsub.SubscribeOptions{
 			100:         {MaxMessages: 100},
@@ -73,6 +74,7 @@ func TestSlowConsumersEnd(t *testing.T) {
 }
 
 func TestSlowConsumersMayDropTheOldest(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := newSlow(t, pool, pubsub.Config{}, Numbers, pubsub.SubscribeOptions{Overflow: pubsub.OverflowDropOldest, MaxMessages: 100})
 		s.publish(0, 1000)
@@ -97,6 +99,7 @@ func TestSlowConsumersMayDropTheOldest(t *testing.T) {
 }
 
 func TestSlowConsumersMayConflate(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		parity := Numbers.WithKey(func(n int) string { return strconv.Itoa(n % 3) })
 		s := newSlow(t, pool, pubsub.Config{}, parity, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate, MaxMessages: 4})
@@ -133,6 +136,7 @@ func TestSlowConsumersMayConflate(t *testing.T) {
 }
 
 func TestAConflationKeyMayPanic(t *testing.T) {
+	t.Parallel()
 	c := client(t, storagetest.New(t), pubsub.Config{})
 	topic := Numbers.WithKey(func(int) string { panic("no key") })
 	sub := subscribe(t, c, topic, pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate})
@@ -142,6 +146,7 @@ func TestAConflationKeyMayPanic(t *testing.T) {
 }
 
 func TestSlowConsumersMayBlockForAWhile(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		patient := pubsub.SubscribeOptions{Overflow: pubsub.OverflowBlock, MaxMessages: 100, Patience: time.Hour}
 		s := newSlow(t, pool, pubsub.Config{}, Numbers, patient)
@@ -183,6 +188,7 @@ func (c *counted) UnmarshalJSON(data []byte) error {
 }
 
 func TestAMessageIsDecodedOncePerType(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, pubsub.Config{})
 	topic := pubsub.NewTopic[counted]("counted").WithCodec(storage.JSON)
@@ -216,6 +222,7 @@ func TestAMessageIsDecodedOncePerType(t *testing.T) {
 }
 
 func TestMiddleware(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		shout := pubsub.NewTopic[string]("shout").WithCodec(storage.Text)
 		var trace []string
@@ -281,6 +288,7 @@ func TestMiddleware(t *testing.T) {
 
 // What ended as too slow may never be read: it holds up nothing.
 func TestCloseDoesNotWaitForSlowConsumers(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := newSlow(t, pool, pubsub.Config{}, Numbers, pubsub.SubscribeOptions{MaxMessages: 10})
 	s.publish(0, 1000)

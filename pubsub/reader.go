@@ -10,8 +10,8 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// read hands out what a connection brings until it breaks. It reports whether
-// Redis had answered at all.
+// read handles the replies of a connection until it breaks. It reports whether Redis
+// had answered at all.
 func (l *link) read(c *conn) (good bool, err error) {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	defer cancel(nil)
@@ -37,7 +37,7 @@ func (l *link) read(c *conn) (good bool, err error) {
 	}
 }
 
-// handle carries out what a reply says.
+// handle handles a reply.
 func (l *link) handle(rep reply) error {
 	switch rep.what {
 	case message, pmessage, smessage:
@@ -137,7 +137,7 @@ func (a *ask) name(l *link) string {
 	return l.probe
 }
 
-// refuseCommand notes that Redis has refused a command, with all that it asks for.
+// refuseCommand notes that Redis has refused a command with all its names.
 func (l *link) refuseCommand(err error) error {
 	h := l.hub
 	h.mu.Lock()
@@ -154,7 +154,7 @@ func (l *link) refuseCommand(err error) error {
 	for _, binding := range a.bindings {
 		binding.state = idle
 		switch {
-		case len(a.bindings) > 1: // one may have spoilt it for all
+		case len(a.bindings) > 1: // one name may be the reason for all
 			binding.alone = true
 			l.markLocked(binding)
 		case a.unsubs, binding.over:
@@ -168,7 +168,7 @@ func (l *link) refuseCommand(err error) error {
 	return nil
 }
 
-// elsewhere reports whether an error says to look at the cluster again.
+// elsewhere reports whether an error says that the slot is at another server.
 func elsewhere(err error) bool {
 	switch word, _, _ := strings.Cut(err.Error(), " "); word {
 	case "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN":
@@ -179,8 +179,8 @@ func elsewhere(err error) bool {
 
 var errSilent = errors.New("redis is silent, to a probe too")
 
-// watch breaks a connection that brings nothing, not even what is published for
-// it: an answer to PING would prove the socket only.
+// watch breaks a connection that receives nothing, not even the probe that is published
+// for it. An answer to PING would prove only that the socket works.
 func (l *link) watch(ctx context.Context, cancel context.CancelCauseFunc, c *conn) {
 	every := l.hub.c.cfg.Probe
 	if every < 0 {
@@ -213,7 +213,7 @@ func (l *link) sendProbe(to *conn) {
 	l.hub.mu.Lock()
 	probeRefused := l.probeRefused
 	l.hub.mu.Unlock()
-	if probeRefused { // an ACL does not let us: better than nothing
+	if probeRefused { // an ACL refuses the probe's channel, so PING must do
 		_ = to.Ping(guarded(l.ctx))
 		return
 	}

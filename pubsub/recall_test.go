@@ -12,6 +12,7 @@ import (
 )
 
 func TestRecallIsAllOrNothing(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		ctx := t.Context()
@@ -70,6 +71,7 @@ func TestRecallIsAllOrNothing(t *testing.T) {
 
 // Messages of different channels, in queues of their own, can be put in order.
 func TestSeqIsTheOrderOfAllChannels(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		one := subscribe(t, c, Numbers)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestRepliesOfEveryShape(t *testing.T) {
+	t.Parallel()
 	wire := "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n" +
 		"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nh\r\nlo\r\n" +
 		">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\nab\r\n$0\r\n\r\n" +

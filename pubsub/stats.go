@@ -28,15 +28,15 @@ func (k EventKind) String() string {
 	return [...]string{"connected", "disconnected", "reconnecting", "reconnect failed"}[k]
 }
 
-// Event is news of a connection that subscribes.
+// Event is a change of a connection that subscribes.
 type Event struct {
 	Kind EventKind
-	Addr string // of a server of a cluster; empty: there is one connection only
-	Try  int    // since the connection was lost; 0: the first ever
-	Err  error  // of Disconnected and EventReconnectFailed
+	Addr string // the server's address on a cluster; otherwise empty
+	Try  int    // number of tries since the connection was lost; 0 for the first connection
+	Err  error  // the reason, for EventDisconnected and EventReconnectFailed
 }
 
-// event tells Config.OnEvent, and logs the loss of Redis and its return.
+// event calls Config.OnEvent, and logs that the connection was lost or is back.
 func (c *Client) event(e Event) {
 	c.logs.event(e)
 	switch e.Kind {
@@ -50,7 +50,7 @@ func (c *Client) event(e Event) {
 	}
 }
 
-// logs logs what cannot be returned, and not too often.
+// logs logs what cannot be returned, each text once a minute.
 type logs struct {
 	log *slog.Logger
 
@@ -102,9 +102,9 @@ type clientStats struct {
 // Stats is a snapshot of a [Client]. The fields from Connections to Overflow are
 // current numbers; the others count since the client was made.
 type Stats struct {
-	Connections   int `json:"connections"`   // that subscribe
-	Channels      int `json:"channels"`      // subscribed to at Redis, patterns included
-	Subscriptions int `json:"subscriptions"` // listeners included
+	Connections   int `json:"connections"`   // connections that subscribe
+	Channels      int `json:"channels"`      // channels and patterns subscribed to at Redis
+	Subscriptions int `json:"subscriptions"` // subscriptions and listeners
 	Queued        int `json:"queued"`        // messages that wait for their consumers
 	QueuedBytes   int `json:"queued_bytes"`  // size of these messages
 	Overflow      int `json:"overflow"`      // bytes beyond the limits of queues with OverflowBlock
@@ -136,7 +136,7 @@ func (c *counts) add(d counts) {
 	c.slow += d.slow
 }
 
-// Stats returns what the client is doing.
+// Stats returns a snapshot of the client.
 func (c *Client) Stats() Stats {
 	s := Stats{
 		Overflow:  int(c.overflow.Load()),

@@ -22,7 +22,7 @@ type Subscription[T any] struct {
 }
 
 // Subscribe subscribes to a topic, a pattern or the events of keys, and returns
-// once Redis has confirmed it: what is published from then on is received. Ctx,
+// once Redis has confirmed it: messages published from then on are received. Ctx,
 // or Config.Timeout, bounds that wait, not the subscription. While Redis is
 // unreachable Subscribe waits; the error that ends the wait has the reason in its
 // text. If Redis refuses the subscription, Subscribe returns the reply.
@@ -34,7 +34,7 @@ func Subscribe[T any](ctx context.Context, c *Client, from Source[T], opts ...Su
 	if d.q.opts.Concurrency > 1 {
 		return nil, subscribeError(from, errors.New("SubscribeOptions.Concurrency is for Listen"))
 	}
-	size := 0 // what has left the queue grows old
+	size := 0 // messages that have left the queue are not conflated any more
 	if d.q.opts.Overflow.complete() {
 		size = 16
 	}
@@ -49,7 +49,7 @@ func Subscribe[T any](ctx context.Context, c *Client, from Source[T], opts ...Su
 		}
 	}
 	if d.hand = d.call; d.through == nil {
-		d.hand = func(it item) { _ = d.pass(it) } // nothing of the user's runs
+		d.hand = func(it item) { _ = d.pass(it) } // no function of the host runs
 	}
 	s.recovered, err = d.start(ctx, nil)
 	if err != nil {
@@ -66,18 +66,17 @@ func subscribeError(from fmt.Stringer, err error) error {
 // ended; Err says why.
 func (s *Subscription[T]) C() <-chan Message[T] { return s.ch }
 
-// Err returns why C was closed, or is about to be: [ErrSlow], [ErrClosed] when
-// the client was, an error of Redis that took the permission back. It is nil
-// while the subscription goes on, and after Close.
+// Err returns why C was closed or will be closed: [ErrSlow], [ErrClosed] after the
+// client's Close, or the error with which Redis withdrew the permission. It is nil
+// while the subscription runs, and after the subscription's Close.
 func (s *Subscription[T]) Err() error { return s.q.result() }
 
-// Recovered reports whether the subscription began where SubscribeOptions.After
-// said, with nothing missing. If not, the first message is a [*GapError]. True
-// for all that did not ask.
+// Recovered reports whether the subscription began right after SubscribeOptions.After.
+// If not, the first message is a [*GapError]. It is true if After was empty.
 func (s *Subscription[T]) Recovered() bool { return s.recovered }
 
-// Close ends the subscription. What is queued is dropped. It may be called more
-// than once.
+// Close ends the subscription and drops queued messages. It may be called more than
+// once.
 func (s *Subscription[T]) Close() error {
 	s.q.close(nil)
 	s.q.c.forget(s.q)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestPublishReachesEverySubscription(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		ctx := t.Context()
@@ -57,6 +58,7 @@ func TestPublishReachesEverySubscription(t *testing.T) {
 }
 
 func TestOrderOfOnePublisher(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		sub := subscribe(t, c, Numbers)
@@ -74,6 +76,7 @@ func TestOrderOfOnePublisher(t *testing.T) {
 
 // The other side may be any program.
 func TestWhatIsOnTheWireIsTheValueAlone(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := pool.Config()
 		cfg.Prefix = "obs"
@@ -107,6 +110,7 @@ func TestWhatIsOnTheWireIsTheValueAlone(t *testing.T) {
 }
 
 func TestRawTopicsAreMadeAtRunTime(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, pubsub.Config{})
 	_, err := pubsub.ParseTopic[[]byte]("a b")
@@ -126,6 +130,7 @@ func TestRawTopicsAreMadeAtRunTime(t *testing.T) {
 }
 
 func TestWhatCantBeDecodedIsTold(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{})
 		one, two := subscribe(t, c, Positions.WithCodec(storage.JSON)), subscribe(t, c, Positions.WithCodec(storage.JSON))
@@ -144,6 +149,7 @@ func TestWhatCantBeDecodedIsTold(t *testing.T) {
 }
 
 func TestTheLastToLeaveUnsubscribes(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{Linger: -1})
 		ctx := t.Context()
@@ -177,6 +183,7 @@ func TestTheLastToLeaveUnsubscribes(t *testing.T) {
 }
 
 func TestAChannelLingers(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, pubsub.Config{Linger: time.Hour})
 	sub := subscribe(t, c, Numbers)
@@ -191,6 +198,7 @@ func TestAChannelLingers(t *testing.T) {
 }
 
 func TestManySubscribeAtOnce(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		const n = 2000
 		c := client(t, pool, pubsub.Config{})
@@ -219,6 +227,7 @@ func TestManySubscribeAtOnce(t *testing.T) {
 }
 
 func TestSubscribeSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, pubsub.Config{MaxSubscriptions: 1})
 	ctx := t.Context()
@@ -258,6 +267,7 @@ func TestSubscribeSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestRedisMayComeLater(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	srv.Kill()
 	c := client(t, storagetest.Open(t, srv.Config()), pubsub.Config{})
@@ -298,6 +308,7 @@ func TestRedisMayComeLater(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		own := storagetest.Open(t, pool.Config())
 		c := client(t, own, pubsub.Config{})
@@ -331,6 +342,7 @@ func TestCloseEndsEverything(t *testing.T) {
 // A channel that is taken up again on its way out is as good as a new one: a
 // later gap is told.
 func TestAGapAfterLingering(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := startProxy(t, pool)
 		c := client(t, storagetest.Open(t, p.config()), pubsub.Config{Linger: -1})
@@ -348,6 +360,7 @@ func TestAGapAfterLingering(t *testing.T) {
 }
 
 func TestEveryKindOfPool(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	works := func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, pubsub.Config{Probe: 20 * time.Millisecond})

@@ -9,7 +9,7 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Source is what can be subscribed to: a [Topic], a [Pattern] or [KeyEvents].
+// Source can be subscribed to. It is a [Topic], a [Pattern] or [KeyEvents].
 type Source[T any] interface {
 	String() string
 	spec() spec
@@ -19,7 +19,7 @@ type Source[T any] interface {
 // spec is the untyped part of a source.
 type spec struct {
 	kind    kind
-	name    string // as the user has it
+	name    string // without the pool's prefix
 	codec   storage.Codec
 	history History
 	keyed   bool // has a key to conflate by
@@ -34,14 +34,14 @@ const (
 	shard             // SSUBSCRIBE, at the server of the channel's slot
 	key               // SUBSCRIBE for the events of a key, at the server of its slot
 	keys              // PSUBSCRIBE for the events of keys, at every primary
-	kinds             // how many there are
+	kinds             // number of kinds
 )
 
-// placed reports whether on a cluster it matters which server is asked.
+// placed reports whether a cluster serves the kind only at certain servers.
 func (k kind) placed() bool { return k >= shard }
 
-// Topic is a channel and the type of what is published on it. Both sides share
-// the value:
+// Topic is a channel and the type of the values published on it. Publishers and
+// subscribers share a variable:
 //
 //	var Positions = pubsub.NewTopic[Position]("positions")
 type Topic[T any] struct {
@@ -49,8 +49,9 @@ type Topic[T any] struct {
 	keyOf func(T) string
 }
 
-// NewTopic returns the topic of that name, which is the channel behind the
-// pool's prefix. It panics on a name that [redisio.CheckName] refuses.
+// NewTopic returns the topic with a name. Its channel is the pool's prefix and the name.
+// It panics if the name is not valid: UTF-8 of 1 to 255 bytes without spaces, control
+// characters and any of * ? [ ] \ { }.
 func NewTopic[T any](name string) Topic[T] {
 	t, err := ParseTopic[T](name)
 	if err != nil {
@@ -59,8 +60,9 @@ func NewTopic[T any](name string) Topic[T] {
 	return t
 }
 
-// ParseTopic is [NewTopic] for names that come from outside: a bad one is an
-// error. ParseTopic[[]byte](name) with [storage.Raw] is any channel at all.
+// ParseTopic is [NewTopic] for names from outside: it returns an error instead of a
+// panic. ParseTopic[[]byte](name) with codec [storage.Raw] reads the bytes of any
+// channel.
 func ParseTopic[T any](name string) (Topic[T], error) {
 	if err := redisio.CheckName(name); err != nil {
 		return Topic[T]{}, fmt.Errorf("pubsub: topic: %w", err)
@@ -71,23 +73,24 @@ func ParseTopic[T any](name string) (Topic[T], error) {
 // String returns the topic's name.
 func (t Topic[T]) String() string { return t.s.name }
 
-// WithCodec returns a copy whose values travel in another codec than
-// [storage.MsgPack]. Nothing on the wire names the codec: both sides must agree.
+// WithCodec returns a copy that encodes values with codec instead of
+// [storage.MsgPack]. Messages don't name their codec: both sides must use the same.
 func (t Topic[T]) WithCodec(codec storage.Codec) Topic[T] {
 	t.s.codec = checkCodec(t.s.name, codec)
 	return t
 }
 
-// Sharded returns a copy that on a cluster keeps to the shard of its channel
-// (SPUBLISH, SSUBSCRIBE), instead of being told to every server. It needs Redis
-// 7. Sharded and other topics of one name don't hear each other.
+// Sharded returns a copy whose messages stay in the shard of its channel on a cluster
+// (SPUBLISH, SSUBSCRIBE), instead of going to every server. It needs Redis 7. A
+// sharded topic and a plain topic of the same name are different channels.
 func (t Topic[T]) Sharded() Topic[T] {
 	t.s.kind = shard
 	return t
 }
 
 // WithHistory returns a copy whose last messages are kept in Redis, so that a
-// subscription can go back to where it was: see [History]. Both sides must agree.
+// subscription can continue where an earlier one ended: see [History]. Both sides must
+// use a history.
 func (t Topic[T]) WithHistory(h History) Topic[T] {
 	h, err := h.complete()
 	if err != nil {
@@ -97,8 +100,9 @@ func (t Topic[T]) WithHistory(h History) Topic[T] {
 	return t
 }
 
-// WithKey returns a copy that tells the policy [OverflowConflate] which messages are
-// about the same thing. Key runs on the goroutine that reads from Redis.
+// WithKey returns a copy with a key function for [OverflowConflate]: a message replaces
+// an older one with the same key. Key runs on the goroutine that reads from Redis, so
+// it must be fast.
 func (t Topic[T]) WithKey(key func(T) string) Topic[T] {
 	t.s.keyed, t.keyOf = key != nil, key
 	return t
@@ -113,16 +117,16 @@ func (t Topic[T]) read(payload []byte, into *T) error {
 	return t.s.codec.Unmarshal(payload, into)
 }
 
-// Pattern is many topics of one type: those whose names match a glob.
+// Pattern is all topics whose names match a glob, with one type of values.
 type Pattern[T any] struct{ s spec }
 
 // NewPattern returns the pattern for a glob, in which * is any run of
-// characters, ? is one, [a-c] is one of these and \ takes the next as it is.
-// Behind the pool's prefix it is what PSUBSCRIBE gets. It panics if what is not
-// glob is not allowed in a name.
+// characters, ? is one, [a-c] is one of these and \ makes the next one literal.
+// PSUBSCRIBE gets the pool's prefix and the glob. NewPattern panics if the other
+// characters are not allowed in a name.
 //
-// Redis walks all patterns of all clients for every PUBLISH: a thousand topics
-// cost less than a thousand patterns.
+// Redis compares every published message with all patterns of all clients: a thousand
+// topics cost less than a thousand patterns.
 func NewPattern[T any](pattern string) Pattern[T] {
 	p, err := ParsePattern[T](pattern)
 	if err != nil {
@@ -131,8 +135,8 @@ func NewPattern[T any](pattern string) Pattern[T] {
 	return p
 }
 
-// ParsePattern is [NewPattern] for globs that come from outside: a bad one is an
-// error.
+// ParsePattern is [NewPattern] for globs from outside: it returns an error instead of a
+// panic.
 func ParsePattern[T any](pattern string) (Pattern[T], error) {
 	if err := checkGlob(pattern); err != nil {
 		return Pattern[T]{}, fmt.Errorf("pubsub: pattern: %w", err)
@@ -143,7 +147,7 @@ func ParsePattern[T any](pattern string) (Pattern[T], error) {
 // String returns the glob.
 func (p Pattern[T]) String() string { return p.s.name }
 
-// WithCodec returns a copy whose values travel in another codec than
+// WithCodec returns a copy that decodes values with codec instead of
 // [storage.MsgPack].
 func (p Pattern[T]) WithCodec(codec storage.Codec) Pattern[T] {
 	p.s.codec = checkCodec(p.s.name, codec)
@@ -158,22 +162,22 @@ func (p Pattern[T]) read(payload []byte, into *T) error {
 	return p.s.codec.Unmarshal(payload, into)
 }
 
-// KeyEvents are the keyspace notifications of Redis for a key, or for the keys
-// that match a glob: what happens to them, whoever does it. The message's
-// Channel is the key without the pool's prefix, its Value the event, such as
-// "set", "hset", "del" or "expired".
+// KeyEvents are Redis's keyspace notifications for a key, or for the keys that match a
+// glob: changes of these keys by any client. The message's Channel is the key without
+// the pool's prefix, and its Value is the event, such as "set", "hset", "del" or
+// "expired".
 //
-// On a cluster each server tells of its own keys only: events of one key are
-// asked for at the server that has it, those of a glob at every primary, also
+// On a cluster each server notifies of its own keys only. Events of one key are
+// subscribed to at the server that has it, those of a glob at every primary, also at
 // one that joins later.
 //
-// The server sends none unless its notify-keyspace-events holds K and the
-// classes of the events; nothing here changes that. An event does not carry the
-// value, and two of them may be told before the first is read.
+// The server sends events only if its notify-keyspace-events has K and the classes of
+// the events; this package does not change that setting. An event does not carry the
+// value, and the value may have changed again when the event is read.
 type KeyEvents struct{ s spec }
 
-// NewKeyEvents returns the events of a key, or of those that match a glob, behind
-// the pool's prefix. It panics on spaces and control characters.
+// NewKeyEvents returns the events of a key, or of the keys that match a glob; the pool's
+// prefix is put before either. It panics on spaces and control characters.
 func NewKeyEvents(keyOrGlob string) KeyEvents {
 	k := key
 	if strings.ContainsAny(keyOrGlob, `*?[\`) {
@@ -202,7 +206,7 @@ func checkCodec(name string, codec storage.Codec) storage.Codec {
 	return codec
 }
 
-// checkGlob accepts a name in which * ? [ ] \ may stand.
+// checkGlob accepts a name that may contain * ? [ ] \.
 func checkGlob(pattern string) error {
 	if pattern == "" {
 		return errors.New("empty name")

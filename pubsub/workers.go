@@ -2,27 +2,27 @@ package pubsub
 
 import "sync"
 
-// workers are goroutines that take turns at running queues. One that has nothing
-// to do is kept: its stack has grown to what decoding needs, and to grow it anew
-// was 15 % of the time of 10,000 channels.
+// workers are goroutines that run queues in turn. Idle workers are kept: their stacks
+// have grown to what decoding needs, and growing new ones took 15 % of the time with
+// 10,000 channels.
 //
-// While queues wait, one worker is on its way to them, and wakes the next before
-// it runs what it took. So none waits behind a handler that blocks, and a burst
-// for many channels does not pay a wake-up for each.
+// While queues are ready, one worker is waking up to take one, and wakes the next worker
+// before it runs its queue. So no queue waits behind a handler that blocks, and a burst
+// on many channels does not cost a wake-up for each.
 type workers struct {
 	mu     sync.Mutex
 	ready  []*queue // that wait for a worker, from head on
 	head   int
-	waking bool            // a worker is on its way
+	waking bool            // a worker is waking up
 	idle   []chan struct{} // of workers, the latest last
 	closed bool
 	tasks  sync.WaitGroup
 }
 
-// maxIdle is how many workers are kept.
+// maxIdle is the number of idle workers that are kept.
 const maxIdle = 128
 
-// run has a queue run on a goroutine of its own.
+// run makes a worker run a queue.
 func (w *workers) run(q *queue) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -35,7 +35,7 @@ func (w *workers) run(q *queue) {
 	w.wakeLocked()
 }
 
-// wakeLocked sends a worker on its way, if none is. The lock is held.
+// wakeLocked wakes a worker, unless one is waking up.
 func (w *workers) wakeLocked() {
 	if w.waking {
 		return
@@ -77,7 +77,7 @@ func (w *workers) work() {
 	}
 }
 
-// nextLocked takes a queue that is ready. The lock is held.
+// nextLocked returns a queue that is ready.
 func (w *workers) nextLocked() *queue {
 	q := w.ready[w.head]
 	w.ready[w.head] = nil

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// maxDepth is how deep arrays and maps may nest in what comes from outside.
+// maxDepth is how deep arrays and maps may nest in data from outside.
 // encoding/json allows 10,000 and msgpack has no limit: 1 MiB of the byte 0x91,
 // arrays of one, overflows the stack.
 const maxDepth = 128
@@ -20,7 +20,7 @@ var (
 // value, whose every length fits the bytes that are there. The format is
 // https://github.com/msgpack/msgpack/blob/master/spec.md.
 func checkMsgPack(data []byte) error {
-	var open [maxDepth]uint64 // values still to come, by depth
+	var open [maxDepth]uint64 // number of values still to come, by depth
 	depth := 0
 	rest := data
 	for {
@@ -57,7 +57,7 @@ func checkMsgPack(data []byte) error {
 }
 
 // msgpackHead reads the head of a value: the bytes that follow it as payload,
-// the values that follow it as children, and what is behind the head.
+// the values that follow it as children, and the data after the head.
 func msgpackHead(b []byte) (size, children uint64, tail []byte, err error) {
 	if len(b) == 0 {
 		return 0, 0, nil, errTruncated
@@ -107,7 +107,7 @@ func msgpackHead(b []byte) (size, children uint64, tail []byte, err error) {
 	}
 }
 
-// checkJSON bounds the depth; all else encoding/json checks well.
+// checkJSON bounds the depth; encoding/json checks everything else.
 func checkJSON(data []byte) error {
 	depth, inString := 0, false
 	for i := 0; i < len(data); i++ {

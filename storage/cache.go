@@ -17,41 +17,41 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// ErrNotFound is what the load function of a [Cache] returns, or wraps, where
-// there is nothing to load. That is kept too, for CacheOptions.NegativeTTL.
+// ErrNotFound is returned, or wrapped, by the load function of a [Cache] if there is
+// nothing to load. The cache keeps this result for CacheOptions.NegativeTTL.
 var ErrNotFound = errors.New("storage: not found")
 
-// CacheOptions are those of a [Cache].
+// CacheOptions are the options of a [Cache].
 type CacheOptions struct {
-	// Codec is the form of the values in Redis.
+	// Codec encodes the values in Redis. Defaults to MsgPack.
 	Codec Codec
-	// TTL is how long a value is kept. 0: 5 min.
+	// TTL is how long a value is kept. Defaults to 5 minutes.
 	TTL time.Duration
-	// Jitter is the part of TTL by which a life is made shorter at random, so
-	// that what was loaded together does not end together. 0: 0.1; negative:
-	// none; less than 1.
+	// Jitter is the largest part of TTL, below 1, by which the life of a value is
+	// shortened at random, so that values loaded at the same time don't expire at the
+	// same time. Defaults to 0.1; negative means none.
 	Jitter float64
-	// NegativeTTL is how long ErrNotFound is kept. 0: 10 s, or TTL if that is
-	// less; negative: it is not kept.
+	// NegativeTTL is how long ErrNotFound is kept. Defaults to 10 seconds, or TTL if
+	// that is less; negative means that it is not kept.
 	NegativeTTL time.Duration
-	// LoadTimeout is how long a load may take, and how long a process waits for
-	// the load of another before it loads for itself. 0: 10 s.
+	// LoadTimeout is how long a load may take, and how long a process waits for the
+	// load of another process before it loads by itself. Defaults to 10 seconds.
 	LoadTimeout time.Duration
-	// MaxValue is how many bytes an encoded value may have. What is larger is
-	// returned, and not kept. 0: 1 MiB.
+	// MaxValue is the largest size of an encoded value that is kept, in bytes. Larger
+	// values are returned and not kept. Defaults to 1 MiB.
 	MaxValue int
 
-	// MaxLocal is how many values are kept inside the process as well. 0: none.
-	// It takes a client of its own, which Redis tells what has changed: a
-	// standalone server, database 0, RESP3. Where that can't be had there is no
-	// local layer, and CacheStats.NoLocal says why.
+	// MaxLocal is the number of values that are also kept in the process. Defaults to
+	// none. This local layer uses a client of its own, which Redis notifies of
+	// changes. It needs a standalone server, database 0 and RESP3; without them there
+	// is no local layer, and CacheStats.NoLocal says why.
 	MaxLocal int
-	// MaxLocalBytes is about how many bytes those may have. 0: 64 MiB. One value
-	// may have a 16th of it.
+	// MaxLocalBytes is the approximate size of the values in the local layer, in
+	// bytes. Defaults to 64 MiB. One value may have a 16th of it.
 	MaxLocalBytes int
-	// LocalTTL is how long a value is kept inside the process before Redis is
-	// asked again, and so how long it may outlive its TTL: Redis tells the end of
-	// a key when it notices. 0: 10 s.
+	// LocalTTL is how long a value stays in the local layer before Redis is asked
+	// again. A value may outlive its TTL by as much, since Redis reports that a key
+	// has expired only when it deletes the key. Defaults to 10 seconds.
 	LocalTTL time.Duration
 }
 
@@ -82,29 +82,29 @@ func (o CacheOptions) complete() (CacheOptions, error) {
 	return o, nil
 }
 
-// Cache keeps what is expensive to load, by key: in Redis for all processes and, if
-// CacheOptions.MaxLocal says so, in this process too. A key is any string.
+// Cache keeps values that are expensive to load, by key: in Redis for all processes
+// and, with CacheOptions.MaxLocal, in this process too. A key is any string.
 //
-// What many ask for at the same time is loaded once: in this process they wait
-// for one load, and between processes a lock with a lease lets one of them load
-// while the others wait for the value.
+// A value that many callers ask for at the same time is loaded once. Callers in one
+// process wait for one load; between processes a lock with a lease lets one process
+// load while the others wait for the value.
 type Cache[T any] struct {
 	pool   *Pool
 	name   string
 	opts   CacheOptions
-	local  *localLayer // nil: not wanted
+	local  *localLayer // nil if MaxLocal is 0
 	disown func()
 	stats  cacheStats
 	noise  redisio.Throttle
 
 	mu      sync.Mutex
-	flights map[string]*flight[T]   // that a Get may join, by Redis key
-	loading map[*flight[T]]struct{} // all that are under way
+	flights map[string]*flight[T]   // loads that a Get may join, by Redis key
+	loading map[*flight[T]]struct{} // all loads under way
 	closed  atomic.Bool             // set under mu
 	running sync.WaitGroup          // one for each of loading
 }
 
-// NewCache returns the cache of that name. It does not ask Redis.
+// NewCache returns the cache with a name. It does not access Redis.
 func NewCache[T any](pool *Pool, name string, opts ...CacheOptions) (*Cache[T], error) {
 	o, err := only(opts)
 	if err == nil {
@@ -126,14 +126,14 @@ func NewCache[T any](pool *Pool, name string, opts ...CacheOptions) (*Cache[T], 
 	return c, nil
 }
 
-// cached is where a value is: its object, and the key of the lock beside it.
+// cached is the place of a value: its object, and the key of its lock.
 type cached struct {
 	object
 	lock string
 }
 
-// at returns the place of a key. What can't stand in a key of Redis, and what
-// could be taken for it, is replaced by its SHA-256.
+// at returns the place of a key. A key that is no valid name, or that looks like a
+// hash, is replaced by its SHA-256.
 func (c *Cache[T]) at(key string) (cached, error) {
 	switch {
 	case c.closed.Load():
@@ -346,7 +346,7 @@ type cacheStats struct {
 	damaged, tooLarge, overtaken, redisErrors                           atomic.Int64
 }
 
-// Stats returns what the cache did.
+// Stats returns the counts of the cache.
 func (c *Cache[T]) Stats() CacheStats {
 	n := &c.stats
 	s := CacheStats{

@@ -13,17 +13,17 @@ import (
 )
 
 // flight is a load that callers of this process wait for together.
-// (golang.org/x/sync/singleflight does not know when nobody waits any more.)
+// (golang.org/x/sync/singleflight can't tell when no caller waits any more.)
 type flight[T any] struct {
 	cancel  context.CancelFunc
 	waiters int           // guarded by Cache.mu
-	done    chan struct{} // closed when the rest is set
+	done    chan struct{} // closed when the fields below are set
 	v       T
 	err     error
 	panic   *loadPanic
 }
 
-// loadPanic is what goes on in the callers when load panics.
+// loadPanic is the panic of load, with which its callers panic too.
 type loadPanic struct {
 	value any
 	stack []byte
@@ -38,7 +38,7 @@ func (p *loadPanic) Unwrap() error {
 	return err
 }
 
-// join waits for the load of a key, and begins it if none is under way.
+// join waits for the load of a key, and starts it if none is under way.
 func (c *Cache[T]) join(ctx context.Context, at cached, load func(context.Context) (T, error), away bool) (T, error) {
 	var zero T
 	c.mu.Lock()
@@ -67,7 +67,7 @@ func (c *Cache[T]) join(ctx context.Context, at cached, load func(context.Contex
 	c.mu.Lock()
 	if f.waiters--; f.waiters == 0 {
 		f.cancel()
-		c.land(at, f) // who comes now shall not wait for a load that was cancelled
+		c.landLocked(at, f) // later callers must not wait for a load that was cancelled
 	}
 	c.mu.Unlock()
 	if err != nil {
@@ -79,8 +79,8 @@ func (c *Cache[T]) join(ctx context.Context, at cached, load func(context.Contex
 	return f.v, f.err
 }
 
-// land lets nobody join a flight any more. The lock is held.
-func (c *Cache[T]) land(at cached, f *flight[T]) {
+// landLocked lets no further caller join a flight.
+func (c *Cache[T]) landLocked(at cached, f *flight[T]) {
 	if c.flights[at.key] == f {
 		delete(c.flights, at.key)
 	}
@@ -97,7 +97,7 @@ func (c *Cache[T]) fly(ctx context.Context, at cached, f *flight[T], load func(c
 			f.err = ErrClosed
 		}
 		c.mu.Lock()
-		c.land(at, f)
+		c.landLocked(at, f)
 		delete(c.loading, f)
 		if f.panic != nil && f.waiters == 0 {
 			c.pool.cfg.Logger.Error("storage: cache: load panicked after its last caller gave up", "cache", c.name, "panic", f.panic)
@@ -109,25 +109,26 @@ func (c *Cache[T]) fly(ctx context.Context, at cached, f *flight[T], load func(c
 	f.v, f.err = c.fetch(ctx, at, load, away)
 }
 
-// cacheClaim returns the value, or 1 if the lock was free and is now ours, or 0
-// if somebody else is loading. A value that is known to be damaged is none.
+// cacheClaim returns the value, or 1 if the lock was free and is now ours, or 0 if
+// another process is loading. A value that is known to be damaged counts as absent.
 var cacheClaim = redisio.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return v end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 return 0`)
 
-// Who waits for another process asks again after so long, doubled with each try.
+// A Get that waits for another process asks again after this time, doubled with each
+// try.
 const (
 	minClaimPause = 5 * time.Millisecond
 	maxClaimPause = 100 * time.Millisecond
 )
 
-// lockSlack is how much longer the lock is held than a load may take: time to
-// keep what it returned at the last moment.
+// lockSlack is how much longer the lock is held than a load may take: the time to store
+// a value that was loaded at the last moment.
 const lockSlack = 2 * time.Second
 
-// fetch waits until the value is there, or loads it. Away says that Redis is.
+// fetch waits for the value, or loads it. Away reports that Redis is unreachable.
 func (c *Cache[T]) fetch(ctx context.Context, at cached, load func(context.Context) (T, error), away bool) (v T, err error) {
 	var zero T
 	token, keep := crand.Text(), false
@@ -143,7 +144,7 @@ func (c *Cache[T]) fetch(ctx context.Context, at cached, load func(context.Conte
 		c.stats.unlocked.Add(1)
 	}
 	defer func() {
-		if keep { // it came to nothing, by a panic perhaps
+		if keep { // nothing was loaded, perhaps because of a panic
 			c.release(ctx, at, token)
 		}
 	}()
@@ -180,7 +181,7 @@ func (c *Cache[T]) fetch(ctx context.Context, at cached, load func(context.Conte
 	return v, err
 }
 
-// claim is the outcome of asking for the lock.
+// claim is the result of asking for the lock.
 type claim int
 
 const (
@@ -238,16 +239,16 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 )
 
-// keepTime bounds what is done with Redis after a load: whoever waits for that
-// load waits for this too, and his context does not cut it.
+// keepTime bounds the time to store a value after a load: its callers wait for that
+// too, and their contexts don't end it.
 const keepTime = 2 * time.Second
 
-// keep stores what was loaded, if the lock is still ours, and gives it back.
+// keep stores the loaded value if the lock is still ours, and releases the lock.
 func (c *Cache[T]) keep(ctx context.Context, at cached, token string, data []byte, ttl time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
 	defer cancel()
 	kept, err := flag(at.run(ctx, cacheKeep, []string{at.key, at.lock}, token, data, c.life(ttl)))
-	c.local.drop(at.key) // which may have learnt that there is none
+	c.local.drop(at.key) // it may hold that there is no value
 	switch {
 	case err != nil:
 		c.trouble(err)
@@ -256,7 +257,7 @@ func (c *Cache[T]) keep(ctx context.Context, at cached, token string, data []byt
 	}
 }
 
-// release gives the lock back, so that others need not wait for its end.
+// release releases the lock, so that other processes need not wait for its end.
 func (c *Cache[T]) release(ctx context.Context, at cached, token string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
 	defer cancel()

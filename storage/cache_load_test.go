@@ -17,6 +17,7 @@ import (
 )
 
 func TestCacheLoadsOnceForAllWhoWait(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		here, there := newCache(t, pool), newCache(t, storagetest.Open(t, pool.Config()))
 		var n atomic.Int32
@@ -52,6 +53,7 @@ func TestCacheLoadsOnceForAllWhoWait(t *testing.T) {
 
 // A process that dies under a load holds up the others until the lease ends.
 func TestCacheTakesOverADeadLock(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool)
 		require.NoError(t, pool.Redis().Set(t.Context(), lockOf("a"), "another", 300*time.Millisecond).Err())
@@ -66,6 +68,7 @@ func TestCacheTakesOverADeadLock(t *testing.T) {
 }
 
 func TestCacheWaitsNoLongerThanALoadMayTake(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool, storage.CacheOptions{LoadTimeout: 50 * time.Millisecond})
 		require.NoError(t, pool.Redis().Set(t.Context(), lockOf("a"), "another", time.Hour).Err())
@@ -86,6 +89,7 @@ func TestCacheWaitsNoLongerThanALoadMayTake(t *testing.T) {
 }
 
 func TestCachePanicPoisonsNothing(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool)
 		gate, cause := make(chan struct{}), errors.New("kaboom")
@@ -124,6 +128,7 @@ func TestCachePanicPoisonsNothing(t *testing.T) {
 type ctxKey struct{}
 
 func TestCacheLoadOutlivesACaller(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := newCache(t, pool)
 	gate, ended := make(chan struct{}), make(chan error, 1)
@@ -176,6 +181,7 @@ func TestCacheLoadOutlivesACaller(t *testing.T) {
 
 // What was read before a change is not kept behind it.
 func TestCacheChangeOvertakesALoad(t *testing.T) {
+	t.Parallel()
 	// A Get in this process may join the load that a Delete elsewhere overtakes: the
 	// last of these is not asked for before that load ends.
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

@@ -13,16 +13,16 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// localLayer is the part of a cache that is inside the process: the client-side
-// cache of a go-redis client that is used for nothing else. Redis tells that
-// client which of the keys that it read have changed. A nil one does nothing.
+// localLayer is the part of a cache in the process: the client-side cache of a
+// go-redis client that is used for nothing else. Redis notifies that client when a
+// key that it has read changes. A nil localLayer does nothing.
 type localLayer struct {
 	pool *Pool
 	opts CacheOptions
-	live atomic.Pointer[localClient] // nil: not yet, or never
+	live atomic.Pointer[localClient] // nil: not made yet, or never
 
 	mu     sync.Mutex
-	never  string // why not
+	never  string // why there is none
 	closed bool
 }
 
@@ -35,8 +35,8 @@ func newLocalLayer(pool *Pool, opts CacheOptions) *localLayer {
 	return &localLayer{pool: pool, opts: opts}
 }
 
-// client returns the client to read with, or nil where there is no local layer.
-// The first to ask finds out; where Redis did not answer, the next asks again.
+// client returns the client to read with, or nil if there is no local layer. The first
+// call finds that out; if Redis did not answer, the next call tries again.
 func (l *localLayer) client(ctx context.Context) *redis.Client {
 	if l == nil {
 		return nil
@@ -45,7 +45,7 @@ func (l *localLayer) client(ctx context.Context) *redis.Client {
 		return live.Client
 	}
 	if !l.mu.TryLock() {
-		return nil // somebody is asking
+		return nil // another goroutine is finding out
 	}
 	defer l.mu.Unlock()
 	if l.closed || l.never != "" || l.live.Load() != nil {
@@ -75,7 +75,7 @@ func (l *localLayer) client(ctx context.Context) *redis.Client {
 	return live.Client
 }
 
-// whyNoLocal says what in the options of a client speaks against a local layer.
+// whyNoLocal returns why a client's options don't allow a local layer.
 func whyNoLocal(opts *redis.Options) string {
 	switch {
 	case opts == nil:
@@ -90,8 +90,8 @@ func whyNoLocal(opts *redis.Options) string {
 	return ""
 }
 
-// tracking reports whether a client's connections are told of changes. A server
-// that can't is noted in never; ok is false then, and if it did not answer.
+// tracking reports whether Redis notifies a client's connections of changes. If the
+// server can't, the reason is in never; ok is also false if it did not answer.
 func tracking(ctx context.Context, client redis.UniversalClient, never *string) (on, ok bool) {
 	info, err := client.Do(ctx, "client", "trackinginfo").Result()
 	if err != nil {
@@ -105,7 +105,8 @@ func tracking(ctx context.Context, client redis.UniversalClient, never *string) 
 	return slices.Contains(flags, any("on")), true
 }
 
-// drop forgets a key that this process has changed, without waiting to be told.
+// drop removes a key that this process has changed, without waiting for Redis's
+// notification.
 func (l *localLayer) drop(key string) {
 	if l == nil {
 		return

@@ -13,6 +13,7 @@ import (
 )
 
 func TestCacheInTheProcess(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool, ctx := storagetest.Open(t, srv.Config()), t.Context()
 	c := newCache(t, pool, storage.CacheOptions{MaxLocal: 100})
@@ -59,6 +60,7 @@ func TestCacheInTheProcess(t *testing.T) {
 }
 
 func TestCacheInTheProcessIsBounded(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	c := newCache(t, pool, storage.CacheOptions{MaxLocal: 10})
@@ -75,6 +77,7 @@ func TestCacheInTheProcessIsBounded(t *testing.T) {
 
 // LocalTTL bounds what a value that Redis does not speak of may be late.
 func TestCacheInTheProcessForgets(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	c := newCache(t, pool, storage.CacheOptions{MaxLocal: 10, LocalTTL: time.Millisecond})
@@ -98,6 +101,7 @@ func TestCacheInTheProcessForgets(t *testing.T) {
 }
 
 func TestCacheSaysWhyItIsNotInTheProcess(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--user", "tame", "on", "nopass", "~*", "+@all", "-client|tracking")
 	why := func(pool *storage.Pool) string {
 		t.Helper()
@@ -142,6 +146,7 @@ func TestCacheSaysWhyItIsNotInTheProcess(t *testing.T) {
 
 // Objects read from Redis, whatever the host's client has in its own cache.
 func TestObjectsAreNotReadFromAClientsCache(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	cfg := srv.Config()
 	cfg.Redis.ClientSideCache = redis.NewLocalCache(redis.CacheConfig{})

@@ -37,6 +37,7 @@ func never(context.Context) (string, error) { panic("loaded, though it was there
 func lockOf(key string) string { return "docs:{" + key + "}:lock" }
 
 func TestCache(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		c := newCache(t, pool)
@@ -67,6 +68,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestCacheKeepsThatThereIsNone(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		c := newCache(t, pool, storage.CacheOptions{NegativeTTL: time.Minute, Jitter: -1})
@@ -98,6 +100,7 @@ func TestCacheKeepsThatThereIsNone(t *testing.T) {
 }
 
 func TestCacheKeepsNoError(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool)
 		failed := errors.New("database is tired")
@@ -114,6 +117,7 @@ func TestCacheKeepsNoError(t *testing.T) {
 }
 
 func TestCacheLoadsOverDamagedContent(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool, storage.CacheOptions{Codec: storage.JSON})
 		for i, content := range []string{"", "x", "v", "v{", "nn"} {
@@ -132,6 +136,7 @@ func TestCacheLoadsOverDamagedContent(t *testing.T) {
 }
 
 func TestCacheLimits(t *testing.T) {
+	t.Parallel()
 	pool, ctx := storagetest.New(t), t.Context()
 	c := newCache(t, pool, storage.CacheOptions{MaxValue: 10, Codec: storage.Text, TTL: time.Hour, Jitter: 0.5})
 	long, n := loads(strings.Repeat("x", 11), nil)
@@ -156,6 +161,7 @@ func TestCacheLimits(t *testing.T) {
 }
 
 func TestCacheKeysAreAnyString(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool)
 		keys := []string{"a", "a:b", "{a}", "a b", "*", "https://example.org/?q=1#x", "é", "\x00", strings.Repeat("k", 300), "#",
@@ -177,6 +183,7 @@ func TestCacheKeysAreAnyString(t *testing.T) {
 }
 
 func TestCacheRefusesAKeyOfAnotherType(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := newCache(t, pool)
 		require.NoError(t, pool.Redis().SAdd(t.Context(), "docs:{a}", "x").Err())
@@ -191,6 +198,7 @@ func TestCacheRefusesAKeyOfAnotherType(t *testing.T) {
 }
 
 func TestCacheWithoutRedisLoads(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	c := newCache(t, storagetest.Open(t, srv.Config()))
 	load, n := loads("one", nil)
@@ -223,6 +231,7 @@ func TestCacheWithoutRedisLoads(t *testing.T) {
 }
 
 func TestCacheInACluster(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.StartCluster(t).Config())
 	c := newCache(t, pool, storage.CacheOptions{MaxLocal: 100})
 	for i := range 20 {
@@ -242,6 +251,7 @@ func TestCacheInACluster(t *testing.T) {
 }
 
 func TestCacheEndsWithThePool(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	c := newCache(t, pool, storage.CacheOptions{MaxLocal: 10})
 	ended := make(chan error, 1)
@@ -264,6 +274,7 @@ func TestCacheEndsWithThePool(t *testing.T) {
 }
 
 func TestCacheBadInput(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	for want, opts := range map[string]storage.CacheOptions{
 		"CacheOptions.Codec: no codec(7)":           {Codec: 7},

@@ -56,6 +56,7 @@ func sample() everything {
 }
 
 func TestOneStructThroughMsgPackAndJSON(t *testing.T) {
+	t.Parallel()
 	want := sample()
 	for _, codec := range []storage.Codec{storage.MsgPack, storage.JSON} {
 		data, err := codec.Marshal(want)
@@ -78,6 +79,7 @@ func TestOneStructThroughMsgPackAndJSON(t *testing.T) {
 }
 
 func TestNumbersStayExactWhereTheTypeIsAny(t *testing.T) {
+	t.Parallel()
 	for _, codec := range []storage.Codec{storage.MsgPack, storage.JSON} {
 		data, err := codec.Marshal(map[string]any{
 			"big": int64(9007199254740993), "max": uint64(math.MaxUint64), "neg": int64(-5), "f": 1.5, "nested": []any{int64(200), int64(1) << 60, map[string]any{"x": int64(1)}},
@@ -108,6 +110,7 @@ func TestNumbersStayExactWhereTheTypeIsAny(t *testing.T) {
 }
 
 func TestTextAndRaw(t *testing.T) {
+	t.Parallel()
 	type named string
 	for _, c := range []struct {
 		v    any
@@ -139,6 +142,7 @@ func TestTextAndRaw(t *testing.T) {
 }
 
 func TestCodecErrorsSayWhat(t *testing.T) {
+	t.Parallel()
 	var n int8
 	var fn func()
 	for _, c := range []struct {

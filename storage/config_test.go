@@ -15,6 +15,7 @@ import (
 )
 
 func TestParseURL(t *testing.T) {
+	t.Parallel()
 	for url, want := range map[string]redis.UniversalOptions{
 		"redis://localhost:6379/0":         {Addrs: []string{"localhost:6379"}},
 		"redis://":                         {Addrs: []string{"127.0.0.1:6379"}},
@@ -55,6 +56,7 @@ func TestParseURL(t *testing.T) {
 }
 
 func TestParseURLNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for url, want := range map[string]string{
 		"":                            "no scheme",
 		"localhost:6379":              "no scheme",
@@ -95,6 +97,7 @@ func TestParseURLNamesWhatIsWrong(t *testing.T) {
 }
 
 func TestAPasswordIsInNoError(t *testing.T) {
+	t.Parallel()
 	const secret = "s3cr3t"
 	for _, url := range []string{
 		"redis://u:s3cr3t@h:port/0",
@@ -121,6 +124,7 @@ func TestAPasswordIsInNoError(t *testing.T) {
 }
 
 func TestAPasswordIsInNoOutput(t *testing.T) {
+	t.Parallel()
 	const secret = "s3cr3t"
 	for _, cfg := range []storage.Config{
 		{URL: "redis://alice:s3cr3t@h:1/2", Prefix: "obs"},
@@ -155,6 +159,7 @@ func TestAPasswordIsInNoOutput(t *testing.T) {
 }
 
 func TestOpenCompletesTheConfig(t *testing.T) {
+	t.Parallel()
 	pool, err := storage.Open(storage.Config{URL: "redis://h:1/2?pool_size=7", Redis: redis.UniversalOptions{PoolSize: 9, Username: "u"}})
 	require.NoError(t, err)
 	defer pool.Close()
@@ -170,6 +175,7 @@ func TestOpenCompletesTheConfig(t *testing.T) {
 }
 
 func TestOpenNamesTheField(t *testing.T) {
+	t.Parallel()
 	for want, cfg := range map[string]storage.Config{
 		"both URL and Redis name servers":       {URL: "redis://h", Redis: redis.UniversalOptions{Addrs: []string{"x:1"}}},
 		`Config.Redis: Addrs: bad address "x"`:  {Redis: redis.UniversalOptions{Addrs: []string{"x"}}},
@@ -188,6 +194,7 @@ func TestOpenNamesTheField(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
+	t.Parallel()
 	for _, prefix := range []string{"", "obs"} {
 		pool, err := storage.Open(storage.Config{Prefix: prefix})
 		require.NoError(t, err)

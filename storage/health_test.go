@@ -19,6 +19,7 @@ import (
 )
 
 func TestHealthOfAPool(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		require.NoError(t, pool.Health(t.Context()))
 		require.NoError(t, pool.Close())
@@ -51,6 +52,7 @@ func TestHealthSaysThatWritesWait(t *testing.T) {
 }
 
 func TestStatsAreMarshalledInSnakeCase(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	require.NoError(t, pool.Ping(t.Context()))
 	data, err := json.Marshal(pool.Stats())
@@ -86,6 +88,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
+// Not parallel: go-redis has one logger for the process.
 func TestLinesOfGoRedisGoToTheLoggerOfAPoolMadeByOpen(t *testing.T) {
 	var lines lockedBuffer
 	logger := slog.New(slog.NewTextHandler(&lines, nil))
@@ -121,6 +124,7 @@ func TestALoggerThatTheHostSetKeepsTheLinesOfGoRedis(t *testing.T) {
 }
 
 func TestConstructorsNameANilOrClosedPool(t *testing.T) {
+	t.Parallel()
 	closed := storagetest.New(t)
 	require.NoError(t, closed.Close())
 	for name, open := range map[string]func(*storage.Pool) error{
@@ -143,6 +147,7 @@ func TestConstructorsNameANilOrClosedPool(t *testing.T) {
 }
 
 func TestAHostThatCannotBeIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, host := range []string{"a b", "a\tb", "a\x00b", "a;b", "<h>", "a,b", "-", "h$"} {
 		cfg := storage.Config{Redis: redis.UniversalOptions{Addrs: []string{net.JoinHostPort(host, "6379")}}}
 		_, err := storage.Open(cfg)

@@ -11,11 +11,12 @@ import (
 
 // LogOptions bound a [Log].
 type LogOptions struct {
-	// MaxLen is how many records are kept. 0: 1,000.
+	// MaxLen is the number of records that are kept. Defaults to 1,000.
 	MaxLen int
-	// MaxRecord is how many bytes a record may have. 0: 64 KiB.
+	// MaxRecord is the largest size of a record, in bytes. Defaults to 64 KiB.
 	MaxRecord int
-	// TTL is how long the log lives after the last Append. 0: until Clear.
+	// TTL is the time after the last Append at which the log is deleted. Defaults to
+	// never.
 	TTL time.Duration
 }
 
@@ -31,14 +32,14 @@ func (o LogOptions) complete() (LogOptions, error) {
 	return o, checkTTL("LogOptions.TTL", o.TTL)
 }
 
-// Log is the last records of something, in a list: what is new pushes out what
-// is old. Any number of goroutines and processes may append to it.
+// Log keeps the newest records in a list of Redis, and drops older ones. Any number of
+// goroutines and processes may append to it.
 type Log struct {
 	object
 	opts LogOptions
 }
 
-// NewLog returns the log of that name. It does not ask Redis.
+// NewLog returns the log with a name. It does not access Redis.
 func NewLog(pool *Pool, name string, opts ...LogOptions) (*Log, error) {
 	o, err := only(opts)
 	if err == nil {
@@ -60,9 +61,9 @@ redis.call('LTRIM', KEYS[1], -ARGV[1], -1)
 if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1`)
 
-// Append adds records, drops the oldest above MaxLen and sets the TTL anew, in
-// one step and one round trip. It waits for Redis; after a return the records
-// are the caller's again. If one is longer than MaxRecord, none is appended.
+// Append adds records, drops the oldest above MaxLen and renews the TTL, in one step
+// and one round trip. The caller may change the records once Append has returned. If
+// one record is longer than MaxRecord, none is appended.
 func (l *Log) Append(ctx context.Context, records ...[]byte) error {
 	for i, r := range records {
 		if len(r) > l.opts.MaxRecord {
@@ -82,8 +83,8 @@ func (l *Log) Append(ctx context.Context, records ...[]byte) error {
 	return err
 }
 
-// Last returns the newest n records, or as many as there are, in the order in
-// which they were appended: the newest is the last.
+// Last returns the newest n records, or all if there are fewer, in the order in which
+// they were appended.
 func (l *Log) Last(ctx context.Context, n int) ([][]byte, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("storage: log %q: Last: %d records", l.key, n)
@@ -99,7 +100,7 @@ func (l *Log) Last(ctx context.Context, n int) ([][]byte, error) {
 	return records, nil
 }
 
-// Len returns how many records there are.
+// Len returns the number of records.
 func (l *Log) Len(ctx context.Context) (int, error) {
 	n, err := l.pool.objects().LLen(ctx, l.key).Result()
 	return int(n), l.explain(ctx, err)

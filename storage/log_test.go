@@ -29,6 +29,7 @@ func records(lines ...string) (r [][]byte) {
 }
 
 func TestLogKeepsTheNewest(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		l := newLog(t, pool, storage.LogOptions{MaxLen: 3})
@@ -59,6 +60,7 @@ func TestLogKeepsTheNewest(t *testing.T) {
 }
 
 func TestLogAppendsMoreThanLuaUnpacks(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		l := newLog(t, pool, storage.LogOptions{MaxLen: 20_000})
 		var all [][]byte
@@ -73,6 +75,7 @@ func TestLogAppendsMoreThanLuaUnpacks(t *testing.T) {
 }
 
 func TestLogTTLBeginsAnewWithAppend(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		l := newLog(t, pool, storage.LogOptions{TTL: time.Hour})
@@ -87,6 +90,7 @@ func TestLogTTLBeginsAnewWithAppend(t *testing.T) {
 }
 
 func TestLogBadInput(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	for want, opts := range map[string]storage.LogOptions{
 		"LogOptions.MaxLen: -1":                          {MaxLen: -1},
@@ -116,6 +120,7 @@ func TestLogBadInput(t *testing.T) {
 }
 
 func TestLogManyWriters(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		l := newLog(t, pool, storage.LogOptions{MaxLen: 1000})
 		var writers sync.WaitGroup
@@ -142,6 +147,7 @@ func TestLogManyWriters(t *testing.T) {
 
 // An append whose fate is unknown is not made a second time.
 func TestLogAppendIsIndeterminate(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	l := newLog(t, pool)

@@ -10,8 +10,7 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Map is values of one Go type by field, in a hash of Redis. A field is any
-// string.
+// Map holds values of one Go type by field, in a hash of Redis. A field is any string.
 type Map[T any] struct{ typed[T] }
 
 // Entry is a field of a [Map] and its value.
@@ -20,7 +19,7 @@ type Entry[T any] struct {
 	Value T
 }
 
-// NewMap returns the map of that name. It does not ask Redis.
+// NewMap returns the map with a name. It does not access Redis.
 func NewMap[T any](pool *Pool, name string, opts ...ObjectOptions) (*Map[T], error) {
 	t, err := newTyped[T](pool, "hash", name, opts)
 	if err != nil {
@@ -42,8 +41,8 @@ func (m *Map[T]) Get(ctx context.Context, field string) (v T, ok bool, err error
 	return v, err == nil, err
 }
 
-// These answer 1 if the field was set: always, where it was absent, where it
-// had the value of old.
+// These answer 1 if the field was set: always, if it was absent, or if it had the old
+// value.
 var (
 	mapPut = redisio.NewScript(`
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
@@ -74,20 +73,19 @@ func (m *Map[T]) Put(ctx context.Context, field string, v T) error {
 	return err
 }
 
-// PutIfAbsent sets a field that is not there, and reports whether it did.
+// PutIfAbsent sets a field unless it exists, and reports whether it did.
 func (m *Map[T]) PutIfAbsent(ctx context.Context, field string, v T) (bool, error) {
 	return m.set(ctx, mapPutIfAbsent, field, v)
 }
 
-// CompareAndSwap sets a field whose value is old, and reports whether it did.
-// Values are compared in their encoded form: what another program wrote in
-// another form of the same JSON, or a Go map whose keys are numbers, is not the
-// same.
+// CompareAndSwap sets a field if its value is old, and reports whether it did. Values
+// are compared in their encoded form. JSON that another program wrote with other
+// spaces or key order differs, and so does a Go map whose keys are numbers.
 func (m *Map[T]) CompareAndSwap(ctx context.Context, field string, old, v T) (bool, error) {
 	return m.set(ctx, mapCompareAndSwap, field, old, v)
 }
 
-// Delete removes fields and returns how many were there.
+// Delete removes fields and returns the number of those that existed.
 func (m *Map[T]) Delete(ctx context.Context, fields ...string) (deleted int, err error) {
 	if len(fields) == 0 {
 		return 0, nil
@@ -99,16 +97,16 @@ func (m *Map[T]) Delete(ctx context.Context, fields ...string) (deleted int, err
 	return count(m.write(ctx, args...))
 }
 
-// Len returns how many fields there are.
+// Len returns the number of fields.
 func (m *Map[T]) Len(ctx context.Context) (int, error) {
 	n, err := m.pool.objects().HLen(ctx, m.key).Result()
 	return int(n), m.explain(ctx, err)
 }
 
-// All yields the fields and their values in no order, reading some hundreds at
-// a time. What is there from begin to end is yielded; what comes or goes
-// meanwhile may be. If the map grows or shrinks meanwhile, a field may be
-// yielded more than once.
+// All yields the fields and their values in no order, and reads some hundreds at a
+// time. It yields each field that exists from begin to end, and perhaps fields that
+// are added or removed meanwhile. If the map grows or shrinks meanwhile, a field may
+// be yielded more than once.
 func (m *Map[T]) All(ctx context.Context) iter.Seq2[Entry[T], error] {
 	return func(yield func(Entry[T], error) bool) {
 		err := m.scan(ctx, m.pool.objects().HScan, func(pairs []string) bool {

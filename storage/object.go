@@ -12,8 +12,8 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// WrongTypeError is the error of an object whose key holds another type of
-// Redis, written by something else. Nothing was changed.
+// WrongTypeError is the error of an object whose key holds another Redis type, written
+// by another program. Nothing was changed.
 type WrongTypeError struct {
 	Key  string
 	Want string // what the object keeps there: set, hash, string or list
@@ -23,8 +23,8 @@ func (e *WrongTypeError) Error() string {
 	return fmt.Sprintf("storage: key %q holds another type than a %s", e.Key, e.Want)
 }
 
-// object is what the objects have in common: a key that holds one type of Redis,
-// and the way there.
+// object is the common part of all objects: a key that holds one Redis type, and the
+// client to reach it.
 type object struct {
 	pool *Pool
 	key  string
@@ -54,19 +54,18 @@ local t = redis.call('TYPE', KEYS[1]).ok
 if t ~= 'none' and t ~= ARGV[1] then return redis.error_reply('WRONGTYPE') end
 return redis.call('DEL', KEYS[1])`)
 
-// Clear deletes the object with all that it holds, and reports whether there
-// was anything.
+// Clear deletes the object with its contents, and reports whether it existed.
 func (o object) Clear(ctx context.Context) (bool, error) {
 	return flag(o.run(ctx, objectClear, []string{o.key}, o.want))
 }
 
-// patience is how long a write that Redis surely did not carry out is tried
-// again. It outlasts the restart of a small server, and the second in which
-// go-redis does not dial after as many failures as its pool is large.
+// patience is how long a write is tried again that Redis did not carry out. It is
+// longer than the restart of a small server, and than the second for which go-redis
+// does not dial after as many failures as its pool has connections.
 const patience = 3 * time.Second
 
-// write carries out a command at most once: the answer of a second SADD or of a
-// second compare-and-swap would not be that of the first.
+// write runs a command at most once: a second SADD or compare-and-swap would return
+// another result than the first.
 func (o object) write(ctx context.Context, args ...any) (any, error) {
 	client := o.pool.objects()
 	for begin, try := time.Now(), 0; ; try++ {
@@ -87,7 +86,7 @@ func (o object) write(ctx context.Context, args ...any) (any, error) {
 	}
 }
 
-// run carries out a script at most once.
+// run runs a script at most once.
 func (o object) run(ctx context.Context, s redisio.Script, keys []string, args ...any) (any, error) {
 	command := s.Command(keys, args)
 	v, err := o.write(ctx, command...)
@@ -97,7 +96,7 @@ func (o object) run(ctx context.Context, s redisio.Script, keys []string, args .
 	return v, err
 }
 
-// flag and count read the answer of a write that is a number.
+// flag and count read the number that a write returns.
 func flag(answer any, err error) (bool, error) { return answer == int64(1), err }
 
 func count(answer any, err error) (int, error) {
@@ -105,7 +104,7 @@ func count(answer any, err error) (int, error) {
 	return int(n), err
 }
 
-// explain returns the error of a command as the callers of an object see it.
+// explain turns the error of a command into that of an object.
 func (o object) explain(ctx context.Context, err error) error {
 	var reply redis.Error
 	switch {
@@ -119,7 +118,7 @@ func (o object) explain(ctx context.Context, err error) error {
 	return redisio.Normalize(ctx, err)
 }
 
-// checkTTL accepts what Redis can count, in milliseconds. 0 is none.
+// checkTTL accepts 0, which is none, and what Redis can count in milliseconds.
 func checkTTL(field string, ttl time.Duration) error {
 	switch {
 	case ttl < 0:
@@ -130,7 +129,7 @@ func checkTTL(field string, ttl time.Duration) error {
 	return nil
 }
 
-// only returns the one options struct that may be given.
+// only returns the options, of which at most one may be given.
 func only[O any](opts []O) (o O, err error) {
 	if len(opts) > 1 {
 		return o, fmt.Errorf("storage: %d %T, at most one", len(opts), o)

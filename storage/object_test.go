@@ -107,6 +107,7 @@ func (o objects) every() []step {
 }
 
 func TestObjectsTTLBeginsAnewWithAWriteOnly(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		o, ctx := newObjects(t, pool, time.Hour), t.Context()
 		for _, s := range o.writes() {
@@ -141,6 +142,7 @@ func TestObjectsTTLBeginsAnewWithAWriteOnly(t *testing.T) {
 }
 
 func TestObjectsWithoutTTLStay(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		o := newObjects(t, pool, 0)
 		for _, s := range o.writes() {
@@ -153,6 +155,7 @@ func TestObjectsWithoutTTLStay(t *testing.T) {
 }
 
 func TestObjectsRefuseAKeyOfAnotherType(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		o, ctx := newObjects(t, pool, time.Hour), t.Context()
 		for _, key := range o.keys() {
@@ -173,6 +176,7 @@ func TestObjectsRefuseAKeyOfAnotherType(t *testing.T) {
 }
 
 func TestObjectsHeedTheContextAndTheEndOfThePool(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		o := newObjects(t, pool, time.Hour)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -188,6 +192,7 @@ func TestObjectsHeedTheContextAndTheEndOfThePool(t *testing.T) {
 }
 
 func TestObjectsEndWithTheDeadline(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	o := newObjects(t, storagetest.Open(t, srv.Config()), time.Hour)
 	srv.Pause()
@@ -201,6 +206,7 @@ func TestObjectsEndWithTheDeadline(t *testing.T) {
 
 // A restart is no error for who asks after it, and what was written is gone.
 func TestObjectsGoOnAfterARestart(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	o := newObjects(t, storagetest.Open(t, srv.Config()), time.Hour)
 	for range 3 {
@@ -213,6 +219,7 @@ func TestObjectsGoOnAfterARestart(t *testing.T) {
 
 // A server that comes back within three seconds was only slow.
 func TestObjectsWaitForAServerThatIsAway(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	o := newObjects(t, storagetest.Open(t, srv.Config()), time.Hour)
 	srv.Kill()
@@ -233,6 +240,7 @@ func TestObjectsWaitForAServerThatIsAway(t *testing.T) {
 // The host's client may not heed deadlines, and repeats what it should not: the
 // objects ride one of ours.
 func TestObjectsOnAHostsClient(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	host := redis.NewClient(&redis.Options{Addr: srv.Addr(), ReadTimeout: -1})
 	defer host.Close()
@@ -254,6 +262,7 @@ func TestObjectsOnAHostsClient(t *testing.T) {
 }
 
 func TestObjectsInACluster(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.StartCluster(t).Config())
 	for _, name := range []string{"a", "b", "c", "d", "e", "f"} { // on every server
 		t.Run(name, func(t *testing.T) {
@@ -269,6 +278,7 @@ func TestObjectsInACluster(t *testing.T) {
 }
 
 func TestObjectsBadInput(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	for want, opts := range map[string]storage.ObjectOptions{
 		"ObjectOptions.Codec: no codec(9)": {Codec: 9},
@@ -293,6 +303,7 @@ func TestObjectsBadInput(t *testing.T) {
 
 // What can't be encoded changes nothing; what can't be decoded names its key.
 func TestObjectsBadContent(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		raw := storage.ObjectOptions{Codec: storage.Raw} // of which a string is none
@@ -365,6 +376,7 @@ func (c *deafConn) Read(b []byte) (int, error) {
 // A change whose answer is lost was made, and is not made again: the second
 // answer would not be that of the first.
 func TestObjectsWriteOnce(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var wire deaf
 		cfg := pool.Config()

@@ -18,6 +18,7 @@ import (
 )
 
 func TestPoolFaces(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		require.NoError(t, pool.Ping(ctx))
@@ -38,6 +39,7 @@ func TestPoolFaces(t *testing.T) {
 }
 
 func TestOpenDoesNotDialAndForgetsAFailedDial(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := listener.Addr().String()
@@ -89,6 +91,7 @@ func forward(from net.Listener, to string) {
 }
 
 func TestCloseIsFinalAndIdempotent(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	ctx := t.Context()
 	require.NoError(t, pool.Ping(ctx))
@@ -122,6 +125,7 @@ func TestCloseIsFinalAndIdempotent(t *testing.T) {
 }
 
 func TestCloseReportsWhatDidNotClose(t *testing.T) {
+	t.Parallel()
 	cfg, stop, err := embedded.Start()
 	require.NoError(t, err)
 	defer stop()
@@ -139,6 +143,7 @@ var errStuck = errors.New("stuck")
 func note(n func()) func() error { return func() error { n(); return nil } }
 
 func TestNewLeavesTheHostsClientAlone(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--requirepass", "s3cr3t")
 	ctx := t.Context()
 	host := redis.NewClient(&redis.Options{Addr: srv.Addr(), Password: "s3cr3t", DB: 3, ReadTimeout: -1, MaxRetries: -1, PoolSize: 1})
@@ -176,6 +181,7 @@ func TestNewLeavesTheHostsClientAlone(t *testing.T) {
 }
 
 func TestNewRefusesOtherClientsByName(t *testing.T) {
+	t.Parallel()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer ring.Close()
 	for want, client := range map[string]redis.UniversalClient{
@@ -201,6 +207,7 @@ func TestNewRefusesOtherClientsByName(t *testing.T) {
 type wrapper struct{ redis.UniversalClient }
 
 func TestBlockingEndsWithTheTrueError(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		started := make(chan struct{}, 1)
 		read := func(ctx context.Context, c redis.UniversalClient) error {
@@ -230,6 +237,7 @@ func TestBlockingEndsWithTheTrueError(t *testing.T) {
 }
 
 func TestTimeoutsAreTheContextsErrors(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	cfg := srv.Config()
 	cfg.Redis.ReadTimeout, cfg.Redis.MaxRetries = 50*time.Millisecond, -1
@@ -250,6 +258,7 @@ func TestTimeoutsAreTheContextsErrors(t *testing.T) {
 }
 
 func TestClockTellsTheTimeOfRedis(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		for _, off := range []time.Duration{0, time.Minute, -time.Hour} {

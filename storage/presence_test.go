@@ -45,6 +45,7 @@ func present(t *testing.T, p *storage.Presence[string]) []string {
 }
 
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		a, b := newPresence(t, pool, "a"), newPresence(t, storagetest.Open(t, pool.Config()), "b")
@@ -99,6 +100,7 @@ func TestPresence(t *testing.T) {
 }
 
 func TestPresenceIsRenewed(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := newPresence(t, pool, "a", storage.PresenceOptions{Lease: time.Second})
 		_, err := p.Add(t.Context(), "ann")
@@ -138,6 +140,7 @@ func init() {
 }
 
 func TestPresenceOfAProcessThatIsKilledEnds(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
 	p := newPresence(t, pool, "a", storage.PresenceOptions{Lease: time.Second})
@@ -192,6 +195,7 @@ func (c *cable) cut(isCut bool) {
 }
 
 func TestPresenceComesBackWithTheConnection(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		var wire cable
@@ -224,6 +228,7 @@ func TestPresenceComesBackWithTheConnection(t *testing.T) {
 
 // A Redis that has lost everything gets it back.
 func TestPresenceComesBackAfterARestart(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	p := newPresence(t, storagetest.Open(t, srv.Config()), "a", storage.PresenceOptions{Lease: time.Second})
 	_, err := p.Add(t.Context(), "ann", "bob")
@@ -242,6 +247,7 @@ func TestPresenceComesBackAfterARestart(t *testing.T) {
 
 // What a predecessor of the same name left is not held.
 func TestPresenceBeginsAnew(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		require.NoError(t, pool.Redis().SAdd(t.Context(), "{online}:of:a", "ghost").Err())
 		p := newPresence(t, pool, "a")
@@ -252,6 +258,7 @@ func TestPresenceBeginsAnew(t *testing.T) {
 }
 
 func TestPresenceOfMany(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := newPresence(t, pool, "a", storage.PresenceOptions{MaxMembers: 10_000})
 		var all []string
@@ -275,6 +282,7 @@ func TestPresenceOfMany(t *testing.T) {
 }
 
 func TestPresenceAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		p := newPresence(t, pool, "a", storage.PresenceOptions{Lease: 100 * time.Millisecond})
 		var done sync.WaitGroup
@@ -300,6 +308,7 @@ func TestPresenceAtTheSameTime(t *testing.T) {
 }
 
 func TestPresenceInACluster(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.StartCluster(t).Config())
 	for _, name := range []string{"a", "b", "c", "d"} {
 		p, err := storage.NewPresence[int](pool, name)
@@ -320,6 +329,7 @@ func TestPresenceInACluster(t *testing.T) {
 }
 
 func TestPresenceBadInput(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		for want, opts := range map[string]storage.PresenceOptions{

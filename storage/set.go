@@ -7,11 +7,11 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Set is a set of values of one Go type, in a set of Redis. Two values are the
-// same if their encoded forms are.
+// Set is a set of values of one Go type, in a set of Redis. Two values are equal if
+// their encoded forms are.
 type Set[T any] struct{ typed[T] }
 
-// NewSet returns the set of that name. It does not ask Redis.
+// NewSet returns the set with a name. It does not access Redis.
 func NewSet[T any](pool *Pool, name string, opts ...ObjectOptions) (*Set[T], error) {
 	t, err := newTyped[T](pool, "set", name, opts)
 	if err != nil {
@@ -20,13 +20,13 @@ func NewSet[T any](pool *Pool, name string, opts ...ObjectOptions) (*Set[T], err
 	return &Set[T]{t}, nil
 }
 
-// setAdd is for sets with a TTL; without one a bare SADD does.
+// setAdd is for sets with a TTL; for others SADD is enough.
 var setAdd = redisio.NewScript(luaEach + `
 local n = each('SADD', 2)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return n`)
 
-// Add adds members and returns how many were not there.
+// Add adds members and returns the number of those that were new.
 func (s *Set[T]) Add(ctx context.Context, members ...T) (added int, err error) {
 	if len(members) == 0 {
 		return 0, nil
@@ -44,7 +44,7 @@ func (s *Set[T]) Add(ctx context.Context, members ...T) (added int, err error) {
 	return count(s.run(ctx, setAdd, []string{s.key}, args...))
 }
 
-// Remove removes members and returns how many were there.
+// Remove removes members and returns the number of those that existed.
 func (s *Set[T]) Remove(ctx context.Context, members ...T) (removed int, err error) {
 	if len(members) == 0 {
 		return 0, nil
@@ -66,14 +66,14 @@ func (s *Set[T]) Contains(ctx context.Context, member T) (bool, error) {
 	return in, s.explain(ctx, err)
 }
 
-// Len returns how many members there are.
+// Len returns the number of members.
 func (s *Set[T]) Len(ctx context.Context) (int, error) {
 	n, err := s.pool.objects().SCard(ctx, s.key).Result()
 	return int(n), s.explain(ctx, err)
 }
 
-// Get returns all members at one moment, in no order. Redis does nothing else
-// meanwhile: for a set of many thousands there is All.
+// Get returns all members at one moment, in no order. Redis is blocked meanwhile: use
+// All for a set of many thousands.
 func (s *Set[T]) Get(ctx context.Context) ([]T, error) {
 	elems, err := s.pool.objects().SMembers(ctx, s.key).Result()
 	if err != nil {
@@ -88,9 +88,10 @@ func (s *Set[T]) Get(ctx context.Context) ([]T, error) {
 	return members, nil
 }
 
-// All yields the members in no order, reading some hundreds at a time. What is
-// there from begin to end is yielded; what comes or goes meanwhile may be. If
-// the set grows or shrinks meanwhile, a member may be yielded more than once.
+// All yields the members in no order, and reads some hundreds at a time. It yields
+// each member that exists from begin to end, and perhaps members that are added or
+// removed meanwhile. If the set grows or shrinks meanwhile, a member may be yielded
+// more than once.
 func (s *Set[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		err := s.scan(ctx, s.pool.objects().SScan, func(elems []string) bool {

@@ -10,23 +10,23 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Object is sets of strings by key, the least that a host can bring of its own
-// where heliograph keeps state for it. A key must satisfy [CheckName]; one with
-// no members is an empty set. Adding what is there and removing what is not are
-// no errors: the counts say so. It may be used by many goroutines at once.
+// Object holds sets of strings by key. A host can implement it to keep the state of
+// heliograph elsewhere. Keys follow the rules of [Pool.Key]; a key without members is
+// an empty set. Adding a member that exists and removing one that does not are no
+// errors: the counts leave them out. An Object may be used by many goroutines at once.
 //
 // storagetest.Object tests an implementation.
 type Object interface {
 	// Get returns the members in no order.
 	Get(ctx context.Context, key string) ([]string, error)
-	// Add adds members and returns how many were not there.
+	// Add adds members and returns the number of those that were new.
 	Add(ctx context.Context, key string, members ...string) (added int, err error)
-	// Remove removes members and returns how many were there.
+	// Remove removes members and returns the number of those that existed.
 	Remove(ctx context.Context, key string, members ...string) (removed int, err error)
 }
 
-// NewObject returns the [Object] whose sets are those of Redis with the pool's
-// prefix, the name and the key. TTL is that of each set.
+// NewObject returns an [Object] of sets in Redis, whose keys are the pool's prefix, the
+// name and the key. The TTL applies to each set.
 func NewObject(pool *Pool, name string, opts ...ObjectOptions) (Object, error) {
 	t, err := newTyped[string](pool, "set", name, opts)
 	if err != nil {
@@ -79,12 +79,13 @@ var ErrFull = errors.New("storage: too many members")
 
 // MemoryOptions bound the [Object] of [NewMemoryObject].
 type MemoryOptions struct {
-	// MaxMembers is how many members all sets together may have. 0: 1,048,576.
+	// MaxMembers is the number of members that all sets together may have. Defaults to
+	// 1,048,576.
 	MaxMembers int
 }
 
-// NewMemoryObject returns an [Object] inside the process, for one that is alone
-// and for tests.
+// NewMemoryObject returns an [Object] in the memory of the process, for a service of
+// one process and for tests.
 func NewMemoryObject(opts ...MemoryOptions) (Object, error) {
 	o, err := only(opts)
 	if err != nil {
@@ -104,7 +105,7 @@ type memoryObject struct {
 	size int                            // members of all
 }
 
-// lock reports what speaks against using the object, and locks it otherwise.
+// lock locks the object, or returns why it can't be used.
 func (o *memoryObject) lock(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err

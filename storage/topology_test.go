@@ -52,6 +52,7 @@ func works(t *testing.T, pool *storage.Pool) {
 }
 
 func TestUnixSocket(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "helio") // a socket's path is short
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
@@ -60,6 +61,7 @@ func TestUnixSocket(t *testing.T) {
 }
 
 func TestACLUser(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--user", "default", "off", "--user", "alice", "on", ">s3cr3t", "~*", "&*", "+@all")
 	works(t, storagetest.Open(t, storage.Config{URL: "redis://alice:s3cr3t@" + srv.Addr() + "/1"}))
 
@@ -74,6 +76,7 @@ func TestACLUser(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	cert, key, ca := certificate(t, srv)
 	port := storagetest.FreePort(t)
@@ -110,6 +113,7 @@ func certificate(t *testing.T, srv *storagetest.Server) (certFile, keyFile strin
 }
 
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	cluster := storagetest.StartCluster(t)
 	works(t, storagetest.Open(t, cluster.Config()))
 	works(t, storagetest.Open(t, storage.Config{URL: "redis+cluster://" + cluster.Nodes[1].Addr()}))
@@ -124,6 +128,7 @@ func TestCluster(t *testing.T) {
 }
 
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	sentinel := storagetest.StartSentinel(t)
 	pool := storagetest.Open(t, sentinel.Config())
 	works(t, pool)
@@ -139,17 +144,19 @@ func TestSentinel(t *testing.T) {
 	require.NoError(t, err)
 	works(t, hosted)
 
-	// The primary dies: all of them find the next one.
-	old := sentinel.Primary()
-	old.Kill()
-	require.Eventually(t, func() bool { return sentinel.Primary() != old }, 30*time.Second, 50*time.Millisecond)
-	for _, p := range []*storage.Pool{pool, byURL, hosted} {
-		ended := make(outcomes, 1)
-		redisio.Of(p).Writer().Push(t.Context(), "after", []byte("x"), ended.done)
-		require.NoError(t, (<-ended).err)
-		require.Eventually(t, func() bool { return p.Ping(t.Context()) == nil }, 20*time.Second, 10*time.Millisecond)
-		works(t, p)
-	}
+	t.Run("failover", func(t *testing.T) { // all pools find the next primary
+		storagetest.Long(t)
+		old := sentinel.Primary()
+		old.Kill()
+		require.Eventually(t, func() bool { return sentinel.Primary() != old }, 30*time.Second, 50*time.Millisecond)
+		for _, p := range []*storage.Pool{pool, byURL, hosted} {
+			ended := make(outcomes, 1)
+			redisio.Of(p).Writer().Push(t.Context(), "after", []byte("x"), ended.done)
+			require.NoError(t, (<-ended).err)
+			require.Eventually(t, func() bool { return p.Ping(t.Context()) == nil }, 20*time.Second, 10*time.Millisecond)
+			works(t, p)
+		}
+	})
 	require.NoError(t, hosted.Close())
 }
 

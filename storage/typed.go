@@ -8,13 +8,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ObjectOptions are those of [Set], [Map], [Value] and [NewObject].
+// ObjectOptions are the options of [Set], [Map], [Value] and [NewObject].
 type ObjectOptions struct {
-	// Codec is the form of the elements in Redis. The zero Codec is MsgPack;
-	// with Text or JSON other programs can read them.
+	// Codec encodes the elements in Redis. Defaults to MsgPack. Programs in other
+	// languages can read Text and JSON.
 	Codec Codec
-	// TTL is how long the whole object lives after the last change that added
-	// or set something. 0: until Clear.
+	// TTL is the time after the last change that added or set something, at which the
+	// whole object is deleted. Defaults to never.
 	TTL time.Duration
 }
 
@@ -61,11 +61,11 @@ func (t typed[T]) decode(data string) (T, error) {
 	return v, nil
 }
 
-// scanPage is about how many elements one command of an All reads.
+// scanPage is the approximate number of elements that one command of All reads.
 const scanPage = 256
 
-// scan yields the pages of an SSCAN or HSCAN until yield is false, and returns
-// what ended it.
+// scan yields the pages of an SSCAN or HSCAN until yield returns false, and returns the
+// error that ended it.
 func (o object) scan(ctx context.Context, page func(ctx context.Context, key string, cursor uint64, match string, count int64) *redis.ScanCmd, yield func([]string) bool) error {
 	for cursor := uint64(0); ; {
 		if err := ctx.Err(); err != nil {

@@ -23,6 +23,7 @@ type star struct {
 }
 
 func TestSet(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		s, err := storage.NewSet[star](pool, "stars")
@@ -62,6 +63,7 @@ func TestSet(t *testing.T) {
 }
 
 func TestSetAllReadsPages(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s, err := storage.NewSet[int](pool, "numbers", storage.ObjectOptions{TTL: 3600e9})
 		require.NoError(t, err)
@@ -96,6 +98,7 @@ func TestSetAllReadsPages(t *testing.T) {
 }
 
 func TestMap(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		m, err := storage.NewMap[star](pool, "stars")
@@ -148,6 +151,7 @@ func TestMap(t *testing.T) {
 }
 
 func TestMapAllReadsPages(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		m, err := storage.NewMap[int](pool, "numbers")
 		require.NoError(t, err)
@@ -171,6 +175,7 @@ func TestMapAllReadsPages(t *testing.T) {
 
 // Of many who put or swap at the same time, one does.
 func TestMapOneWins(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		m, err := storage.NewMap[int](pool, "m")
 		require.NoError(t, err)
@@ -200,6 +205,7 @@ func TestMapOneWins(t *testing.T) {
 }
 
 func TestValue(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := t.Context()
 		v, err := storage.NewValue[*star](pool, "star", storage.ObjectOptions{Codec: storage.JSON})
@@ -242,6 +248,7 @@ func TestValue(t *testing.T) {
 }
 
 func TestValueUpdateLosesNothing(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		v, err := storage.NewValue[int](pool, "n")
 		require.NoError(t, err)
@@ -264,6 +271,7 @@ func TestValueUpdateLosesNothing(t *testing.T) {
 }
 
 func TestValueUpdateGivesUp(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	v, err := storage.NewValue[int](pool, "n")
 	require.NoError(t, err)
@@ -296,6 +304,7 @@ func openObject(pool *storage.Pool) func(t *testing.T) storage.Object {
 }
 
 func TestObject(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) { storagetest.Object(t, openObject(pool)) })
 	t.Run("memory", func(t *testing.T) {
 		storagetest.Object(t, func(t *testing.T) storage.Object {
@@ -307,6 +316,7 @@ func TestObject(t *testing.T) {
 }
 
 func TestObjectInMemoryIsBounded(t *testing.T) {
+	t.Parallel()
 	_, err := storage.NewMemoryObject(storage.MemoryOptions{MaxMembers: -1})
 	require.ErrorContains(t, err, "MemoryOptions.MaxMembers: -1")
 	o, err := storage.NewMemoryObject(storage.MemoryOptions{MaxMembers: 3})

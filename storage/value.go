@@ -12,10 +12,10 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Value is one value of a Go type, in a string of Redis.
+// Value holds one value of a Go type, in a string of Redis.
 type Value[T any] struct{ typed[T] }
 
-// NewValue returns the value of that name. It does not ask Redis.
+// NewValue returns the value with a name. It does not access Redis.
 func NewValue[T any](pool *Pool, name string, opts ...ObjectOptions) (*Value[T], error) {
 	t, err := newTyped[T](pool, "string", name, opts)
 	if err != nil {
@@ -30,7 +30,7 @@ func (v *Value[T]) Get(ctx context.Context) (x T, ok bool, err error) {
 	return x, ok, err
 }
 
-// read returns the encoded form too.
+// read also returns the encoded form.
 func (v *Value[T]) read(ctx context.Context) (x T, data string, ok bool, err error) {
 	data, err = v.pool.objects().Get(ctx, v.key).Result()
 	if errors.Is(err, redis.Nil) {
@@ -43,7 +43,7 @@ func (v *Value[T]) read(ctx context.Context) (x T, data string, ok bool, err err
 	return x, data, err == nil, err
 }
 
-// SET would replace a key of any type; STRLEN does not take one.
+// SET would replace a key of any type; STRLEN fails for a key of another type.
 var (
 	valueSet = redisio.NewScript(`
 redis.call('STRLEN', KEYS[1])
@@ -70,20 +70,20 @@ func (v *Value[T]) Set(ctx context.Context, x T) error {
 	return err
 }
 
-// ErrConflict is the error of an Update whose value was changed by others
-// between each of its 100 readings and writings. Nothing was written.
-var ErrConflict = errors.New("storage: changed by others all the time")
+// ErrConflict is the error of an Update that tried 100 times and found each time that
+// another caller had changed the value meanwhile. Nothing was written.
+var ErrConflict = errors.New("storage: 100 tries were each overtaken by another change")
 
 const maxUpdates = 100
 
-// Update sets the value to what change makes of it, and returns that. If
-// somebody else sets it meanwhile, change is called again with the new value:
-// it must do nothing else. Its error is returned as it is, and nothing written.
-// Where there is no value, change gets the zero value and false.
+// Update sets the value to the result of change, and returns it. If another caller
+// sets the value meanwhile, change is called again with the new value, so it must not
+// have side effects. An error of change is returned unchanged, and nothing is written.
+// If there is no value, change gets the zero value and false.
 func (v *Value[T]) Update(ctx context.Context, change func(old T, ok bool) (T, error)) (T, error) {
 	var zero T
 	for try := range maxUpdates {
-		if try > 0 { // all who lost try again: not at the same moment
+		if try > 0 { // all that were overtaken try again, at different moments
 			if !redisio.Sleep(ctx, rand.N(min(time.Millisecond<<min(try, 10), 50*time.Millisecond))) {
 				return zero, ctx.Err()
 			}
