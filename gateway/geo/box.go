@@ -25,7 +25,7 @@ type box struct {
 func parseBox(args []string, b box) (box, error) {
 	names := [...]string{"left", "bottom", "right", "top"}
 	if len(args) != len(names) {
-		return box{}, fmt.Errorf("geo: box: want left, bottom, right and top, not %d arguments", len(args))
+		return box{}, fmt.Errorf("geo: box: %d arguments; want left, bottom, right and top", len(args))
 	}
 	for i, to := range []*float64{&b.Left, &b.Bottom, &b.Right, &b.Top} {
 		v, err := strconv.ParseFloat(args[i], 64)
@@ -38,17 +38,17 @@ func parseBox(args []string, b box) (box, error) {
 	case b.Left > b.Right && !b.Antimeridian:
 		return box{}, fmt.Errorf("geo: box: left, %v, is above right, %v", b.Left, b.Right)
 	case b.Left > b.Right && (b.Left > 360 || b.Right < -360):
-		return box{}, fmt.Errorf("geo: box: over the date line from %v to %v: want degrees", b.Left, b.Right)
+		return box{}, fmt.Errorf("geo: box: across the date line from %v to %v: want degrees", b.Left, b.Right)
 	case b.Bottom > b.Top:
 		return box{}, fmt.Errorf("geo: box: bottom, %v, is above top, %v", b.Bottom, b.Top)
 	}
 	return b, nil
 }
 
-// Passes reports whether any feature of a message is in the box: then all of it
-// passes. A feature whose geometry is null is nowhere, and passes: it may be how
-// somebody says that it is gone. So does what isn't GeoJSON. A geometry without
-// positions does not, nor does a FeatureCollection without features.
+// Passes reports whether any feature of a message is in the box: then the whole
+// message passes. So does a feature whose geometry is null, which may say that
+// something has gone, and what isn't GeoJSON. A geometry without positions does not
+// pass, nor does a FeatureCollection without features.
 func (b box) Passes(d *document) bool {
 	for i := range d.features {
 		if b.holds(d, &d.features[i]) {
@@ -63,7 +63,7 @@ func (b box) holds(d *document, f *feature) bool {
 		return true
 	}
 	if b.Left > b.Right && b.Antimeridian {
-		east, west := b, b // the same box: a place behind the date line has two longitudes
+		east, west := b, b // the same box twice: beyond the date line a place has two longitudes
 		east.Right, west.Left = b.Right+360, b.Left-360
 		east.Antimeridian, west.Antimeridian = false, false
 		return east.holds(d, f) || west.holds(d, f)

@@ -28,9 +28,9 @@ func TestParseBox(t *testing.T) {
 		args []string
 		says string
 	}{
-		{nil, "not 0 arguments"},
-		{[]string{"1", "2", "3"}, "not 3 arguments"},
-		{[]string{"1", "2", "3", "4", "5"}, "not 5 arguments"},
+		{nil, "box: 0 arguments"},
+		{[]string{"1", "2", "3"}, "box: 3 arguments"},
+		{[]string{"1", "2", "3", "4", "5"}, "box: 5 arguments"},
 		{[]string{"a", "2", "3", "4"}, `left is "a"`},
 		{[]string{"1", "NaN", "3", "4"}, `bottom is "NaN"`},
 		{[]string{"1", "2", "Inf", "4"}, `right is "Inf"`},

@@ -7,7 +7,7 @@ import (
 	"github.com/heliograph/heliograph/gateway"
 )
 
-// Commands returns the commands, for gateway.Config.Commands.
+// Commands returns the commands, for [gateway.Config].Commands.
 func (g *Geo) Commands() map[string]gateway.Command {
 	return map[string]gateway.Command{
 		"BBOX": {
@@ -45,14 +45,14 @@ func (g *Geo) bbox(_ context.Context, c *gateway.Conn, r gateway.Request) error 
 	}
 	b, err := parseBox(r.Args, b)
 	if err != nil {
-		return told(err)
+		return commandError(err)
 	}
 	if !exit {
 		c.SetFilter("BBOX", g.boxed(b))
 		c.SetValue(exitsKey{}, nil)
 		return nil
 	}
-	// Another box goes on with what is on the client's map already.
+	// The features that the client has on its map stay remembered for the new box.
 	e, known := c.Value(exitsKey{}).(*exits)
 	if !known {
 		e = &exits{Limit: g.cfg.MaxExits}
@@ -62,7 +62,7 @@ func (g *Geo) bbox(_ context.Context, c *gateway.Conn, r gateway.Request) error 
 	return nil
 }
 
-// exitsKey is what a connection keeps its Exits by.
+// exitsKey is the key of a connection's exits, for Conn.Value.
 type exitsKey struct{}
 
 // projection is the command PROJECTION.
@@ -75,17 +75,19 @@ func (g *Geo) projection(_ context.Context, c *gateway.Conn, r gateway.Request) 
 		c.SetFilter("PROJECTION", g.projected(p))
 		c.SetValue(projectionKey{}, true)
 	case c.Value(projectionKey{}) != nil:
-		// It keeps its place: a box that came behind it is on the map that is next.
+		// The filter keeps its place: a box that was set after it stays in the units of
+		// the next projection.
 		c.SetFilter("PROJECTION", func(m *gateway.Message) *gateway.Message { return m })
 	}
 	return nil
 }
 
-// projectionKey is what a connection that was ever projected keeps that by.
+// projectionKey is the key by which a connection records that it has a projection
+// filter.
 type projectionKey struct{}
 
-// pget is the command PGET: GET, in a projection for this once. The filters of
-// the connection decide as ever, and in their own projection.
+// pget is the command PGET. The filters of the connection apply as for GET, in their
+// own projection.
 func (g *Geo) pget(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
 	if len(r.Args) < 4 {
 		return gateway.Get(ctx, c, r, nil)
@@ -97,11 +99,11 @@ func (g *Geo) pget(ctx context.Context, c *gateway.Conn, r gateway.Request) erro
 	return gateway.Get(ctx, c, r, func(m *gateway.Message) *gateway.Message { return g.fixed(m, p) })
 }
 
-// lookup returns the projection of a code; nil: that of what is published.
+// lookup returns the projection of a code; nil: messages stay as published.
 func (g *Geo) lookup(code string) (Projector, error) {
 	n, err := parseEPSG(code)
 	if err != nil {
-		return nil, told(err)
+		return nil, commandError(err)
 	}
 	if n == degrees {
 		return nil, nil
@@ -112,12 +114,12 @@ func (g *Geo) lookup(code string) (Projector, error) {
 	}
 	p, err := find(n)
 	if err != nil {
-		return nil, told(err)
+		return nil, commandError(err)
 	}
 	return p, nil
 }
 
-// told makes an error of ours one for the client.
-func told(err error) error {
+// commandError returns an error of this package as one for the client.
+func commandError(err error) error {
 	return gateway.Errorf(gateway.CodeBadCommand, "%s", strings.TrimPrefix(err.Error(), "geo: "))
 }

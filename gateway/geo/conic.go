@@ -38,10 +38,12 @@ func (c *conic) inverse(x, y float64) (lam, phi float64) {
 // unroll returns the longitude on a cone, which is drawn as a fan, and the
 // distance from the tip. What lies beside the fan has neither.
 func unroll(x, y, n float64) (lon, rho float64) {
-	if rho = math.Hypot(x, y); rho < 1e-6 {
+	rho = math.Hypot(x, y)
+	if rho < 1e-6 {
 		return 0, 0 // a direction from there would be rounding
 	}
-	if lon = math.Atan2(x, y) / n; !(math.Abs(lon) <= turn) {
+	lon = math.Atan2(x, y) / n
+	if !(math.Abs(lon) <= turn) {
 		return nowhere()
 	}
 	return lon, rho

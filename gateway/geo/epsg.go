@@ -18,11 +18,11 @@ const degrees EPSG = 4326
 // ErrUnknownEPSG is wrapped by the error for a code without a [Projector].
 var ErrUnknownEPSG = errors.New("geo: no projection of that code")
 
-// String returns the code as it is written to a gateway: epsg:3857.
+// String returns the code as commands have it: epsg:3857.
 func (c EPSG) String() string { return "epsg:" + strconv.Itoa(int(c)) }
 
-// parseEPSG reads a code as it is written to a gateway, epsg:3857, in letters of
-// either case. That there is such a projection is for [Lookup] to say.
+// parseEPSG reads a code as commands have it, epsg:3857, in upper or lower case.
+// [Lookup] finds out whether there is such a projection.
 func parseEPSG(s string) (EPSG, error) {
 	const prefix = "epsg:"
 	digits, ok := s, len(s) > len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
@@ -37,8 +37,8 @@ func parseEPSG(s string) (EPSG, error) {
 	return EPSG(n), nil
 }
 
-// projectors are those in use: built-in ones are made at first use, and kept,
-// for a Projector is compared.
+// projectors are the projections in use. Built-in ones are made at their first use and
+// kept, because a Projector is compared.
 var projectors = struct {
 	sync.RWMutex
 	of map[EPSG]entry
@@ -49,15 +49,15 @@ type entry struct {
 	northFirst bool
 }
 
-// Lookup returns the projection of a code, x east and y north, or an error that
+// Lookup returns the projection of a code, with x east and y north, or an error that
 // wraps [ErrUnknownEPSG].
 func Lookup(code EPSG) (Projector, error) {
 	e, err := lookup(code)
 	return e.Projector, err
 }
 
-// lookupStrict is [Lookup] with the axes in the order of the authority: for
-// most national grids, and for degrees, the northern first.
+// lookupStrict is [Lookup] with the axes in the order of the EPSG registry: for most
+// national grids, and for degrees, north first.
 func lookupStrict(code EPSG) (Projector, error) {
 	e, err := lookup(code)
 	if err == nil && e.northFirst {
@@ -87,14 +87,13 @@ func lookup(code EPSG) (entry, error) {
 	return e, nil
 }
 
-// Register makes p the projection of a code, in place of the built-in one if
-// there is one. It is for the start of a program: who has looked the code up
-// already keeps what he found. [lookupStrict] returns p as well, whose axes are
-// its own affair. A code below one, WGS84 itself, and a p that is nil or can't be
-// compared panic.
+// Register sets the projection of a code, in place of a built-in one. Call it before
+// the code is looked up: connections keep the Projector that they have. With
+// Config.StrictAxes p is used unchanged as well. Register panics if the code is less
+// than 1 or 4326, or if p is nil or can't be compared by ==.
 func Register(code EPSG, p Projector) {
 	if code < 1 || code == degrees || p == nil || !reflect.ValueOf(p).Comparable() {
-		panic(fmt.Sprintf("geo: Register(%v, %T): not a code and a Projector for it", code, p))
+		panic(fmt.Sprintf("geo: Register(%v, %T): want a code other than 4326, and a Projector that is not nil and comparable", code, p))
 	}
 	projectors.Lock()
 	defer projectors.Unlock()

@@ -5,32 +5,30 @@ import (
 	"hash/maphash"
 )
 
-// exits is the memory of one client: which features it has been sent, so that it
-// can be told of those that leave its box. Nothing else would take them off its
-// map. The zero value is ready; only one goroutine may use it at a time.
+// exits remembers which features one client has been sent, so that those that leave
+// its box can be announced. The zero value is ready to use, by one goroutine at a
+// time.
 type exits struct {
-	// Limit is how many features are remembered at most. Zero means 10,000, less
-	// than two means two. Of the last Limit/2 that were sent none is forgotten;
-	// one that is forgotten leaves unannounced, and is counted.
+	// Limit is the maximum number of features remembered. Defaults to 10,000; the
+	// minimum is 2. The last Limit/2 that were sent are always remembered. A forgotten
+	// feature leaves unannounced, and is counted.
 	Limit int
 
-	// Two generations: when the younger is half of all, the elder is forgotten.
-	// A feature is its hash, 64 bits of a secret function of its id and of where it
-	// comes from: ids of any length take the same room.
+	// Two generations: when young has half of Limit, old is forgotten and young becomes
+	// old. A feature is a 64-bit hash of its id and its channel, with a secret seed: ids
+	// of any length take the same memory.
 	young, old map[uint64]struct{}
 	forgotten  uint64
 }
 
-// Passes is [box.Passes] for a message of the channel or hash from, and remembers:
-// an id is one of that name's, and another feature in one of another name. Where a
-// message does not pass, gone is what to send in its place of the features in it
-// that the client knows, if any: of a Feature
+// Passes is [box.Passes] for a message of a channel or hash, from, whose features it
+// remembers. Ids of different channels are different. For a message that does not pass,
+// gone is what to send instead, if the client has been sent features in it: for a Feature
 //
 //	{"type":"Feature","id":7,"geometry":null}
 //
-// and of a FeatureCollection one with a Feature like this for each. It says that
-// they have left the box, and is said once. What has no id neither enters nor
-// leaves.
+// and for a FeatureCollection one with such a Feature for each. Each exit is announced
+// once. Features without an id are not remembered.
 func (e *exits) Passes(from string, b box, d *document) (passes bool, gone []byte) {
 	passes = b.Passes(d)
 	of := maphash.String(fromSeed, from)
@@ -58,7 +56,7 @@ func (e *exits) Passes(from string, b box, d *document) (passes bool, gone []byt
 	return passes, gone
 }
 
-// fromSeed is not the seed of ids: a channel may be called as what is on it.
+// fromSeed is not the seed of ids: a channel may have the name of an id.
 var fromSeed = maphash.MakeSeed()
 
 func (e *exits) enter(id uint64) {
@@ -85,8 +83,8 @@ func (e *exits) leave(id uint64) bool {
 	return young || old
 }
 
-// Remembered returns how many features are remembered now, and how many have
-// been forgotten for want of room.
+// Remembered returns how many features are remembered now, and how many have been
+// forgotten because of Limit.
 func (e *exits) Remembered() (now int, forgotten uint64) {
 	return len(e.young) + len(e.old), e.forgotten
 }

@@ -2,13 +2,13 @@ package geo
 
 import "github.com/heliograph/heliograph/gateway"
 
-// view is what the filters know of a message, and share among connections.
+// view is what the filters know of a message, shared among connections.
 type view struct {
 	doc   *document
-	fixed bool // the projection of what is sent is not that of doc, and stays
+	fixed bool // the content is not that of doc, and is not projected any more
 }
 
-// viewKey is what a message keeps its view by.
+// viewKey is the key of a message's view, for Message.Memo.
 type viewKey struct{}
 
 func (g *Geo) view(m *gateway.Message) *view {
@@ -17,15 +17,15 @@ func (g *Geo) view(m *gateway.Message) *view {
 	}).(*view)
 }
 
-// as returns a copy of a message of another content, which has a view.
+// as returns a copy of a message with another content and a view.
 func as(m *gateway.Message, content []byte, v *view) *gateway.Message {
 	m = m.With(content)
 	m.Memo(viewKey{}, func() any { return v })
 	return m
 }
 
-// projected returns a filter that sends what p makes of messages. Whoever else is
-// sent the same shares the work.
+// projected returns a filter that projects messages by p. Connections with the same
+// projection share the result.
 func (g *Geo) projected(p Projector) gateway.Filter {
 	type of struct{ p Projector }
 	var key any = of{p}
@@ -39,7 +39,7 @@ func (g *Geo) project(m *gateway.Message, p Projector) *gateway.Message {
 	doc, dropped := v.doc.Project(p)
 	if v.fixed {
 		if doc == nil {
-			doc = read(nil, "") // it is on no map that a box could be on
+			doc = read(nil, "") // the box decides as for what isn't GeoJSON
 		}
 		return as(m, m.Content, &view{doc, true})
 	}
@@ -53,8 +53,8 @@ func (g *Geo) project(m *gateway.Message, p Projector) *gateway.Message {
 	return as(m, doc.Raw(), &view{doc: doc})
 }
 
-// fixed returns a message as p has it, which no filter projects any more. Those
-// that look at it see the original, or what they make of that.
+// fixed returns a message projected by p, whose content no filter projects again.
+// Boxes look at the original, or at what the filters make of that.
 func (g *Geo) fixed(m *gateway.Message, p Projector) *gateway.Message {
 	v := g.view(m)
 	content := m.Content
@@ -69,7 +69,7 @@ func (g *Geo) fixed(m *gateway.Message, p Projector) *gateway.Message {
 	return as(m, content, &view{v.doc, true})
 }
 
-// boxed returns a filter that sends what a box lets pass.
+// boxed returns a filter that withholds messages outside of a box.
 func (g *Geo) boxed(b box) gateway.Filter {
 	return func(m *gateway.Message) *gateway.Message {
 		if b.Passes(g.view(m).doc) {
@@ -80,7 +80,7 @@ func (g *Geo) boxed(b box) gateway.Filter {
 	}
 }
 
-// boxedWithExits returns a filter that also tells what has left.
+// boxedWithExits returns a filter that also announces features that leave the box.
 func (g *Geo) boxedWithExits(b box, e *exits) gateway.Filter {
 	return func(m *gateway.Message) *gateway.Message {
 		_, before := e.Remembered()

@@ -7,29 +7,30 @@ import (
 
 // Config configures [New]. The zero value is ready to use.
 type Config struct {
-	// IDProperty is the member of "properties" that a feature without an "id" is
-	// known by, to BBOX with exit=1. Empty: it has to have an id.
+	// IDProperty is the member of "properties" that identifies a feature without an
+	// "id", for BBOX with exit=1. If it is empty, only an "id" does.
 	IDProperty string
 
-	// StrictAxes sends coordinates in the order of the authority, as
-	// [lookupStrict] has it. Otherwise x is east and y is north.
+	// StrictAxes sends coordinates in the axis order of the EPSG registry: for most
+	// national grids, and for degrees, north before east. Otherwise x is east and y is
+	// north.
 	StrictAxes bool
 
-	// MaxExits is how many features are remembered for each connection that sent
-	// BBOX with exit=1. Zero means 10,000, some 300 KB when it is reached.
+	// MaxExits is how many features are remembered for each connection that has sent
+	// BBOX with exit=1. Defaults to 10,000, which take 300 KB.
 	MaxExits int
 }
 
-// Geo is the commands BBOX, PROJECTION and PGET, for any number of handlers.
+// Geo has the commands BBOX, PROJECTION and PGET, for any number of handlers.
 type Geo struct {
 	cfg   Config
 	count struct{ dropped, withheld, exits, forgotten atomic.Int64 }
 }
 
-// New returns the commands.
+// New returns a Geo, whose commands belong into [gateway.Config].Commands.
 func New(cfg Config) (*Geo, error) {
 	if cfg.MaxExits < 0 {
-		return nil, fmt.Errorf("geo: Config.MaxExits is %d; want a positive number, or 0", cfg.MaxExits)
+		return nil, fmt.Errorf("geo: Config.MaxExits: %d is negative", cfg.MaxExits)
 	}
 	return &Geo{cfg: cfg}, nil
 }
@@ -42,7 +43,7 @@ type Stats struct {
 	Forgotten int64 `json:"forgotten"` // features that will leave unannounced, because of Config.MaxExits
 }
 
-// Stats returns what the commands have done since they were made.
+// Stats returns what the commands have done since the Geo was made.
 func (g *Geo) Stats() Stats {
 	return Stats{
 		Dropped: g.count.dropped.Load(), Withheld: g.count.withheld.Load(),

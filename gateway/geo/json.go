@@ -2,19 +2,19 @@ package geo
 
 import "encoding/json"
 
-// maxDepth is how deep arrays and objects may nest. encoding/json allows 10,000;
-// this is the library's limit for all that comes from outside.
+// maxDepth is how deep arrays and objects may nest. encoding/json allows 10,000; the
+// codecs of package storage allow 128 as well.
 const maxDepth = 128
 
-// cursor walks over JSON. Its methods move past what they are named after, and
-// report false, with the cursor anywhere, where that isn't JSON of RFC 8259.
+// cursor walks over JSON. Each method moves past what it is named after, or reports
+// false, at any place, if that isn't JSON of RFC 8259.
 type cursor struct {
 	b     []byte
 	i     int
 	depth int
 }
 
-// space moves to the next byte that matters and returns it, or 0 at the end.
+// space moves to the next byte that isn't white space and returns it, or 0 at the end.
 func (c *cursor) space() byte {
 	for ; c.i < len(c.b); c.i++ {
 		switch ch := c.b[c.i]; ch {
@@ -26,8 +26,7 @@ func (c *cursor) space() byte {
 	return 0
 }
 
-// open moves into an array or object, past its bracket, and reports whether it
-// has no elements; then it is left behind already.
+// open moves into an array or object, and past it if it is empty.
 func (c *cursor) open(end byte) (empty, ok bool) {
 	c.i++
 	c.depth++
@@ -57,7 +56,7 @@ func (c *cursor) next(end byte) (more, ok bool) {
 	return false, false
 }
 
-// value skips whatever comes.
+// value moves past any value.
 func (c *cursor) value() bool {
 	switch ch := c.space(); ch {
 	case '{':
@@ -102,7 +101,8 @@ func (c *cursor) key() (name text, ok bool) {
 	if c.space() != '"' {
 		return text{}, false
 	}
-	if name, ok = c.text(); !ok || c.space() != ':' {
+	name, ok = c.text()
+	if !ok || c.space() != ':' {
 		return text{}, false
 	}
 	c.i++
@@ -115,7 +115,7 @@ type text struct {
 	escaped bool
 }
 
-// value returns what t says.
+// value returns the string without quotes and escapes.
 func (t text) value() []byte {
 	if !t.escaped {
 		return t.raw[1 : len(t.raw)-1]

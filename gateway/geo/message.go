@@ -6,9 +6,8 @@ import (
 	"strconv"
 )
 
-// document is a message that has been read, once, whoever is to have it: any number
-// of boxes and projections work on what was found then. It never changes, and
-// may be used by many at once.
+// document is a message that has been parsed, once for all boxes and projections. It
+// never changes, and may be used by many goroutines at once.
 type document struct {
 	raw        []byte
 	points     []float64
@@ -16,12 +15,12 @@ type document struct {
 	parts      []part
 	features   []feature
 	collection bool
-	original   *document // nil: this is it
+	original   *document // nil: this is the original
 }
 
-// read reads a message. It can't fail: what isn't GeoJSON, or isn't JSON, or is
-// nested deeper than 128, is a Doc without features, which every box lets pass
-// and no projection changes. The Doc keeps raw, which must not change any more.
+// read parses a message. It can't fail: what isn't GeoJSON, or is nested deeper than
+// 128, is a document without features, which every box lets pass and no projection
+// changes. The document keeps raw, which must not change any more.
 func read(raw []byte, idProperty string) *document {
 	s := scan{cursor: cursor{b: raw}, idProperty: idProperty}
 	d := &document{raw: raw}
@@ -48,22 +47,20 @@ func read(raw []byte, idProperty string) *document {
 // Raw returns the message.
 func (d *document) Raw() []byte { return d.raw }
 
-// Features returns how many features there are to place in a box: those of a
-// FeatureCollection, one if the message is a Feature or a geometry, and none if
-// it isn't GeoJSON.
+// Features returns the number of features: those of a FeatureCollection, one for a
+// Feature or a geometry, and none if the message isn't GeoJSON.
 func (d *document) Features() int { return len(d.features) }
 
 func (d *document) positions(f *feature) []float64 {
 	return d.points[2*f.positions.from : 2*f.positions.to]
 }
 
-// Project returns the message as p maps it. The first two numbers of each
-// position are written anew, in as few digits as give the same float64 back, and
-// every other byte is kept. A feature with a position that p has no image of is
-// dropped, and counted; when it is the whole message, the Doc is nil.
+// Project returns the message projected by p. The first two numbers of each position
+// are replaced, in as few digits as give the same float64 back; every other byte
+// stays. Features with a position that p can't represent are dropped and counted; if
+// nothing is left of the message, the result is nil.
 //
-// It is always the original that is projected: a Doc that was, too, starts from
-// what had been read.
+// A document that is itself projected is projected from its original.
 func (d *document) Project(p Projector) (projected *document, dropped int) {
 	if d.original != nil {
 		d = d.original
@@ -71,11 +68,11 @@ func (d *document) Project(p Projector) (projected *document, dropped int) {
 	if _, same := p.(identity); same || len(d.tokens) == 0 {
 		return d, 0
 	}
-	// Metres take some bytes more than degrees.
+	// Metres take a few more bytes than degrees.
 	w := writer{from: d, raw: make([]byte, 0, len(d.raw)+8*len(d.tokens)), points: make([]float64, len(d.points))}
 	out := &document{parts: d.parts, features: slices.Clone(d.features), collection: d.collection, original: d}
 	kept := out.features[:0]
-	end := uint32(0) // of the last feature read
+	end := uint32(0) // of the previous feature
 	for i := range d.features {
 		f := d.features[i]
 		undo := len(w.raw)
@@ -83,7 +80,7 @@ func (d *document) Project(p Projector) (projected *document, dropped int) {
 			w.raw = append(w.raw, d.raw[end:f.start]...)
 		}
 		if i == 0 {
-			undo = len(w.raw) // what comes before the first stays
+			undo = len(w.raw) // what comes before the first feature stays
 		}
 		end = f.end
 		if !w.feature(&f, p) {
@@ -108,8 +105,8 @@ type writer struct {
 	points []float64
 }
 
-// feature appends a feature, with f its new bounds, and reports whether all of
-// it had an image.
+// feature appends a feature and sets its new bounds in f. It reports false if p can't
+// represent a position.
 func (w *writer) feature(f *feature, p Projector) bool {
 	at := f.start
 	for i := f.positions.from; i < f.positions.to; i++ {
@@ -130,6 +127,6 @@ func (w *writer) feature(f *feature, p Projector) bool {
 	return true
 }
 
-// number appends a number that JSON and all who read it know: no exponent, and
-// no negative zero.
+// number appends a number that every JSON parser reads: no exponent, and no negative
+// zero.
 func number(b []byte, v float64) []byte { return strconv.AppendFloat(b, v+0, 'f', -1, 64) }

@@ -2,9 +2,9 @@ package geo
 
 import "math"
 
-// Projector maps degrees of WGS 84 to the coordinates of a map, and back. What
-// has no image is NaN in both. It is called by many at once, and is compared by
-// ==: the same map must be the same Projector.
+// Projector maps degrees of WGS 84 to the coordinates of a map, and back. Where it
+// can't, it returns NaN twice. Its methods are called by many goroutines at once.
+// Projectors are compared by ==: the same map must be the same Projector.
 type Projector interface {
 	Forward(lon, lat float64) (x, y float64)
 	Inverse(x, y float64) (lon, lat float64)
@@ -21,7 +21,7 @@ type grid struct {
 	projection
 	meridian    float64 // degrees
 	east, north float64 // false easting and northing, metres
-	datum       *datum  // nil: WGS 84, or what counts as that
+	datum       *datum  // nil: WGS 84, or ETRS89, which counts as that
 }
 
 func (g *grid) Forward(lon, lat float64) (x, y float64) {
@@ -54,7 +54,7 @@ func (g *grid) Inverse(x, y float64) (lon, lat float64) {
 	return lon, lat
 }
 
-// maxLon is how far a longitude may go past the date line, and still be meant.
+// maxLon is the largest longitude taken for a place beyond the date line.
 const maxLon = 540
 
 // identity is the Projector of degrees.
@@ -69,7 +69,7 @@ func (identity) Forward(lon, lat float64) (x, y float64) {
 
 func (i identity) Inverse(x, y float64) (lon, lat float64) { return i.Forward(x, y) }
 
-// swapped is a Projector whose authority names north first.
+// swapped is a Projector with north first.
 type swapped struct{ Projector }
 
 func (s swapped) Forward(lon, lat float64) (x, y float64) {
@@ -79,8 +79,7 @@ func (s swapped) Forward(lon, lat float64) (x, y float64) {
 
 func (s swapped) Inverse(x, y float64) (lon, lat float64) { return s.Projector.Inverse(y, x) }
 
-// wrap brings degrees, of less than two turns, into ±180. Both ends are left as
-// they are: the date line has two names.
+// wrap brings degrees, of less than two turns, into ±180. Both -180 and 180 stay.
 func wrap(lon float64) float64 {
 	for lon > 180 {
 		lon -= 360

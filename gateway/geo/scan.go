@@ -2,10 +2,10 @@ package geo
 
 import "hash/maphash"
 
-// scan reads GeoJSON in one pass. "coordinates" may come before the "type" that
-// makes it that: what may turn out to be of use is read as such, and what was not
-// is dropped at the end of its object. Of members of one name the last counts, as
-// for JSON.parse.
+// scan parses GeoJSON in one pass. "coordinates" may come before the "type" that gives
+// them a meaning: what may turn out to be positions is read as such, and dropped at
+// the end of its object if it wasn't. Of members with the same name the last counts,
+// as for JSON.parse.
 type scan struct {
 	cursor
 	idProperty string
@@ -13,7 +13,7 @@ type scan struct {
 	features []feature
 }
 
-// role is what an object may be where it stands.
+// role is what an object may be at its place.
 type role uint8
 
 const (
@@ -22,7 +22,7 @@ const (
 	geometry             // a geometry
 )
 
-// kind is the type that an object says to be.
+// kind is the "type" of an object.
 type kind uint8
 
 const (
@@ -73,7 +73,7 @@ var geometries = [...]struct {
 	polygon: {3, ring}, multiPolygon: {4, ring},
 }
 
-// object is what is known of one that is being read.
+// object is what is known of an object while it is read.
 type object struct {
 	role
 	kind
@@ -81,13 +81,14 @@ type object struct {
 	id, property                             []byte
 }
 
-// member is one that holds positions, or objects that do.
+// member is a member that contains positions, or objects with positions.
 type member struct {
 	from, to mark
 	state    memberState
 	levels   int // of coordinates
 }
 
+// memberState is whether a member is there and valid.
 type memberState uint8
 
 const (
@@ -97,8 +98,8 @@ const (
 	memberInvalid
 )
 
-// object reads an object. What it returns is foreign, and holds no positions,
-// unless the object is GeoJSON that may stand here.
+// object reads an object. The feature is foreign, and has no positions, unless the
+// object is GeoJSON that may stand at this place.
 func (s *scan) object(r role) (f feature, k kind, ok bool) {
 	o := object{role: r}
 	base := s.mark()
@@ -150,7 +151,7 @@ func (s *scan) object(r role) (f feature, k kind, ok bool) {
 	return f, o.kind, ok
 }
 
-// seed makes the hashes of ids, which last as long as the process.
+// seed is that of the hashes of ids.
 var seed = maphash.MakeSeed()
 
 // member reads a member of an object.
@@ -162,7 +163,8 @@ func (s *scan) member(o *object) bool {
 	next := s.space()
 	switch string(key.value()) {
 	case "type":
-		if o.kind = other; next == '"' {
+		o.kind = other
+		if next == '"' {
 			t, ok := s.text()
 			if ok {
 				o.kind = kindOf(t.value())
@@ -197,7 +199,7 @@ func (s *scan) member(o *object) bool {
 	return s.value()
 }
 
-// geometry reads the member of that name.
+// geometry reads the member "geometry".
 func (s *scan) geometry(m *member) bool {
 	*m = member{from: s.mark(), state: memberInvalid}
 	if next := s.space(); next != '{' {
@@ -215,7 +217,7 @@ func (s *scan) geometry(m *member) bool {
 	return ok
 }
 
-// list reads an array of objects of a role.
+// list reads an array of objects with a role.
 func (s *scan) list(m *member, r role) bool {
 	*m = member{from: s.mark(), to: s.mark(), state: memberInvalid}
 	if s.space() != '[' {
@@ -233,7 +235,8 @@ func (s *scan) list(m *member, r role) bool {
 		if !ok {
 			return false
 		}
-		if f.end = uint32(s.i); r == element {
+		f.end = uint32(s.i)
+		if r == element {
 			s.features = append(s.features, f)
 		} else if f.state == foreign {
 			m.state = memberInvalid
@@ -243,19 +246,21 @@ func (s *scan) list(m *member, r role) bool {
 	return ok
 }
 
-// id reads what a feature is known by: a string or a number, as it is written.
+// id reads the id of a feature: a string or a number, unchanged.
 func (s *scan) id(to *[]byte) bool {
 	next, start := s.space(), s.i
 	ok := s.value()
-	if *to = nil; next == '"' || next == '-' || digit(next) {
+	*to = nil
+	if next == '"' || next == '-' || digit(next) {
 		*to = s.b[start:s.i:s.i]
 	}
 	return ok
 }
 
-// property reads the properties of a feature for the one that is its id.
+// property searches the properties of a feature for its id.
 func (s *scan) property(to *[]byte) bool {
-	if *to = nil; s.space() != '{' {
+	*to = nil
+	if s.space() != '{' {
 		return s.value()
 	}
 	empty, ok := s.open('}')

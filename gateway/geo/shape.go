@@ -5,19 +5,19 @@ import (
 	"strconv"
 )
 
-// shape is what positions a message has, and how they belong together.
+// shape is the positions of a message, and how they belong together.
 type shape struct {
 	points []float64 // x and y of each position
 	tokens []token   // of each position
 	parts  []part
 }
 
-// token is where the two numbers of a position lie in the message.
+// token is where the two numbers of a position are in the message.
 type token struct{ x, xEnd, y, yEnd uint32 }
 
 // part is an innermost list of positions.
 type part struct {
-	end   int // the position behind it; it begins where the one before ends
+	end   int // index after its last position; it begins where the previous part ends
 	kind  partKind
 	first bool // in the list around it: of the rings of a polygon the outer one
 }
@@ -36,7 +36,7 @@ type feature struct {
 	positions  span
 	parts      span
 	state      state
-	id         []byte // as it is written; nil: it has none
+	id         []byte // as it stands in the message; nil: none
 	hash       uint64 // of id
 	bounds     bounds
 }
@@ -54,7 +54,7 @@ const (
 // bounds is the smallest box around some positions.
 type bounds struct{ left, bottom, right, top float64 }
 
-// bound returns the bounds of some positions. Of none, nothing is inside.
+// bound returns the bounds of some positions. Without positions, nothing is inside.
 func bound(points []float64) bounds {
 	b := bounds{math.Inf(1), math.Inf(1), math.Inf(-1), math.Inf(-1)}
 	for i := 0; i+1 < len(points); i += 2 {
@@ -65,7 +65,7 @@ func bound(points []float64) bounds {
 	return b
 }
 
-// mark is how much had been read at some time.
+// mark is a place in a shape, as far as it had been read.
 type mark struct{ positions, parts, features int }
 
 func (s *scan) mark() mark { return mark{len(s.tokens), len(s.parts), len(s.features)} }
@@ -181,14 +181,15 @@ func (s *scan) position() (levels int, ok bool) {
 			if !s.number() {
 				return 0, false
 			}
-			// Beyond the range of a float64 it is infinite, and has no image.
+			// A number beyond the range of float64 is infinite, which no projection represents.
 			v[n], _ = strconv.ParseFloat(string(s.b[start:s.i]), 64)
 			at[n] = span{start, s.i}
 			numbers++
 		} else if !s.value() {
 			return 0, false
 		}
-		if more, ok = s.next(']'); !ok {
+		more, ok = s.next(']')
+		if !ok {
 			return 0, false
 		}
 	}
