@@ -63,7 +63,7 @@ func (h *hall) modify(i int, v int64) {
 	}
 }
 
-// watch has somebody watch a keyword, and returns when he has its value.
+// watch watches a keyword in a goroutine, and returns once that has the initial value.
 func (h *hall) watch(b *testing.B, c *keywords.Client, i int, seen func(v int64)) {
 	begun := make(chan bool, 1)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -103,15 +103,15 @@ func newCommitter(d *Dispatcher) *committer {
 	return c
 }
 
-// newest returns the newest value of a keyword, staged or committed, and the same in
-// the type of its kind; nil: it has none.
+// newest returns the newest value of a keyword, staged or committed, as a record and in
+// its kind's Go type, which is nil if there is no value.
 func (c *committer) newest(s *served) (record, any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return s.now, s.canonical
 }
 
-// stage has values committed, together and in order.
+// stage makes the committer commit values, together and in order.
 func (c *committer) stage(values ...staged) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,14 +121,15 @@ func (c *committer) stage(values ...staged) error {
 	return c.enterLocked(values)
 }
 
-// enter is stage for a modify, whose hooks have run: room was asked before.
+// enter is stage without the limits, for a modify whose hooks have run. Room was called
+// before.
 func (c *committer) enter(values []staged) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.enterLocked(values)
 }
 
-// room says why values can't be staged.
+// room returns an error if values can't be staged.
 func (c *committer) room(values []staged) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -157,7 +158,7 @@ func (c *committer) enterLocked(values []staged) error {
 	}
 	for i := range values {
 		st := &values[i]
-		if err := st.served.at(st.only); err != nil {
+		if err := st.served.atLocked(st.only); err != nil {
 			return err
 		}
 	}
@@ -176,24 +177,26 @@ func (c *committer) enterLocked(values []staged) error {
 	return nil
 }
 
-// at returns an error if a keyword is not at a revision; "": any will do. A value that
-// is not committed yet has none. The committer's lock is held.
-func (s *served) at(rev string) error {
+// atLocked returns an error if the keyword does not have the revision rev; if rev is empty,
+// any is right. A value that is not committed yet has no revision. The lock is the
+// committer's.
+func (s *served) atLocked(rev string) error {
 	if rev == "" || s.waiting == 0 && rev == s.committed.rev.String() {
 		return nil
 	}
-	text := fmt.Sprintf("it has %s, and not %s", s.committed.rev, rev)
+	text := fmt.Sprintf("the keyword has %s, not %s", s.committed.rev, rev)
 	if s.waiting > 0 {
-		text = fmt.Sprintf("it is being set, and does not keep %s", rev)
+		text = fmt.Sprintf("the keyword is being set and will not keep %s", rev)
 	}
 	return &Error{Code: CodeRevision, Service: s.def.Service, Keyword: s.def.Name, Text: text}
 }
 
-// is reports why a keyword is not at a revision; "": any will do.
-func (c *committer) is(s *served, rev string) error {
+// checkRevision returns an error if a keyword does not have the revision rev; if rev is
+// empty, any is right.
+func (c *committer) checkRevision(s *served, rev string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return s.at(rev)
+	return s.atLocked(rev)
 }
 
 // run commits what is staged until stop is closed and nothing is left, or nothing can
@@ -338,8 +341,8 @@ func (c *committer) retire(why error) {
 	}
 }
 
-// fail has nothing staged or committed any more; nil means [ErrClosed]. The goroutine
-// that commits answers for what is staged.
+// fail stops staging and committing, with the error why; nil means [ErrClosed]. The
+// committer's goroutine answers what is staged.
 func (c *committer) fail(why error) {
 	c.mu.Lock()
 	if c.failure == nil {
@@ -354,7 +357,7 @@ func (c *committer) fail(why error) {
 	}
 }
 
-// failed returns why nothing can be committed any more; nil: it can.
+// failed returns why nothing can be committed any more, or nil.
 func (c *committer) failed() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -385,7 +388,7 @@ func (c *committer) pause(stop <-chan struct{}, try *int, err error) bool {
 	return true
 }
 
-// answer ends the wait for a value.
+// answer sends the result to those who wait for a value.
 func (c *committer) answer(st *staged, err error) {
 	if st.done != nil {
 		st.done <- err

@@ -8,25 +8,25 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// commitScript is what one script is told of a batch. The committer has one, for its
-// buffers.
+// commitScript collects the keys and arguments of luaCommit for a batch. The committer uses
+// one again and again, for its buffers.
 type commitScript struct {
 	keys    []string
 	args    []any
 	msg     message
-	logs    []string // and of each
-	past    []any    // how long it may be, and its new line
+	logs    []string // keys of histories
+	past    []any    // for each of logs: its maximum length, its new line
 	inboxes []inbox
 }
 
-// inbox is that of a client, and the replies to it.
+// inbox is the inbox of a client, with the replies to it.
 type inbox struct {
 	key    string
 	frames [][]byte
 }
 
-// write carries out one commit. It may be carried out again: a script that was
-// says so.
+// write commits a batch. It may be called again for the same batch: a script that was
+// carried out before does nothing.
 func (c *committer) write(batch []staged) error {
 	f := &c.script
 	defer f.clear()
@@ -66,7 +66,7 @@ func (c *committer) write(batch []staged) error {
 	}
 	c.external.expect(batch)
 	c.stats.commits.Add(1)
-	ctx := context.Background() // the client bounds it
+	ctx := context.Background() // the client has a read timeout
 	cmd := luaCommit.Run(ctx, c.client, f.keys, f.args...)
 	if err := cmd.Err(); err != nil || cmd.Val() == int64(0) {
 		c.external.expectNone(batch)
@@ -75,7 +75,7 @@ func (c *committer) write(batch []staged) error {
 	return nil
 }
 
-// addValue adds a value, and its line of the log.
+// addValue adds a value and the line of its history.
 func (c *committer) addValue(st *staged) error {
 	f, r := &c.script, &st.rec
 	if len(f.msg.Changes) == 0 {
@@ -117,7 +117,7 @@ func (c *committer) addReply(st *staged) {
 	f.inboxes = append(f.inboxes, inbox{key, [][]byte{frame}})
 }
 
-// clear keeps the buffers, and nothing that is in them.
+// clear empties the buffers and keeps their memory.
 func (f *commitScript) clear() {
 	clear(f.keys)
 	clear(f.args)

@@ -57,8 +57,7 @@ func TestWhatWasStaleIsGoodAgain(t *testing.T) {
 	})
 }
 
-// What can only be written is refused to whoever names it, and left out where
-// nobody does.
+// A write-only keyword is refused if it is named, and left out of globs.
 func TestWriteOnlyKeywords(t *testing.T) {
 	t.Parallel()
 	secret := keywords.Define("stage", "SECRET", keywords.Spec[string]{WriteOnly: true, Initial: new("x")})

@@ -156,7 +156,7 @@ func ExampleSet() {
 
 	fmt.Println(keywords.Set(ctx, d, Count, 7))
 	v, err := keywords.Read(ctx, k, Count)
-	fmt.Printf("%d %q %v\n", v.V, v.Source, err) // no source: nobody has asked for it
+	fmt.Printf("%d %q %v\n", v.V, v.Source, err) // no source: the dispatcher set it
 	_, err = keywords.Modify(ctx, k, Count, 8)
 	fmt.Println(errors.Is(err, keywords.CodeReadOnly))
 	// Output:
@@ -179,8 +179,8 @@ func ExampleModify() {
 	// true keywords: stage.SPEED: range: 25 is above 20
 }
 
-// Nobody serves the keyword, and here nobody ever has.
-func ExampleModify_nobody() {
+// No dispatcher lives, and the service was never served.
+func ExampleModify_unserved() {
 	pool := examplePool()
 	defer stopExample()
 	k, _ := keywords.NewClient(pool, keywords.ClientConfig{})
@@ -193,14 +193,14 @@ func ExampleModify_nobody() {
 	// keywords: stage: unknown_service, and no dispatcher lives
 }
 
-// Compare and set: what somebody else has set meanwhile is not overwritten.
+// IfRevision keeps a modify from overwriting what another client has set meanwhile.
 func ExampleModifyOptions() {
 	_, k := exampleStage(nil)
 	defer stopExample()
 	ctx := context.Background()
 
 	v, _ := keywords.Read(ctx, k, Speed)
-	_, _ = keywords.Modify(ctx, k, Speed, 9) // somebody else
+	_, _ = keywords.Modify(ctx, k, Speed, 9) // another client
 	_, err := keywords.Modify(ctx, k, Speed, v.V+1, keywords.ModifyOptions{IfRevision: v.Rev})
 	fmt.Println(errors.Is(err, keywords.CodeRevision))
 
@@ -303,7 +303,7 @@ func ExampleClient_Describe() {
 	// stage.SPEED <nil>
 }
 
-// What an earlier run has left can be removed when nobody serves it.
+// Clear removes what a service has left in Redis, once no dispatcher serves it.
 func ExampleClient_Clear() {
 	_, k := exampleStage(nil)
 	defer stopExample()

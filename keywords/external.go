@@ -22,18 +22,18 @@ import (
 type ExternalWrites uint8
 
 const (
-	// ExternalIgnore does nothing: what was written is read, and not announced, until
-	// the keyword is set again. Redis need not tell of it.
+	// ExternalIgnore does nothing. Clients read what was written, without an event, until
+	// the keyword is set again. It needs no keyspace notifications.
 	ExternalIgnore ExternalWrites = iota
-	// ExternalAccept sets the keyword to what was written, without hooks, if that is a
-	// value of it and the keyword is not read-only, and reverts it otherwise.
+	// ExternalAccept sets the keyword to what was written, without hooks, if the keyword
+	// allows that value and is not read-only. Otherwise it reverts the value.
 	ExternalAccept
-	// ExternalRevert writes the value of the keyword again.
+	// ExternalRevert writes the keyword's value again.
 	ExternalRevert
 )
 
-// notifyFlags are the classes of keyspace events that tell of all that can happen
-// to a value: hashes, generic commands, expiry, eviction, and a SET over it.
+// notifyFlags are the classes of keyspace events that cover every change of a value: hash
+// commands, generic commands, expiry, eviction, and SET, which overwrites a hash.
 const notifyFlags = "Khgxe$"
 
 // external handles what others write into the values of a dispatcher, by its policy.
@@ -55,21 +55,22 @@ type external struct {
 
 // keyEvents is what is known of the keyspace events of a value.
 type keyEvents struct {
-	expected int  // of our own writes, still to come
-	suspect  bool // somebody else may have written while we did
+	expected int  // events that our own writes will still cause
+	suspect  bool // another program may have written while a commit of ours was under way
 }
 
-// probeTimeout is how long Redis may take to tell of what was just written.
+// probeTimeout is how long probe waits for the event of its own write.
 const probeTimeout = time.Second
 
-// probeInterval is between two tries to be told what others write.
+// probeInterval is the time between two calls of probe while notifications are unavailable.
 const probeInterval = 5 * time.Second
 
-// Notifications returns nil if Redis tells the dispatcher what others write, or
-// nobody has asked for that, or [ErrNotificationsUnavailable] with what an admin
-// must do. It knows once Ready is closed. Within seconds after an admin has set the
-// flags the error is gone, and all that was written meanwhile is looked at; a channel
-// that was allowed late is for the next Run.
+// Notifications returns nil if the dispatcher notices external writes, or ignores them as
+// DispatcherConfig.ExternalWrites says. Otherwise it returns [ErrNotificationsUnavailable]
+// with the command that an administrator must run. The result is valid once the channel
+// of Ready is closed. The dispatcher tries again every 5 seconds: when the flags were set
+// meanwhile, the error is nil, and earlier external writes are handled. A channel that
+// the ACL allows only later is used by the next Run.
 func (d *Dispatcher) Notifications() error {
 	return d.external.unavailable()
 }
@@ -80,14 +81,14 @@ func (e *external) unavailable() error {
 	return e.notificationsErr
 }
 
-// listen has Redis tell what others write, until the function that it returns is
-// called.
+// listen subscribes to the key events of the dispatcher's values, until the function that
+// it returns is called.
 func (e *external) listen(ctx context.Context) (end func()) {
 	if e.policy == ExternalIgnore {
 		return func() {}
 	}
 	note := func(err error) {
-		e.log.Warn("keywords: what others write goes unseen", "error", err)
+		e.log.Warn("keywords: external writes go unnoticed", "error", err)
 		e.mu.Lock()
 		e.notificationsErr = err
 		e.mu.Unlock()
@@ -99,13 +100,13 @@ func (e *external) listen(ctx context.Context) (end func()) {
 	}
 	closing := func() { _ = ps.Close() }
 	canary := make(chan struct{}, 1)
-	own := e.service.bare + ":v:" // a KeyEvents has the pool's prefix put before it
+	own := e.service.bare + ":v:" // NewKeyEvents adds the pool's prefix
 	_, err = pubsub.Listen(ctx, ps, pubsub.NewKeyEvents(own+"*"), func(ctx context.Context, m pubsub.Message[string]) error {
 		name, ours := strings.CutPrefix(m.Channel, own)
 		switch {
 		case errors.Is(m.Err, pubsub.ErrGap):
-			_ = e.enableNotifications(ctx) // a server that was restarted has forgotten it
-			e.checkAll(ctx)                // nor has it told of what was written meanwhile
+			_ = e.enableNotifications(ctx) // a restarted server has lost the flags
+			e.checkAll(ctx)                // and sent no events meanwhile
 		case m.Err != nil || !ours:
 		case strings.HasPrefix(name, "-"):
 			signal(canary)
@@ -114,8 +115,8 @@ func (e *external) listen(ctx context.Context) (end func()) {
 		}
 		return nil
 	})
-	if err != nil { // an ACL that does not let us, as a rule
-		note(fmt.Errorf("%w: %w: the user needs &__keyspace@%d__:%s*, spelt out", ErrNotificationsUnavailable, err, redisio.Of(e.pool).Database(), e.service.value("")))
+	if err != nil { // most often the ACL refuses the channel
+		note(fmt.Errorf("%w: %w: the ACL user needs &__keyspace@%d__:%s*, in these words", ErrNotificationsUnavailable, err, redisio.Of(e.pool).Database(), e.service.value("")))
 		return closing
 	}
 	if err = e.probe(ctx, canary); err == nil || ctx.Err() != nil {
@@ -141,8 +142,8 @@ func (e *external) listen(ctx context.Context) (end func()) {
 	return func() { stop(); closing() }
 }
 
-// probe tries whether Redis tells what others write: where CONFIG is refused it
-// can't be asked.
+// probe writes a key of its own and waits for the event: where CONFIG is refused, that is
+// the only way to find out whether Redis sends events.
 func (e *external) probe(ctx context.Context, canary <-chan struct{}) error {
 	refused := e.enableNotifications(ctx)
 	key := e.service.value("-" + rand.Text()[:8])
@@ -153,14 +154,14 @@ func (e *external) probe(ctx context.Context, canary <-chan struct{}) error {
 	case <-canary:
 		return nil
 	case <-time.After(probeTimeout):
-		return fmt.Errorf("%w: an admin must add the flags %s; where there are none yet, by CONFIG SET notify-keyspace-events %[2]s (%[3]v)", ErrNotificationsUnavailable, notifyFlags, refused)
+		return fmt.Errorf("%w: an administrator must add the flags %s, as by CONFIG SET notify-keyspace-events %[2]s (%[3]v)", ErrNotificationsUnavailable, notifyFlags, refused)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// enableNotifications adds the flags that are missing on each server, and takes none away. Its
-// error has the command that was refused.
+// enableNotifications adds missing flags on each server and removes none. Its error has the
+// command that was refused.
 func (e *external) enableNotifications(ctx context.Context) error {
 	one := func(ctx context.Context, node *redis.Client) error {
 		now, err := node.ConfigGet(ctx, "notify-keyspace-events").Result()
@@ -192,8 +193,8 @@ func (e *external) enableNotifications(ctx context.Context) error {
 	return nil
 }
 
-// onKeyEvent handles a keyspace event of a value. Our own writes cause events too: as
-// many as are expected are let pass.
+// onKeyEvent handles a keyspace event of a value. Our own writes cause events too: those
+// that are expected are ignored.
 func (e *external) onKeyEvent(ctx context.Context, name string) {
 	s := e.served[name]
 	if s == nil {
@@ -225,7 +226,8 @@ func (e *external) expect(batch []staged) {
 	}
 }
 
-// expectNone has the next events of a batch looked at, whoever caused them.
+// expectNone makes the next events of a batch's keywords count as external, since the batch
+// may not have been written.
 func (e *external) expectNone(batch []staged) {
 	e.commits.mu.Lock()
 	defer e.commits.mu.Unlock()
@@ -236,8 +238,7 @@ func (e *external) expectNone(batch []staged) {
 	}
 }
 
-// checkAll compares all values, and has all events looked at that come next,
-// whoever caused them.
+// checkAll checks all values, after events may have been missed.
 func (e *external) checkAll(ctx context.Context) {
 	e.commits.mu.Lock()
 	for _, s := range e.served {
@@ -249,15 +250,15 @@ func (e *external) checkAll(ctx context.Context) {
 	}
 }
 
-// check reads a value, and handles one that this dispatcher has not written, by a
-// policy.
+// check reads a value from Redis and handles it by policy if the dispatcher has not written
+// it.
 func (e *external) check(ctx context.Context, s *served, policy ExternalWrites) {
 	for ctx.Err() == nil && !e.tryCheck(ctx, s, policy) {
 	}
 }
 
-// tryCheck is one try of check. It reports false if the dispatcher has written the
-// value meanwhile: what was read may be older.
+// tryCheck is one try of check. It returns false if the dispatcher has committed a value
+// meanwhile, so that what was read may be older.
 func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrites) bool {
 	e.commits.mu.Lock()
 	before := s.committed
@@ -282,7 +283,7 @@ func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrite
 	case !ok && committed.at == 0:
 		return true
 	}
-	if err != nil { // or HSET would be refused
+	if err != nil { // HSET fails on a key of another type
 		_ = e.definitions.drop(ctx, s.def.Name)
 	}
 	again := staged{served: s, write: true, rec: committed}
@@ -298,7 +299,7 @@ func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrite
 	}
 	e.stats.external.Add(1)
 	if err := e.commits.stage(again); err != nil {
-		e.log.Warn("keywords: an external write was not handled", "keyword", s.def.Name, "error", err)
+		e.log.Warn("keywords: external write not handled", "keyword", s.def.Name, "error", err)
 	}
 	return true
 }

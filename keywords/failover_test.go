@@ -41,7 +41,7 @@ func TestADispatcherThatBeginsTooLateWritesNothing(t *testing.T) {
 	})
 }
 
-// settles has somebody set SPEED again and again until that is done, whatever
+// settles sets SPEED again and again until that succeeds, whatever
 // becomes of Redis, and the watcher end on it.
 func settles(t *testing.T, k *keywords.Client, n *newestSpeed, want float64) keywords.Value[float64] {
 	t.Helper()

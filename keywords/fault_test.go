@@ -179,14 +179,14 @@ func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
 	t.Logf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
 	v, err := keywords.Read(soon(t), writer, Speed)
 	require.NoError(t, err)
-	require.Equal(t, 1.0, v.V, "what nobody sets is written again too")
+	require.Equal(t, 1.0, v.V, "a value that no client sets is written again too")
 	require.Equal(t, last[0].Rev.Epoch, v.Rev.Epoch)
 	defs, err := writer.Keywords(soon(t), "stage")
 	require.NoError(t, err)
 	require.Len(t, defs, 5)
 }
 
-// Redis forgets while nobody writes: the dispatcher writes its values again by
+// Redis loses its data while no client writes: the dispatcher writes its values again by
 // itself.
 func TestRedisForgetsWhileNobodyWrites(t *testing.T) {
 	storagetest.Long(t)

@@ -45,12 +45,12 @@ func TestValuesThatAreGone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err = keywords.WaitFor(ctx, k, ModeOf, func(Mode) bool { return true })
-		require.ErrorIs(t, err, context.DeadlineExceeded, "a value that nobody can read")
+		require.ErrorIs(t, err, context.DeadlineExceeded, "a value that can't be read")
 		_, err = keywords.Modify(soon(t), k, ModeOf, Track)
 		require.NoError(t, err)
 		event(keywords.EventChange)
 
-		d.stop() // and nobody serves, when somebody deletes it
+		d.stop() // the value is deleted while no dispatcher lives
 		require.NoError(t, <-d.ended)
 		key, err := pool.Key("kw", redisio.HashTag("stage"), "v", "MODE")
 		require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestADefinitionThatCannotBeRead(t *testing.T) {
 	require.Equal(t, future, left)
 }
 
-// A value that comes back is told, also within a dead band, and nobody is greeted
+// A value that comes back is yielded, also within a dead band, and no listener is called
 // with one that is gone.
 func TestAValueThatComesBack(t *testing.T) {
 	t.Parallel()

@@ -109,7 +109,7 @@ func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
 	}
 }
 
-// Nobody's write is taken for somebody else's, however often is refreshed meanwhile.
+// The dispatcher takes none of its own writes for an external write, however often is refreshed.
 func TestRefreshWhileOthersModify(t *testing.T) {
 	storagetest.Long(t)
 	t.Parallel()
@@ -147,7 +147,7 @@ func TestRefreshWhileOthersModify(t *testing.T) {
 	}
 }
 
-// What a Read hook says is what Refresh returns, whatever somebody has written.
+// Refresh returns what the Read hook returns, whatever another program has written.
 func TestRefreshIsTrue(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {

@@ -32,7 +32,7 @@ type requestedChange struct {
 	If   string `json:"r,omitempty"` // the revision that the keyword must have; empty: any
 }
 
-// handle takes a call. The worker is serial: there is one at a time.
+// handle carries out a call. The worker is serial: it runs one handle at a time.
 func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 	var req request
 	codec, args := p.Args()
@@ -57,12 +57,12 @@ func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 	}
 }
 
-// withTurn runs hooks while no other does and the lease is valid: it waits for both until
-// ctx ends.
+// withTurn calls run, which may call hooks, while no other hook runs and the lease is
+// valid. It waits for both until ctx ends.
 func (d *Dispatcher) withTurn(ctx context.Context, run func() error) error {
 	select {
 	case <-d.turn:
-	default: // ctx makes its channel on the first call of Done
+	default: // Done makes a channel; avoid that if the turn is free
 		select {
 		case <-d.turn:
 		case <-ctx.Done():
@@ -99,8 +99,8 @@ func (d *Dispatcher) recoverPanic(run func() error) (err error) {
 	return run()
 }
 
-// modify carries out changes, all or none, and stages them. What it has refused
-// has no effect, but for what hooks did before.
+// modify carries out changes and stages their values, all or none. If it returns an error,
+// nothing is staged; hooks that ran before are not undone.
 func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) error {
 	if len(req.Changes) == 0 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "no changes"}
@@ -121,10 +121,10 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 		}
 		all = append(all, st)
 	}
-	if err := d.commits.room(all); err != nil { // before any hook runs; what Set stages meanwhile comes on top
+	if err := d.commits.room(all); err != nil { // before any Write hook runs; values that Set stages meanwhile are not counted
 		return err
 	}
-	var committed chan error // nil: no hook waits for it
+	var committed chan error // for Postwrite hooks; nil: there are none
 	for i := range all {
 		st := &all[i]
 		if !st.write {
@@ -156,13 +156,13 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	if committed == nil {
 		return nil
 	}
-	select { // the writer is answered when it is committed, whatever comes now
+	select { // the writer is answered once the values are committed, independently of this
 	case err := <-committed:
 		if err != nil {
 			return nil
 		}
 	case <-time.After(d.cfg.Drain):
-		d.log.Warn("keywords: no Postwrite, since Redis has not taken the value", "keyword", last.served.def.Name)
+		d.log.Warn("keywords: Postwrite not called, the value was not committed in time", "keyword", last.served.def.Name)
 		return nil
 	}
 	for i := range all {
@@ -194,7 +194,7 @@ func (d *Dispatcher) postwrite(ctx context.Context, st *staged) {
 	}
 }
 
-// prepare finds out whether a change may be made.
+// prepare checks a change, calls Prewrite and Check, and returns the value to stage.
 func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) (staged, error) {
 	s := d.served[c.Name]
 	if s == nil {
@@ -219,7 +219,7 @@ func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) 
 		return staged{}, err
 	}
 	now, was := d.commits.newest(s)
-	if err := d.commits.is(s, c.If); err != nil {
+	if err := d.commits.checkRevision(s, c.If); err != nil {
 		return staged{}, err
 	}
 	st := d.newValue(s, v, now, by)
@@ -241,20 +241,20 @@ func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) 
 	return st, nil
 }
 
-// rejected is the error of a hook as the writer gets it.
+// rejected returns the error of a hook as the writer gets it.
 func (d *Dispatcher) rejected(s *served, err error) error {
 	var own *Error
 	if !errors.As(err, &own) {
 		own = &Error{Code: CodeRejected, Text: err.Error()}
 	}
-	if own.Service != "" { // of another modify that the hook has asked for, as a rule
+	if own.Service != "" { // most often the error of another modify, which the hook called
 		return own
 	}
 	return &Error{Code: own.Code, Service: d.service.name, Keyword: s.def.Name, Text: own.Text}
 }
 
-// refresh runs the read hooks of a keyword, and stages what they return if that
-// is news. Without a Read there is nothing to do.
+// refresh calls the read hooks of a keyword and stages their result if it differs from the
+// present value. Without a Read hook it only answers.
 func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) error {
 	if len(req.Changes) != 1 {
 		return &Error{Code: CodeMalformed, Service: d.service.name, Text: "want one keyword"}
@@ -274,8 +274,8 @@ func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) err
 		return err
 	}
 	if !st.write && s.hooks.Read != nil {
-		// Somebody else may have written what is not true. What is under way is
-		// committed before that is looked at.
+		// The value in Redis may be an external write. Commit what is staged before it is
+		// compared.
 		if err := d.stageAndWait(ctx, staged{served: s}); err != nil {
 			return err
 		}
@@ -285,6 +285,8 @@ func (d *Dispatcher) refresh(ctx context.Context, req request, p busio.Call) err
 	return d.commits.stage(st)
 }
 
+// runReadHooks calls the read hooks of a keyword. The result has a value to write if that
+// differs from the present one by more than the dead band.
 func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error) {
 	h := &s.hooks
 	st := staged{served: s}
@@ -316,10 +318,10 @@ func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error
 	return next, nil
 }
 
-// Set sets a keyword from the dispatcher's own code, read-only ones too, without
-// hooks, and returns when that is committed. It waits until the dispatcher has its
-// lease; once Run has ended it returns [ErrClosed]. A value out of range is an
-// error.
+// Set sets a keyword from the dispatcher's own code and returns once the value is
+// committed. It calls no hooks, and sets read-only keywords too. A value that the
+// definition does not allow is an error. Set waits until the dispatcher has its lease;
+// after Run it returns [ErrClosed].
 func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
 	if err := k.check("Set"); err != nil {
 		return err
@@ -338,7 +340,7 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	if err := s.def.Check(v); err != nil {
 		return err
 	}
-	if !closed(d.loaded) { // a hook whose ctx has ended may still say how it has left things
+	if !closed(d.loaded) { // if loaded, ctx may have ended: a hook may still set the state in which it leaves the hardware
 		select {
 		case <-d.loaded:
 		case <-d.runEnded:
@@ -355,8 +357,8 @@ func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
 	return d.stageAndWait(ctx, next)
 }
 
-// await stages a value, or with none to write only itself, and waits until all up to
-// it is committed.
+// stageAndWait stages a value and waits until it is committed. If st has nothing to write,
+// it waits until all values staged before are committed.
 func (d *Dispatcher) stageAndWait(ctx context.Context, st staged) error {
 	st.done = make(chan error, 1)
 	if err := d.commits.stage(st); err != nil {

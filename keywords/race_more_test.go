@@ -191,7 +191,7 @@ func TestRace11NoPatterns(t *testing.T) {
 	wg.Wait()
 	require.Eventually(t, func() bool {
 		return pool.Redis().PubSubNumSub(ctx, channel).Val()[channel] == 0
-	}, patience, time.Millisecond, "and none for nobody")
+	}, patience, time.Millisecond, "and none without watchers")
 }
 
 // R12: each service asked Redis a thousand times a second whether there was news.

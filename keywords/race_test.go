@@ -164,7 +164,7 @@ func TestRace03WriterThatGivesUp(t *testing.T) {
 	})
 }
 
-// R4: a write to nobody never returned, nor did one after a connection was cut.
+// R4: a write without a dispatcher never returned, nor did one after a connection was cut.
 func TestRace04NobodyThere(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {

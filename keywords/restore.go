@@ -10,7 +10,7 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// lose notes that Redis does not hold what was committed in this tenure.
+// lose notes that Redis has lost commits of this tenure.
 func (c *committer) lose() {
 	c.mu.Lock()
 	c.lost = true

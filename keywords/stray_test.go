@@ -12,7 +12,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// What somebody has made something else of is ours all the same: the next value
+// A key that another program has replaced by another type is replaced: the next value
 // replaces it, and no other keyword suffers.
 func TestKeysOfAnotherType(t *testing.T) {
 	t.Parallel()

@@ -144,7 +144,7 @@ end
 //	      for each inbox how many frames and the frames
 //
 // Where it was carried out already, it says so and does nothing. A key that
-// somebody has made something else of is deleted first: it is ours.
+// holds another type is deleted first.
 var luaCommit = redisio.NewScript(luaFence + `
 local function again(r, command, key, ...)
   if string.find(r.err, 'WRONGTYPE', 1, true) then redis.call('DEL', key) end

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// axis is something that moves, and a simulation only in that it has no motor.
+// axis simulates a motor that moves at constant speed.
 type axis struct {
 	at     float64
-	speed  float64 // units a second
-	circle float64 // where it is at 0 again: 360 of a dome. 0: nowhere
+	speed  float64 // units per second
+	circle float64 // units in a turn, such as 360 for a dome; 0: it does not turn
 }
 
-// tick is between two positions that an axis tells while it moves.
+// tick is the time between two positions that an axis reports while it moves.
 const tick = 25 * time.Millisecond
 
-// move returns when the axis is where it is to be, or ctx ends: then it stays
-// where it is.
-func (a *axis) move(ctx context.Context, to float64, told func(at float64) error) error {
+// move moves the axis and reports its positions. It returns when the axis has arrived, or
+// when ctx ends, which stops the axis.
+func (a *axis) move(ctx context.Context, to float64, report func(at float64) error) error {
 	way, from, begin := to-a.at, a.at, time.Now()
 	if a.circle > 0 {
-		way = math.Remainder(way, a.circle) // the shorter one
+		way = math.Remainder(way, a.circle) // the shorter way
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -40,7 +40,7 @@ func (a *axis) move(ctx context.Context, to float64, told func(at float64) error
 		if a.circle > 0 {
 			a.at = math.Mod(a.at+a.circle, a.circle)
 		}
-		if err := told(a.at); err != nil {
+		if err := report(a.at); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func newDome(pool *storage.Pool) ([]*keywords.Dispatcher, error) {
 	return []*keywords.Dispatcher{d}, nil
 }
 
-// isThere is a Prewrite: what is open need not be opened.
+// isThere is the Prewrite hook of the shutter: an open shutter need not be opened.
 func isThere(_ context.Context, old keywords.Value[Shutter], v Shutter) error {
 	if old.V == v {
 		return keywords.ErrNoWriteNecessary

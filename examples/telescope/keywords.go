@@ -6,7 +6,7 @@ import (
 	"github.com/heliograph/heliograph/keywords"
 )
 
-// State is what a stage does.
+// State says whether the stage moves.
 type State int32
 
 const (
@@ -14,7 +14,7 @@ const (
 	Moving
 )
 
-// Shutter is that of the dome.
+// Shutter is the position of the dome's shutter.
 type Shutter int32
 
 const (
@@ -22,7 +22,7 @@ const (
 	Open
 )
 
-// Lamps are the lamps of the dome, each a bit.
+// Lamps are the lamps of the dome, one bit each.
 type Lamps uint32
 
 const (
@@ -31,26 +31,26 @@ const (
 	Work
 )
 
-// travelled is the stage's way on which TEMP rises by a degree, in mm.
+// travelled is the distance in mm on which TEMP rises by one degree.
 const travelled = 20
 
-// The keywords of the stage. What is read-only, the stage alone says.
+// The keywords of the stage. Only the stage's own code sets the read-only ones.
 var (
 	StageTarget = keywords.Define("stage", "TARGET", keywords.Spec[float64]{
-		Help: "where the stage is to be; a modify returns when it is there", Units: "mm", Format: "%.2f", Min: new(0.0), Max: new(100.0),
+		Help: "target position; a modify returns on arrival", Units: "mm", Format: "%.2f", Min: new(0.0), Max: new(100.0),
 	})
 	StageStop = keywords.Define("stage", "STOP", keywords.Spec[bool]{
-		Help: "a modify with true ends the move that is under way", Dispatcher: "brake", Initial: new(false),
+		Help: "true stops the stage", Dispatcher: "brake", Initial: new(false),
 	})
 	StagePosition = keywords.Define("stage", "POSITION", keywords.Spec[float64]{
-		Help: "where the stage is", Units: "mm", Format: "%.2f", ReadOnly: true, Initial: new(0.0),
+		Help: "position of the stage", Units: "mm", Format: "%.2f", ReadOnly: true, Initial: new(0.0),
 	})
 	StageSpeed = keywords.Define("stage", "SPEED", keywords.Spec[float64]{
-		Help: "how fast it goes there", Units: "mm/s", Min: new(1.0), Max: new(500.0), Initial: new(50.0),
+		Help: "speed of moves", Units: "mm/s", Min: new(1.0), Max: new(500.0), Initial: new(50.0),
 		Alarm: keywords.Alarm{HighMinor: new(200.0)},
 	})
 	StageState = keywords.Define("stage", "STATE", keywords.Spec[State]{
-		Help: "what it does", Enumerators: []string{Idle: "idle", Moving: "moving"}, ReadOnly: true, Initial: new(Idle),
+		Help: "whether the stage moves", Enumerators: []string{Idle: "idle", Moving: "moving"}, ReadOnly: true, Initial: new(Idle),
 	})
 	StageEnabled = keywords.Define("stage", "ENABLED", keywords.Spec[bool]{
 		Help: "whether the motor has current", Enumerators: []string{"off", "on"}, Initial: new(true),
@@ -60,40 +60,41 @@ var (
 		Alarm: keywords.Alarm{HighMinor: new(12.5), HighMajor: new(50.0), Hysteresis: 0.5},
 	})
 	StageMoves = keywords.Define("stage", "MOVES", keywords.Spec[int32]{
-		Help: "moves that were made", ReadOnly: true, Initial: new(int32(0)),
+		Help: "number of moves", ReadOnly: true, Initial: new(int32(0)),
 	})
 	StageEncoder = keywords.Define("stage", "ENCODER", keywords.Spec[[]int64]{
 		Help: "turns of the motor, and 1/4096 of a turn", Elements: []string{"turns", "steps"}, ReadOnly: true, Initial: new([]int64{0, 0}),
 	})
 	StageOffset = keywords.Define("stage", "OFFSET", keywords.Spec[[]float64]{
-		Help: "what the alignment says", Units: "µm", Elements: []string{"x", "y", "z"}, Min: new([]float64{-500}), Max: new([]float64{500}), Persist: true,
+		Help: "offset found by the alignment", Units: "µm", Elements: []string{"x", "y", "z"}, Min: new([]float64{-500}), Max: new([]float64{500}), Persist: true,
 	})
 	StageCalib = keywords.Define("stage", "CALIB", keywords.Spec[[]byte]{
-		Help: "the calibration, as the maker has it", MaxLen: 64, Persist: true,
+		Help: "calibration data of the maker", MaxLen: 64, Persist: true,
 	})
 )
 
 // The keywords of the dome.
 var (
 	DomeTarget = keywords.Define("dome", "TARGET", keywords.Spec[float64]{
-		Help: "where the slit is to be; the dome turns the shorter way", Units: "°", Format: "%.1f", Min: new(0.0), Max: new(360.0),
+		Help: "target of the slit; the dome turns the shorter way", Units: "°", Format: "%.1f", Min: new(0.0), Max: new(360.0),
 	})
 	DomeAzimuth = keywords.Define("dome", "AZ", keywords.Spec[float64]{
-		Help: "where the slit is", Units: "°", Format: "%.1f", ReadOnly: true, Initial: new(350.0),
+		Help: "azimuth of the slit", Units: "°", Format: "%.1f", ReadOnly: true, Initial: new(350.0),
 	})
 	DomeShutter = keywords.Define("dome", "SHUTTER", keywords.Spec[Shutter]{
-		Help: "a modify returns when it is open, or closed", Enumerators: []string{Closed: "closed", Open: "open"}, Initial: new(Closed),
+		Help: "a modify returns when the shutter has moved", Enumerators: []string{Closed: "closed", Open: "open"}, Initial: new(Closed),
 	})
 	DomeLamps = keywords.Define("dome", "LAMPS", keywords.Spec[Lamps]{
-		Help: "the lamps that burn", Bits: []string{"flat", "arc", "work"}, Initial: new(Work),
+		Help: "lamps that are on", Bits: []string{"flat", "arc", "work"}, Initial: new(Work),
 	})
 	DomeNote = keywords.Define("dome", "NOTE", keywords.Spec[string]{
-		Help: "what the night is for", MaxLen: 80, Persist: true,
+		Help: "purpose of the night", MaxLen: 80, Persist: true,
 	})
 	DomeCrew = keywords.Define("dome", "CREW", keywords.Spec[[]string]{
-		Help: "who is there", Persist: true,
+		Help: "people on site", Persist: true,
 	})
 )
 
-// period is between two looks at what changes by itself.
+// period is the time between two readings of the temperature, and between two printed
+// changes of a keyword.
 const period = 200 * time.Millisecond

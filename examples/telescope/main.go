@@ -1,5 +1,5 @@
-// Telescope is a simulated stage and dome whose keywords are kept in Redis, and an
-// observer who moves, watches and waits for them:
+// Telescope serves the keywords of a simulated stage and dome, and has an observer that
+// moves, watches and waits for them:
 //
 //	go run ./examples/telescope           # both, on a Redis inside the process; ends
 //
@@ -7,8 +7,7 @@
 //	go run ./examples/telescope           # the stage and the dome, until Ctrl-C
 //	go run ./examples/telescope observe   # in another terminal: the observer; ends
 //
-// keywords.go says what there is. Read stage.go for the side of those who serve
-// keywords, and observe.go for the side of those who use them.
+// keywords.go defines the keywords. stage.go and dome.go serve them; observe.go uses them.
 package main
 
 import (
@@ -38,7 +37,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	logging.Disable() // go-redis logs every failed dial; errors are returned anyway
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, os.Getenv("REDIS_URL"), flag.NArg() == 1)
 	cancel()
@@ -66,7 +65,7 @@ func run(ctx context.Context, out io.Writer, url string, observing bool) error {
 	})
 }
 
-// with opens a pool on a Redis that answers.
+// with calls do with a pool, once Redis answers.
 func with(ctx context.Context, cfg storage.Config, do func(*storage.Pool) error) error {
 	pool, err := storage.Open(cfg)
 	if err != nil {
@@ -81,7 +80,7 @@ func with(ctx context.Context, cfg storage.Config, do func(*storage.Pool) error)
 	return do(pool)
 }
 
-// both observes while it serves, and then ends.
+// both serves while it observes.
 func both(ctx context.Context, pool *storage.Pool, out io.Writer) error {
 	serving, stop := context.WithCancel(ctx)
 	ready, served := make(chan struct{}), make(chan error, 1)
@@ -99,7 +98,7 @@ func both(ctx context.Context, pool *storage.Pool, out io.Writer) error {
 	return errors.Join(err, <-served)
 }
 
-// serve runs all dispatchers until ctx ends, or one of them does.
+// serve runs all dispatchers until ctx or one of them ends.
 func serve(ctx context.Context, pool *storage.Pool, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -137,7 +136,7 @@ func serve(ctx context.Context, pool *storage.Pool, ready func()) error {
 	return errors.Join(errs...)
 }
 
-// interrupted is what to say of an error after Ctrl-C.
+// interrupted returns err, or after Ctrl-C a plain "interrupted".
 func interrupted(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted")

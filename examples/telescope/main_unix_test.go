@@ -31,8 +31,8 @@ func seen(t *testing.T, out string) {
 	t.Helper()
 	at := 0
 	for _, line := range []string{ // in this order; what is watched comes when it comes
-		"stage.TARGET     double         where the stage is to be; a modify returns when it is there\n",
-		"dome.LAMPS       mask           the lamps that burn\n",
+		"stage.TARGET     double         target position; a modify returns on arrival\n",
+		"dome.LAMPS       mask           lamps that are on\n",
 		"prepare\n", "  change  dome.SHUTTER = open\n", "point\n", "  change  stage.STATE = moving\n",
 		"the stage is past 30 mm: 3", "on target\n", "stop\n", "refused: keywords: stage.TARGET: rejected: stopped\n", "mistakes\n",
 		"refused: keywords: stage.TARGET: range: 250 is above 100\n",
@@ -40,7 +40,7 @@ func seen(t *testing.T, out string) {
 		"refused: keywords: stage.POSITION: read_only\n",
 		"refused: keywords: dome.TARGET: malformed: \"north\" is not a number\n",
 		"refused: keywords: dome.SHUTTER: enumerator: no enumerator \"ajar\"\n",
-		"refused: keywords: stage.SPEED: revision: it has ",
+		"refused: keywords: stage.SPEED: revision: the keyword has ",
 		"the motor has 1", " °C (minor)\n", "at 60 mm, encoder 30 0, moves 3\n",
 	} {
 		if strings.HasPrefix(line, "  ") {
@@ -103,7 +103,7 @@ func TestTwoPrograms(t *testing.T) {
 	bin, srv := build(t), storagetest.Start(t)
 	url := "redis://" + srv.Addr() + "/3"
 
-	// Nobody serves, or ever did.
+	// The services are not served, and never were.
 	_, out, ended := start(t, bin, url, "observe")
 	exits(t, ended, 1, out)
 	require.Equal(t, "telescope: keywords: stage: unknown_service\n", out.String())
@@ -114,7 +114,7 @@ func TestTwoPrograms(t *testing.T) {
 	exits(t, ended, 0, out)
 	seen(t, out.String())
 
-	// Ctrl-C ends at once who moves and who waits: this move would take 100 s.
+	// Ctrl-C ends moves and waits at once: this move would take 100 s.
 	pool := storagetest.Open(t, storage.Config{URL: url})
 	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
 	require.NoError(t, err)

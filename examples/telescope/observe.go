@@ -13,8 +13,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// observer is the other program: it knows the keywords, and nothing of who
-// serves them.
+// observer uses the keywords. It knows their definitions and nothing of the programs that
+// serve them.
 type observer struct {
 	k *keywords.Client
 
@@ -22,10 +22,10 @@ type observer struct {
 	out io.Writer
 }
 
-// observeTime is enough for all that is observed, unless the telescope has died.
+// observeTime bounds all that the observer does. It ends early if the telescope has died.
 const observeTime = time.Minute
 
-// observe moves, watches and waits.
+// observe runs the observer.
 func observe(ctx context.Context, pool *storage.Pool, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, observeTime)
 	defer cancel()
@@ -59,7 +59,7 @@ func (o *observer) say(format string, args ...any) {
 	fmt.Fprintf(o.out, format+"\n", args...)
 }
 
-// list says what keywords a service has, as anyone can find out.
+// list prints the keywords of a service, from their published definitions.
 func (o *observer) list(ctx context.Context, service string) error {
 	defs, err := o.k.Keywords(ctx, service)
 	if err != nil {
@@ -87,7 +87,7 @@ func (o *observer) watching(ctx context.Context, steps func() error) error {
 			known[d.Name] = d
 		}
 		watchers.Go(func() {
-			// A stage tells 40 positions a second: 5 are enough to look at.
+			// The stage publishes 40 positions a second; print 5 of them.
 			for ev, err := range keywords.WatchText(ctx, o.k, service, "*", keywords.WatchOptions{MinInterval: period}) {
 				if err != nil {
 					return // ctx has ended
@@ -101,7 +101,7 @@ func (o *observer) watching(ctx context.Context, steps func() error) error {
 	return steps()
 }
 
-// shown is a value for people.
+// shown returns a value as people read it.
 func shown(d keywords.Definition, v keywords.Value[string]) string {
 	parsed, err := d.Parse(v.V)
 	if err != nil {
@@ -114,10 +114,10 @@ func shown(d keywords.Definition, v keywords.Value[string]) string {
 	return s
 }
 
-// prepare sets what takes no time, and opens the shutter, which does.
+// prepare sets several keywords and opens the shutter.
 func (o *observer) prepare(ctx context.Context) error {
 	o.say("prepare")
-	// All of these at once, or none.
+	// All of these are set in one step, or none.
 	if _, err := keywords.ModifyMany(ctx, o.k, DomeNote.To("first light"), DomeCrew.To([]string{"Ada", "Edwin P."}), DomeLamps.To(Flat|Arc)); err != nil {
 		return err
 	}
@@ -131,13 +131,13 @@ func (o *observer) prepare(ctx context.Context) error {
 	return err
 }
 
-// point moves the stage and the dome, and waits for both.
+// point moves the stage and the dome and waits for both.
 func (o *observer) point(ctx context.Context) error {
 	o.say("point")
 	var moves sync.WaitGroup
 	errs := make([]error, 2)
 	moves.Go(func() { _, errs[0] = keywords.Modify(ctx, o.k, StageTarget, 60) })
-	moves.Go(func() { _, errs[1] = keywords.Modify(ctx, o.k, DomeTarget, 40) }) // by way of north
+	moves.Go(func() { _, errs[1] = keywords.Modify(ctx, o.k, DomeTarget, 40) }) // the shorter way leads through north
 	defer moves.Wait()
 
 	v, err := keywords.WaitFor(ctx, o.k, StagePosition, func(at float64) bool { return at > 30 })
@@ -154,7 +154,7 @@ func (o *observer) point(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// stop ends a move that is under way, and makes up for it.
+// stop ends a move before it is complete.
 func (o *observer) stop(ctx context.Context) error {
 	o.say("stop")
 	move := keywords.ModifyAsync(ctx, o.k, StageTarget, 0)
@@ -173,11 +173,11 @@ func (o *observer) stop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = keywords.Modify(ctx, o.k, StageTarget, target.V) // still 60: the move to 0 is not complete
+	_, err = keywords.Modify(ctx, o.k, StageTarget, target.V) // still 60, since the move to 0 was not complete
 	return err
 }
 
-// mistakes are answered at once, each with its code, and change nothing.
+// mistakes makes requests that are refused at once, each with its code.
 func (o *observer) mistakes(ctx context.Context) error {
 	o.say("mistakes")
 	if _, err := keywords.Modify(ctx, o.k, StageEnabled, false); err != nil {
@@ -187,7 +187,7 @@ func (o *observer) mistakes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := keywords.Modify(ctx, o.k, StageSpeed, 250); err != nil { // alarming, and allowed
+	if _, err := keywords.Modify(ctx, o.k, StageSpeed, 250); err != nil { // raises an alarm, but is allowed
 		return err
 	}
 	for _, mistake := range []struct {
@@ -212,7 +212,7 @@ func (o *observer) mistakes(ctx context.Context) error {
 	return nil
 }
 
-// finish asks how warm the motor is now, and leaves things as they were.
+// finish reads the temperature and sets the keywords as they were.
 func (o *observer) finish(ctx context.Context) error {
 	o.say("finish")
 	temp, err := keywords.Read(ctx, o.k, StageTemp, keywords.ReadOptions{Refresh: true})

@@ -11,15 +11,15 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// stage is a linear stage. Its hooks are run one after another: it needs no lock.
-// The brake is another dispatcher, since this one is busy while the stage moves.
+// stage is a linear stage. Its hooks run one after another, so that it needs no lock. The
+// brake has a dispatcher of its own, since that of the stage is busy during a move.
 type stage struct {
 	d       *keywords.Dispatcher
 	motor   axis
 	enabled bool
 	moves   int32
-	way     float64                                 // that it went in all, in mm
-	halt    atomic.Pointer[context.CancelCauseFunc] // the move; nil: there is none
+	way     float64                                 // distance travelled in all, in mm
+	halt    atomic.Pointer[context.CancelCauseFunc] // ends the move; nil: the stage does not move
 }
 
 var errStopped = errors.New("stopped")
@@ -48,7 +48,7 @@ func newStage(pool *storage.Pool) ([]*keywords.Dispatcher, error) {
 		return nil
 	}})
 	keywords.Serve(d, StageTemp, keywords.Hooks[float32]{Read: s.temperature, Period: period})
-	keywords.Serve(d, StageOffset, keywords.Hooks[[]float64]{}) // orphans: only kept
+	keywords.Serve(d, StageOffset, keywords.Hooks[[]float64]{}) // no hooks: the value is what was set last
 	keywords.Serve(d, StageCalib, keywords.Hooks[[]byte]{})
 
 	brake, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage", Name: "brake"})
@@ -57,14 +57,14 @@ func newStage(pool *storage.Pool) ([]*keywords.Dispatcher, error) {
 	}
 	keywords.Serve(brake, StageStop, keywords.Hooks[bool]{
 		Write: s.stop,
-		Postwrite: func(ctx context.Context, _ bool) error { // ready for the next time
+		Postwrite: func(ctx context.Context, _ bool) error { // ready for the next stop
 			return keywords.Set(ctx, brake, StageStop, false)
 		},
 	})
 	return []*keywords.Dispatcher{d, brake}, nil
 }
 
-// stop is the Write of STOP.
+// stop is the Write hook of STOP.
 func (s *stage) stop(_ context.Context, on bool) error {
 	if halt := s.halt.Load(); on && halt != nil {
 		(*halt)(errStopped)
@@ -72,7 +72,7 @@ func (s *stage) stop(_ context.Context, on bool) error {
 	return nil
 }
 
-// mayMove is the Check of TARGET: its error is the writer's.
+// mayMove is the Check hook of TARGET. The writer gets its error.
 func (s *stage) mayMove(context.Context, float64) error {
 	if !s.enabled {
 		return errors.New("the motor is off")
@@ -80,7 +80,7 @@ func (s *stage) mayMove(context.Context, float64) error {
 	return nil
 }
 
-// move is the Write of TARGET, and takes as long as the move.
+// move is the Write hook of TARGET. It returns when the move has ended.
 func (s *stage) move(ctx context.Context, to float64) error {
 	if err := keywords.Set(ctx, s.d, StageState, Moving); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *stage) move(ctx context.Context, to float64) error {
 	s.halt.Store(&halt)
 	defer s.halt.Store(nil)
 	from := s.motor.at
-	err := s.motor.move(moving, to, func(at float64) error { return s.tell(ctx, at) })
+	err := s.motor.move(moving, to, func(at float64) error { return s.report(ctx, at) })
 	s.way += math.Abs(s.motor.at - from)
 	s.moves++
 	return errors.Join(err,
@@ -98,16 +98,16 @@ func (s *stage) move(ctx context.Context, to float64) error {
 		keywords.Set(ctx, s.d, StageState, Idle))
 }
 
-// tell sets what follows from where the stage is.
-func (s *stage) tell(ctx context.Context, at float64) error {
-	const perTurn, steps = 2, 4096 // mm a turn of the screw
+// report sets the keywords that depend on the position.
+func (s *stage) report(ctx context.Context, at float64) error {
+	const perTurn, steps = 2, 4096 // mm per turn of the screw, and steps per turn
 	n := int64(math.Round(at / perTurn * steps))
 	return errors.Join(
 		keywords.Set(ctx, s.d, StagePosition, at),
 		keywords.Set(ctx, s.d, StageEncoder, []int64{n / steps, n % steps}))
 }
 
-// temperature is the Read of TEMP, which nobody sets.
+// temperature is the Read hook of TEMP.
 func (s *stage) temperature(context.Context) (float32, error) {
 	return float32(10 + s.way/travelled), nil
 }
