@@ -67,6 +67,7 @@ func calc(t *testing.T, pool *storage.Pool) string {
 }
 
 func TestCall(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s, id := on(t, pool), calc(t, pool)
 		require.Equal(t, "3", s.ok("call", "add", "--worker", "calc", "--jsondata", `{"a":1,"b":2}`))
@@ -108,6 +109,7 @@ func TestCall(t *testing.T) {
 }
 
 func TestCallOfAStream(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s, id := on(t, pool), calc(t, pool)
 	require.Equal(t, "0\n1", s.ok("call", "tally", "--worker", "calc", "--jsondata", "2"))
@@ -122,6 +124,7 @@ func TestCallOfAStream(t *testing.T) {
 }
 
 func TestCallThatIsInterrupted(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	calc(t, pool)
@@ -141,6 +144,7 @@ func TestCallThatIsInterrupted(t *testing.T) {
 }
 
 func TestArgumentsOfACall(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	for _, c := range []struct {
 		want string
@@ -188,6 +192,7 @@ func TestArgumentsOfACall(t *testing.T) {
 
 // A stdin that does not end may not be meant for the call.
 func TestStdinThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
 	read, write := io.Pipe()
 	defer write.Close()
 	var out, errs printed.Page
@@ -197,6 +202,7 @@ func TestStdinThatDoesNotEnd(t *testing.T) {
 }
 
 func TestWhoIsThere(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	require.Equal(t, "[]", s.ok("workers", "-o", "json"))
@@ -250,6 +256,7 @@ func TestWhoIsThere(t *testing.T) {
 }
 
 func TestDownload(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	dir, here := t.TempDir(), t.TempDir()

@@ -11,6 +11,7 @@ import (
 
 // Where nothing is found, helio says under which prefix and site there is something.
 func TestOtherPrefixesAndSites(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		require.NotContains(t, s.fails(exitNotFound, "workers"), "workers run")

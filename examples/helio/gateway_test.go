@@ -44,6 +44,7 @@ func asks(t *testing.T, url string, commands ...string) string {
 
 // The Redis is that of helio, unless the gateway's own flags name another.
 func TestGateway(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
@@ -69,6 +70,7 @@ func TestGateway(t *testing.T) {
 }
 
 func TestGatewayRefuses(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	_, url := s.serves("gateway", "-p", "0", "-storage", "memory")
 	port := url[len("ws://localhost:"):]

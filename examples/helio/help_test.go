@@ -12,6 +12,7 @@ import (
 )
 
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	delete(s.env, "REDIS_URL")
 	port := storagetest.FreePort(t)
@@ -28,6 +29,7 @@ func TestEmbedded(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	help := s.ok("--help")
 	require.Equal(t, help, s.ok())
@@ -78,6 +80,7 @@ func TestHelp(t *testing.T) {
 // With --output json an error is a line of JSON too, also of a command line that
 // can't be read.
 func TestErrorsAsJSON(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	for want, args := range map[string][]string{
 		`{"error":"unknown flag --wroker: did you mean --worker?","status":2}`:                                         {"call", "add", "--wroker", "x", "-o", "json"},

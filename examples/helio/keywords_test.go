@@ -45,6 +45,7 @@ func (s shellOn) serving(definitions string) *running {
 }
 
 func TestKeywordsOfEveryKind(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		serve := s.serving(every)
@@ -85,6 +86,7 @@ const stage = `[
 ]`
 
 func TestModify(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	serve := s.serving(stage)
 	require.Equal(t, "stage.SPEED = 3.5 mm/s\nstage.MODE = track", s.ok("modify", "-s", "stage", "SPEED=3.5", "MODE=track"))
@@ -128,6 +130,7 @@ func TestModify(t *testing.T) {
 }
 
 func TestWaitfor(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	s.serving(stage)
 	wait := s.start("waitfor", "-s", "stage", "SPEED > 3 and MODE == track", "-t", "100")
@@ -148,6 +151,7 @@ func TestWaitfor(t *testing.T) {
 }
 
 func TestDollars(t *testing.T) {
+	t.Parallel()
 	defs := []keywords.Definition{{Name: "SPEED"}, {Name: "MODE"}}
 	for condition, want := range map[string]string{
 		"SPEED > 3":                          "$SPEED > 3",
@@ -190,6 +194,7 @@ func TestDollars(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		serve := s.serving(stage)
@@ -211,6 +216,7 @@ func TestWatch(t *testing.T) {
 }
 
 func TestKeywordFilesThatAreWrong(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	for text, want := range map[string]string{
 		"[]":   "defines no keyword",
@@ -230,6 +236,7 @@ func TestKeywordFilesThatAreWrong(t *testing.T) {
 
 // An interrupted modify says that it may still be carried out.
 func TestModifyThatIsInterrupted(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	begun := make(chan struct{})
@@ -256,6 +263,7 @@ func TestModifyThatIsInterrupted(t *testing.T) {
 // The keywords of several dispatchers can't be set in one step: the error names those
 // that were set.
 func TestModifyOfSeveralDispatchers(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	dome := s.serving(strings.ReplaceAll(stage, "stage", "dome"))

@@ -103,6 +103,7 @@ func (s shellOn) fails(status int, args ...string) string {
 }
 
 func TestRedisThatRefuses(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
 	s := on(t, pool)
 	require.NoError(t, pool.Redis().Do(t.Context(), "ACL", "SETUSER", "default", "-@all", "+@connection").Err())

@@ -17,6 +17,7 @@ import (
 )
 
 func TestSeconds(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]time.Duration{"1": time.Second, "0.25": 250 * time.Millisecond, "1.5s": 1500 * time.Millisecond, "2m": 2 * time.Minute, "1e1": 10 * time.Second} {
 		d, err := parseSeconds(text)
 		require.NoError(t, err, text)
@@ -29,6 +30,7 @@ func TestSeconds(t *testing.T) {
 }
 
 func TestShort(t *testing.T) {
+	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		0: "0s", 130_400 * time.Nanosecond: "130µs", 1234 * time.Microsecond: "1.23ms", 1234 * time.Millisecond: "1.23s",
 		time.Minute: "1m", 70 * time.Second: "1m10s", time.Hour: "1h0m", 50 * time.Hour: "2d2h",
@@ -38,6 +40,7 @@ func TestShort(t *testing.T) {
 }
 
 func TestColoursAreForTerminals(t *testing.T) {
+	t.Parallel()
 	var p printed.Page
 	require.Equal(t, dress{}, dressOf(&p, os.Getenv))
 	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
@@ -49,6 +52,7 @@ func TestColoursAreForTerminals(t *testing.T) {
 }
 
 func TestProgressGoesAway(t *testing.T) {
+	t.Parallel()
 	var out printed.Page
 	p := &progress{w: &out, text: "waiting", stop: make(chan struct{})}
 	p.show(time.Millisecond)
@@ -60,6 +64,7 @@ func TestProgressGoesAway(t *testing.T) {
 }
 
 func TestShape(t *testing.T) {
+	t.Parallel()
 	for schema, want := range map[string]string{
 		``:                  "any",
 		`true`:              "any",
@@ -81,6 +86,7 @@ func TestShape(t *testing.T) {
 
 // Flags override the environment, and that overrides the file.
 func TestWhichRedis(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")
 	for _, c := range []struct {
 		file, env, flags string

@@ -18,6 +18,7 @@ type position struct {
 }
 
 func TestPubReachesGoPrograms(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		ps, err := pubsub.NewClient(pool, pubsub.Config{})
@@ -43,6 +44,7 @@ func TestPubReachesGoPrograms(t *testing.T) {
 }
 
 func TestSubShowsWhatGoProgramsPublish(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	ps, err := pubsub.NewClient(pool, pubsub.Config{})
@@ -72,6 +74,7 @@ func TestSubShowsWhatGoProgramsPublish(t *testing.T) {
 
 // A channel that keeps a history is read with --history, and no other is.
 func TestSubWithTheWrongHistory(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	for want, c := range map[string][2][]string{
 		"channel kept keeps a history: read it with helio sub kept --history N":        {{"sub", "kept"}, {"pub", "kept", "tea", "--history", "10"}},
@@ -88,6 +91,7 @@ func TestSubWithTheWrongHistory(t *testing.T) {
 }
 
 func TestSubEnds(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	s.ok("pub", "orders", "--history", "3", "1", "2", "3", "4")
 	r := s.helio("", "sub", "orders", "--history", "3", "--replay", "--count", "2", "-o", "json")
@@ -118,6 +122,7 @@ func TestSubEnds(t *testing.T) {
 }
 
 func TestObjectsAreThoseOfGoPrograms(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s, ctx := on(t, pool), t.Context()
 		numbers, err := storage.NewSet[int](pool, "numbers")

@@ -80,6 +80,7 @@ func normal(line string) string {
 }
 
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	for _, server := range []string{"embedded", "redis"} {
 		t.Run(server, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestCommandLinesOfRedisbus(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		"helio --call add --worker calc":            "helio call add --worker calc",
 		"helio --site dev --call add --wait 2":      "helio call add --site dev --wait 2",

@@ -17,6 +17,7 @@ import (
 // What goes on until Ctrl-C ends with it, cleanly and with nothing more to say;
 // what was waited for is interrupted.
 func TestCtrlC(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	url := "redis://" + pool.Config().Redis.Addrs[0]
 	file := filepath.Join(t.TempDir(), "k.json")
@@ -70,6 +71,7 @@ func TestCtrlC(t *testing.T) {
 
 // Ctrl-C ends a command while Redis hangs.
 func TestCtrlCWhileRedisHangs(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t)
 	url := "redis://" + srv.Addr()
 	work := launch(t, url, "worker", "idle", "--exec", "true")

@@ -16,6 +16,7 @@ import (
 )
 
 func TestTopWithoutATerminalIsASnapshot(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		require.Regexp(t, `^\S+  site local  0 workers  Redis answers in \S+\n`, s.ok("top", "--interval", "0.01"))
@@ -36,6 +37,7 @@ func TestTopWithoutATerminalIsASnapshot(t *testing.T) {
 
 // Rates are what has happened between two looks.
 func TestTopCounts(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s := on(t, pool)
 	calc(t, pool)
@@ -63,6 +65,7 @@ func TestTopCounts(t *testing.T) {
 }
 
 func TestTopShowsGateways(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		require.NotContains(t, s.ok("top", "--interval", "0.01"), "GATEWAY")
@@ -86,6 +89,7 @@ func TestTopShowsGateways(t *testing.T) {
 }
 
 func TestPageOfTop(t *testing.T) {
+	t.Parallel()
 	at := time.Now()
 	page := sample{Time: at, Site: "dev", Ping: 0.00013, Types: []typeSample{
 		{Type: "calc", Workers: 2, Calls: 10, P99: 0.002},

@@ -10,6 +10,7 @@ import (
 
 // A cluster, and a prefix and a site, are other settings and nothing else.
 func TestOnACluster(t *testing.T) {
+	t.Parallel()
 	storagetest.Long(t)
 	cluster := storagetest.StartCluster(t)
 	s := on(t, storagetest.New(t))

@@ -23,6 +23,7 @@ import (
 )
 
 func TestWorkerRunsAProgram(t *testing.T) {
+	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		s := on(t, pool)
 		w := s.start("worker", "echo", "--exec", `case $HELIO_METHOD in
@@ -67,6 +68,7 @@ func TestWorkerRunsAProgram(t *testing.T) {
 }
 
 func TestWorkerOfAProgramThatPrintsText(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	s.start("worker", "echo", "--text", "--exec", `printf '%s says\n"%s"\n' "$HELIO_METHOD" "$(cat)"`).ready()
 	require.Equal(t, "it says\n\"1\"", s.ok("call", "it", "--worker", "echo", "--jsondata", "1", "--wait", "20"))
@@ -75,6 +77,7 @@ func TestWorkerOfAProgramThatPrintsText(t *testing.T) {
 // Processes that a program has left behind end with Ctrl-C, even if they ignore
 // SIGTERM, and when they hold the output.
 func TestWorkerLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	s, dir := on(t, pool), t.TempDir()
 	work := launch(t, s.env["REDIS_URL"], "worker", "echo", "--worker_path", dir, "--exec", `case $HELIO_METHOD in
@@ -114,6 +117,7 @@ func lives(pid int) bool {
 }
 
 func TestWorkerTicks(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	file := filepath.Join(t.TempDir(), "ticks")
 	s.start("worker", "clock", "--exec", "echo $HELIO_METHOD >> "+file, "--worker_interval", "0.01").ready()
@@ -124,6 +128,7 @@ func TestWorkerTicks(t *testing.T) {
 }
 
 func TestWorkerLogIsFollowed(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	id := s.start("worker", "echo", "--exec", "cat").ready()
 	follow := s.start("logs", id, "--follow")
@@ -137,6 +142,7 @@ func TestWorkerLogIsFollowed(t *testing.T) {
 }
 
 func TestArgumentsOfAWorker(t *testing.T) {
+	t.Parallel()
 	s := on(t, storagetest.New(t))
 	require.Contains(t, s.fails(exitUsage, "worker", "x"), "--exec is missing")
 	require.Contains(t, s.fails(exitUsage, "worker", "x", "--exec", "true", "--concurrency", "0"), `--concurrency: "0": want 1 or more`)
@@ -182,6 +188,7 @@ func (p *process) ends(status int) {
 
 // SIGTERM waits for a worker's calls.
 func TestSIGTERMDrainsAWorker(t *testing.T) {
+	t.Parallel()
 	pool := storagetest.New(t)
 	url := "redis://" + pool.Config().Redis.Addrs[0]
 	dir := t.TempDir()
@@ -201,6 +208,7 @@ func TestSIGTERMDrainsAWorker(t *testing.T) {
 // A Redis that can't be used is reported in one line, and within the default
 // --connect_timeout, which is less than a second.
 func TestRedisThatDoesNotTalkToUs(t *testing.T) {
+	t.Parallel()
 	srv := storagetest.Start(t, "--requirepass", "secret")
 	free := storagetest.FreePort(t)
 	says := func(url, want string, args ...string) {

@@ -1,9 +1,9 @@
-// Package peers measures heliograph beside what it would replace, in a module of
-// its own so that nobody who imports heliograph has to fetch its peers:
+// Package peers measures heliograph beside the systems that it can replace. It is a
+// module of its own, so that programs that import heliograph don't fetch its peers:
 //
 //	cd examples/peers && go test -bench .
 //
-// Redis is that of REDIS_URL or a redis-server of its own, and the NATS server a
-// process of its own. The two take turns, many times, and a figure is the median
-// of the turns' ratios: above 1 heliograph is faster.
+// REDIS_URL names the Redis; without it the benchmarks start a redis-server. The NATS
+// server is a process of its own. Both sides take turns, many times, and a figure is the
+// median of the turns' ratios: above 1 heliograph is faster.
 package peers

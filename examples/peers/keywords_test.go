@@ -181,7 +181,7 @@ func kvBoard(b *testing.B, watched bool) *board {
 }
 
 // BenchmarkModify is a Modify, complete with validation by a dispatcher, beside
-// the Put of NATS KV, which has nobody to ask:
+// the Put of NATS KV, which consults no dispatcher:
 //
 //	modifies/s  of keywords
 //	x-nats      that by the rate of Put, median of the turns

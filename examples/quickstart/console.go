@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// console prints sums on one stream and all else on another, where it draws a
-// progress bar if that is a terminal.
+// console prints sums on one stream and everything else on another, with a progress bar
+// if that is a terminal.
 type console struct {
 	mu    sync.Mutex
 	out   *bufio.Writer
 	err   io.Writer
 	bar   bool // err is a terminal
-	lines bool // out is one too, perhaps the same
+	lines bool // out is a terminal, perhaps the same
 	done  int
 	bytes int64
 	drawn time.Time

@@ -15,10 +15,11 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Hash is the method that both sides share. Its argument is the path of a file.
+// Hash is the method that the caller and the workers share. Its argument is the path
+// of a file.
 var Hash = bus.NewMethod[string, Sum]("hash")
 
-// Sum is its result.
+// Sum is the result of Hash.
 type Sum struct {
 	SHA256 []byte `json:"sha256"`
 	Size   int64  `json:"size"`
@@ -42,7 +43,7 @@ func hash(ctx context.Context, path string) (Sum, error) {
 	return Sum{SHA256: h.Sum(nil), Size: n}, nil
 }
 
-// whileReader reads while its context lasts.
+// whileReader reads until its context ends.
 type whileReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -55,14 +56,15 @@ func (w *whileReader) Read(p []byte) (int, error) {
 	return w.r.Read(p)
 }
 
-// crew is some workers of a site of their own: no other run gets our files.
+// crew is the workers of this run. They have a site of their own, so that another run
+// of the program does not get its files.
 type crew struct {
 	site    string
 	workers []*bus.Worker
 }
 
-// startWorkers runs n workers until the pool is closed.
-func startWorkers(pool *storage.Pool, n int) (*crew, error) {
+// startWorkers runs n workers until ctx ends or the pool is closed.
+func startWorkers(ctx context.Context, pool *storage.Pool, n int) (*crew, error) {
 	c := &crew{site: "quickstart-" + strings.ToLower(rand.Text()[:8])}
 	line := newStartingLine(n)
 	for range n {
@@ -75,11 +77,7 @@ func startWorkers(pool *storage.Pool, n int) (*crew, error) {
 			first.Do(func() { line.wait(ctx) })
 			return hash(ctx, path)
 		})
-		failed := make(chan error, 1)
-		go func() { failed <- w.Run(context.Background()) }()
-		select {
-		case <-w.Ready():
-		case err := <-failed:
+		if _, err := bus.Start(ctx, w); err != nil {
 			return nil, err
 		}
 		c.workers = append(c.workers, w)
@@ -87,7 +85,7 @@ func startWorkers(pool *storage.Pool, n int) (*crew, error) {
 	return c, nil
 }
 
-// shares says how many files each worker has had.
+// shares says how many files each worker has hashed.
 func (c *crew) shares() string {
 	var all int64
 	for _, w := range c.workers {
@@ -101,8 +99,8 @@ func (c *crew) shares() string {
 	return strings.Join(parts, ", ")
 }
 
-// startingLine lets workers begin when each has its first file, so that even a
-// handful of small files is shared by all of them.
+// startingLine makes each worker wait until all have a file, so that they share even a
+// few small files.
 type startingLine struct {
 	missing atomic.Int64
 	all     chan struct{}

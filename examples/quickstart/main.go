@@ -1,11 +1,11 @@
-// Quickstart hashes every regular file below a folder, by workers that are
-// called over Redis:
+// Quickstart hashes every regular file below a folder, with workers that it calls over
+// Redis:
 //
 //	go run ./examples/quickstart [DIR]
 //
-// It prints what sha256sum would, sorted by path. Read hash.go for the two
-// sides of a call; the rest is finding files and showing progress. The Redis is
-// that of REDIS_URL or, if that is not set, one inside the process.
+// It prints what sha256sum would, sorted by path. Read hash.go for both sides of a
+// call; the other files find files and show progress. REDIS_URL names the Redis; if it
+// is not set, the program runs one inside the process.
 package main
 
 import (
@@ -42,7 +42,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	logging.Disable() // go-redis logs every failed dial; errors are returned as well
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	con := newConsole(os.Stdout, os.Stderr)
 	err := run(ctx, con, dir)
@@ -56,10 +56,10 @@ func main() {
 	}
 }
 
-// errSome ends a run of which some files failed; each has been complained of.
+// errSome ends a run in which some files failed; an error was printed for each.
 var errSome = errors.New("some files could not be hashed")
 
-// workers is how many workers there are, if there are as many files.
+// workers is the number of workers, if there are as many files.
 const workers = 4
 
 func run(ctx context.Context, con *console, dir string) error {
@@ -77,7 +77,7 @@ func run(ctx context.Context, con *console, dir string) error {
 		return err
 	}
 	defer pool.Close() // ends the workers and the client
-	crew, err := startWorkers(pool, min(workers, len(files)))
+	crew, err := startWorkers(ctx, pool, min(workers, len(files)))
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func run(ctx context.Context, con *console, dir string) error {
 	return nil
 }
 
-// open returns a pool on the Redis of REDIS_URL, or on one of its own.
+// open returns a pool on the Redis of REDIS_URL, or on one inside the process.
 func open(ctx context.Context) (*storage.Pool, error) {
 	url := os.Getenv("REDIS_URL")
 	if url != "" {
@@ -121,8 +121,8 @@ func open(ctx context.Context) (*storage.Pool, error) {
 	return embedded.Open(storage.Config{})
 }
 
-// hashAll calls the group for each file, a few at a time, and prints the sums in
-// the order of files.
+// hashAll calls the workers for each file, several at a time, and prints the sums in
+// the order of the files.
 func hashAll(ctx context.Context, c *bus.Client, con *console, files []string) (failed int, bytes int64) {
 	type answer struct {
 		sum Sum
@@ -165,7 +165,7 @@ func hashAll(ctx context.Context, c *bus.Client, con *console, files []string) (
 	return failed, bytes
 }
 
-// remote returns what the worker said, without what called it.
+// remote returns the worker's error without the name of the method and worker.
 func remote(err error) error {
 	var said *bus.Error
 	if errors.As(err, &said) && said.Code == bus.CodeFailed {
@@ -174,8 +174,8 @@ func remote(err error) error {
 	return err
 }
 
-// line renders a sum as sha256sum does: a line with an escaped name begins with
-// a backslash.
+// line formats a sum as sha256sum does: a line with an escaped name begins with a
+// backslash.
 func line(path string, s Sum) string {
 	name := strings.NewReplacer("\\", "\\\\", "\n", "\\n", "\r", "\\r").Replace(path)
 	mark := ""

@@ -73,6 +73,7 @@ func TestItPrintsWhatSHA256SumPrints(t *testing.T) {
 }
 
 func TestEveryWorkerHasAShare(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for i := range 4 {
 		require.NoError(t, os.WriteFile(fmt.Sprint(dir, "/", i), nil, 0o644))
@@ -93,7 +94,7 @@ func TestOnARedisOfTheUsers(t *testing.T) {
 	require.Equal(t, sha256sum(t, dir), out)
 	c := redis.NewClient(&redis.Options{Addr: srv.Addr(), DB: 2})
 	defer c.Close()
-	require.Zero(t, c.DBSize(t.Context()).Val(), "nothing is left behind")
+	require.Zero(t, c.DBSize(t.Context()).Val(), "no key is left")
 
 	srv.Kill()
 	_, _, err = hashed(t, dir)
@@ -103,9 +104,10 @@ func TestOnARedisOfTheUsers(t *testing.T) {
 	require.ErrorContains(t, err, `REDIS_URL: storage: Config.URL: unknown scheme "http"`)
 }
 
-// The rest goes on when a file can't be read, and the exit status tells. Root can
-// read everything, so the program is built and run as somebody else.
+// A file that can't be read does not stop the others, and sets the exit status. Root
+// can read everything, so the program is built and run as another user.
 func TestAFileThatCantBeRead(t *testing.T) {
+	t.Parallel()
 	bin := t.TempDir() + "/quickstart"
 	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -117,7 +119,7 @@ func TestAFileThatCantBeRead(t *testing.T) {
 	want := strings.Join(regexp.MustCompile(`.*/(good|other)\n`).FindAllString(sha256sum(t, dir), -1), "")
 	require.NoError(t, os.Chmod(dir+"/locked", 0))
 	require.NoError(t, os.Chmod(dir+"/shut", 0))
-	for _, d := range []string{bin, dir} { // TempDir's parents are ours alone
+	for _, d := range []string{bin, dir} { // other users can't enter TempDir's parents
 		for p := filepath.Dir(d); p != os.TempDir() && p != "/"; p = filepath.Dir(p) {
 			require.NoError(t, os.Chmod(p, 0o755))
 		}

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// list returns the regular files below dir, named as find(1) names them, and
-// what could not be looked into. It does not follow symbolic links, dir
-// included.
+// list returns the regular files below dir, with the paths that find(1) prints, and the
+// errors of folders that could not be read. It follows no symbolic links, not even dir.
 func list(dir string) (files []string, bad []error) {
 	info, err := os.Lstat(dir)
 	if err != nil {
@@ -21,7 +20,7 @@ func list(dir string) (files []string, bad []error) {
 		if !mode.IsDir() {
 			return
 		}
-		entries, err := os.ReadDir(path) // what it has read before an error, too
+		entries, err := os.ReadDir(path) // it also returns the entries read before an error
 		if err != nil {
 			bad = append(bad, err)
 		}

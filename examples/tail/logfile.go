@@ -17,20 +17,20 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// What the workers are called by.
+// workerType is the type of the workers.
 const workerType = "log"
 
-// site keeps several runs on one Redis apart.
+// site separates several runs on one Redis.
 var site = "tail-" + strconv.Itoa(os.Getpid())
 
-// FileStat is what a worker says of its file.
+// FileStat describes the file of a worker.
 type FileStat struct {
 	File  string `json:"file"`
 	Bytes int64  `json:"bytes"`
 	Lines int    `json:"lines"`
 }
 
-// TailArgs says what is wanted of a file.
+// TailArgs are the arguments of Tail.
 type TailArgs struct {
 	Lines  int  `json:"lines"`
 	Follow bool `json:"follow"`
@@ -47,7 +47,7 @@ var (
 	Tail = bus.NewStream[TailArgs, Line]("tail")
 )
 
-// startWorker runs a worker for a file until the pool is closed.
+// startWorker runs a worker for a file until ctx ends or the pool is closed.
 func startWorker(ctx context.Context, pool *storage.Pool, file string) error {
 	if info, err := os.Stat(file); err != nil {
 		return err
@@ -62,16 +62,8 @@ func startWorker(ctx context.Context, pool *storage.Pool, file string) error {
 	bus.HandleStream(w, Tail, func(ctx context.Context, a TailArgs, send func(Line) error) error {
 		return tail(ctx, file, a, func(text string) error { return send(Line{filepath.Base(file), text}) })
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(context.Background()) }()
-	select {
-	case <-w.Ready():
-		return nil
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	_, err = bus.Start(ctx, w)
+	return err
 }
 
 func stat(file string) (FileStat, error) {
@@ -94,11 +86,11 @@ func stat(file string) (FileStat, error) {
 	}
 }
 
-// pollTime is between two looks at a file that is followed.
+// pollTime is the time between two reads of a file that is followed.
 const pollTime = 100 * time.Millisecond
 
-// tail sends the last lines of a file and, if they are wanted, those that are
-// appended, until ctx ends. A file that becomes shorter is read from its start.
+// tail sends the last lines of a file and, with Follow, those that are appended, until
+// ctx ends. A file that becomes shorter is read from its start.
 func tail(ctx context.Context, file string, args TailArgs, send func(string) error) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -109,7 +101,7 @@ func tail(ctx context.Context, file string, args TailArgs, send func(string) err
 	if err != nil {
 		return err
 	}
-	part := "" // of a line that is not yet whole
+	part := "" // the beginning of a line without its end
 	for r := bufio.NewReader(io.NewSectionReader(f, at, 1<<62)); ; {
 		text, err := r.ReadString('\n')
 		at += int64(len(text))

@@ -1,13 +1,12 @@
-// Tail prints the last lines of log files, and follows them, by workers that
-// stream them over Redis:
+// Tail prints the last lines of log files and follows them, with workers that stream
+// them over Redis:
 //
 //	go run ./examples/tail [-n LINES] [-f] FILE...
 //
-// Each file has a worker of its own, as each machine of a cluster would. A gather
-// asks all of them what they have; then one stream for each brings the lines, as
-// fast as they are printed and no faster. Read logfile.go for the side of the
-// workers. The Redis is that of REDIS_URL or, if that is not set, one inside the
-// process.
+// Each file has its own worker, as each machine of a cluster would. A gather asks all
+// workers for the size of their files. Then one stream from each worker brings the
+// lines, no faster than they are printed. Read logfile.go for the workers. REDIS_URL
+// names the Redis; if it is not set, the program runs one inside the process.
 package main
 
 import (
@@ -42,7 +41,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	logging.Disable() // go-redis logs every failed dial; errors are returned as well
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if err := run(ctx, os.Stdout, os.Stderr, args, flag.Args()); err != nil {
@@ -77,13 +76,13 @@ func run(ctx context.Context, out, info io.Writer, args TailArgs, files []string
 	return follow(ctx, c, out, args, workers)
 }
 
-// survey asks every worker what it has, and returns those that answered.
+// survey asks every worker about its file, and returns the workers that answered.
 func survey(ctx context.Context, c *bus.Client, info io.Writer) ([]bus.WorkerInfo, error) {
 	var workers []bus.WorkerInfo
 	var errs []error
 	for r, err := range bus.Gather(ctx, c, bus.Broadcast(workerType), Stat, struct{}{}) {
 		if err != nil {
-			errs = append(errs, err) // of one: the others go on
+			errs = append(errs, err) // of one worker: the others may answer
 			continue
 		}
 		fmt.Fprintf(info, "%s: %d bytes, %d lines\n", r.Value.File, r.Value.Bytes, r.Value.Lines)
@@ -93,8 +92,8 @@ func survey(ctx context.Context, c *bus.Client, info io.Writer) ([]bus.WorkerInf
 	return workers, errors.Join(errs...)
 }
 
-// follow prints what the workers stream, each line behind its file's name if
-// there are several.
+// follow prints the lines that the workers stream, each after its file's name if there
+// are several files.
 func follow(ctx context.Context, c *bus.Client, out io.Writer, args TailArgs, workers []bus.WorkerInfo) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -127,7 +126,7 @@ func follow(ctx context.Context, c *bus.Client, out io.Writer, args TailArgs, wo
 	return nil
 }
 
-// open returns a pool on the Redis of REDIS_URL, or on one of its own.
+// open returns a pool on the Redis of REDIS_URL, or on one inside the process.
 func open() (*storage.Pool, error) {
 	if url := os.Getenv("REDIS_URL"); url != "" {
 		return storage.Open(storage.Config{URL: url})

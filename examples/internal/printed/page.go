@@ -1,6 +1,4 @@
-// Package printed keeps what a program has printed so far, for the tests of the
-// examples. It is internal because only they need it, and a package because
-// several do.
+// Package printed keeps what a program has printed, for the tests of several examples.
 package printed
 
 import (
@@ -14,7 +12,7 @@ import (
 type Page struct {
 	mu     sync.Mutex
 	text   strings.Builder
-	longer chan struct{} // closed by the next Write; nil: nobody waits for it
+	longer chan struct{} // closed by the next Write; nil: no Await waits for it
 }
 
 // Write prints.
@@ -35,7 +33,7 @@ func (p *Page) String() string {
 	return p.text.String()
 }
 
-// patience bounds what must happen soon.
+// patience bounds Await.
 const patience = 20 * time.Second
 
 // Await waits until a text has been printed.
@@ -55,7 +53,8 @@ func (p *Page) Await(tb testing.TB, text string) {
 	}
 }
 
-// has reports whether a text is there, and returns what is closed by more.
+// has reports whether a text was printed, and returns a channel that is closed when
+// more is printed.
 func (p *Page) has(text string) (longer <-chan struct{}, there bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
