@@ -19,7 +19,8 @@
 //
 // [Virtual] runs a test in virtual time, in which minutes of leases, retries and
 // timeouts pass in milliseconds, and [Slow] a suite as well on a real server in the
-// long run. [Network] can cut their connections:
+// long run. A [Network] can cut
+// connections and go down:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		network := storagetest.NewNetwork(t)

@@ -3,7 +3,9 @@ package storagetest
 import (
 	"context"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,7 @@ type Network struct {
 
 	mu    sync.Mutex
 	conns map[*memoryConn]bool // the clients' ends of those that are open
+	down  bool
 }
 
 // NewNetwork returns a network whose server ends with the test. It belongs to the
@@ -85,8 +88,12 @@ func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, err
 		delete(n.conns, client)
 	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.down {
+		refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: memoryAddr{}, Err: refused}
+	}
 	n.conns[client] = true
-	n.mu.Unlock()
 	n.server.Server().ServeConn(server)
 	return client, nil
 }
@@ -102,4 +109,20 @@ func (n *Network) Cut() int {
 		c.reset()
 	}
 	return len(cut)
+}
+
+// Down cuts all connections and refuses new ones until Up. The server keeps its
+// data.
+func (n *Network) Down() {
+	n.setDown(true)
+	n.Cut()
+}
+
+// Up ends Down.
+func (n *Network) Up() { n.setDown(false) }
+
+func (n *Network) setDown(down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = down
 }

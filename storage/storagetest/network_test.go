@@ -93,6 +93,22 @@ func TestCutResetsEveryConnection(t *testing.T) {
 	})
 }
 
+func TestDownRefusesConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := storagetest.NewNetwork(t)
+		pool := storagetest.Open(t, network.Config())
+		ctx := t.Context()
+		require.NoError(t, pool.Redis().Set(ctx, "k", "v", 0).Err())
+		network.Down()
+		err := pool.Ping(ctx)
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.ErrorContains(t, err, "dial tcp 192.0.2.1:6379: connect: ")
+		require.Zero(t, network.Cut())
+		network.Up()
+		require.Equal(t, "v", pool.Redis().Get(ctx, "k").Val())
+	})
+}
+
 func TestConnectionsOfANetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := storagetest.NewNetwork(t)
