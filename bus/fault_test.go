@@ -190,38 +190,38 @@ func TestWorkersSurviveRestartsOfRedis(t *testing.T) {
 
 func TestRedisMayComeLater(t *testing.T) {
 	t.Parallel()
-	srv := storagetest.Start(t)
-	srv.Kill()
-	pool := storagetest.Open(t, srv.Config())
-	w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Drain: time.Second})
-	require.NoError(t, err)
-	bus.Handle(w, Add, func(_ context.Context, a AddArgs) (int, error) { return a.A + a.B, nil })
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	c := client(t, pool, bus.ClientConfig{})
-	short, cancelShort := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancelShort()
-	_, err = bus.Call(short, c, bus.Group("calc"), Add, AddArgs{})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	answered := make(chan error, 1)
-	go func() {
-		_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{1, 2})
-		answered <- err
-	}()
-	srv.Restart()
-	require.NoError(t, <-answered)
+	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {
+		down()
+		w, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Drain: time.Second})
+		require.NoError(t, err)
+		bus.Handle(w, Add, func(_ context.Context, a AddArgs) (int, error) { return a.A + a.B, nil })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		c := client(t, pool, bus.ClientConfig{})
+		short, cancelShort := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancelShort()
+		_, err = bus.Call(short, c, bus.Group("calc"), Add, AddArgs{})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		answered := make(chan error, 1)
+		go func() {
+			_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{1, 2})
+			answered <- err
+		}()
+		up()
+		require.NoError(t, <-answered)
 
-	// It goes for good: the worker and the client can be stopped all the same.
-	srv.Kill()
-	cancel()
-	require.NoError(t, <-ended)
-	require.NoError(t, c.Close())
-	idle, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
-	require.NoError(t, err)
-	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	require.NoError(t, idle.Run(ctx))
+		// It goes for good: the worker and the client can be stopped all the same.
+		down()
+		cancel()
+		require.NoError(t, <-ended)
+		require.NoError(t, c.Close())
+		idle, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "calc"})
+		require.NoError(t, err)
+		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		require.NoError(t, idle.Run(ctx))
+	})
 }
 
 func TestWrongCredentialsAreSaidAtOnce(t *testing.T) {

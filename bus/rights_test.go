@@ -144,60 +144,60 @@ func TestAClosedPoolIsNamed(t *testing.T) {
 // An error that ends a wait says why it waited.
 func TestAWaitForRedisEndsWithItsCause(t *testing.T) {
 	t.Parallel()
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	w := start(t, pool, bus.WorkerConfig{})
-	c := client(t, pool, bus.ClientConfig{})
-	_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{})
-	require.NoError(t, err)
-	fresh := client(t, pool, bus.ClientConfig{})
-	srv.Kill()
-	require.Eventually(t, func() bool { return pool.Ping(t.Context()) != nil }, patience, time.Millisecond)
+	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {
+		w := start(t, pool, bus.WorkerConfig{})
+		c := client(t, pool, bus.ClientConfig{})
+		_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{})
+		require.NoError(t, err)
+		fresh := client(t, pool, bus.ClientConfig{})
+		down()
+		require.Eventually(t, func() bool { return pool.Ping(t.Context()) != nil }, patience, time.Millisecond)
 
-	tail := bus.NewStream[int, int]("tail")
-	for name, wait := range map[string]func(context.Context) error{
-		"call": func(ctx context.Context) error {
-			_, err := bus.Call(ctx, c, bus.Group("calc"), Add, AddArgs{})
-			return err
-		},
-		"first call": func(ctx context.Context) error {
-			_, err := bus.Call(ctx, fresh, bus.Group("calc"), Add, AddArgs{})
-			return err
-		},
-		"send": func(ctx context.Context) error { return bus.Send(ctx, c, bus.Direct(w.ID()), Add, AddArgs{}) },
-		"stream": func(ctx context.Context) error {
-			for _, err := range bus.Stream(ctx, c, bus.Group("calc"), tail, 1) {
+		tail := bus.NewStream[int, int]("tail")
+		for name, wait := range map[string]func(context.Context) error{
+			"call": func(ctx context.Context) error {
+				_, err := bus.Call(ctx, c, bus.Group("calc"), Add, AddArgs{})
 				return err
-			}
-			return nil
-		},
-		"watch": func(ctx context.Context) error {
-			for _, err := range c.Watch(ctx, "calc") {
-				if err != nil {
+			},
+			"first call": func(ctx context.Context) error {
+				_, err := bus.Call(ctx, fresh, bus.Group("calc"), Add, AddArgs{})
+				return err
+			},
+			"send": func(ctx context.Context) error { return bus.Send(ctx, c, bus.Direct(w.ID()), Add, AddArgs{}) },
+			"stream": func(ctx context.Context) error {
+				for _, err := range bus.Stream(ctx, c, bus.Group("calc"), tail, 1) {
 					return err
 				}
-			}
-			return nil
-		},
-	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-		err := wait(ctx)
-		require.ErrorIs(t, err, context.DeadlineExceeded, name)
-		require.ErrorContains(t, err, "deadline exceeded (", name)
-		require.ErrorContains(t, err, "connect", name)
-		cancel()
-	}
-	for name, ask := range map[string]func(context.Context) error{
-		"workers": func(ctx context.Context) error { _, err := c.Workers(ctx, "calc"); return err },
-		"gather": func(ctx context.Context) error {
-			for _, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Add, AddArgs{}) {
-				return err
-			}
-			return nil
-		},
-	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		require.ErrorContains(t, ask(ctx), "connect", name)
-		cancel()
-	}
+				return nil
+			},
+			"watch": func(ctx context.Context) error {
+				for _, err := range c.Watch(ctx, "calc") {
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			err := wait(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded, name)
+			require.ErrorContains(t, err, "deadline exceeded (", name)
+			require.ErrorContains(t, err, "connect", name)
+			cancel()
+		}
+		for name, ask := range map[string]func(context.Context) error{
+			"workers": func(ctx context.Context) error { _, err := c.Workers(ctx, "calc"); return err },
+			"gather": func(ctx context.Context) error {
+				for _, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Add, AddArgs{}) {
+					return err
+				}
+				return nil
+			},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			require.ErrorContains(t, ask(ctx), "connect", name)
+			cancel()
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -15,62 +16,63 @@ import (
 // values, goes on.
 func TestTheOneWhoWaitsDoesNotWinARestart(t *testing.T) {
 	t.Parallel()
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	first := run(t, pool, keywords.DispatcherConfig{Lease: 2 * time.Second}, nil).wait()
-	run(t, storagetest.Open(t, srv.Config()), keywords.DispatcherConfig{Lease: 300 * time.Millisecond}, nil)
-	k := client(t, pool)
-	n := newest(t, k)
-	_, err := keywords.Modify(soon(t), k, Speed, 7)
-	require.NoError(t, err)
-	for range 3 {
-		time.Sleep(500 * time.Millisecond) // the one who waits looks three times in its lease
-		srv.Restart()
-		require.Eventually(t, func() bool {
-			select {
-			case err := <-first.ended:
-				t.Fatal("the first one has ended: ", err)
-			default:
-			}
-			v, err := keywords.Read(soon(t), k, Speed)
-			return err == nil && v.V == 7
-		}, patience, time.Millisecond)
-	}
-	n.await(7)
+	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {
+		first := run(t, pool, keywords.DispatcherConfig{Lease: 2 * time.Second}, nil).wait()
+		run(t, storagetest.Open(t, pool.Config()), keywords.DispatcherConfig{Lease: 300 * time.Millisecond}, nil)
+		k := client(t, pool)
+		n := newest(t, k)
+		_, err := keywords.Modify(soon(t), k, Speed, 7)
+		require.NoError(t, err)
+		for range 3 {
+			time.Sleep(500 * time.Millisecond) // the one who waits looks three times in its lease
+			down()
+			up()
+			require.Eventually(t, func() bool {
+				select {
+				case err := <-first.ended:
+					t.Fatal("the first one has ended: ", err)
+				default:
+				}
+				v, err := keywords.Read(soon(t), k, Speed)
+				return err == nil && v.V == 7
+			}, patience, time.Millisecond)
+		}
+		n.await(7)
+	})
 }
 
 // A dispatcher that is to end does, also while Redis is away and there is
 // something to commit.
 func TestADispatcherEndsWithoutRedis(t *testing.T) {
 	t.Parallel()
-	srv := storagetest.Start(t)
-	pool := storagetest.Open(t, srv.Config())
-	entered, leave := make(chan struct{}), make(chan struct{})
-	d := run(t, pool, keywords.DispatcherConfig{Status: "STATUS", Heartbeat: "CLK", Drain: time.Second}, func(d *keywords.Dispatcher) {
-		keywords.Serve(d, Speed, keywords.Hooks[float64]{Write: func(context.Context, float64) error {
-			close(entered)
-			<-leave
-			return nil
-		}})
-	}).wait()
-	k := client(t, pool)
-	ended := make(chan error, 1)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		_, err := keywords.Modify(ctx, k, Speed, 7)
-		ended <- err
-	}()
-	<-entered
-	srv.Kill()
-	close(leave)
-	d.stop()
-	select {
-	case err := <-d.ended:
-		require.NoError(t, err)
-	case <-time.After(2 * patience):
-		t.Fatal("it does not end")
-	}
-	cancel()
-	require.Error(t, <-ended)
+	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {
+		entered, leave := make(chan struct{}), make(chan struct{})
+		d := run(t, pool, keywords.DispatcherConfig{Status: "STATUS", Heartbeat: "CLK", Drain: time.Second}, func(d *keywords.Dispatcher) {
+			keywords.Serve(d, Speed, keywords.Hooks[float64]{Write: func(context.Context, float64) error {
+				close(entered)
+				<-leave
+				return nil
+			}})
+		}).wait()
+		k := client(t, pool)
+		ended := make(chan error, 1)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			_, err := keywords.Modify(ctx, k, Speed, 7)
+			ended <- err
+		}()
+		<-entered
+		down()
+		close(leave)
+		d.stop()
+		select {
+		case err := <-d.ended:
+			require.NoError(t, err)
+		case <-time.After(2 * patience):
+			t.Fatal("it does not end")
+		}
+		cancel()
+		require.Error(t, <-ended)
+	})
 }

@@ -18,9 +18,8 @@
 // storage.Object.
 //
 // [Virtual] runs a test in virtual time, in which minutes of leases, retries and
-// timeouts pass in milliseconds, and [Slow] a suite as well on a real server in the
-// long run. A [Network] can cut
-// connections and go down:
+// timeouts pass in milliseconds. [Slow] and [Outages] run a suite so and, in the
+// long run, on a redis-server. A [Network] can cut connections and go down:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		network := storagetest.NewNetwork(t)

@@ -38,6 +38,10 @@ const (
 	// networkDelay is the time that a request takes to the server. Some delay must
 	// be: without one, goroutines that ask in a loop would stop virtual time.
 	networkDelay = 100 * time.Microsecond
+
+	// dialPause is more than a go-redis client that could not dial sleeps before it
+	// notices that it was closed. A bubble must not end before.
+	dialPause = 2 * time.Second
 )
 
 // Network is a network in memory with one embedded server. It needs no ports and no
@@ -48,6 +52,8 @@ type Network struct {
 	mu    sync.Mutex
 	conns map[*memoryConn]bool // the clients' ends of those that are open
 	down  bool
+
+	refused bool // a connection
 }
 
 // NewNetwork returns a network whose server ends with the test. It belongs to the
@@ -61,7 +67,15 @@ func NewNetwork(tb testing.TB) *Network {
 		tb.Fatal(err)
 	}
 	_ = first.Close()
-	tb.Cleanup(n.server.Close)
+	tb.Cleanup(func() {
+		n.server.Close()
+		n.mu.Lock()
+		refused := n.refused
+		n.mu.Unlock()
+		if refused {
+			time.Sleep(dialPause)
+		}
+	})
 	return n
 }
 
@@ -90,6 +104,7 @@ func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, err
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.down {
+		n.refused = true
 		refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: memoryAddr{}, Err: refused}
 	}

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/embedded"
@@ -50,5 +51,26 @@ func Slow(t *testing.T, suite func(t *testing.T, pool *storage.Pool)) {
 	t.Run("redis", func(t *testing.T) {
 		Long(t)
 		suite(t, Open(t, Start(t).Config()))
+	})
+}
+
+// Outages is [Slow] for a suite that takes Redis away: down cuts its connections and
+// refuses new ones, up brings it back, empty.
+func Outages(t *testing.T, suite func(t *testing.T, pool *storage.Pool, down, up func())) {
+	t.Helper()
+	t.Run("virtual", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			network := NewNetwork(t)
+			up := func() {
+				network.server.FlushAll()
+				network.Up()
+			}
+			suite(t, Open(t, network.Config()), network.Down, up)
+		})
+	})
+	t.Run("redis", func(t *testing.T) {
+		Long(t)
+		srv := Start(t)
+		suite(t, Open(t, srv.Config()), srv.Kill, srv.Restart)
 	})
 }
