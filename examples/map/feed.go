@@ -18,27 +18,27 @@ const (
 	statsName   = "stats"   // a total: what has been published
 )
 
-// Each object is published twice a second. They take turns, so that it comes as a
-// stream and not in gusts.
+// Each object is published twice a second. They take turns, which spreads the messages
+// evenly.
 const (
 	tick  = 100 * time.Millisecond
-	turns = 5 // until an object has its turn again
+	turns = 5 // ticks between two messages of an object
 )
 
 const (
 	statsEvery  = 10          // ticks
-	groundEvery = 100         // ticks: Redis may have lost it
-	keep        = time.Minute // is how long it outlives us, should we be killed
+	groundEvery = 100         // ticks: Redis may have lost the ground
+	keep        = time.Minute // how long the data outlives a process that is killed
 )
 
-// total is what has been published since the beginning.
+// total is what has been published so far.
 type total struct {
 	Objects  int   `json:"objects"`
 	Messages int64 `json:"messages"`
 	Bytes    int64 `json:"bytes"`
 }
 
-// feed has the fleet move in Redis.
+// feed moves the fleet in Redis.
 type feed struct {
 	pool   *storage.Pool
 	fleet  []vehicle
@@ -51,17 +51,17 @@ func newFeed(pool *storage.Pool, objects int) (*feed, error) {
 	return &feed{pool: pool, fleet: newFleet(objects), ground: parts, total: total{Objects: objects}}, err
 }
 
-// run writes and publishes until ctx ends, and then takes it away. What Redis does
-// not accept is told, and made up for when the object has its next turn.
+// run writes and publishes until ctx ends, then removes everything. An error is
+// printed, and made up for when the object has its next turn.
 func (f *feed) run(ctx context.Context, complain func(error)) {
 	defer f.clear()
-	f.clear() // a run that was killed may have left more objects
+	f.clear() // a killed process may have left more objects
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for n, working := 0, true; ; n++ {
 		err := f.step(ctx, n)
 		if err != nil && working && ctx.Err() == nil {
-			complain(err) // once, until it works again
+			complain(err) // once for each outage
 		}
 		working = err == nil
 		select {
@@ -72,7 +72,7 @@ func (f *feed) run(ctx context.Context, complain func(error)) {
 	}
 }
 
-// step is what is due at a tick.
+// step does what is due at a tick.
 func (f *feed) step(ctx context.Context, n int) error {
 	if n%groundEvery == 0 {
 		if err := f.put(ctx, groundName, f.ground, false); err != nil {
@@ -104,8 +104,8 @@ func (f *feed) step(ctx context.Context, n int) error {
 	return f.put(ctx, statsName, map[string][]byte{"total": data}, true)
 }
 
-// put sets fields of a hash and publishes their values. It does so in one MULTI: who
-// reads the hash and follows the channel, by SUB snapshot=1, gets each change once.
+// put sets fields of a hash and publishes their values in one MULTI: a page that sends
+// SUB snapshot=1 gets each change once.
 func (f *feed) put(ctx context.Context, name string, fields map[string][]byte, publish bool) error {
 	key, err := f.pool.Key(name)
 	if err != nil {
@@ -130,15 +130,15 @@ func (f *feed) clear() {
 	defer cancel()
 	for _, name := range []string{groundName, objectsName, statsName} {
 		if key, err := f.pool.Key(name); err == nil {
-			_ = f.pool.Redis().Del(ctx, key).Err() // or else it expires
+			_ = f.pool.Redis().Del(ctx, key).Err() // what is not removed expires
 		}
 	}
 }
 
-// idOf returns the id of a feature. Of those that wait for a slow page the gateway
-// keeps the newest of each id, and one that says that it is gone is the newest too.
+// idOf returns the id of a feature. For a slow page the gateway keeps the newest
+// message of each id, one that announces an exit included.
 func idOf(content []byte) string {
 	var f struct{ ID string }
-	_ = json.Unmarshal(content, &f) // ours, or nobody's
+	_ = json.Unmarshal(content, &f) // what can't be read has no id
 	return f.ID
 }

@@ -9,9 +9,8 @@ import (
 //go:embed outline.geojson
 var outlineJSON []byte
 
-// ground returns what does not move, each part by its id: the outline and the lakes,
-// the tracks of the trains, towns, and the graticule. The page reads it through the
-// gateway, so that it is in the projection that the page draws.
+// ground returns what does not move, each part by its id: outline, lakes, tracks,
+// towns and the graticule. The page reads it through the gateway, projected.
 func ground() (map[string][]byte, error) {
 	var outline struct{ Features []json.RawMessage }
 	if err := json.Unmarshal(outlineJSON, &outline); err != nil {
@@ -48,11 +47,11 @@ func named() (all []feature) {
 	return all
 }
 
-// What the graticule covers, in degrees.
+// The extent of the graticule, in degrees.
 const (
 	west, east   = 1, 15
 	south, north = 43, 51
-	bend         = 0.25 // between the points of a line, which most projections bend
+	bend         = 0.25 // degrees between the points of a line, which most projections bend
 )
 
 // graticule returns meridians and parallels, a whole degree apart.

@@ -35,8 +35,7 @@ import (
 	"github.com/heliograph/heliograph/storage/embedded"
 )
 
-// maxObjects have room in what the gateway sends of a hash, which is 1 MiB unless it
-// is told otherwise.
+// maxObjects fit into the snapshot of a hash: Limits.Bytes is 1 MiB by default.
 const maxObjects = 4000
 
 func main() {
@@ -47,7 +46,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	logging.Disable() // go-redis would tell of every dial that fails; what matters is returned
+	logging.Disable() // go-redis logs every failed dial; errors that matter are returned
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	if err := run(ctx, os.Stderr, *port, *objects); err != nil {
@@ -84,14 +83,14 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 		return err
 	}
 	h, err := gateway.New(pool, gateway.Config{
-		Channels: []gateway.Channel{ // a slow page gets the newest of each object
+		Channels: []gateway.Channel{ // a slow page gets the newest position of each object
 			{Pattern: objectsName, Slow: gateway.SlowConflate, Key: idOf},
 			{Pattern: statsName, Slow: gateway.SlowConflate},
 		},
 		Keys:     []string{groundName, objectsName, statsName},
 		Commands: g.Commands(),
-		// Two seconds of all that the largest fleet publishes: a page may take that
-		// long over the snapshot.
+		// Two seconds of messages of the largest fleet: a page may take that long to
+		// read the snapshot.
 		Limits: gateway.Limits{QueueMessages: 4 * maxObjects, QueueBytes: 4 * maxObjects * 512},
 	})
 	if err != nil {
@@ -124,18 +123,18 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 	return err
 }
 
-// grace is how long the goodbyes may take.
+// grace is how long closing all connections may take.
 const grace = 2 * time.Second
 
-// goodbye tells the pages to come back, and ends what is served.
+// goodbye tells the pages to reconnect, and ends the server.
 func goodbye(h *gateway.Handler, srv *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	_ = h.Shutdown(ctx) // at the end of ctx the rest is cut off
-	_ = srv.Close()     // browsers keep connections on which they ask for nothing
+	_ = srv.Close()     // browsers keep idle connections open
 }
 
-// open returns a pool on the Redis of REDIS_URL, or on one of its own.
+// open returns a pool on the Redis of REDIS_URL, or on one inside the process.
 func open(ctx context.Context) (*storage.Pool, error) {
 	if url := os.Getenv("REDIS_URL"); url != "" {
 		pool, err := storage.Open(storage.Config{URL: url, Prefix: prefix})
@@ -152,5 +151,5 @@ func open(ctx context.Context) (*storage.Pool, error) {
 	return embedded.Open(storage.Config{Prefix: prefix})
 }
 
-// prefix keeps what we write apart from what is in a Redis already.
+// prefix separates the keys of the map from others in the Redis.
 const prefix = "map"

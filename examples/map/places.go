@@ -18,8 +18,8 @@ var towns = []town{
 	{"Davos", point{9.83, 46.8}}, {"Delémont", point{7.35, 47.36}},
 }
 
-// Routes are what moves along them, out and back. They were drawn by hand, as the
-// outline was, and no timetable knows them.
+// The routes of the vehicles. They were drawn by hand, as the outline, and follow no
+// timetable.
 var routes = map[string][]route{
 	"train": {
 		{"Genève – St. Gallen", []point{{6.14, 46.21}, {6.22, 46.385}, {6.48, 46.52}, {6.63, 46.52}, {6.83, 46.55}, {6.92, 46.7}, {7.15, 46.8}, {7.44, 46.95}, {7.62, 47.06}, {7.79, 47.22}, {7.91, 47.35}, {8.17, 47.4}, {8.54, 47.38}, {8.72, 47.5}, {9.04, 47.46}, {9.37, 47.42}}},

@@ -25,8 +25,8 @@ func newFeature(id, kind, name, shape string, coordinates any) feature {
 	return feature{"Feature", id, map[string]any{"kind": kind, "name": name}, geometry{shape, coordinates}}
 }
 
-// lapse is how much faster time runs on the map: at its own pace a train needs
-// ten seconds for a pixel.
+// lapse is how much faster time runs on the map: at its real speed a train needs ten
+// seconds for a pixel.
 const lapse = 20
 
 // kinds are what there is, how much of it, and how fast it is in m/s.
@@ -40,12 +40,12 @@ var kinds = []struct {
 	{"plane", 0.3, 170},
 }
 
-// vehicle goes to and fro on its track for ever. Where it is depends on the time of
-// day and on nothing else, so that two programs on one Redis agree.
+// vehicle goes back and forth on its track. Its position depends on the time of day
+// alone, so that two processes on one Redis agree.
 type vehicle struct {
 	id, kind string
 	track    *track
-	offset   float64 // m from the beginning, at the beginning of time
+	offset   float64 // metres from the start of the track, at the Unix epoch
 	speed    float64 // m/s
 }
 
@@ -76,7 +76,7 @@ func newFleet(n int) []vehicle {
 	return fleet
 }
 
-// scarcest returns the kind that is the furthest from its share of n.
+// scarcest returns the kind that is furthest below its share of n.
 func scarcest(have []int, n int) int {
 	best, lack := 0, math.Inf(-1)
 	for k, kind := range kinds {
@@ -87,7 +87,7 @@ func scarcest(have []int, n int) int {
 	return best
 }
 
-// at returns the vehicle as it is at a time.
+// at returns the vehicle at a time.
 func (v vehicle) at(t time.Time) feature {
 	seconds := float64(t.UnixMilli()) / 1000 * lapse
 	p, course := v.track.at(v.offset + v.speed*seconds)
@@ -97,10 +97,10 @@ func (v vehicle) at(t time.Time) feature {
 	return f
 }
 
-// round leaves a metre.
+// round rounds to a metre.
 func round(degrees float64) float64 { return math.Round(degrees*1e5) / 1e5 }
 
-// route is some points on the way.
+// route is the points of a way.
 type route struct {
 	name   string
 	points []point
@@ -125,8 +125,8 @@ func newTrack(r route) *track {
 
 func (t *track) length() float64 { return t.metres[len(t.metres)-1] }
 
-// at returns where one is after so many metres, to and fro, and the course in
-// degrees from north.
+// at returns the position after some metres, back and forth, and the course in degrees
+// from north.
 func (t *track) at(metres float64) (p point, course float64) {
 	there := math.Mod(metres, 2*t.length())
 	back := there > t.length()

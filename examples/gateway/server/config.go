@@ -21,17 +21,18 @@ import (
 	"github.com/heliograph/heliograph/pubsub"
 )
 
-// Options are the flags. A key of the configuration file is the name of a flag.
+// Options are the flags. The keys of the configuration file are the names of flags.
 type Options struct {
-	// Site is where the gateway registers as a worker that tells its [Stats].
-	// Empty before Parse: the default one. Empty behind it: it does not.
+	// Site is where the gateway registers as a worker that answers [Stats]. Parse sets
+	// the default site if it is empty; if it is empty at Serve, no worker is registered.
 	Site string
 
-	// Prefix is that of all keys and channels in Redis, which clients don't see. A
-	// pool that Serve is given has one of its own.
+	// Prefix is the prefix of all keys and channels in Redis, which clients don't see. A
+	// pool given to Serve has its own.
 	Prefix string
 
-	// Goodbye is how long the goodbyes to all clients may take. 0 before Parse: 5 s.
+	// Goodbye is how long closing all connections may take. Parse sets 5 seconds if it
+	// is 0.
 	Goodbye time.Duration
 
 	host                   string
@@ -48,7 +49,7 @@ type Options struct {
 	strictAxes             bool
 	readTimeout, keepAlive seconds
 	config                 string
-	memory                 bool // the Redis is one inside the process
+	memory                 bool // Redis is inside the process
 }
 
 func (o *Options) flags() *flag.FlagSet {
@@ -85,7 +86,7 @@ func (o *Options) flags() *flag.FlagSet {
 	return fs
 }
 
-// Parse reads the arguments, and the file that they may name. Its error is
+// Parse reads the arguments, and the configuration file if they name one. Its error is
 // [flag.ErrHelp] if they ask for help.
 func (o *Options) Parse(args []string) error {
 	fs := o.flags()
@@ -108,15 +109,15 @@ func (o *Options) Parse(args []string) error {
 	return o.check()
 }
 
-// Help prints what the flags are.
+// Help prints the flags.
 func (o Options) Help(w io.Writer) {
 	fs := o.flags()
 	fs.SetOutput(w)
 	fs.PrintDefaults()
 }
 
-// joined puts commas between the values of a list, which fws_server takes as
-// arguments of their own: -f one two.
+// joined puts commas between the values of a list, which fws_server takes as separate
+// arguments: -f one two.
 func joined(fs *flag.FlagSet, args []string) (out []string) {
 	for i := 0; i < len(args); i++ {
 		out = append(out, args[i])
@@ -139,7 +140,7 @@ func joined(fs *flag.FlagSet, args []string) (out []string) {
 	return out
 }
 
-// readFile sets the flags that are keys of the object in a file and were not given.
+// readFile sets the flags that the file names and the arguments do not.
 func readFile(fs *flag.FlagSet, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -154,7 +155,7 @@ func readFile(fs *flag.FlagSet, file string) error {
 		return fmt.Errorf("%s: not a JSON object: %w", file, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: something comes behind the object", file)
+		return fmt.Errorf("%s: more follows after the object", file)
 	}
 	seen := make(map[flag.Value]string)
 	for _, key := range slices.Sorted(maps.Keys(object)) {
@@ -177,7 +178,7 @@ func readFile(fs *flag.FlagSet, file string) error {
 	return nil
 }
 
-// asFlag returns a value of the file as a flag takes it.
+// asFlag returns a value of the file in the form of a flag.
 func asFlag(value any) (string, error) {
 	switch v := value.(type) {
 	case string:
@@ -200,7 +201,7 @@ func asFlag(value any) (string, error) {
 	return "", errors.New("must be a string, a number, true, false or a list of strings")
 }
 
-// check checks the options together.
+// check refuses options that contradict each other.
 func (o *Options) check() error {
 	switch {
 	case o.port < 0 || o.port > 65535:
@@ -235,13 +236,12 @@ func (o *Options) check() error {
 	return nil
 }
 
-// NamesRedis reports whether the flags say which Redis is meant, if only that it is
-// one inside the process.
+// NamesRedis reports whether the flags name a Redis, or the one inside the process.
 func (o *Options) NamesRedis() bool {
 	return o.redis != "" || o.redisHost != "" || o.storage == "memory"
 }
 
-// complete fills in what depends on others. Given is whether there is a Redis
+// complete sets what depends on other options. given says whether there is a pool
 // already.
 func (o *Options) complete(given bool) {
 	if !given && !o.NamesRedis() {
@@ -259,7 +259,7 @@ func (o *Options) complete(given bool) {
 	}
 }
 
-// readable returns those of names that clients may read.
+// readable returns those of the names that clients may read.
 func (o *Options) readable(names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return !slices.ContainsFunc(o.channels, func(glob string) bool {
@@ -269,7 +269,7 @@ func (o *Options) readable(names []string) []string {
 	})
 }
 
-// list is the value of a flag that may be many.
+// list is the value of a flag with several values.
 type list []string
 
 func (l *list) String() string { return strings.Join(*l, ",") }
@@ -284,7 +284,7 @@ func (l *list) Set(s string) error {
 	return nil
 }
 
-// seconds is a time, of which a bare number is seconds, as in Python.
+// seconds is a duration; a number without a unit is in seconds, as in Python.
 type seconds time.Duration
 
 func (s *seconds) String() string { return time.Duration(*s).String() }

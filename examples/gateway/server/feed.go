@@ -12,10 +12,10 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// feedNames are the hashes of the demo feed, and the channels of the same names.
+// feedNames are the hashes of the demo feed, and its channels of the same names.
 var feedNames = []string{"clock", "trains"}
 
-// feedEvery is how often they change.
+// feedEvery is the period of the demo feed.
 const feedEvery = 500 * time.Millisecond
 
 // place is a station.
@@ -33,7 +33,7 @@ var (
 	zuerich = place{"Zürich", 8.5402, 47.3782}
 )
 
-// train goes from one place to the other and back, as the crow flies.
+// train goes from one place to another and back, in a straight line.
 type train struct {
 	id       string
 	from, to place
@@ -48,14 +48,14 @@ var trains = []train{
 	{"RE 4", bern, luzern, 80 * time.Second},
 }
 
-// feed writes and publishes until ctx ends. Whoever follows a channel and reads the
-// hash has no gap between the two: each change is in both, by one MULTI.
+// feed writes and publishes until ctx ends. Each change is in the hash and on the
+// channel by one MULTI, so that SUB snapshot=1 shows it once.
 func feed(ctx context.Context, pool *storage.Pool) {
 	ticker := time.NewTicker(feedEvery)
 	defer ticker.Stop()
 	for begin := time.Now(); ; {
 		now := time.Now()
-		_, _ = pool.Redis().TxPipelined(ctx, func(pipe redis.Pipeliner) error { // the next one comes soon
+		_, _ = pool.Redis().TxPipelined(ctx, func(pipe redis.Pipeliner) error { // an error is made up for by the next tick
 			put(ctx, pool, pipe, "clock", "utc", map[string]any{"time": now.UTC().Format(time.TimeOnly), "up": math.Round(now.Sub(begin).Seconds())})
 			for _, t := range trains {
 				put(ctx, pool, pipe, "trains", t.id, t.feature(now.Sub(begin)))
@@ -70,18 +70,18 @@ func feed(ctx context.Context, pool *storage.Pool) {
 	}
 }
 
-// put sets a field of a hash, and publishes the same.
+// put sets a field of a hash and publishes its value.
 func put(ctx context.Context, pool *storage.Pool, pipe redis.Pipeliner, name, field string, value any) {
 	key, err := pool.Key(name)
 	data, err2 := json.Marshal(value)
 	if err != nil || err2 != nil {
-		panic(fmt.Sprint(err, err2)) // all of it is ours
+		panic(fmt.Sprint(err, err2)) // names and values are valid
 	}
 	pipe.HSet(ctx, key, field, data)
 	pipe.Publish(ctx, key, data)
 }
 
-// feature is where a train is after some time, as GeoJSON.
+// feature returns a train at a time, as GeoJSON.
 func (t train) feature(after time.Duration) map[string]any {
 	way := math.Mod(after.Seconds()/t.takes.Seconds(), 2)
 	to := t.to.name

@@ -17,7 +17,7 @@ var filterNames = []string{
 	"stdout_messages", "stdout_pubsub", "stdout_rawdata",
 }
 
-// checkFilters accepts their names, also as they are in Python:
+// checkFilters accepts the names of filters, also with the module in Python:
 // filtered_websocket.filters.stdout_messages.
 func (o *Options) checkFilters() error {
 	for i, name := range o.filters {
@@ -29,13 +29,13 @@ func (o *Options) checkFilters() error {
 	return nil
 }
 
-// plain reports whether clients speak as those of filtered_websocket do: where
-// there is any broadcast, they send no commands.
+// plain reports whether clients speak as those of filtered_websocket: with a broadcast
+// filter, they send no commands.
 func (o *Options) plain() bool {
 	return slices.ContainsFunc(o.filters, func(name string) bool { return strings.HasPrefix(name, "broadcast_") })
 }
 
-// hooks returns what the filters are, in their order.
+// hooks returns the hooks of the filters, in their order.
 func (o *Options) hooks(pool *storage.Pool, stdout io.Writer) (hooks []gateway.Hooks, err error) {
 	for _, name := range o.filters {
 		switch name {

@@ -20,10 +20,12 @@ var index = template.Must(template.New("index").Parse(indexHTML))
 // whoever does not with a page that opens it.
 type page struct {
 	gateway *gateway.Handler
-	Plain   bool     // there are no commands
-	Follow  []string // what the page follows from the beginning
+	Plain   bool     // clients send no commands
+	Follow  []string // channels that the page follows at once
 }
 
+// ServeHTTP passes WebSocket requests on every path to the handler, and answers others
+// with a page that opens one.
 func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):

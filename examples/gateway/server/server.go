@@ -1,5 +1,5 @@
 // Package server is the stand-alone gateway, for the program examples/gateway and
-// any other that wants it as a command of its own.
+// other programs that have it as a command.
 package server
 
 import (
@@ -24,9 +24,9 @@ import (
 	"github.com/heliograph/heliograph/storage/embedded"
 )
 
-// Main runs a gateway until ctx ends, and returns the status to exit with: 2 if the
-// arguments are wrong, 1 if something else is. What filters print goes to stdout,
-// all else to stderr.
+// Main runs a gateway until ctx ends, and returns the exit status: 2 if the arguments
+// are wrong, 1 after another error. Filters print to stdout, everything else goes to
+// stderr.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o Options
 	err := o.Parse(args)
@@ -46,8 +46,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// Serve serves until ctx ends, and then says goodbye. Without a pool it opens one on
-// the Redis that the flags name, on that of $REDIS_URL, or on one inside the process.
+// Serve serves until ctx ends, then closes all connections. Without a pool it opens
+// one: on the Redis that the flags name, on that of $REDIS_URL, or on one inside the
+// process.
 func (o Options) Serve(ctx context.Context, pool *storage.Pool, stdout, stderr io.Writer) error {
 	o.complete(pool != nil)
 	if pool == nil {
@@ -95,8 +96,8 @@ func (o Options) Serve(ctx context.Context, pool *storage.Pool, stdout, stderr i
 	fmt.Fprintf(stderr, "gateway: %s, and a page at %s\n", o.url("ws"+scheme, listener), o.url("http"+scheme, listener))
 	if worker != nil {
 		beside.Go(func() {
-			if err := worker.Run(ctx); err != nil { // it may read this Redis, and not write: that is enough for a gateway
-				fmt.Fprintln(stderr, "gateway: nobody can ask for its statistics:", err)
+			if err := worker.Run(ctx); err != nil { // a gateway goes on where it may only read Redis
+				fmt.Fprintln(stderr, "gateway: not registered as a worker, statistics are not available:", err)
 			}
 		})
 	}
@@ -108,17 +109,17 @@ func (o Options) Serve(ctx context.Context, pool *storage.Pool, stdout, stderr i
 	}
 }
 
-// goodbye ends what is served. Who has not gone within the grace time is cut off.
+// goodbye closes all connections, within the grace time.
 func (o Options) goodbye(srv *http.Server, h *gateway.Handler) error {
 	ctx, cancel := context.WithTimeout(context.Background(), o.Goodbye)
 	defer cancel()
-	if err := h.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) { // of the sockets, which srv does not know of
+	if err := h.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) { // srv does not know of WebSockets
 		return err
 	}
-	return srv.Close() // browsers keep connections on which they ask for nothing
+	return srv.Close() // browsers keep idle connections open
 }
 
-// gateway is what the options say of a handler.
+// gateway returns the configuration of the handler.
 func (o Options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, error) {
 	hooks, err := o.hooks(pool, stdout)
 	if err != nil {
@@ -146,7 +147,8 @@ func (o Options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, 
 	return cfg, nil
 }
 
-// open returns a pool on the Redis that is named, or on one of its own.
+// open returns a pool on the Redis that the options name, or on one inside the
+// process.
 func (o Options) open(ctx context.Context) (*storage.Pool, error) {
 	if !o.memory {
 		pool, err := storage.Open(storage.Config{URL: o.redis, Prefix: o.Prefix})
@@ -163,7 +165,8 @@ func (o Options) open(ctx context.Context) (*storage.Pool, error) {
 	return embedded.Open(storage.Config{Prefix: o.Prefix})
 }
 
-// listen returns where clients come in, and what the schemes of its URLs end with.
+// listen returns the listener, and "s" if it has TLS: the end of the schemes of its
+// URLs.
 func (o Options) listen() (l net.Listener, scheme string, err error) {
 	var cfg *tls.Config
 	if o.cert != "" {
@@ -182,7 +185,7 @@ func (o Options) listen() (l net.Listener, scheme string, err error) {
 	return l, "", nil
 }
 
-// url says how to come here, by the port that it really is.
+// url returns the URL of the server, with the port that it listens on.
 func (o Options) url(scheme string, l net.Listener) string {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	host := o.host

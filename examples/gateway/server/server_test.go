@@ -144,7 +144,7 @@ func publish(t *testing.T, pool *storage.Pool, channel, message string) {
 	t.Helper()
 	n, err := pool.Redis().Publish(t.Context(), channel, message).Result()
 	require.NoError(t, err)
-	require.NotZero(t, n, "somebody listens")
+	require.NotZero(t, n, "it has a receiver")
 }
 
 // follows returns when the client gets what is published on a channel, of which
@@ -213,8 +213,8 @@ func TestClientsOfFilteredWebsocket(t *testing.T) {
 		ann, bob := dial(t, p.ws), dial(t, p.ws)
 		bob.send("PING")
 		ann.hears("PING")
-		ann.send("hello")  // bob is there: she has heard him
-		bob.hears("hello") // and nothing of his own
+		ann.send("hello")  // ann has heard from bob, so both are connected
+		bob.hears("hello") // and not what bob has sent
 		require.Eventually(t, func() bool {
 			out := p.stdout.String()
 			return strings.Count(out, "raw ") == 2 && strings.Count(out, "message ") == 2 && strings.Contains(out, `"hello"`)
@@ -460,7 +460,7 @@ func TestBadArguments(t *testing.T) {
 		{"-p " + taken.Port(), 1, "listen tcp 127.0.0.1:" + taken.Port() + ": bind: address already in use"},
 		{"-c " + nowhere, 2, "open " + nowhere + ": no such file or directory"},
 		{`-c=[]`, 2, "FILE: not a JSON object: "},
-		{`-c={"port":8765}{}`, 2, "FILE: something comes behind the object"},
+		{`-c={"port":8765}{}`, 2, "FILE: more follows after the object"},
 		{`-c={"color":"red"}`, 2, `FILE: unknown key "color"`},
 		{`-c={"config":"x"}`, 2, `FILE: unknown key "config"`},
 		{`-c={"p":1,"port":2}`, 2, `FILE: "p" and "port" are the same`},

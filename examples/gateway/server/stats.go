@@ -10,16 +10,15 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Type is that of the workers that gateways are, and Stats what each answers about
-// itself:
+// Type is the type of the workers by which gateways answer [Stats]:
 //
 //	for r, err := range bus.Gather(ctx, client, bus.Broadcast(server.Type), server.Stats, struct{}{}) {
 const Type = "gateway"
 
-// Stats is the method of workers of that Type.
+// Stats is the method that returns a gateway's statistics.
 var Stats = bus.NewMethod[struct{}, gateway.Stats]("gateway.stats").Idempotent()
 
-// worker returns what tells of h over Redis.
+// worker returns a worker that answers Stats.
 func (o Options) worker(pool *storage.Pool, h *gateway.Handler) (*bus.Worker, error) {
 	w, err := bus.NewWorker(pool, bus.WorkerConfig{
 		Site: o.Site, Type: Type, Description: "a WebSocket gateway", Concurrency: 4, Drain: time.Second,
