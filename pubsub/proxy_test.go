@@ -21,7 +21,7 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	mute  bool // swallow what the server sends
-	shut  bool // let nobody in
+	shut  bool // refuse connections
 }
 
 func startProxy(t testing.TB, pool *storage.Pool) *proxy {

@@ -21,7 +21,7 @@ func TestPublishReachesEverySubscription(t *testing.T) {
 		ctx := t.Context()
 		n, err := pubsub.Publish(ctx, c, Positions, Position{"x", 1})
 		require.NoError(t, err)
-		require.Zero(t, n, "nobody listens")
+		require.Zero(t, n, "no subscription is left")
 
 		first, second := subscribe(t, c, Positions), subscribe(t, c, Positions)
 		all := subscribe(t, c, pubsub.NewPattern[Position]("stage:*"))

@@ -162,7 +162,7 @@ func TestCacheLoadOutlivesACaller(t *testing.T) {
 	close(gate)
 	require.Equal(t, "of the first", <-got)
 
-	// When nobody waits any more, it ends, and the next loads anew.
+	// When no caller waits any more, the load ends, and the next Get loads again.
 	gate = make(chan struct{})
 	alone, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -214,7 +214,7 @@ func TestCacheChangeOvertakesALoad(t *testing.T) {
 				require.Equal(t, "new", v)
 			}
 			close(gate)
-			require.Equal(t, "old", <-old, "for him it was under way before")
+			require.Equal(t, "old", <-old, "its load was under way before")
 			require.EqualValues(t, i+1, c.Stats().Overtaken)
 			v, err := c.Get(t.Context(), key, load)
 			require.NoError(t, err)

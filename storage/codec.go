@@ -13,16 +13,16 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// Codec is the form in which a value travels. All codecs read the struct tag
-// `json`, so that one struct serves every package, and a browser. Where the Go
-// type is any, a whole number is an int64, or a uint64 if only that holds it.
+// Codec encodes values. All codecs use the struct tag `json`, so that one struct serves
+// every package and a browser. Decoded into an any, a whole number is an int64, or a
+// uint64 if only that holds it.
 type Codec uint8
 
 const (
 	// MsgPack is compact and keeps integers and times exact. The default.
 	MsgPack Codec = iota
-	// JSON is for browsers, shells and logs. A number too large for 64 bits,
-	// where the Go type is any, stays a json.Number; <, > and & are not escaped.
+	// JSON is for browsers, shells and logs. Decoded into an any, a number too large
+	// for 64 bits is a json.Number. The characters <, > and & are not escaped.
 	JSON
 	// Text is the plain text of a string, []byte, bool, number or
 	// encoding.TextMarshaler; struct{} is empty.
@@ -30,7 +30,7 @@ const (
 	// Raw is the bytes of a []byte; struct{} is empty.
 	Raw
 
-	codecs // how many there are
+	codecs // number of codecs
 )
 
 var codecNames = [codecs]string{"msgpack", "json", "text", "raw"}
@@ -46,11 +46,10 @@ func (c Codec) String() string {
 // Valid reports whether c is one of the constants.
 func (c Codec) Valid() bool { return c < codecs }
 
-// Marshal returns v in the form of the codec.
+// Marshal returns v encoded.
 func (c Codec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
 
-// Append appends v in the form of the codec. On an error dst is returned as it
-// was.
+// Append appends v encoded. On an error it returns dst unchanged.
 func (c Codec) Append(dst []byte, v any) ([]byte, error) {
 	n := len(dst)
 	var err error
@@ -72,8 +71,8 @@ func (c Codec) Append(dst []byte, v any) ([]byte, error) {
 	return dst, nil
 }
 
-// Unmarshal reads data into v, a non-nil pointer. Data may come from anyone: it
-// is checked before it is decoded, and must be one value and nothing more.
+// Unmarshal decodes data into v, a non-nil pointer. Data may come from outside: it is
+// checked before it is decoded, and must be exactly one value.
 func (c Codec) Unmarshal(data []byte, v any) error {
 	var err error
 	switch c {
@@ -115,7 +114,7 @@ var packers = sync.Pool{New: func() any {
 	p.enc = msgpack.NewEncoder(p)
 	p.enc.SetCustomStructTag("json")
 	p.enc.UseCompactInts(true)
-	p.enc.SetSortMapKeys(true) // of strings, bools and any: equal maps are equal bytes, as in JSON
+	p.enc.SetSortMapKeys(true) // so that equal maps have equal encodings, as in JSON; works for keys of strings, bools and any
 	return p
 }}
 
@@ -137,8 +136,8 @@ func appendMsgPack(dst []byte, v any) ([]byte, error) {
 	return dst, err
 }
 
-// appendMsgPackBytes spares the most that others have to say, chunks of files
-// and frames of cameras, two copies.
+// appendMsgPackBytes saves two copies of large []byte values, such as chunks of files and
+// frames of cameras.
 func appendMsgPackBytes(dst, data []byte) []byte {
 	dst = slices.Grow(dst, len(data)+5)
 	switch n := len(data); {
@@ -176,7 +175,7 @@ func readMsgPack(data []byte, v any) error {
 	u.dec.ResetReader(&u.src)
 	defer u.src.Reset(nil)
 	if old, ok := v.(*any); ok && old != nil {
-		*old = nil // or it would be decoded into what it holds
+		*old = nil // otherwise it is decoded into the value that it holds
 	}
 	if err := u.dec.Decode(v); err != nil {
 		return err

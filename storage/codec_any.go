@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// Where the Go type is any, a whole number is to be an int64, or a uint64 if only
-// that holds it, whatever the codec. encoding/json makes it a float64, and
-// 9007199254740993 its neighbour; msgpack makes it signed or unsigned by how many
-// bytes it took. So values of such types are gone over once more.
+// Decoded into an any, a whole number is an int64, or a uint64 if only that holds it,
+// with every codec. encoding/json makes it a float64, which changes 9007199254740993;
+// msgpack makes it signed or unsigned by its encoded size. So the numbers of such values
+// are converted after decoding.
 
 var anyTypes sync.Map // reflect.Type → bool
 
-// holdsAny reports whether v's type has a place for an interface value.
+// holdsAny reports whether a value of the type can hold an interface value.
 func holdsAny(v any) bool {
 	t := reflect.TypeOf(v)
 	if t == nil {
@@ -50,7 +50,7 @@ func typeHoldsAny(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// settleNumbers replaces the numbers that stand in interface values.
+// settleNumbers converts the numbers in interface values.
 func settleNumbers(v any) { settle(reflect.ValueOf(v)) }
 
 func settle(v reflect.Value) {
@@ -98,7 +98,7 @@ func settle(v reflect.Value) {
 	}
 }
 
-// number returns n as int64, uint64 or float64, or as it is where only that is
+// number returns n as an int64, uint64 or float64, or unchanged if none of these is
 // exact.
 func number(n json.Number) any {
 	s := n.String()

@@ -23,15 +23,15 @@ import (
 // Config says where Redis is and how to talk to it. The zero Config is a server
 // on localhost:6379.
 type Config struct {
-	// URL names the server or servers; [ParseURL] has the forms. Empty: Redis
-	// says it all.
+	// URL names the server or servers, in a form that [ParseURL] lists. If it is empty,
+	// Redis names them.
 	URL string
 
-	// Redis holds what a URL can't say, such as a Dialer, a TLS configuration
-	// or a provider of credentials. A field that is set wins over the same in
-	// URL, but only one of the two may name servers. It must be left empty with
-	// [New]. ContextTimeoutEnabled is always on, and DialerRetries is 1 where it
-	// is 0: the packages repeat failed dials at their own pace.
+	// Redis holds options that a URL can't, such as a Dialer, a TLS configuration or a
+	// provider of credentials. Its fields override those of URL, but only one of the
+	// two may name servers. It must be empty with [New]. ContextTimeoutEnabled is
+	// always on. DialerRetries defaults to 1, since the packages repeat failed dials
+	// themselves.
 	Redis redis.UniversalOptions
 
 	// Prefix is put before every key and channel that the module names, with a
@@ -39,10 +39,9 @@ type Config struct {
 	// or any of * ? [ ] { } \.
 	Prefix string
 
-	// MaxQueued is the number of commands that may wait for Redis in [Pool.Async],
-	// and the number of writes of the packages built on the pool that may. More
-	// are refused with redis.ErrAutoPipelineQueueFull and [ErrQueueFull]. Defaults
-	// to 65,536.
+	// MaxQueued is the number of commands of [Pool.Async] that may wait for Redis, and
+	// the number of writes of the packages built on the pool. More are refused, with
+	// redis.ErrAutoPipelineQueueFull and [ErrQueueFull]. Defaults to 65,536.
 	MaxQueued int
 
 	// MaxQueuedBytes is the size of the writes that may wait, in bytes. Defaults to
@@ -81,7 +80,7 @@ func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String(
 // LogValue makes slog's handlers print String.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// address renders options as the URL that would give them, without password.
+// address returns the URL for options, without the password.
 func address(o *redis.UniversalOptions) string {
 	scheme, path := "redis", ""
 	switch {
@@ -110,8 +109,8 @@ func address(o *redis.UniversalOptions) string {
 
 const defaultAddr = "127.0.0.1:6379"
 
-// complete returns a copy with URL folded into Redis and defaults filled in, or
-// an error that names the field.
+// complete returns a copy with URL merged into Redis and with defaults, or an error that
+// names the field.
 func (c Config) complete() (Config, error) {
 	if c.URL != "" {
 		opts, err := parseURL(c.URL)
@@ -137,7 +136,7 @@ func (c Config) complete() (Config, error) {
 	return c.completeOurs()
 }
 
-// completeOurs completes the fields that are not Redis's.
+// completeOurs completes the fields besides Redis.
 func (c Config) completeOurs() (Config, error) {
 	if c.Prefix != "" {
 		if err := redisio.CheckName(c.Prefix); err != nil {
@@ -176,7 +175,7 @@ func cloneTLS(t *tls.Config) *tls.Config {
 	return t.Clone()
 }
 
-// overlay returns base with every field that is set in over taken from there.
+// overlay returns base with every field replaced that is set in over.
 func overlay(base, over redis.UniversalOptions) redis.UniversalOptions {
 	dst, src := reflect.ValueOf(&base).Elem(), reflect.ValueOf(over)
 	for i := range src.NumField() {
@@ -187,7 +186,7 @@ func overlay(base, over redis.UniversalOptions) redis.UniversalOptions {
 	return base
 }
 
-// checkOptions refuses what go-redis would drop in silence or panic over.
+// checkOptions refuses options that go-redis would ignore or panic on.
 func checkOptions(o *redis.UniversalOptions) error {
 	cluster := o.MasterName == "" && (o.IsClusterMode || len(o.Addrs) > 1)
 	for _, addr := range o.Addrs {

@@ -8,8 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// tuning is what a client of our own changes in the options that it is derived
-// from.
+// tuning is the changes of options with which a client is derived from another.
 type tuning struct {
 	once        bool          // no retries
 	conns       int           // connections (to each server of a cluster); 0: as configured
@@ -17,8 +16,8 @@ type tuning struct {
 	buffers     int           // bytes to read and to write at once; 0: as configured
 }
 
-// origin makes clients: the one that the host sees, and others like it. A
-// derived client shares no connection with the one it comes from.
+// origin makes the client that the host sees, and clients derived from it, which share
+// no connection with it.
 type origin struct {
 	base   func() redis.UniversalClient
 	derive func(tuning) redis.UniversalClient
@@ -26,8 +25,8 @@ type origin struct {
 	// db is the number of the database.
 	db int
 
-	// single returns the options of a client like them if there is one server,
-	// whatever becomes of it; nil in a cluster or with Sentinel.
+	// single returns the options of the client if it uses one fixed server, and nil on a
+	// cluster or with Sentinel.
 	single func() *redis.Options
 }
 
@@ -69,7 +68,7 @@ func hosted(client redis.UniversalClient) (origin, error) {
 			o.derive = func(t tuning) redis.UniversalClient {
 				opts := *c.Options()
 				opts.ClientSideCache, opts.ClientSideCacheConfig = nil, nil
-				opts.PushNotificationProcessor = nil // the host's
+				opts.PushNotificationProcessor = nil // it belongs to the host's client
 				restoreNone(&opts, &opts.MaxRetries)
 				t.apply(&opts)
 				return redis.NewClient(&opts)
@@ -100,7 +99,7 @@ func hosted(client redis.UniversalClient) (origin, error) {
 	return o, fmt.Errorf("storage: New: %s: want a *redis.Client or *redis.ClusterClient", typeName(client))
 }
 
-// sentinelAddr is the address of a [*redis.Client] that asks Sentinel.
+// sentinelAddr is the address in the options of a [*redis.Client] that uses Sentinel.
 const sentinelAddr = "FailoverClient"
 
 func typeName(client redis.UniversalClient) string {
@@ -110,8 +109,8 @@ func typeName(client redis.UniversalClient) string {
 	return fmt.Sprintf("%T", client)
 }
 
-// restoreNone prepares options that go-redis has completed for being completed
-// once more: what was -1, "none", has become 0, which means the default.
+// restoreNone prepares options that go-redis has completed for another completion: -1,
+// which means none, has become 0, which would mean the default.
 func restoreNone(opts any, retries *int) {
 	if *retries == 0 {
 		*retries = -1

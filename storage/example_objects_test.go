@@ -112,7 +112,7 @@ func ExampleValue_Update() {
 	}
 	for _, target := range []string{"vega", "deneb"} {
 		plan, err := night.Update(ctx, func(plan []string, ok bool) ([]string, error) {
-			return append(plan, target), nil // again, if somebody else was faster
+			return append(plan, target), nil // called again if another process was faster
 		})
 		fmt.Println(plan, err)
 	}

@@ -7,11 +7,10 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Key joins parts with colons, behind the pool's prefix. Each must be a
-// name: UTF-8 of 1 to 255 bytes without spaces, control characters and the
-// characters that mean something to Redis, globs (* ? [ ] \) and hash tags
-// ({ }). A part may be a name in braces: in a cluster, keys with the same name in
-// braces live on the same server.
+// Key joins the pool's prefix and parts with colons. Each part must be a name: UTF-8 of 1
+// to 255 bytes without spaces, control characters and the characters of globs (* ? [ ] \)
+// and hash tags ({ }). A part may be a name in braces: keys with the same name in braces
+// are on the same server of a cluster.
 func (p *Pool) Key(parts ...string) (string, error) {
 	if len(parts) == 0 {
 		return "", fmt.Errorf("storage: key without parts")

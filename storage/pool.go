@@ -13,8 +13,8 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Pool is a Redis and our connections to it. It may be used by any number of
-// goroutines and packages at once.
+// Pool holds the connections to a Redis. Any number of goroutines and packages may use
+// it at once.
 type Pool struct {
 	cfg    Config // completed
 	origin origin
@@ -26,15 +26,14 @@ type Pool struct {
 	asyncOn redis.UniversalClient // what async runs on
 	writer  *redisio.Writer       // nil until used
 	object  redis.UniversalClient // of the objects; nil until used
-	owned   []*func() error       // that close what is built on the pool, oldest first
+	owned   []*func() error       // close what is built on the pool, oldest first
 	closing bool
 	closed  chan struct{} // Close has ended
 	err     error         // what Close returned
 }
 
-// Open returns a pool on the Redis that cfg names. It validates, and does not
-// dial: a server that is away is noticed by the first command, and forgotten
-// by the next that succeeds.
+// Open returns a pool on the Redis that cfg names. It validates cfg and does not dial:
+// the first command does.
 func Open(cfg Config) (*Pool, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -44,10 +43,9 @@ func Open(cfg Config) (*Pool, error) {
 	return &Pool{cfg: cfg, origin: configured(cfg), closed: make(chan struct{})}, nil
 }
 
-// New returns a pool on the Redis that the host's client is connected to, which
-// must be a [*redis.Client], also one of Sentinel, or a [*redis.ClusterClient].
-// The host goes on using client and closes it after the pool. Of cfg, URL and
-// Redis must be empty.
+// New returns a pool on the Redis of the host's client, which must be a [*redis.Client],
+// also one of Sentinel, or a [*redis.ClusterClient]. The host may go on using client and
+// closes it after the pool. The URL and Redis of cfg must be empty.
 func New(client redis.UniversalClient, cfg Config) (*Pool, error) {
 	if cfg.URL != "" || !reflect.ValueOf(cfg.Redis).IsZero() {
 		return nil, errors.New("storage: New: Config.URL and Config.Redis must be empty: the client has both")
@@ -71,9 +69,8 @@ func (p *Pool) isClosed() bool {
 	return p.closing
 }
 
-// Redis returns the client for every command, answered at once: the host's own
-// if the pool was made by [New]. After Close its commands return
-// [redis.ErrClosed].
+// Redis returns the client for all commands of Redis. It is the host's own if the pool
+// was made by [New]. After Close its commands return [redis.ErrClosed].
 func (p *Pool) Redis() redis.UniversalClient {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,12 +83,10 @@ func (p *Pool) Redis() redis.UniversalClient {
 	return p.base
 }
 
-// Async returns the client for every command, answered later: a command returns
-// at once, and waits for its result where that is read. What many goroutines
-// ask at the same time goes to Redis together, in the order of each. It is
-// go-redis's AsyncAutoPipeline, on a client of our own; unless
-// Config.Redis.AutoPipelineOptions says more, with MaxQueuedCommands set to
-// Config.MaxQueued.
+// Async returns a client whose commands return at once and wait for their results when
+// these are read. Commands of many goroutines are sent together, in the order of each
+// goroutine. It is go-redis's AsyncAutoPipeline on a client of its own, with
+// Config.Redis.AutoPipelineOptions; its MaxQueuedCommands defaults to Config.MaxQueued.
 func (p *Pool) Async() redis.Cmdable {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +106,7 @@ func (p *Pool) Async() redis.Cmdable {
 		opts.MaxQueuedCommands = p.cfg.MaxQueued
 	}
 	async, err := p.asyncOn.AsyncAutoPipelineWithOptions(opts)
-	if err != nil { // closed: every command of the plain client says so
+	if err != nil { // closed: every command of the plain client returns that
 		p.async = p.asyncOn
 	} else {
 		p.async = async
@@ -133,13 +128,13 @@ func (p *Pool) objects() redis.UniversalClient {
 	return p.object
 }
 
-// Ping asks Redis for a sign of life.
+// Ping returns nil if Redis answers.
 func (p *Pool) Ping(ctx context.Context) error {
 	return redisio.Normalize(ctx, p.Redis().Ping(ctx).Err())
 }
 
-// Config returns the pool's configuration as completed, without passwords and
-// providers of credentials. Of a pool made by [New], Redis is empty.
+// Config returns the completed configuration of the pool, without passwords and
+// providers of credentials. Its Redis is empty if the pool was made by [New].
 func (p *Pool) Config() Config { return p.cfg.withheld() }
 
 // Stats is a snapshot of a pool.
@@ -163,7 +158,7 @@ type ConnStats struct {
 // WriterStats counts the writes that the packages built on a pool make through it.
 type WriterStats = redisio.WriterStats
 
-// Stats returns what the pool is doing.
+// Stats returns a snapshot of the pool.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -181,9 +176,9 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Close closes what was built on the pool, newest first, then our connections,
-// and returns when nothing of ours runs. The host's client stays open. Further
-// calls wait for the first and return the same.
+// Close closes what was built on the pool, newest first, then the pool's connections,
+// and returns when no goroutine of the module is left. The host's client stays open.
+// Further calls wait for the first and return the same error.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	if p.closing {
@@ -199,7 +194,7 @@ func (p *Pool) Close() error {
 	for _, end := range slices.Backward(built) {
 		errs = append(errs, (*end)())
 	}
-	// What is made from here on is closed as it is made.
+	// A client that is made from here on is closed at once.
 	p.mu.Lock()
 	writer, object, asyncOn, base := p.writer, p.object, p.asyncOn, p.base
 	p.mu.Unlock()

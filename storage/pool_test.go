@@ -65,7 +65,7 @@ func TestOpenDoesNotDialAndForgetsAFailedDial(t *testing.T) {
 	require.Error(t, pool.Ping(t.Context()))
 	srv := storagetest.Start(t)
 	_ = srv
-	// The same pool, once somebody answers at its address.
+	// The same pool works once a server answers at its address.
 	proxy, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
 	defer proxy.Close()

@@ -16,17 +16,17 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// PresenceOptions are those of a [Presence].
+// PresenceOptions are the options of a [Presence].
 type PresenceOptions struct {
-	// Codec is the form of the members in Redis.
+	// Codec encodes the members in Redis. Defaults to MsgPack.
 	Codec Codec
-	// Owner is the name under which this process holds its members. No other
-	// process may have the same at the same time. Empty: a random one.
+	// Owner is the name under which this process holds its members. It must be unique
+	// at any time. Defaults to a random name.
 	Owner string
-	// Lease is how long members outlive the last sign of life of their owner.
-	// It is renewed three times as often. 0: 15 s; not less than 100 ms.
+	// Lease is the time after which the members of a dead owner are removed. The owner
+	// renews it after a third of this time. At least 100 ms. Defaults to 15 seconds.
 	Lease time.Duration
-	// MaxMembers is how many members this owner may hold. 0: 65,536.
+	// MaxMembers is the number of members that this owner may hold. Defaults to 65,536.
 	MaxMembers int
 }
 
@@ -47,31 +47,30 @@ func (o PresenceOptions) complete() (PresenceOptions, error) {
 	return o, nil
 }
 
-// Presence is who or what is there, such as the users that are connected to any
-// process: a set of members, each held by one owner or more, that goes away with
-// its owners. (etcd calls it keys with a lease, ZooKeeper ephemeral nodes.)
+// Presence is a set of members that are present, such as the users connected to any
+// process. Each member is held by one owner or more, and is removed with its last owner.
+// (It is like etcd's keys with a lease and ZooKeeper's ephemeral nodes.)
 //
-// An owner is one Presence in one process. Its members have one lease together,
-// which it renews from its first Add to its Close. An owner that dies or is cut
-// off is gone when the lease ends. One that was only cut off puts its members
-// back within a third of a lease of finding Redis again, also a Redis that has
-// lost everything.
+// An owner is one Presence in one process. Its members have one common lease, which it
+// renews from its first Add to its Close. The members of an owner that dies or loses
+// Redis are removed when the lease ends. An owner that reaches Redis again adds its
+// members again within a third of a lease, also if Redis has lost all data.
 type Presence[T any] struct {
 	pool   *Pool
 	opts   PresenceOptions
 	owners object   // sorted set: owner by the end of its lease, in ms of Redis
 	own    typed[T] // set: what this owner holds; the lease is its time to live
 	disown func()
-	turn   chan struct{} // holds a token; who takes it may talk to Redis, and use these
+	turn   chan struct{} // holds a token; the goroutine that has it may access Redis and the fields below
 
 	failing bool // the last renewal failed
 	closed  bool
-	stop    context.CancelFunc // of the renewing; nil: not begun
+	stop    context.CancelFunc // ends renewAlways; nil before the first Add
 	running sync.WaitGroup
 
-	mu    sync.Mutex          // never held while Redis is asked
-	held  map[string]struct{} // encoded
-	dirty bool                // Redis may hold something else
+	mu    sync.Mutex          // never held while waiting for Redis
+	held  map[string]struct{} // encoded members
+	dirty bool                // Redis may differ from held
 }
 
 // Present is a member and one owner that holds it.
@@ -80,8 +79,7 @@ type Present[T any] struct {
 	Member T
 }
 
-// NewPresence returns an owner in the presence of that name. It does not ask
-// Redis.
+// NewPresence returns an owner in the presence with a name. It does not access Redis.
 func NewPresence[T any](pool *Pool, name string, opts ...PresenceOptions) (*Presence[T], error) {
 	o, err := only(opts)
 	if err == nil {
@@ -114,9 +112,9 @@ func (p *Presence[T]) of(owner string) typed[T] {
 // Owner returns PresenceOptions.Owner as completed.
 func (p *Presence[T]) Owner() string { return p.opts.Owner }
 
-// Add adds members to those that this owner holds, and returns how many it did
-// not hold yet. After an error it does not hold the others: what Redis may have
-// got of them is undone by the next renewal.
+// Add adds members to those that this owner holds, and returns the number of those that
+// it did not hold before. After an error it does not hold these: the next renewal
+// removes them from Redis if necessary.
 func (p *Presence[T]) Add(ctx context.Context, members ...T) (added int, err error) {
 	elems, err := p.encode(members)
 	if err != nil {
@@ -140,9 +138,9 @@ func (p *Presence[T]) Add(ctx context.Context, members ...T) (added int, err err
 	return len(elems), nil
 }
 
-// Remove removes members from those that this owner holds, and returns how many
-// it held. After an error it does not hold them either: the next renewal tells
-// Redis.
+// Remove removes members from those that this owner holds, and returns the number of
+// those that it held. After an error it does not hold them either: the next renewal
+// removes them from Redis.
 func (p *Presence[T]) Remove(ctx context.Context, members ...T) (removed int, err error) {
 	elems, err := p.encode(members)
 	if err != nil {
@@ -159,8 +157,8 @@ func (p *Presence[T]) Remove(ctx context.Context, members ...T) (removed int, er
 	return len(elems), p.change(ctx, "SREM", elems)
 }
 
-// filter returns those that are held, or those that are not, and how many are
-// held altogether.
+// filter returns the members that are held, or those that are not, and the number of all
+// held members.
 func (p *Presence[T]) filter(elems []string, want bool) ([]string, int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,7 +168,7 @@ func (p *Presence[T]) filter(elems []string, want bool) ([]string, int) {
 	}), len(p.held)
 }
 
-// encode returns the distinct encoded forms.
+// encode returns the distinct encoded members.
 func (p *Presence[T]) encode(members []T) ([]string, error) {
 	args, err := p.own.encode(nil, members...)
 	if err != nil {
@@ -184,7 +182,7 @@ func (p *Presence[T]) encode(members []T) ([]string, error) {
 	return slices.Compact(elems), nil
 }
 
-// Contains reports whether anybody holds a member.
+// Contains reports whether any owner holds a member.
 func (p *Presence[T]) Contains(ctx context.Context, member T) (bool, error) {
 	args, err := p.own.encode(nil, member)
 	if err != nil {
@@ -227,7 +225,7 @@ func (p *Presence[T]) Owners(ctx context.Context) ([]string, error) {
 	return owners, nil
 }
 
-// known returns the owners, also such as died: they hold nothing.
+// known returns the owners, also dead ones, whose sets have expired.
 func (p *Presence[T]) known(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -236,8 +234,8 @@ func (p *Presence[T]) known(ctx context.Context) ([]string, error) {
 	return owners, p.owners.explain(ctx, err)
 }
 
-// All yields who is there, a member once for every owner that holds it, as
-// [Set.All] does: what is there from begin to end is yielded.
+// All yields each member once for every owner that holds it. As with [Set.All], members
+// that are added or removed meanwhile may be yielded or not.
 func (p *Presence[T]) All(ctx context.Context) iter.Seq2[Present[T], error] {
 	return func(yield func(Present[T], error) bool) {
 		owners, err := p.known(ctx)
@@ -255,8 +253,8 @@ func (p *Presence[T]) All(ctx context.Context) iter.Seq2[Present[T], error] {
 	}
 }
 
-// Close ends the lease: what this owner held is gone at once, or, with an error,
-// when the lease would have ended. The pool does it too, when it is closed.
+// Close ends the lease: the members of this owner are removed at once, or, with an error,
+// when the lease ends. The Close of the pool calls it.
 func (p *Presence[T]) Close() error {
 	<-p.turn
 	if p.closed {

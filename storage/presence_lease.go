@@ -8,7 +8,7 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// begin takes the turn: what one owner does to Redis, it does one at a time.
+// begin takes the turn: an owner makes its changes in Redis one after the other.
 func (p *Presence[T]) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -27,9 +27,8 @@ func (p *Presence[T]) begin(ctx context.Context) error {
 
 func (p *Presence[T]) end() { p.turn <- struct{}{} }
 
-// presenceHold sets the lease of an owner, or removes the owner if it holds
-// nothing, and those whose lease has ended: they had no chance to do it. The
-// time is that of Redis.
+// presenceHold sets the lease of an owner, or removes the owner if it holds nothing. It
+// also removes the owners whose lease has ended. The time is that of Redis.
 const presenceHold = luaEach + `
 local t = redis.call('TYPE', KEYS[2]).ok
 if t ~= 'zset' and t ~= 'none' then return -2 end
@@ -63,9 +62,9 @@ hold(ARGV[1], ARGV[2])
 return n`)
 )
 
-// change has Redis and held add (SADD) or remove (SREM) members, and renews the
-// lease. If Redis may hold something else, it is told everything. After an
-// error the members are not held, whatever the command.
+// change adds (SADD) or removes (SREM) members in Redis and in held, and renews the
+// lease. If Redis may differ from held, all members are written. After an error the
+// members are not held, whatever the command was.
 func (p *Presence[T]) change(ctx context.Context, command string, elems []string) error {
 	p.mu.Lock()
 	size, dirty := len(p.held), p.dirty
@@ -98,11 +97,11 @@ func (p *Presence[T]) change(ctx context.Context, command string, elems []string
 	return nil
 }
 
-// rewrite has Redis hold what is held, and more, and nothing else.
+// rewrite writes to Redis all that is held, and the members in more, and nothing else.
 func (p *Presence[T]) rewrite(ctx context.Context, more []string) error {
 	args := []any{p.opts.Owner, p.opts.Lease.Milliseconds()}
 	p.mu.Lock()
-	p.dirty = false // save what comes meanwhile
+	p.dirty = false // a change meanwhile sets it again
 	for e := range p.held {
 		args = append(args, e)
 	}
@@ -116,7 +115,7 @@ func (p *Presence[T]) rewrite(ctx context.Context, more []string) error {
 	return err
 }
 
-// forget no longer holds members, without a word to Redis.
+// forget removes members from held, and does not access Redis.
 func (p *Presence[T]) forget(elems []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +143,7 @@ func (p *Presence[T]) script(ctx context.Context, s redisio.Script, args []any) 
 	return n, err
 }
 
-// renewAlways begins to renew the lease.
+// renewAlways starts to renew the lease.
 func (p *Presence[T]) renewAlways() {
 	if p.stop != nil {
 		return
@@ -165,12 +164,12 @@ func (p *Presence[T]) renewAlways() {
 	})
 }
 
-// renew sets the lease anew and makes Redis agree with what is held.
+// renew renews the lease and makes Redis agree with held.
 func (p *Presence[T]) renew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, p.opts.Lease/3)
 	defer cancel()
 	if p.begin(ctx) != nil {
-		return // others renew with what they change
+		return // another change renews the lease
 	}
 	defer p.end()
 	p.mu.Lock()

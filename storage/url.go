@@ -24,16 +24,16 @@ import (
 //
 // User, password, port and db may be left out; rediss+sentinel and
 // rediss+cluster are the last two over TLS. User and password are those of the
-// Redis servers; sentinels that want their own take the parameters
-// sentinel_username and sentinel_password. A character of a password that means
-// something in a URL (/ ? # @ %) is written percent-encoded.
+// Redis servers; sentinels with their own have them in the parameters
+// sentinel_username and sentinel_password. The characters / ? # @ % of a password are
+// written percent-encoded.
 //
 // Query parameters are those of go-redis, the snake_case names of the fields of
 // [redis.UniversalOptions]: pool_size=20, read_timeout=3s (a bare number is
 // seconds, 0 or less is no timeout), max_retries, protocol, client_name,
 // skip_verify=true (TLS certificates are not verified), addr=host:port (one
-// more server; may be repeated), and so on. A scheme, parameter, port or db
-// that is not understood is an error that names it. No error holds a password.
+// more server; may be repeated), and so on. An unknown or invalid scheme, parameter,
+// port or db is an error that names it. No error contains a password.
 func ParseURL(rawURL string) (Config, error) {
 	opts, err := parseURL(rawURL)
 	if err != nil {
@@ -56,8 +56,8 @@ func parseURL(rawURL string) (redis.UniversalOptions, error) {
 	}
 	opts, err := parseParts(scheme, authority, tail)
 	if err != nil && strings.Contains(tail, "@") {
-		// The password may have been cut in two: what was read as a port, a path
-		// or a parameter may be a piece of it, and must not be shown.
+		// The password may have been split: a part of it may have been read as a port,
+		// a path or a parameter, which must not be shown.
 		return opts, errURLPassword
 	}
 	return opts, err
@@ -180,8 +180,8 @@ func parseHosts(hosts, port string, more []string) ([]string, error) {
 	return addrs, nil
 }
 
-// query reads parameters by name and keeps the first error; what is left over
-// at the end nobody knows.
+// query reads parameters by name and keeps the first error. Parameters that are left
+// at the end are unknown.
 type query struct {
 	values url.Values
 	err    error

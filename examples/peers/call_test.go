@@ -22,8 +22,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// natsProcess, as an environment variable, makes the test binary a NATS server
-// that keeps what it must in the directory it names.
+// natsProcess is an environment variable that makes the test binary a NATS server, which
+// stores its data in the named directory.
 const natsProcess = "HELIOGRAPH_PEERS_NATS"
 
 func init() {
@@ -43,7 +43,7 @@ func init() {
 		os.Exit(1)
 	}
 	fmt.Println(s.ClientURL())
-	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent goes
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent ends
 	os.Exit(0)
 }
 
@@ -65,8 +65,8 @@ func startNATS(b *testing.B) string {
 
 var Echo = bus.NewMethod[[]byte, []byte]("echo")
 
-// natsEcho returns a request to members of one queue group, typed as a call is:
-// MsgPack at both ends.
+// natsEcho returns a request to a queue group. It encodes and decodes MsgPack at both
+// ends, as a call does.
 func natsEcho(b *testing.B, url string, members int) func([]byte) {
 	subject := "echo" + strconv.Itoa(members)
 	for range members {
@@ -106,7 +106,7 @@ func natsEcho(b *testing.B, url string, members int) func([]byte) {
 	}
 }
 
-// busWorkers runs so many workers of a type, on pools pools.
+// busWorkers runs n workers of a type, spread over several pools.
 func busWorkers(b *testing.B, cfg storage.Config, site, typ string, workers, pools int) {
 	for range pools {
 		pool := storagetest.Open(b, cfg)
@@ -131,8 +131,8 @@ func busEcho(b *testing.B, cfg storage.Config, site, typ string) func([]byte) {
 	}
 }
 
-// BenchmarkCall is a typed call of 128 bytes to a group of two workers, beside
-// NATS core request-reply to a queue group of two.
+// BenchmarkCall compares a typed call of 128 bytes to a group of two workers with NATS
+// core request-reply to a queue group of two.
 func BenchmarkCall(b *testing.B) {
 	cfg, site := storagetest.BenchServer(b), newSite()
 	busWorkers(b, cfg, site, "echo", 2, 2)
@@ -142,8 +142,8 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkCallAmongOthers is the same call while 1,000 workers of other types
-// are registered, beside itself without them.
+// BenchmarkCallAmongOthers compares a call while 1,000 workers of other types are
+// registered with a call without them.
 func BenchmarkCallAmongOthers(b *testing.B) {
 	cfg, site, empty := storagetest.BenchServer(b), newSite(), newSite()
 	busWorkers(b, cfg, site, "echo", 2, 2)
@@ -154,8 +154,8 @@ func BenchmarkCallAmongOthers(b *testing.B) {
 	rivals(b, 64, "x-without", busEcho(b, cfg, site, "echo"), busEcho(b, cfg, empty, "echo"))
 }
 
-// BenchmarkCallThousandWorkers is a call to a type with 1,000 workers, beside
-// NATS with 1,000 members of the queue group.
+// BenchmarkCallThousandWorkers compares a call to a type with 1,000 workers with NATS
+// with 1,000 members of the queue group.
 func BenchmarkCallThousandWorkers(b *testing.B) {
 	cfg, site := storagetest.BenchServer(b), newSite()
 	busWorkers(b, cfg, site, "echo", 1000, 2)
@@ -166,8 +166,8 @@ var sites atomic.Int64
 
 func newSite() string { return fmt.Sprintf("peers-%d-%d", os.Getpid(), sites.Add(1)) }
 
-// rivals has two ways to call take turns and reports the rate of the first, and
-// the medians of its ratios to the second.
+// rivals runs two kinds of call in turn and reports the rate of the first, and the
+// medians of its ratios to the second.
 func rivals(b *testing.B, callers int, unit string, ours, theirs func([]byte)) {
 	const turns = 9
 	n := max(b.N/turns, callers)
@@ -199,7 +199,7 @@ type weather struct {
 	p50, p99 time.Duration
 }
 
-// storm has callers make n calls in all.
+// storm makes n calls by several callers.
 func storm(callers, n int, call func([]byte)) weather {
 	body := make([]byte, 128)
 	took := make([][]time.Duration, callers)

@@ -29,8 +29,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// The test binary is a server of this kind, for the Redis of redisAddr, where
-// serverKind says so: what a server costs is what its process costs.
+// With the environment variable serverKind the test binary is a server of that kind, for
+// the Redis of redisAddr: the cost of a server is the cost of its process.
 const (
 	serverKind = "HELIOGRAPH_PEER_GATEWAY"
 	redisAddr  = "HELIOGRAPH_PEER_REDIS"
@@ -62,7 +62,7 @@ func ours(addr string) (http.Handler, error) {
 	return gateway.New(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "heliograph"}}})
 }
 
-// naive is what one writes first: a loop over the sockets for each message.
+// naive is the obvious implementation: a loop over the sockets for each message.
 func naive(addr string) (http.Handler, error) {
 	var mu sync.Mutex
 	var conns []*websocket.Conn
@@ -94,12 +94,12 @@ func naive(addr string) (http.Handler, error) {
 	}), nil
 }
 
-// process is a server, of the channel that is named like its kind.
+// process is a server. It serves the channel with the name of its kind.
 type process struct {
 	kind  string
 	pid   int
 	addr  string
-	count atomic.Int64 // messages that its sockets got
+	count atomic.Int64 // messages that its sockets received
 }
 
 func startServer(b testing.TB, kind, redis string) *process {
@@ -141,10 +141,10 @@ func (p *process) rss(b testing.TB) int {
 	return kb
 }
 
-// connect opens sockets, which say hello if there is one and are answered, and
-// counts what they get.
+// connect opens sockets, sends hello on each if there is one, and counts the messages
+// that they receive.
 func (p *process) connect(b testing.TB, n int, hello string) {
-	want := p.count.Load() + int64(n) // each is told that it is open
+	want := p.count.Load() + int64(n) // each receives a greeting
 	if hello != "" {
 		want += int64(n)
 	}
@@ -157,7 +157,7 @@ func (p *process) connect(b testing.TB, n int, hello string) {
 	}
 }
 
-// dial opens a socket, of which in reads.
+// dial opens a socket. In reads from it.
 func (p *process) dial(b testing.TB, hello string) (conn net.Conn, in *bufio.Reader) {
 	conn, in, _, err := ws.Dial(context.Background(), "ws://"+p.addr+"/")
 	require.NoError(b, err)
@@ -189,8 +189,8 @@ func (p *process) read(conn net.Conn, br *bufio.Reader) {
 	}
 }
 
-// publish publishes messages, so many at a time under way to all sockets, and
-// returns what each delivery has cost the server.
+// publish publishes messages, with a number of them under way at a time, and returns the
+// server's CPU time for each delivery.
 func (p *process) publish(b testing.TB, client *redis.Client, sockets, messages, flying int) time.Duration {
 	payload := `{"id": 12345, "name": "` + strings.Repeat("x", 104) + `"}`
 	begin, cpu := p.count.Load(), p.cpu(b)
@@ -206,9 +206,8 @@ func (p *process) publish(b testing.TB, client *redis.Client, sockets, messages,
 	return (p.cpu(b) - cpu) / time.Duration(messages*sockets)
 }
 
-// BenchmarkGatewayDelivery is what a message of 128 bytes costs the server for
-// each of 1,000 sockets, in CPU time of its process, beside a loop of
-// coder/websocket writes. The two take turns.
+// BenchmarkGatewayDelivery compares the server's CPU time to deliver a message of 128
+// bytes to each of 1,000 sockets with that of a loop of coder/websocket writes.
 func BenchmarkGatewayDelivery(b *testing.B) {
 	const sockets, messages, turns = 1000, 200, 7
 	srv := storagetest.Start(b)
@@ -234,7 +233,7 @@ func BenchmarkGatewayDelivery(b *testing.B) {
 	}
 }
 
-// BenchmarkGatewayIdle is the memory of an idle socket.
+// BenchmarkGatewayIdle measures the memory of an idle socket.
 func BenchmarkGatewayIdle(b *testing.B) {
 	const sockets = 5000
 	srv := storagetest.Start(b)
@@ -247,9 +246,9 @@ func BenchmarkGatewayIdle(b *testing.B) {
 	}
 }
 
-// BenchmarkGatewaySlow is what one socket that reads nothing does to the others:
-// the p99 of the time from publishing to each of 200 sockets, beside the same
-// without it. The two take turns.
+// BenchmarkGatewaySlow measures how one socket that reads nothing delays the others: it
+// compares the p99 of the time from publishing to each of 200 sockets with the same
+// without that socket.
 func BenchmarkGatewaySlow(b *testing.B) {
 	const sockets, messages, turns = 200, 300, 9
 	srv := storagetest.Start(b)
@@ -261,7 +260,7 @@ func BenchmarkGatewaySlow(b *testing.B) {
 		conn, ahead := p.dial(b, "SUB heliograph ack=1")
 		go took.read(conn, ahead)
 	}
-	took.wait(2 * sockets) // each was told that it is open, and subscribed
+	took.wait(2 * sockets) // each has received a greeting and the answer to SUB
 	for b.Loop() {
 		var ratios []float64
 		for range turns {
@@ -274,7 +273,7 @@ func BenchmarkGatewaySlow(b *testing.B) {
 	}
 }
 
-// latencies are the times that messages took, which begin with when they were
+// latencies are the times that messages took. A message begins with the time when it was
 // published.
 type latencies struct {
 	mu   sync.Mutex
@@ -316,8 +315,9 @@ func (l *latencies) wait(n int) {
 	}
 }
 
-// p99 publishes messages of 32 kB, each when all sockets have the one before: enough
-// to fill what the kernel and the server keep for a socket that does not read.
+// p99 publishes messages of 32 kB, each once all sockets have received the previous one:
+// enough to fill the buffers of the kernel and the server for a socket that does not
+// read.
 func (l *latencies) p99(b testing.TB, client *redis.Client, sockets, messages int) float64 {
 	l.mu.Lock()
 	l.took = nil

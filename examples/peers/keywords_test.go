@@ -18,21 +18,21 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// board is where values are put and watched, one key for each writer.
+// board is a store of values that can be put and watched, with one key for each writer.
 type board struct {
 	put  func(writer int, v int64)
-	last []atomic.Int64 // what the watcher has seen of each writer
+	last []atomic.Int64 // the last value that the watcher has seen of each writer
 
 	mu   sync.Mutex
-	took []time.Duration // from the begin of a put to its event
+	took []time.Duration // times from the start of a put to its event
 }
 
-// sinceStart is a value that says when it was put.
+// sinceStart returns a value that contains the time when it was put.
 func sinceStart() int64 { return int64(time.Since(start)) }
 
 var start = time.Now()
 
-// see is told what the watcher gets.
+// see records a value that the watcher received.
 func (p *board) see(writer int, v int64) {
 	took := time.Duration(sinceStart() - v)
 	p.mu.Lock()
@@ -41,8 +41,9 @@ func (p *board) see(writer int, v int64) {
 	p.last[writer].Store(v)
 }
 
-// storm has writers put n values in all, each the next when the one before is
-// complete, and, if they are watched, waits until the last ones were seen.
+// storm puts n values by several writers, each of which puts the next value when the
+// previous one is complete. If the board is watched, it waits until the last values
+// were seen.
 func (p *board) storm(writers, n int, watched bool) (put weather, seen time.Duration) {
 	p.mu.Lock()
 	p.took = nil
@@ -169,7 +170,7 @@ func kvBoard(b *testing.B, watched bool) *board {
 	w, err := bucket().WatchAll(ctx)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = w.Stop() })
-	require.Nil(b, <-w.Updates()) // nothing there yet
+	require.Nil(b, <-w.Updates()) // the bucket is empty
 	go func() {
 		for entry := range w.Updates() {
 			writer, _ := strconv.Atoi(entry.Key()[len("AXIS"):])
@@ -180,12 +181,12 @@ func kvBoard(b *testing.B, watched bool) *board {
 	return p
 }
 
-// BenchmarkModify is a Modify, complete with validation by a dispatcher, beside
-// the Put of NATS KV, which consults no dispatcher:
+// BenchmarkModify compares a Modify, which a dispatcher validates, with the Put of NATS
+// KV, which consults no dispatcher:
 //
 //	modifies/s  of keywords
-//	x-nats      that by the rate of Put, median of the turns
-//	p50-x       the median duration of a Modify by that of a Put
+//	x-nats      that divided by the rate of Put, median of the turns
+//	p50-x       the median duration of a Modify divided by that of a Put
 //	p99-x       the same for the 99th percentile
 func BenchmarkModify(b *testing.B) {
 	ours, theirs := kwBoard(b, false), kvBoard(b, false)
@@ -194,8 +195,8 @@ func BenchmarkModify(b *testing.B) {
 	}
 }
 
-// BenchmarkWatch is the time from the begin of a Modify or a Put until one who
-// watches all keywords has the value, as watch-p50-x.
+// BenchmarkWatch compares the time from the start of a Modify until a watcher of all
+// keywords has the value with that of a Put, as watch-p50-x.
 func BenchmarkWatch(b *testing.B) {
 	ours, theirs := kwBoard(b, true), kvBoard(b, true)
 	for _, writers := range []int{1, 64} {
@@ -203,7 +204,7 @@ func BenchmarkWatch(b *testing.B) {
 	}
 }
 
-// boards has two boards take turns.
+// boards runs two boards in turn.
 func boards(b *testing.B, writers int, watched bool, ours, theirs *board) {
 	const turns = 9
 	n := max(b.N/turns, writers)

@@ -8,9 +8,9 @@ import (
 )
 
 // ReadAppended waits up to [BlockTime] for elements that [Writer.Append] has
-// added to a stream behind the entry with the id after ("0": all), and returns
-// those of up to count entries and the id of the last. With none it returns
-// after. A client of [Pool].Dedicated is the one to wait with.
+// added to a stream after the entry with the id after ("0" for all), and returns the
+// elements of at most count entries and the id of the last entry. Without any it
+// returns after. Client should be one of [Pool].Dedicated.
 func ReadAppended(ctx context.Context, client redis.UniversalClient, stream, after string, count int) (elems []string, last string, err error) {
 	cmd := Once(ctx, "xread", "count", count, "block", BlockTime.Milliseconds(), "streams", stream, after)
 	_ = client.Process(ctx, cmd)
@@ -22,7 +22,7 @@ func ReadAppended(ctx context.Context, client redis.UniversalClient, stream, aft
 		return nil, after, Normalize(ctx, err)
 	}
 	last = after
-	// Not through redis.XStream: its entries are maps, and ours repeat a field.
+	// Not through redis.XStream: its entries are maps, and these entries repeat a field.
 	for _, entry := range entriesOf(answer) {
 		pair, _ := entry.([]any)
 		if len(pair) != 2 {

@@ -12,8 +12,8 @@ const (
 )
 
 // Backoff returns how long to wait before the next try after try failures in a
-// row, the first being 0: 10 ms, doubled with each, at most half a second, and a
-// quarter more or less, so that many processes don't try at the same moment.
+// row: 10 ms after none, doubled with each failure up to half a second, and changed by
+// up to a quarter at random, so that many processes don't try at the same moment.
 func Backoff(try int) time.Duration {
 	d := min(minBackoff<<min(max(try, 0), 10), maxBackoff)
 	return d - d/4 + rand.N(d/2)

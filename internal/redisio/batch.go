@@ -35,29 +35,29 @@ type write struct {
 	done   func(int64, error)
 }
 
-// size is what the write counts for in the bounds.
+// size is the size of the write for the limits, in bytes.
 func (w *write) size() int64 { return int64(w.bytes) + 64 }
 
-// lane holds the writes for one key, oldest first. It puts elements for one
-// command, or a run of other commands, into a batch, so that nothing overtakes
-// what must be tried again.
+// lane holds the writes for one key, oldest first. A batch has of each lane the
+// elements of one command, or a run of other commands, so that no write overtakes one
+// that must be tried again.
 type lane struct {
 	key    string
 	writes []write // from head on
 	head   int
 	sent   []write // under way
-	tries  int     // that Redis could not take, in a row
+	tries  int     // failed tries in a row
 }
 
-// batcher has one batch under way at a time. Its goroutine lives as long as
-// there is something to write.
+// batcher has one batch under way at a time. Its goroutine runs while there is something
+// to write.
 type batcher struct {
 	w *Writer
 
 	mu     sync.Mutex
-	lanes  map[string]*lane // with something to write
-	spare  []*lane          // without, kept for their buffers
-	ready  []*lane          // that may go into the next batch
+	lanes  map[string]*lane // lanes with something to write
+	spare  []*lane          // empty lanes, kept for their buffers
+	ready  []*lane          // lanes for the next batch
 	busy   bool             // run is running
 	idle   sync.Cond        // busy became false
 	closed bool
@@ -91,7 +91,7 @@ const (
 	maxSpareWrites = 4 * maxCommandElems
 )
 
-// newLaneLocked adds a lane. The lock is held.
+// newLaneLocked adds a lane.
 func (b *batcher) newLaneLocked(key string) *lane {
 	l := &lane{}
 	if n := len(b.spare); n > 0 {
@@ -102,7 +102,7 @@ func (b *batcher) newLaneLocked(key string) *lane {
 	return l
 }
 
-// endLaneLocked removes a lane that has nothing to write. The lock is held.
+// endLaneLocked removes an empty lane.
 func (b *batcher) endLaneLocked(l *lane) {
 	delete(b.lanes, l.key)
 	l.release()
@@ -112,7 +112,7 @@ func (b *batcher) endLaneLocked(l *lane) {
 	}
 }
 
-// makeReadyLocked queues a lane. The lock is held.
+// makeReadyLocked queues a lane for the next batch.
 func (b *batcher) makeReadyLocked(l *lane) {
 	b.ready = append(b.ready, l)
 	if !b.busy {
@@ -135,14 +135,14 @@ func (b *batcher) run() {
 		}
 		cmds := b.send(batch)
 		b.settle(batch, cmds)
-		// Those who were just told often write again at once. Let them, so that
-		// they are in the next batch: with 8 writers that is 1.7 times the writes.
+		// Callers whose writes have just ended often write again at once. Let them, so
+		// that they are in the next batch: with 8 writers that is 1.7 times the writes.
 		runtime.Gosched()
 	}
 }
 
-// next takes the writes of the next batch from the lanes that are ready, and
-// those whose context has ended. Without either, run has ended.
+// next takes the writes of the next batch from the ready lanes, and those whose context
+// has ended. If there are none of either, run ends.
 func (b *batcher) next() (batch []*lane, dropped []write) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -190,7 +190,7 @@ func (l *lane) take() (size int, dropped []write) {
 	return size, dropped
 }
 
-// commands appends what writes a lane's sent: one command, or one each.
+// commands appends the commands for the lane's sent writes: one, or one each.
 func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
 	ctx := context.Background()
 	var args []any
@@ -198,8 +198,8 @@ func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
 	case opDo:
 		for _, wr := range l.sent {
 			cmd := Once(ctx, wr.args...)
-			// go-redis takes PUBLISH to any server of a cluster: the next could
-			// come by another, and overtake.
+			// go-redis sends PUBLISH to any server of a cluster: a message through
+			// another server could overtake this one.
 			cmd.SetFirstKeyPos(wr.keyPos)
 			cmds = append(cmds, cmd)
 		}
@@ -218,8 +218,8 @@ func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
 	return append(cmds, Once(ctx, args...))
 }
 
-// send writes a batch and waits for its replies. Its time is bounded by the
-// client's timeouts; no one caller's context may cut the others' writes.
+// send writes a batch and waits for its replies. The client's timeouts bound it; a
+// caller's context must not end the writes of other callers.
 func (b *batcher) send(batch []*lane) []OnceCmd {
 	ctx := context.Background()
 	b.w.stats.batches.Add(1)
@@ -239,7 +239,7 @@ func (b *batcher) send(batch []*lane) []OnceCmd {
 	return cmds
 }
 
-// settle tells each write its end, except those that are tried again.
+// settle calls done for each write, except for those that are tried again.
 func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 	again := make([]bool, len(batch))
 	for i, l := range batch {
@@ -269,9 +269,9 @@ func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 	}
 }
 
-// settleEach settles a lane whose writes had a command each, and keeps those to
-// be tried again, from the first on behind which Redis took none. One that Redis
-// took behind must not be overtaken now: what it refused before is refused.
+// settleEach settles a lane whose writes had a command each. It keeps for another try
+// the refused writes after the last one that Redis carried out. Those before it are
+// refused for good: tried again, they would come out of order.
 func (b *batcher) settleEach(l *lane, cmds []OnceCmd) (again bool) {
 	n := len(cmds)
 	for n > 0 && FateOf(cmds[n-1].Err()) == Unsent {
@@ -291,8 +291,8 @@ func (b *batcher) settleEach(l *lane, cmds []OnceCmd) (again bool) {
 	return b.settleRun(l.sent, cmds[n])
 }
 
-// settleRun settles the writes that had one command, or reports that they are to
-// be tried again.
+// settleRun settles the writes that shared one command, or reports that they are to be
+// tried again.
 func (b *batcher) settleRun(sent []write, cmd OnceCmd) (again bool) {
 	err := cmd.Err()
 	switch FateOf(err) {
@@ -317,21 +317,21 @@ func (b *batcher) settleRun(sent []write, cmd OnceCmd) (again bool) {
 	for i, wr := range sent {
 		length := n
 		if wr.op == opPush && err == nil {
-			length -= int64(len(sent) - 1 - i) // that were pushed behind it
+			length -= int64(len(sent) - 1 - i) // without the elements pushed after it
 		}
 		b.w.finish(wr, length, err)
 	}
 	return false
 }
 
-// release forgets what was sent.
+// release clears the sent writes.
 func (l *lane) release() {
 	clear(l.sent)
 	l.sent, l.tries = l.sent[:0], 0
 }
 
-// parkLocked puts what was sent back at the head of its lane and the lane aside for a
-// while. The lock is held.
+// parkLocked puts the sent writes back at the head of their lane, and the lane aside for
+// a while.
 func (b *batcher) parkLocked(l *lane) {
 	l.writes, l.head = slices.Concat(l.sent, l.writes[l.head:]), 0
 	pause := Backoff(l.tries)

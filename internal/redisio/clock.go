@@ -8,10 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Clock tells the time of Redis, so that deadlines and leases mean the same to
-// processes whose own clocks disagree. What it learnt from TIME is carried on by
-// the process's monotonic clock: setting the system's clock does not move it.
-// The servers of a cluster are taken to agree with each other.
+// Clock tells the time of Redis, so that deadlines and leases mean the same to processes
+// whose own clocks differ. It asks TIME, and continues with the process's monotonic
+// clock, so that setting the system's clock does not change it. It assumes that the
+// servers of a cluster agree.
 type Clock struct {
 	known atomic.Pointer[moment]
 }
@@ -19,8 +19,8 @@ type Clock struct {
 // moment is the time of Redis at a local time.
 type moment struct{ redis, local time.Time }
 
-// NewClock returns a clock that carries on the time of wall, which is asked now
-// and only now, until its first Sync. A nil wall is time.Now.
+// NewClock returns a clock that continues from the time of wall until its first Sync.
+// Wall is called once. It defaults to time.Now.
 func NewClock(wall func() time.Time) *Clock {
 	if wall == nil {
 		wall = time.Now
@@ -45,9 +45,9 @@ func (c *Clock) Local(redis time.Time) time.Time {
 	return m.local.Add(redis.Sub(m.redis))
 }
 
-// Sync asks Redis for its time through client. The answer was true at some
-// moment between question and answer: a clock that already told it then is left
-// alone, so that it does not jitter, and any other is set to the middle.
+// Sync asks Redis for its time through client. The answer was right at some moment
+// between question and answer. If the clock agrees with it for one of these moments it
+// is not changed, so that it does not jitter; otherwise it is set for the middle.
 func (c *Clock) Sync(ctx context.Context, client redis.Cmdable) error {
 	asked := time.Now()
 	now, err := client.Time(ctx).Result()

@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dialError marks a command as surely not written: there was no connection.
+// dialError marks a command that was not written, since there was no connection.
 type dialError struct{ error }
 
 func (e dialError) Unwrap() error { return e.error }

@@ -11,10 +11,10 @@ import (
 )
 
 var (
-	// ErrClosed is the error of what is used after the pool was closed.
+	// ErrClosed is the error of calls after the pool was closed.
 	ErrClosed = errors.New("storage: pool is closed")
-	// ErrQueueFull refuses a write because Config.MaxQueued or MaxQueuedBytes
-	// wait for Redis already. It was not written.
+	// ErrQueueFull refuses a write because as many as Config.MaxQueued or
+	// MaxQueuedBytes allow wait for Redis. It was not written.
 	ErrQueueFull = errors.New("storage: too many writes wait for Redis")
 	// ErrIndeterminate is the error of a write that Redis may or may not have
 	// carried out: the connection broke before the answer came.
@@ -57,8 +57,8 @@ func endOf(end, err error) error {
 	return Because(end, err)
 }
 
-// Ended reports whether ctx is over, or as good as: a connection has the same
-// deadline and may notice it first.
+// Ended reports whether ctx has ended, or its deadline has passed: a connection with the
+// same deadline may notice that first.
 func Ended(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && time.Until(deadline) < 10*time.Millisecond
@@ -69,7 +69,7 @@ type Fate int
 
 const (
 	Settled  Fate = iota // carried out, or refused for good
-	Unsent               // surely not carried out: worth another try
+	Unsent               // not carried out: it may be tried again
 	Unknown              // may have been carried out
 	Finished             // the client is closed
 )
@@ -86,7 +86,7 @@ func FateOf(err error) Fate {
 		return Unsent
 	case errors.Is(err, redis.ErrClosed):
 		return Finished
-	case errors.As(err, &reply): // Redis says no before it does anything
+	case errors.As(err, &reply): // Redis refuses a command before it changes anything
 		if Passing(err) {
 			return Unsent
 		}
@@ -95,7 +95,8 @@ func FateOf(err error) Fate {
 	return Unknown
 }
 
-// Passing reports whether a reply says that the server can't do it now.
+// Passing reports whether an error reply is about a passing state of the server, such as
+// loading.
 func Passing(err error) bool {
 	if _, moved := redis.IsMovedError(err); moved {
 		return true

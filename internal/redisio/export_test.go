@@ -1,6 +1,6 @@
 package redisio
 
-// Lanes returns for how many keys a writer keeps anything.
+// Lanes returns the number of keys for which a writer holds something.
 func Lanes(w *Writer) (n int) {
 	for _, b := range w.batchers {
 		b.mu.Lock()

@@ -1,11 +1,9 @@
-// Package redisio holds what the packages of this module need of Redis and of a
-// storage.Pool, and a host does not: a writer that carries many small writes in
-// batches and each at most once, blocking reads, scripts, the clock of Redis,
-// what an error says of a command, names, one back-off and one throttle of log
-// lines.
+// Package redisio holds what the packages of this module share and hosts don't need: a
+// writer that sends many small writes in batches and each at most once, blocking reads,
+// scripts, the clock of Redis, the fate of a failed command, names, one back-off and one
+// throttle for log lines.
 //
-// It imports nothing of the module. [Of] leads from a *storage.Pool to its
-// [Pool] here.
+// It imports nothing of the module. [Of] returns the [Pool] of a *storage.Pool.
 //
 // # Two kinds of long read
 //
@@ -35,9 +33,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// BlockTime is how long a blocking read may wait at the server before it
-// returns with nothing and is asked again. Never to return (BLOCK 0) would be to
-// never notice a server that has gone without a word.
+// BlockTime is how long a blocking read may wait at the server before it returns with
+// nothing and is repeated. With BLOCK 0 it would never notice that the server is gone
+// without closing the connection.
 const BlockTime = 5 * time.Second
 
 // Pool is what the packages of this module use of a *storage.Pool beyond its
@@ -46,11 +44,11 @@ type Pool interface {
 	// Writer returns the pool's one [Writer].
 	Writer() *Writer
 
-	// Dedicated returns a client of its own for reads that block, and for
-	// whatever else must not wait behind other traffic. It has one connection (to
-	// each server of a cluster), never retries, and gives up a command whose answer
-	// takes two seconds longer than [BlockTime]. The caller closes it: what reads
-	// through it is cut, and elements that were on their way to a BLPOP are lost.
+	// Dedicated returns a new client for reads that block, and for anything else that
+	// must not wait behind other traffic. It has one connection (to each server of a
+	// cluster), never retries, and gives up a command whose answer takes two seconds
+	// longer than [BlockTime]. The caller closes it. That ends its reads, and an
+	// element on its way to a BLPOP is lost.
 	Dedicated() redis.UniversalClient
 
 	// Blocking runs read with a Dedicated client and ends it when ctx ends, with
@@ -58,13 +56,13 @@ type Pool interface {
 	// client. It is for reads that can be repeated, such as XREAD.
 	Blocking(ctx context.Context, read func(ctx context.Context, client redis.UniversalClient) error) error
 
-	// Own makes something part of the pool: Close calls end, before the ends of
-	// what was owned earlier. What was closed by itself calls disown. On a pool that
-	// is closed Own returns [ErrClosed], and closing is left to the caller.
+	// Own registers end to be called by Close, before the ends that were registered
+	// earlier. Whatever is closed by itself calls disown. On a closed pool Own returns
+	// [ErrClosed], and the caller must close what it has made.
 	Own(end func() error) (disown func(), err error)
 
-	// Database returns the number of the database, 0 on a cluster. Pub/sub knows no
-	// databases: channels that belong to one have its number in their names.
+	// Database returns the number of the database, 0 on a cluster. Redis's pub/sub
+	// ignores databases: channels of one database have its number in their names.
 	Database() int
 
 	// Logger returns the pool's logger.

@@ -8,20 +8,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Script is a Lua script: Redis carries it out as a whole, with nothing in
-// between. All its keys are given as KEYS and live in one slot of a cluster.
+// Script is a Lua script, which Redis runs atomically. All its keys are in KEYS and in
+// one slot of a cluster.
 type Script struct{ src, sha string }
 
-// NewScript returns the script of that text. It does not ask Redis.
+// NewScript returns the script with a source text. It does not access Redis.
 func NewScript(src string) Script {
 	sum := sha1.Sum([]byte(src))
 	return Script{src: src, sha: hex.EncodeToString(sum[:])}
 }
 
-// Run carries the script out at most once, as [Once] has it: an error that is no
-// reply may mean that it was. It goes by its hash, and by its text to a server
-// that does not know it yet: to send and to hash a text takes longer than what
-// most scripts do.
+// Run runs the script at most once, as [Once] does: after an error that is no reply the
+// script may have run. It is sent by its hash, and by its text to a server that does not
+// know it yet: sending and hashing a text takes longer than most scripts run.
 func (s Script) Run(ctx context.Context, client redis.UniversalClient, keys []string, args ...any) OnceCmd {
 	words := s.Command(keys, args)
 	cmd := Once(ctx, words...)
@@ -33,7 +32,7 @@ func (s Script) Run(ctx context.Context, client redis.UniversalClient, keys []st
 	return cmd
 }
 
-// Command returns the words of an EVALSHA.
+// Command returns the arguments of an EVALSHA.
 func (s Script) Command(keys []string, args []any) []any {
 	words := append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", s.sha, len(keys))
 	for _, key := range keys {
@@ -42,8 +41,7 @@ func (s Script) Command(keys []string, args []any) []any {
 	return append(words, args...)
 }
 
-// Spell makes an EVAL of a [Script.Command], for a server that answered that it
-// does not know the hash.
+// Spell turns a [Script.Command] into an EVAL, for a server that does not know the hash.
 func (s Script) Spell(command []any) []any {
 	command[0], command[1] = "eval", s.src
 	return command

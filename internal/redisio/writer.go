@@ -8,17 +8,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Writer carries the small writes of many goroutines to Redis, each at most
-// once, in batches: one is under way, and what arrives meanwhile is the next.
-// Writes for one key are carried out in the order in which they were given.
+// A Writer sends the small writes of many goroutines to Redis, each at most once, in
+// batches: one is under way, and writes that arrive meanwhile are the next. Writes for
+// one key are carried out in order.
 //
-// Every method returns at once and has done called exactly once, with what
-// Redis answered where that is a number. Done runs on the writer's goroutine,
-// or on the caller's if the write is refused, and must not block. Its error is
+// Every method returns at once, and done is called exactly once, with the answer of
+// Redis if that is a number. Done runs on the writer's goroutine, or on the caller's if
+// the write is refused, and must not block. Its error is
 //
 //   - an error reply: Redis refused the write;
-//   - that of wanted: the write was not sent because it was no longer wanted. Its
-//     text has the reason for the wait, as by [Because];
+//   - the error of wanted: the write was not sent because it was no longer wanted.
+//     The text has the reason for the wait (see [Because]);
 //   - [ErrQueueFull] or [ErrClosed]: the write was not sent;
 //   - [ErrIndeterminate]: the write may have happened.
 type Writer struct {
@@ -45,16 +45,16 @@ type WriterConfig struct {
 	Client redis.UniversalClient
 	// MaxQueued is the number of writes that may wait.
 	MaxQueued int
-	// MaxBytes is the number of bytes that the waiting writes may have.
+	// MaxBytes is the size that the waiting writes may have, in bytes.
 	MaxBytes int
-	// Logger gets what cannot be returned.
+	// Logger receives what cannot be returned.
 	Logger *slog.Logger
 }
 
-// WriterConns is the number of connections that a Writer may have to each
-// server of a cluster, and the number of batches that it may have under way
-// there: a server that does not answer then holds up only a part of the traffic
-// to the others. A single server gets one batch at a time, by one connection.
+// WriterConns is the number of connections that a Writer may have to each server of a
+// cluster, and the number of batches that it may have under way, so that a server that
+// does not answer delays only a part of the traffic to the others. A single server has
+// one connection and one batch at a time.
 const WriterConns = 16
 
 // NewWriter returns a writer, which starts no goroutine until it has something
@@ -87,7 +87,7 @@ type WriterStats struct {
 	Refused     int64 `json:"refused"`      // writes that got ErrQueueFull
 }
 
-// Stats returns what the writer is doing and has done.
+// Stats returns a snapshot of the writer.
 func (w *Writer) Stats() WriterStats {
 	return WriterStats{
 		Queued: w.queued.Load(), QueuedBytes: w.bytes.Load(),
@@ -96,26 +96,24 @@ func (w *Writer) Stats() WriterStats {
 	}
 }
 
-// Wanted says by its error that a write is no longer wanted. Every
-// [context.Context] does; the writer asks before it sends, and does not wait for
-// it.
+// Wanted reports by an error that a write is no longer wanted. Every [context.Context]
+// is one. The writer calls Err before it sends the write.
 type Wanted interface{ Err() error }
 
-// Push appends elem to a list (RPUSH); done gets the length of the list with it,
-// without what was written behind it: 1 if the list was made for it.
+// Push appends elem to a list (RPUSH). Done gets the length of the list up to elem: 1 if
+// the list is new.
 func (w *Writer) Push(wanted Wanted, list string, elem []byte, done func(length int64, err error)) {
 	w.add(list, write{wanted: wanted, op: opPush, elem: elem, bytes: len(elem), done: done})
 }
 
-// Append adds elem to a stream that exists (XADD NOMKSTREAM), as an element of
-// an entry whose fields are named [StreamField]: elements that are written
-// together share one entry. Where there is no such stream, done gets
-// [redis.Nil].
+// Append adds elem to a stream that exists (XADD NOMKSTREAM), in an entry whose fields
+// are all named [StreamField]: elements that are written together share one entry. If
+// the stream does not exist, done gets [redis.Nil].
 func (w *Writer) Append(wanted Wanted, stream string, elem []byte, done func(n int64, err error)) {
 	w.add(stream, write{wanted: wanted, op: opAppend, elem: elem, bytes: len(elem), done: done})
 }
 
-// StreamField is the name of the fields of what [Writer.Append] adds.
+// StreamField is the name of all fields of entries by [Writer.Append].
 const StreamField = "e"
 
 // Publish publishes a message (PUBLISH, or SPUBLISH), in the order of those for
@@ -132,8 +130,8 @@ func (w *Writer) Publish(wanted Wanted, channel string, message []byte, sharded 
 	w.add(lane, write{wanted: wanted, op: opDo, args: args, keyPos: 1, bytes: len(channel) + len(message), done: done})
 }
 
-// channels is the lane of all messages to a single server, where one for each of
-// 10,000 channels cost a third more than one for all. No key is named so.
+// channels is the name of the lane of all messages to a single server: a lane for each of
+// 10,000 channels cost a third more than one for all. No key has this name.
 const channels = "\x00channels"
 
 // Do carries out any other command whose first argument is the key.
@@ -142,11 +140,11 @@ func (w *Writer) Do(wanted Wanted, done func(n int64, err error), command, key s
 	w.do(key, write{wanted: wanted, args: append(all, args...), keyPos: 1, done: done})
 }
 
-// Eval runs a script, in order with the other writes for its first key. Of what
-// is not a number, done is told 0.
+// Eval runs a script, in order with the other writes for its first key. Done gets 0 if
+// the result is no number.
 func (w *Writer) Eval(wanted Wanted, done func(n int64, err error), script string, keys []string, args ...any) {
-	// Not EVALSHA: where the script is unknown it would be overtaken on the way
-	// to being loaded.
+	// Not EVALSHA: if the server does not know the script, later writes would overtake
+	// it while it is loaded.
 	all := append(make([]any, 0, 3+len(keys)+len(args)), "eval", script, len(keys))
 	for _, key := range keys {
 		all = append(all, key)
@@ -184,8 +182,8 @@ func (w *Writer) add(key string, wr write) {
 	}
 }
 
-// Trouble returns the error of the last batch if Redis could not take it, such as
-// that of a failed dial, and nil once it takes one again.
+// Trouble returns the error of the last batch if Redis could not take it, such as a
+// failed dial, and nil once Redis takes one again.
 func (w *Writer) Trouble() error {
 	if err := w.trouble.Load(); err != nil {
 		return *err
@@ -193,8 +191,8 @@ func (w *Writer) Trouble() error {
 	return nil
 }
 
-// warn logs that Redis takes no writes: the error of those that wait for one
-// says only that their time is up.
+// warn logs that Redis takes no writes. The errors of waiting writes come later, when
+// their contexts end.
 func (w *Writer) warn(err error) {
 	w.noise.Warn(w.log, "storage: Redis takes no writes, trying again", "error", err)
 }

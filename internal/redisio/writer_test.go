@@ -140,7 +140,7 @@ func TestWriterPublishes(t *testing.T) {
 		const n = 3000
 		ctx, w, ended := t.Context(), redisio.Of(pool).Writer(), make(outcomes, n)
 		w.Publish(ctx, "a", nil, false, ended.done)
-		require.Equal(t, outcome{0, nil}, <-ended, "nobody")
+		require.Equal(t, outcome{0, nil}, <-ended, "no receiver")
 		sub := pool.Redis().Subscribe(ctx, "a", "b")
 		defer sub.Close()
 		for range 2 {

@@ -8,11 +8,10 @@
 //	defer pool.Close()
 //
 // It is https://github.com/alicebob/miniredis with a running clock, on a port of
-// the loopback interface, so that other processes can join in. It keeps
-// everything in memory and loses it with stop. It has no BLMPOP, CONFIG,
-// keyspace notifications, sharded pub/sub, functions, client-side caching or
-// ACLs; what heliograph builds on those does without them there, and says so
-// where that shows.
+// the loopback interface, so that other processes can connect to it. It keeps
+// everything in memory until it is stopped. It has no BLMPOP, CONFIG, keyspace
+// notifications, sharded pub/sub, functions, client-side caching or ACLs. Where
+// heliograph uses these, it works without them or returns an error that says so.
 package embedded
 
 import (
@@ -26,7 +25,7 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Open returns a pool, configured by cfg, on a server of its own that ends with it.
+// Open starts a server and returns a pool on it, configured by cfg, whose Close ends both.
 // Cfg must not name a Redis.
 func Open(cfg storage.Config) (*storage.Pool, error) {
 	if cfg.URL != "" || len(cfg.Redis.Addrs) > 0 {
@@ -46,13 +45,12 @@ func Open(cfg storage.Config) (*storage.Pool, error) {
 	return pool, err
 }
 
-// Start runs a server of its own on a free port and returns the configuration of
-// a pool on it. Stop ends the server and its connections; more than once is no
-// harm.
+// Start runs a server on a free port and returns the configuration for a pool on it. Stop
+// ends the server and its connections. It may be called more than once.
 func Start() (cfg storage.Config, stop func(), err error) { return StartAt("127.0.0.1:0") }
 
-// StartAt is Start at an address, such as "127.0.0.1:6379", for other processes
-// to know beforehand. Whoever reaches it may do everything.
+// StartAt is Start at an address that other processes know, such as "127.0.0.1:6379". The
+// server has no password: every client that reaches it may run every command.
 func StartAt(addr string) (cfg storage.Config, stop func(), err error) {
 	server := miniredis.NewMiniRedis()
 	server.ClockTTL(true)
