@@ -47,6 +47,8 @@ type Client struct {
 	feeds  map[string]*feed // by service
 
 	listening map[string]*listeners // by service.NAME
+
+	kinds sync.Map // service.NAME → Kind, as it was published when it was used first
 }
 
 // NewClient returns a client. It does not access Redis. [storage.Pool.Close] closes

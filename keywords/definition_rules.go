@@ -1,8 +1,10 @@
 package keywords
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -53,6 +55,22 @@ func newRules(d *Definition) (*rules, error) {
 		return nil, badField("Format", "%v", err)
 	}
 	return r, r.setLimits(cloneValue(d.Min), cloneValue(d.Max))
+}
+
+// maxChoices is how many enumerators or bits an error names.
+const maxChoices = 20
+
+// choices returns the names of the enumerators or bits, in the order of their numbers,
+// for an error.
+func (r *rules) choices() string {
+	names := slices.SortedFunc(maps.Keys(r.numbers), func(a, b string) int { return cmp.Compare(r.numbers[a], r.numbers[b]) })
+	switch {
+	case len(names) == 0:
+		return "a number"
+	case len(names) > maxChoices:
+		return fmt.Sprintf("%s … (%d)", strings.Join(names[:maxChoices], ", "), len(names))
+	}
+	return strings.Join(names, ", ")
 }
 
 // ready returns the rules of d. They are made on the spot for a definition that was not
@@ -113,7 +131,7 @@ func (r *rules) check(v any) error {
 			return r.inRange(r.ints.check(0, v))
 		case KindEnumerated:
 			if _, ok := r.names[v]; !ok {
-				return r.errorf(CodeEnumerator, "no enumerator %d", v)
+				return r.errorf(CodeEnumerator, "no enumerator %d: want one of %s", v, r.choices())
 			}
 			return nil
 		case KindMask:

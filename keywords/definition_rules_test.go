@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		{float, math.NaN(), ""},
 		{ratio, float64(float32(0.1)), ""},
 		{enumerated, int64(5), ""},
-		{enumerated, int64(2), "enumerator: no enumerator 2"},
+		{enumerated, int64(2), "enumerator: no enumerator 2: want one of idle, Track, slew"},
 		{mask, int64(1<<31 + 1), ""},
 		{mask, int64(0), ""},
 		{mask, int64(5), "enumerator: no bit 0x4"},

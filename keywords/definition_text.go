@@ -239,7 +239,7 @@ func (r *rules) parseEnumerated(word string) (any, error) {
 			return n, nil
 		}
 	}
-	return nil, r.errorf(CodeEnumerator, "no enumerator %.40q", word)
+	return nil, r.errorf(CodeEnumerator, "no enumerator %.40q: want one of %s", word, r.choices())
 }
 
 func (r *rules) parseMask(text string) (any, error) {
@@ -256,7 +256,7 @@ func (r *rules) parseMask(text string) (any, error) {
 		if !ok {
 			n, err = readInt(word, 64)
 			if err != nil || n < 0 || n > math.MaxUint32 {
-				return nil, r.errorf(CodeEnumerator, "no bit %.40q", word)
+				return nil, r.errorf(CodeEnumerator, "no bit %.40q: want one of %s", word, r.choices())
 			}
 		}
 		mask |= n

@@ -34,6 +34,7 @@ const (
 	CodeWriteOnly      Code = "write_only"      // the keyword can't be read
 	CodeUnknownKeyword Code = "unknown_keyword" // the service has no such keyword
 	CodeUnknownService Code = "unknown_service" // no keyword of that service was ever defined
+	CodeKind           Code = "kind"            // the dispatcher defines it as another kind than this program
 	CodeRevision       Code = "revision"        // the keyword no longer has the revision of ModifyOptions.IfRevision
 	CodeFenced         Code = "fenced"          // the dispatcher has lost its lease to another one
 	CodeRejected       Code = "rejected"        // a hook returned an error

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
+	"github.com/heliograph/heliograph/storage"
 )
 
 // feed holds the values of a watched service, which it follows by one subscription for
@@ -26,7 +30,9 @@ type feed struct {
 	reading sync.Mutex // held while a message is applied and while the service is read
 
 	mu       sync.Mutex
-	err      error
+	err      error     // why the feed has ended
+	contact  time.Time // when Redis was heard of last
+	cut      bool      // watchers were told that it is not
 	keywords map[string]*keywordState
 	heads    map[string]*head // by dispatcher
 	all      map[*watcher]func(name string) bool
@@ -65,7 +71,7 @@ func (c *Client) watch(ctx context.Context, t target, w *watcher) (leave func(),
 	if f == nil || closed(f.done) {
 		f = &feed{
 			c: c, s: s, done: make(chan struct{}), primed: make(chan struct{}),
-			keywords: make(map[string]*keywordState), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
+			contact: time.Now(), keywords: make(map[string]*keywordState), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
 		}
 		f.ctx, f.cancel = context.WithCancel(context.Background())
 		c.feeds[t.service] = f
@@ -129,6 +135,10 @@ func (f *feed) join(w *watcher, t target) error {
 			return &Error{Code: CodeUnknownKeyword, Service: f.s.name, Keyword: t.name}
 		case k.def.WriteOnly:
 			return &Error{Code: CodeWriteOnly, Service: f.s.name, Keyword: t.name}
+		case t.fits != nil:
+			if err := t.fits(k.def.Kind); err != nil {
+				return err
+			}
 		}
 		k.watchers[w] = struct{}{}
 		f.notifyLocked(w, EventInitial, k)
@@ -149,11 +159,7 @@ func (f *feed) notifyLocked(w *watcher, kind EventKind, k *keywordState) {
 	if !k.ok && kind != EventGone || k.def.WriteOnly {
 		return
 	}
-	n := notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec}
-	if !f.alive(k) {
-		n.quality = QualityStale
-	}
-	w.push(n)
+	w.push(notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec, quality: f.qualityLocked(k)})
 }
 
 // notifyAllLocked sends an event of a keyword to all its watchers.
@@ -163,39 +169,93 @@ func (f *feed) notifyAllLocked(kind EventKind, k *keywordState) {
 	}
 }
 
+func (f *feed) qualityLocked(k *keywordState) Quality {
+	return qualityOf(f.heads[k.def.Dispatcher], f.cut)
+}
+
+// qualityOf returns the quality of the values of a dispatcher. Cut means that Redis is
+// not heard of.
+func qualityOf(h *head, cut bool) Quality {
+	switch {
+	case cut:
+		return QualityDisconnected
+	case h == nil || !h.alive:
+		return QualityStale
+	}
+	return QualityGood
+}
+
 func (f *feed) alive(k *keywordState) bool {
 	h := f.heads[k.def.Dispatcher]
 	return h != nil && h.alive
 }
 
-// run follows the service until the feed is closed.
+// run follows the service until the feed or the pool is closed. What Redis refuses
+// before anything was read, such as a right that the user lacks, ends it too.
 func (f *feed) run() {
 	defer close(f.done)
-	var primed bool
-	prime := func(err error) {
-		f.mu.Lock()
-		f.err = err
-		f.mu.Unlock()
-		if !primed {
-			primed = true
-			close(f.primed)
+	topic, err := pubsub.ParseTopic[message](f.s.channel)
+	for try := 0; err == nil; {
+		var begun bool
+		if begun, err = f.follow(topic); begun {
+			try = 0
+		}
+		if f.ctx.Err() != nil {
+			return // close tells the watchers
+		}
+		if f.endsWith(err) {
+			break
+		}
+		if try == 1 {
+			redisio.Of(f.c.pool).Logger().Warn("keywords: a service can't be watched, trying again", "service", f.s.name, "error", err)
+		}
+		f.c.trouble.set(err)
+		f.checkContact()
+		if !redisio.Sleep(f.ctx, redisio.Backoff(try)) {
+			return
+		}
+		err = nil
+		try++
+	}
+	f.fail(redisio.Wrap(fmt.Sprintf("keywords: watch of %s", f.s.name), err))
+}
+
+// endsWith reports whether an error of follow ends the feed.
+func (f *feed) endsWith(err error) bool {
+	for _, end := range []error{ErrClosed, storage.ErrClosed, pubsub.ErrClosed, redis.ErrClosed} {
+		if errors.Is(err, end) {
+			return true
 		}
 	}
-	topic, err := pubsub.ParseTopic[message](f.s.channel)
-	if err != nil {
-		prime(err)
-		return
+	return !closed(f.primed) && refusedByRedis(err)
+}
+
+// refusedByRedis reports whether Redis has refused a command, and will the next time.
+func refusedByRedis(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && !redisio.Passing(err)
+}
+
+// follow subscribes to the service, reads it, and applies what is published, until the
+// subscription ends: because the client is slower than the service as a whole, or the
+// pool is closed. Begun reports whether it came as far as that.
+func (f *feed) follow(topic pubsub.Topic[message]) (begun bool, err error) {
+	kind := EventInitial
+	if closed(f.primed) {
+		kind = EventResync
 	}
 	f.reading.Lock() // messages wait until all values were read
 	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.onMessage)
 	if err == nil {
 		defer func() { _ = l.Close(); <-l.Done() }()
-		err = f.readAll(EventInitial)
+		err = f.readAll(kind)
 	}
 	f.reading.Unlock()
-	prime(err)
 	if err != nil {
-		return
+		return false, err
+	}
+	if kind == EventInitial {
+		close(f.primed)
 	}
 	check := time.NewTicker(checkInterval)
 	defer check.Stop()
@@ -204,15 +264,13 @@ func (f *feed) run() {
 	for {
 		select {
 		case <-f.ctx.Done():
-			return
-		case <-l.Done(): // the client was too slow for the service
-			prime(redisio.Wrap(fmt.Sprintf("keywords: watch of %s", f.s.name), l.Err()))
-			f.fail()
-			return
+			return true, f.ctx.Err()
+		case <-l.Done():
+			return true, l.Err()
 		case <-check.C:
 			f.reading.Lock()
 			if f.checkHeads() {
-				_ = f.readAll(EventResync) // an error is permanent or found again by the next check
+				_ = f.readAll(EventResync) // what Redis refuses now, it may give at the next check
 			}
 			f.reading.Unlock()
 		case <-poll.C:
@@ -224,28 +282,53 @@ func (f *feed) run() {
 	}
 }
 
-// onMessage applies a dispatcher's message. The pub/sub client calls it.
+// maxResyncDelay spreads the reads of many clients after Redis was away.
+const maxResyncDelay = 250 * time.Millisecond
+
+// onMessage applies what a dispatcher publishes, on the goroutine that delivers it.
 func (f *feed) onMessage(_ context.Context, m pubsub.Message[message]) error {
 	f.reading.Lock()
 	defer f.reading.Unlock()
-	if errors.Is(m.Err, pubsub.ErrGap) || m.Err == nil && f.apply(m.Value) {
-		_ = f.readAll(EventResync) // after an error the next check reads again
+	switch {
+	case errors.Is(m.Err, pubsub.ErrGap):
+		_ = redisio.Sleep(f.ctx, rand.N(maxResyncDelay))
+		_ = f.readAll(EventResync) // or at the next check
+	case m.Err == nil && f.apply(m.Value):
+		_ = f.readAll(EventResync)
 	}
 	return nil
 }
 
-// checkInterval is the time between two checks which dispatchers live and whether all
-// their commits were received.
-const checkInterval = time.Second
+const (
+	// checkInterval is between two checks of which dispatchers live, and whether all
+	// that was committed has been published.
+	checkInterval = time.Second
 
-// apply applies a message, and reports whether the service must be read again because
-// the message is not enough.
-func (f *feed) apply(m message) (incomplete bool) {
+	// maxSilence is how long Redis may not be heard of until watchers are told.
+	maxSilence = 3 * time.Second
+)
+
+// checkContact tells the watchers if Redis has not been heard of for too long.
+func (f *feed) checkContact() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.cut || time.Since(f.contact) < maxSilence {
+		return
+	}
+	f.cut = true
+	for _, k := range f.keywords {
+		f.notifyAllLocked(EventDisconnected, k)
+	}
+}
+
+// apply applies a message, and reports whether there is more to know than it says.
+func (f *feed) apply(m message) (again bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.contact = time.Now()
 	h := f.heads[m.Dispatcher]
 	switch {
-	case m.Defined, h == nil:
+	case f.cut, m.Defined, h == nil:
 		return true
 	case m.Ended:
 		h.alive = false
@@ -313,10 +396,16 @@ func (f *feed) notifyStaleLocked(disp string) {
 	}
 }
 
-// fail ends the watchers with the feed's error.
-func (f *feed) fail() {
+// fail ends the feed and its watchers with an error.
+func (f *feed) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+	if !closed(f.primed) {
+		close(f.primed)
+	}
 	for w := range f.all {
 		w.fail(f.err)
 	}
@@ -329,12 +418,7 @@ func (f *feed) fail() {
 
 // close ends the feed and its watchers with err, and waits for run.
 func (f *feed) close(err error) {
-	f.mu.Lock()
-	if f.err == nil {
-		f.err = err
-	}
-	f.mu.Unlock()
 	f.cancel()
 	<-f.done
-	f.fail()
+	f.fail(err)
 }

@@ -23,19 +23,24 @@ func (f *feed) readAll(kind EventKind) error {
 	}
 	for try := 0; ; try++ {
 		err := f.tryReadAll(kind)
-		var reply redis.Error
-		if err == nil || errors.As(err, &reply) && !redis.IsLoadingError(err) {
+		switch {
+		case err == nil || refusedByRedis(err):
 			f.c.trouble.set(nil)
 			return err
+		case f.ctx.Err() != nil, errors.Is(err, redis.ErrClosed):
+			return ErrClosed
+		case try == 2:
+			redisio.Of(f.c.pool).Logger().Warn("keywords: the values of a service can't be read, trying again", "service", f.s.name, "error", err)
 		}
 		f.c.trouble.set(err)
-		select {
-		case <-f.ctx.Done():
-			return ErrClosed
-		case <-time.After(redisio.Backoff(try)):
-		}
+		f.checkContact()
+		_ = redisio.Sleep(f.ctx, redisio.Backoff(try))
 	}
 }
+
+// readChunk is how many values are read at once: a service may have many, and Redis
+// serves no other client meanwhile.
+const readChunk = 256
 
 // tryReadAll is one try of readAll.
 func (f *feed) tryReadAll(kind EventKind) error {
@@ -56,14 +61,18 @@ func (f *feed) tryReadAll(kind EventKind) error {
 	if err != nil {
 		return err
 	}
-	recs, err := f.c.read(ctx, f.s.name, defs)
-	if err != nil {
-		return err
+	recs := make([]readResult, 0, len(defs))
+	for chunk := range slices.Chunk(defs, readChunk) {
+		some, err := f.readSome(chunk)
+		if err != nil {
+			return err
+		}
+		recs = append(recs, some...)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before := f.heads
-	f.heads = heads
+	before, cut := f.heads, f.cut
+	f.heads, f.cut, f.contact = heads, false, time.Now()
 	there := make(map[string]bool, len(defs))
 	for i, def := range defs {
 		there[def.Name] = true
@@ -78,14 +87,14 @@ func (f *feed) tryReadAll(kind EventKind) error {
 			}
 		}
 		k.def, k.gone = &def, false
-		was := k.rec.rev
+		was, h := k.rec.rev, before[def.Dispatcher]
 		f.setReadLocked(k, kind, recs[i])
-		h := before[def.Dispatcher]
-		switch alive := f.alive(k); {
-		case h == nil || k.rec.rev != was:
-		case h.alive && !alive:
+		now := f.qualityLocked(k)
+		switch {
+		case h == nil || k.rec.rev != was || now == qualityOf(h, cut):
+		case now == QualityStale:
 			f.notifyAllLocked(EventStale, k)
-		case !h.alive && alive:
+		default:
 			f.notifyAllLocked(EventGood, k)
 		}
 	}
@@ -100,6 +109,13 @@ func (f *feed) tryReadAll(kind EventKind) error {
 		}
 	}
 	return nil
+}
+
+// readSome reads some keywords.
+func (f *feed) readSome(defs []Definition) ([]readResult, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, redisio.BlockTime)
+	defer cancel()
+	return f.c.read(ctx, f.s.name, defs)
 }
 
 // readHeads reads the state of dispatchers.
@@ -140,10 +156,13 @@ func (f *feed) checkHeads() (again bool) {
 	}
 	heads, err := f.readHeads(ctx, slices.Values(dispatchers))
 	if err != nil {
+		f.checkContact()
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.contact = time.Now()
+	again = f.cut
 	for disp, now := range heads {
 		h := f.heads[disp]
 		if h == nil {

@@ -18,11 +18,28 @@ type ListenOptions struct {
 
 // Listener is a function that is called for the events of a keyword. [Listen] returns it.
 type Listener struct {
+	one   *listenerEntry
 	close func()
 }
 
-// Close ends the calls of the function. It does not wait for a call that runs.
-func (l *Listener) Close() error { l.close(); return nil }
+// Close ends the calls: none begins once Close has returned, and one that runs is not
+// waited for. A listener may close itself.
+func (l *Listener) Close() error {
+	l.one.end(nil)
+	l.close()
+	return nil
+}
+
+// Done is closed when the listener is called no more.
+func (l *Listener) Done() <-chan struct{} { return l.one.done }
+
+// Err returns why the listener is called no more: nil while it is, and after Close;
+// [ErrClosed] when the client or the pool was closed.
+func (l *Listener) Err() error {
+	l.one.mu.Lock()
+	defer l.one.mu.Unlock()
+	return l.one.err
+}
 
 // Listen calls listener for the events of a keyword, as [Watch] yields them, until the
 // Listener or the client is closed. For each event, all listeners of a keyword are called
@@ -47,27 +64,39 @@ func Listen[T Type](ctx context.Context, c *Client, k Keyword[T], listener func(
 	// first whether the service can be followed.
 	looking, cancel := c.bounded(ctx)
 	defer cancel()
-	leave, err := c.watch(looking, target{service: k.Service(), name: k.Name()}, newWatcher(WatchOptions{}, &c.stats))
+	leave, err := c.watch(looking, target{service: k.Service(), name: k.Name(), fits: k.fits}, newWatcher(WatchOptions{}, &c.stats))
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	one := &listenerEntry{preferred: o.Preferred, call: func(n notice) {
-		if ev, err := eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) }); err == nil {
-			listener(ev)
-		}
+	one := &listenerEntry{preferred: o.Preferred, done: make(chan struct{}), call: func(n notice) {
+		listener(eventOf(n, func(r *record) (Value[T], error) { return typed(k, r) }))
 	}}
 	g, err := c.listen(target{service: k.Service(), name: k.Name()}, one)
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{close: sync.OnceFunc(func() { c.unlisten(g, one) })}, nil
+	return &Listener{one: one, close: sync.OnceFunc(func() { c.unlisten(g, one) })}, nil
 }
 
 type listenerEntry struct {
 	preferred bool
 	call      func(notice)
 	called    bool // at least once; guarded by listeners.calling
+
+	done chan struct{} // closed: it is called no more
+	mu   sync.Mutex
+	err  error
+}
+
+// end has the listener be called no more.
+func (l *listenerEntry) end(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !closed(l.done) {
+		l.err = why
+		close(l.done)
+	}
 }
 
 // listeners are the listeners of one keyword. Their run method is one goroutine, which
@@ -132,12 +161,7 @@ func (g *listeners) run(ctx context.Context, t target) {
 	defer close(g.done)
 	for n, err := range g.c.events(ctx, nil, t) {
 		if err != nil {
-			if ctx.Err() == nil {
-				redisio.Of(g.c.pool).Logger().Warn("keywords: watch for listeners failed, they are called no more", "keyword", g.key, "error", err)
-				g.c.mu.Lock()
-				g.c.forgetLocked(g)
-				g.c.mu.Unlock()
-			}
+			g.end(ctx, err)
 			return
 		}
 		g.c.mu.Lock()
@@ -153,18 +177,27 @@ func (g *listeners) run(ctx context.Context, t target) {
 	}
 }
 
+// end ends the listeners that are left.
+func (g *listeners) end(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		err = ErrClosed
+	} else {
+		redisio.Of(g.c.pool).Logger().Warn("keywords: listeners have ended", "keyword", g.key, "error", err)
+	}
+	g.c.mu.Lock()
+	defer g.c.mu.Unlock()
+	g.c.forgetLocked(g)
+	for _, one := range g.all {
+		one.end(err)
+	}
+}
+
 // callWithNewest calls a new listener with the newest value, unless it was called or
 // closed meanwhile.
 func (g *listeners) callWithNewest(one *listenerEntry) {
 	g.calling.Lock()
 	defer g.calling.Unlock()
 	if one.called || g.last == nil || g.last.kind == EventGone {
-		return
-	}
-	g.c.mu.Lock()
-	open := slices.Contains(g.all, one)
-	g.c.mu.Unlock()
-	if !open {
 		return
 	}
 	n := *g.last
@@ -174,6 +207,9 @@ func (g *listeners) callWithNewest(one *listenerEntry) {
 }
 
 func (g *listeners) call(one *listenerEntry, n notice) {
+	if closed(one.done) {
+		return
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			redisio.Of(g.c.pool).Logger().Error("keywords: panic in a listener", "keyword", g.key, "panic", v, "stack", string(debug.Stack()))

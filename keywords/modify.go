@@ -33,6 +33,9 @@ func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...M
 	if err == nil {
 		err = k.check("Modify")
 	}
+	if err == nil {
+		err = k.checkKind(ctx, c)
+	}
 	if err != nil {
 		return Revision{}, err
 	}

@@ -30,6 +30,9 @@ func Read[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...ReadOpti
 	if err == nil {
 		err = k.check("Read")
 	}
+	if err == nil {
+		err = k.checkKind(ctx, c)
+	}
 	if err == nil && o.Refresh {
 		err = c.refresh(ctx, *k.def)
 	}

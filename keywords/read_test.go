@@ -55,3 +55,22 @@ func TestHistoryIsWhatTheDefinitionSays(t *testing.T) {
 		}
 	})
 }
+
+// A keyword that this program has compiled as another kind is refused at its first use.
+func TestAnotherKindIsRefused(t *testing.T) {
+	wrong := keywords.Define("stage", "SPEED", keywords.Spec[string]{})
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		k, ctx := client(t, pool), soon(t)
+		_, err := keywords.Read(ctx, k, wrong)
+		require.ErrorIs(t, err, keywords.CodeKind)
+		require.EqualError(t, err, "keywords: stage.SPEED: kind: its dispatcher defines it as double, this program as string")
+		_, err = keywords.Modify(ctx, k, wrong, "7")
+		require.ErrorIs(t, err, keywords.CodeKind)
+		for _, err := range keywords.Watch(ctx, k, wrong) {
+			require.ErrorIs(t, err, keywords.CodeKind)
+		}
+		_, err = keywords.Listen(ctx, k, wrong, func(keywords.Event[string]) {})
+		require.ErrorIs(t, err, keywords.CodeKind)
+	})
+}

@@ -72,13 +72,14 @@ type Value[T any] struct {
 type Quality uint8
 
 const (
-	QualityGood  Quality = iota // a dispatcher lives
-	QualityStale                // no dispatcher lives; the value is the last that was set
+	QualityGood         Quality = iota // a dispatcher lives
+	QualityStale                       // no dispatcher lives; the value is the last that was set
+	QualityDisconnected                // the watching client can't reach Redis; the value is the last that it knows
 )
 
-var qualityNames = [...]string{"good", "stale"}
+var qualityNames = [...]string{"good", "stale", "disconnected"}
 
-// String returns good or stale.
+// String returns good, stale or disconnected.
 func (q Quality) String() string {
 	if int(q) >= len(qualityNames) {
 		return fmt.Sprintf("quality %d", uint8(q))

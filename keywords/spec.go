@@ -1,6 +1,7 @@
 package keywords
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -164,6 +165,31 @@ func (k Keyword[T]) check(caller string) error {
 		return fmt.Errorf("keywords: %s: zero Keyword, make it with Define or Bind", caller)
 	}
 	return nil
+}
+
+// checkKind returns an error if the keyword was published as a kind that is no T. It
+// asks Redis at the first use of a keyword by a client. What can't be found out is no
+// error here: what is done next finds it.
+func (k Keyword[T]) checkKind(ctx context.Context, c *Client) error {
+	key := k.def.Service + "." + k.def.Name
+	kind, known := c.kinds.Load(key)
+	if !known {
+		def, err := c.Describe(ctx, k.def.Service, k.def.Name)
+		if err != nil {
+			return nil
+		}
+		kind = def.Kind
+		c.kinds.Store(key, kind)
+	}
+	return k.fits(kind.(Kind))
+}
+
+// fits returns an error if values of a kind are no Ts.
+func (k Keyword[T]) fits(kind Kind) error {
+	if slices.Contains(k.form.kinds, kind) {
+		return nil
+	}
+	return k.def.rules.errorf(CodeKind, "its dispatcher defines it as %v, this program as %v", kind, k.def.Kind)
 }
 
 // decode returns v as a T.

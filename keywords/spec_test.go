@@ -152,7 +152,7 @@ func TestDefinePanics(t *testing.T) {
 		wrong(`MaxLen: 16385, want 1 to 16384`, keywords.Spec[[]string]{MaxLen: 16385}),
 		wrong(`MaxLen: 2, want 3`, keywords.Spec[[]float64]{MaxLen: 2, Elements: []string{"x", "y", "z"}}),
 		wrong(`Initial: 25 is above 20`, keywords.Spec[float64]{Max: new(20.0), Initial: new(25.0)}),
-		wrong(`Initial: no enumerator 2`, keywords.Spec[mode]{Enumerators: modes, Initial: new(mode(2))}),
+		wrong(`Initial: no enumerator 2: want one of idle, Track, slew`, keywords.Spec[mode]{Enumerators: modes, Initial: new(mode(2))}),
 		wrong(`Initial: 1 elements, want 2`, keywords.Spec[[]int64]{Elements: []string{"x", "y"}, Initial: new([]int64{1})}),
 		wrong(`WriteOnly: the keyword is ReadOnly too`, keywords.Spec[bool]{ReadOnly: true, WriteOnly: true}),
 		wrong(`Enumerators: none`, keywords.Spec[mode]{}),

@@ -214,6 +214,7 @@ func (c *cable) plug() {
 }
 
 func (c *cable) pool(t *testing.T) *storage.Pool {
+	t.Cleanup(func() { time.Sleep(2 * time.Second) }) // go-redis dials once a second until its pool is closed
 	cfg := c.Config()
 	cfg.Redis.Dialer = c.dial
 	return storagetest.Open(t, cfg)

@@ -26,6 +26,9 @@ func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v 
 		if err != nil {
 			return Value[T]{}, err
 		}
+		if ev.Err != nil {
+			return Value[T]{}, ev.Err
+		}
 		if ev.Kind != EventGone && until(ev.Value.V) {
 			return ev.Value, nil
 		}

@@ -18,17 +18,19 @@ import (
 type EventKind uint8
 
 const (
-	EventInitial EventKind = iota // the value when watching begins
-	EventChange                   // a value was set
-	EventResync                   // like EventChange, but found by reading again: values between may be missing
-	EventStale                    // no dispatcher lives any more; the value is the last that was set
-	EventGood                     // a dispatcher lives again, or has committed the value again: it is the same, its revision may be new
-	EventGone                     // the keyword has no value any more, or is no longer defined
+	EventInitial      EventKind = iota // the value when watching begins
+	EventChange                        // a value was set
+	EventResync                        // like EventChange, but found by reading again: values between may be missing
+	EventStale                         // no dispatcher lives any more; the value is the last that was set
+	EventGood                          // a dispatcher lives again, or has committed the value again: it is the same, its revision may be new
+	EventDisconnected                  // the client has not reached Redis for 3 s; the value is the last that it knows
+	EventMismatch                      // the value can't be read as Event.Err says; it may have been set by a newer program
+	EventGone                          // the keyword has no value any more, or is no longer defined
 )
 
-var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "gone"}
+var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "disconnected", "mismatch", "gone"}
 
-// String returns initial, change, resync, stale, good or gone.
+// String returns initial, change, resync, stale, good, disconnected, mismatch or gone.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
 		return eventNames[k]
@@ -60,6 +62,7 @@ type Event[T any] struct {
 	Service string    `json:"service"`
 	Keyword string    `json:"keyword"`
 	Value   Value[T]  `json:"value"`          // the last value, if Kind is EventGone
+	Err     error     `json:"-"`              // why the value is none of the keyword's type, if Kind is EventMismatch; Value.V is zero then
 	Prev    *Value[T] `json:"prev,omitempty"` // the value of the event before, of the same watch and keyword; nil if this is the first
 }
 
@@ -96,7 +99,7 @@ func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOp
 			return
 		}
 		value := func(r *record) (Value[T], error) { return typed(k, r) }
-		watchAs(ctx, c, value, yield, opts, target{service: k.def.Service, name: k.def.Name})
+		watchAs(ctx, c, value, yield, opts, target{service: k.def.Service, name: k.def.Name, fits: k.fits})
 	}
 }
 
@@ -121,7 +124,7 @@ func watchAs[T any](ctx context.Context, c *Client, value func(*record) (Value[T
 	for n, err := range c.events(ctx, opts, targets...) {
 		var ev Event[T]
 		if err == nil {
-			ev, err = eventOf(n, value)
+			ev = eventOf(n, value)
 		}
 		if !yield(ev, err) || err != nil {
 			return
@@ -129,20 +132,22 @@ func watchAs[T any](ctx context.Context, c *Client, value func(*record) (Value[T
 	}
 }
 
-func eventOf[T any](n notice, value func(*record) (Value[T], error)) (ev Event[T], err error) {
-	ev = Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name}
-	if ev.Value, err = value(&n.rec); err != nil {
-		return Event[T]{}, err
+// eventOf returns a notice as an event. A value that can't be read as a T, because the
+// definition that this program was compiled with differs from the dispatcher's, does
+// not end a watch.
+func eventOf[T any](n notice, value func(*record) (Value[T], error)) Event[T] {
+	ev := Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name}
+	if ev.Value, ev.Err = value(&n.rec); ev.Err != nil {
+		var zero T
+		ev.Kind, ev.Value = EventMismatch, valueOf(&n.rec, zero)
 	}
 	ev.Value.Quality = n.quality
 	if n.prev != nil {
-		prev, err := value(n.prev)
-		if err != nil {
-			return Event[T]{}, err
+		if prev, err := value(n.prev); err == nil {
+			ev.Prev = &prev
 		}
-		ev.Prev = &prev
 	}
-	return ev, nil
+	return ev
 }
 
 // target is what is watched of a service: the keyword name, or if that is empty every
@@ -150,6 +155,7 @@ func eventOf[T any](n notice, value func(*record) (Value[T], error)) (ev Event[T
 type target struct {
 	service, name string
 	match         func(name string) bool
+	fits          func(kind Kind) error // nil: any kind will do
 }
 
 // targetsOf returns what the pattern of [WatchText] asks for: the names, and all globs
@@ -259,7 +265,7 @@ type yielded struct {
 func (k EventKind) then(next EventKind) EventKind {
 	news := k == EventInitial || k == EventChange || k == EventResync
 	switch {
-	case news && (next == EventStale || next == EventGood):
+	case news && (next == EventStale || next == EventGood || next == EventDisconnected):
 		return k
 	case k == EventInitial && next != EventGone:
 		return k

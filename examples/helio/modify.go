@@ -109,13 +109,8 @@ func (s kwSession) check(ctx context.Context, refs []ref) (settings []shown, err
 
 // hint says which values a keyword may have.
 func hint(def keywords.Definition) string {
-	if len(def.Enumerators) > 0 {
-		var names []string
-		for n := range def.Enumerators {
-			names = append(names, def.Enumerators[n])
-		}
-		slices.Sort(names)
-		return ": want one of " + some(names)
+	if len(def.Enumerators) > 0 || len(def.Bits) > 0 {
+		return "" // the error names them
 	}
 	return fmt.Sprintf(": helio describe %s shows the allowed values", def)
 }

@@ -39,7 +39,7 @@ func seen(t *testing.T, out string) {
 		"refused: keywords: stage.TARGET: rejected: the motor is off\n",
 		"refused: keywords: stage.POSITION: read_only\n",
 		"refused: keywords: dome.TARGET: malformed: \"north\" is not a number\n",
-		"refused: keywords: dome.SHUTTER: enumerator: no enumerator \"ajar\"\n",
+		"refused: keywords: dome.SHUTTER: enumerator: no enumerator \"ajar\": want one of closed, open\n",
 		"refused: keywords: stage.SPEED: revision: the keyword has ",
 		"the motor has 1", " °C (minor)\n", "at 60 mm, encoder 30 0, moves 3\n",
 	} {
