@@ -260,7 +260,7 @@ func ExampleModifyText() {
 	// Output:
 	// track <nil>
 	// slew <nil>
-	// keywords: stage.MODE: enumerator: no enumerator "fast": want one of idle, track
+	// keywords: stage.MODE: enumerator: no enumerator "fast": want one of idle, track, slew
 }
 
 func ExampleClient_Services() {

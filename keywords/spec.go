@@ -196,7 +196,7 @@ func (k Keyword[T]) fits(kind Kind) error {
 func (k Keyword[T]) decode(v any) (T, error) {
 	t, ok := k.form.decode(v)
 	if !ok {
-		return t, k.def.rules.errorf(CodeMalformed, "a Go %T is not a %T", v, t)
+		return t, k.def.rules.errorf(CodeMalformed, "a Go %T that no %T can hold", v, t)
 	}
 	return t, nil
 }

@@ -57,7 +57,7 @@ func roundTrip[T keywords.Type](t *testing.T, kind keywords.Kind, v T, plain any
 
 func TestNumbersThatDoNotFitAreNoValues(t *testing.T) {
 	_, err := keywords.Decode(keywords.Define("s", "A", keywords.Spec[int32]{}), int64(math.MaxInt32+1))
-	require.EqualError(t, err, "keywords: s.A: malformed: a Go int64 is no int32")
+	require.EqualError(t, err, "keywords: s.A: malformed: a Go int64 that no int32 can hold")
 	_, err = keywords.Decode(keywords.Define("s", "A", keywords.Spec[mode]{Enumerators: modes}), int64(1)<<32)
 	require.ErrorIs(t, err, keywords.CodeMalformed)
 	_, err = keywords.Decode(keywords.Define("s", "A", keywords.Spec[flags]{Bits: bits}), int64(-1))
