@@ -347,3 +347,47 @@ func ExamplePlain() {
 	// following
 	// hello
 }
+
+// A command that reads a hash as GET does, and changes its values.
+func ExampleGet() {
+	pool, stop := examplePool()
+	defer stop()
+	pool.Redis().HSet(context.Background(), "names", "1", `"ada"`)
+	_, url := exampleServer(pool, gateway.Config{
+		Keys: []string{"names"},
+		Commands: map[string]gateway.Command{
+			"SHOUT": {Min: 1, Max: 3, Usage: "key [ref] [client_ref]", Run: func(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
+				return gateway.Get(ctx, c, r, func(m *gateway.Message) *gateway.Message {
+					return m.With(json.RawMessage(strings.ToUpper(string(m.Content))))
+				})
+			}},
+		},
+	})
+	b := exampleDial(url)
+	b.hear()
+	b.say("SHOUT names")
+	fmt.Println(b.hear())
+	// Output:
+	// {"source": "names", "content": "ADA", "timestamp": 1790000000000.000, "client_reference": null}
+}
+
+// Clients are asked to reconnect, spread over the time until the deadline.
+func ExampleHandler_Shutdown() {
+	pool, stop := examplePool()
+	defer stop()
+	h, url := exampleServer(pool, gateway.Config{})
+	b := exampleDial(url)
+	b.hear()
+	closed := make(chan string)
+	go func() {
+		b.hear() // {"status": "closing", "reconnect_ms": …}
+		closed <- b.hear()
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	fmt.Println(h.Shutdown(ctx))
+	fmt.Println(strings.Contains(<-closed, "StatusServiceRestart"), h.Stats().Connections)
+	// Output:
+	// <nil>
+	// true 0
+}

@@ -28,7 +28,7 @@ func (b *browser) who(channel string) (a attendance) {
 }
 
 // Two handlers are two processes: who follows a channel of either is known to both.
-func TestWhoIsThere(t *testing.T) {
+func TestPresenceOfConnections(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := gateway.Config{

@@ -265,7 +265,7 @@ func TestShutdownSaysGoodbyeToEachInTurn(t *testing.T) {
 	require.NoError(t, h.Close())
 }
 
-func TestShutdownCutsOffWhoStays(t *testing.T) {
+func TestShutdownCutsOffClientsThatStay(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
 	cfg := anything

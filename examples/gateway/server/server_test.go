@@ -289,7 +289,7 @@ func TestItSaysGoodbye(t *testing.T) {
 	require.Equal(t, 1012, b.closed())
 }
 
-func TestWhoMayConnect(t *testing.T) {
+func TestOriginsThatMayConnect(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		origins, origin string
