@@ -13,17 +13,17 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Address names who is to answer a call: a [Group] or, with [Direct], one
-// worker.
+// Address says which worker answers a call: one of a [Group] or, with [Direct], a
+// particular one.
 type Address struct {
 	typ string
 	id  string // of Direct
 }
 
-// Group is any one worker of a type.
+// Group returns the address of any one worker of a type.
 func Group(typ string) Address { return Address{typ: typ} }
 
-// Direct is the worker with that id, as [WorkerInfo] has it.
+// Direct returns the address of the worker with an id, which is [WorkerInfo].ID.
 func Direct(id string) Address {
 	typ, _, _ := strings.Cut(id, ":")
 	return Address{typ: typ, id: id}
@@ -56,7 +56,8 @@ func (a Address) check() error {
 	return nil
 }
 
-// Audience names who are to answer a [Gather]: all living workers that match.
+// Audience says which workers answer a [Gather]: all living ones that match. The zero
+// Audience is refused.
 type Audience struct {
 	named   bool   // by Broadcast, Multicast or Local: a zero Audience names no workers
 	typ     string // "": every type
@@ -66,12 +67,12 @@ type Audience struct {
 	labels  map[string]string
 }
 
-// Broadcast is every worker of a type or, if typ is empty, of the whole site,
+// Broadcast returns the audience of every worker of a type or, if typ is empty, of the whole site,
 // without the dispatchers of package keywords.
 func Broadcast(typ string) Audience { return Audience{named: true, typ: typ} }
 
-// Multicast is every worker whose id, type:host:pid:uid, matches a glob:
-// * stands for any run of characters, colons included, and ? for any one.
+// Multicast returns the audience of every worker whose id, type:host:pid:uid, matches
+// a glob: * matches any characters, colons included, and ? any single one.
 //
 //	bus.Multicast("calc:10.130.*")
 func Multicast(glob string) Audience {
@@ -82,11 +83,12 @@ func Multicast(glob string) Audience {
 	return a
 }
 
-// Local is every worker of a type, or of all if typ is empty, on this host.
+// Local returns the audience of every worker on this host of a type or, if typ is
+// empty, of all types.
 func Local(typ string) Audience { return Audience{named: true, typ: typ, local: true} }
 
-// WithLabels returns the part of the audience that has these labels, among
-// others, in [WorkerConfig].Labels.
+// WithLabels returns the part of the audience whose [WorkerConfig].Labels include
+// these.
 func (a Audience) WithLabels(labels map[string]string) Audience {
 	a.labels = maps.Clone(a.labels)
 	if a.labels == nil {
@@ -128,8 +130,8 @@ func (a Audience) check() error {
 	return checkName("type", a.typ)
 }
 
-// filter returns what tells the workers of the audience from others of its
-// type.
+// filter returns a function that reports whether a worker of the audience's type
+// belongs to it.
 func (a Audience) filter() func(WorkerInfo) bool {
 	var glob *regexp.Regexp
 	if a.glob {
@@ -152,7 +154,7 @@ func (a Audience) filter() func(WorkerInfo) bool {
 	}
 }
 
-// members returns the living workers of the audience.
+// members returns the living workers of an audience.
 func (c *Client) members(ctx context.Context, a Audience) ([]WorkerInfo, error) {
 	if err := a.check(); err != nil {
 		return nil, err
@@ -183,7 +185,8 @@ func checkDestination(to Destination) error {
 	}
 }
 
-// checkName checks a part of a key. A colon would let one name pass for two.
+// checkName checks a name that becomes a part of a key. It refuses colons, which
+// separate the parts.
 func checkName(kind, name string) error {
 	if err := redisio.CheckName(name); err != nil {
 		return fmt.Errorf("bus: %s: %w", kind, err)

@@ -25,7 +25,7 @@ var Echo = bus.NewMethod[[]byte, []byte]("echo")
 
 // BenchmarkCall measures a typed call to a group of two workers, 128 bytes there
 // and back, beside the same echo on bare go-redis: lists, its pipeliner at its
-// best setting, no codec, no deadlines, nobody asked whether he lives. The two
+// best setting, without codec, deadlines and registry. The two
 // take turns, so that both meet the same machine:
 //
 //	calls/s    of the bus

@@ -14,21 +14,20 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// The methods that every worker has. Called at [Direct] or an [Audience] they
-// are answered at once, whatever else the worker does. Called at a [Group] they
-// wait in its queue like any other call.
+// The built-in methods, which every worker has. Called with [Direct] or an [Audience]
+// they are answered even while all slots of the worker are taken. Called with a
+// [Group] they wait in its queue like other calls.
 var (
 	// Ping does nothing.
 	Ping = Method[struct{}, struct{}]{name: "bus.ping", idempotent: true}
-	// Info returns what there is to know of a worker.
+	// Info returns what the worker is and which methods it has.
 	Info = Method[struct{}, Details]{name: "bus.info", idempotent: true}
-	// Stats returns what the worker has done, as [Worker.Stats] does.
+	// Stats returns the worker's counters, as [Worker.Stats] does.
 	Stats = Method[struct{}, WorkerStats]{name: "bus.stats", idempotent: true}
-	// Stop stops the worker as the end of Run's context does, if
-	// [WorkerConfig].AllowStop is set, and otherwise gets CodeNotAllowed.
+	// Stop stops the worker as the end of Run's context does. Without
+	// [WorkerConfig].AllowStop it is answered with CodeNotAllowed.
 	Stop = Method[struct{}, struct{}]{name: "bus.stop", idempotent: true}
-	// UpdateSpawner tells the worker the id of what has spawned it, as
-	// redisbus's method of that name does.
+	// UpdateSpawner sets the worker's Spawner, which [Info] shows.
 	UpdateSpawner = Method[string, struct{}]{name: "bus.update_spawner", idempotent: true}
 )
 
@@ -40,29 +39,29 @@ func isBuiltin(name string) bool {
 	return false
 }
 
-// Details is what [Info] answers.
+// Details is the result of [Info].
 type Details struct {
 	WorkerInfo
 	Description string         `json:"description,omitempty"`
-	Methods     []MethodInfo   `json:"methods"` // but for the built-in ones
+	Methods     []MethodInfo   `json:"methods"` // without the built-in ones
 	Uptime      time.Duration  `json:"uptime_ns"`
 	User        string         `json:"user"` // name of the account
 	Path        string         `json:"path"` // of the executable, or WorkerConfig.Path
 	Spawner     string         `json:"spawner,omitempty"`
 	Tick        time.Duration  `json:"tick_ns,omitempty"` // WorkerConfig.TickInterval, if there is an OnTick
 	Serial      bool           `json:"serial,omitempty"`
-	Concurrency int            `json:"concurrency"` // calls that it holds at most
+	Concurrency int            `json:"concurrency"` // the number of calls that it runs at a time, or Prefetch
 	Go          string         `json:"go"`          // version
 	Extra       map[string]any `json:"extra,omitempty"`
 }
 
-// MethodInfo is a method as [Details] describe it.
+// MethodInfo describes a method in [Details].
 type MethodInfo struct {
-	Name       string `json:"name"` // "*": any other name
+	Name       string `json:"name"` // "*": all other names, by HandleAny
 	Stream     bool   `json:"stream,omitempty"`
 	Idempotent bool   `json:"idempotent,omitempty"`
-	// Args and Result are JSON Schemas of the arguments and of the result, or of
-	// one item, derived from their Go types; nil where there is none to derive.
+	// Args and Result are the JSON Schemas of the arguments and of the result, or of
+	// one item, derived from their Go types. They are nil if a type has no schema.
 	Args   json.RawMessage `json:"args,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"`
 }
@@ -108,7 +107,7 @@ func (w *Worker) details() Details {
 	return d
 }
 
-// userName is asked for once: it may be a question to a directory server.
+// userName is read once: it may take a request to a directory server.
 var userName = sync.OnceValue(func() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username
@@ -118,7 +117,7 @@ var userName = sync.OnceValue(func() string {
 
 var schemas sync.Map // reflect.Type → json.RawMessage
 
-// schema returns the JSON Schema of a type, nil if it has none.
+// schema returns the JSON Schema of a type, or nil if it has none.
 func schema(t reflect.Type) json.RawMessage {
 	if t == nil {
 		return nil
@@ -136,13 +135,13 @@ func schema(t reflect.Type) json.RawMessage {
 	return text
 }
 
-// Register has w serve every exported method of obj that is a
+// Register registers, as [Handle] does, every exported method of obj that is a
 //
 //	func(context.Context, Req) (Res, error)
 //
-// under its own name, as [Handle] would; other methods of obj are left alone. It
-// returns the names. A worker with Serial set runs them one at a time, so that
-// obj needs no locks. It panics if there is none, and as Handle does.
+// under its Go name, and returns the names. Other methods of obj are ignored. A Serial
+// worker runs the methods one at a time, so that obj needs no locks. Register panics
+// if obj is nil or has no such method, and as Handle does.
 func Register(w *Worker, obj any, opts ...HandleOptions) []string {
 	var names []string
 	v := reflect.ValueOf(obj)
@@ -164,7 +163,7 @@ func Register(w *Worker, obj any, opts ...HandleOptions) []string {
 	return names
 }
 
-// reflected is [typed] for a function whose types are not known.
+// reflected is [typed] for a function whose types are known at run time only.
 func reflected(f reflect.Value) func(context.Context, *task) (Body, error) {
 	return func(ctx context.Context, t *task) (Body, error) {
 		args := reflect.New(f.Type().In(1))

@@ -12,8 +12,7 @@ import (
 // CallOptions are the options of [Call], [CallRaw], [Gather], [GatherRaw] and
 // [Send].
 type CallOptions struct {
-	// Header goes to the handler beside the arguments, which gets it with
-	// [HeaderFrom].
+	// Header is sent beside the arguments. The handler gets it with [HeaderFrom].
 	Header Header
 
 	// Retry replaces ClientConfig.Retry in this Call or CallRaw. Gather and Send
@@ -29,15 +28,14 @@ func (o CallOptions) checkOnce() error {
 	return nil
 }
 
-// Call has one worker run a method and returns its result. It returns a zero R
-// and
+// Call runs a method in one worker and returns its result. Its errors are
 //
-//   - an [*Error] for what the worker answered in place of a result;
+//   - an [*Error], which the worker answered in place of a result;
 //   - [ErrNoWorkers], [ErrWorkerLost], [ErrQueueFull], [ErrTooLarge] or
 //     [ErrBreakerOpen];
 //   - [context.DeadlineExceeded] or [context.Canceled] when ctx, or
-//     ClientConfig.Timeout, has ended: the method may have been run. The context
-//     of a handler that still runs is cancelled.
+//     ClientConfig.Timeout, has ended: the method may have run. The context of a
+//     handler that still runs is cancelled.
 func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], args A, opts ...CallOptions) (R, error) {
 	var result R
 	body, err := encode(m.codec, args)
@@ -55,8 +53,8 @@ func Call[A, R any](ctx context.Context, c *Client, to Address, m Method[A, R], 
 	return result, nil
 }
 
-// CallRaw is [Call] on encoded values, for callers that do not know the types:
-// JSON from a shell reaches a handler's struct as it would with Call.
+// CallRaw is [Call] with encoded arguments and result, for callers that do not know
+// the Go types. The handler's types may be any: a struct is decoded from JSON, too.
 func CallRaw(ctx context.Context, c *Client, to Address, method string, args Body, opts ...CallOptions) (Body, error) {
 	if err := checkRaw("call", method, args); err != nil {
 		return Body{}, err
@@ -78,7 +76,7 @@ func checkRaw(verb, method string, args Body) error {
 	return nil
 }
 
-// optional returns the one value that opts may hold.
+// optional returns the value of opts, which may hold at most one.
 func optional[T any](opts []T) (o T, err error) {
 	switch {
 	case len(opts) > 1:
@@ -89,7 +87,7 @@ func optional[T any](opts []T) (o T, err error) {
 	return o, nil
 }
 
-// call is the untyped core of Call.
+// call implements Call and CallRaw.
 func (c *Client) call(ctx context.Context, to Address, req *request, idempotent bool, opts []CallOptions) (rep *reply, err error) {
 	o, err := optional(opts)
 	retry := c.cfg.Retry
@@ -113,8 +111,8 @@ func (c *Client) call(ctx context.Context, to Address, req *request, idempotent 
 	return rep, nil
 }
 
-// failed says what a call was about in the error that ended it. What the worker
-// answered says so itself.
+// failed returns the error that ended a call, with the method and the address in its
+// text. An *Error has them already.
 func failed(verb string, req *request, to Destination, err error) error {
 	var answered *Error
 	if errors.As(err, &answered) {
@@ -123,7 +121,7 @@ func failed(verb string, req *request, to Destination, err error) error {
 	return redisio.Wrap(fmt.Sprintf("bus: %s %s at %s", verb, req.method, to), err)
 }
 
-// remote is the error that a reply brings.
+// remote returns the error that a reply carries, or nil.
 func (r *reply) remote(method string) error {
 	if r.code == "" {
 		return nil
@@ -131,8 +129,9 @@ func (r *reply) remote(method string) error {
 	return &Error{Code: r.code, Text: r.text, Method: method, Worker: r.from}
 }
 
-// attempts makes a call, again where that is allowed, until one is answered.
-// Attempts that were given up as lost may still be: the first reply counts.
+// attempts makes a call, again where the policy allows it, until one attempt is
+// answered. An attempt that was taken to be lost may still be answered: the first
+// reply counts.
 func (c *Client) attempts(ctx context.Context, to Address, req *request, idempotent bool, retry Retry) (*reply, error) {
 	now := time.Now()
 	end := c.deadline(ctx, now)
@@ -177,17 +176,18 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 	}
 }
 
-// rest waits before another attempt, and reports false if the call ends first.
+// waitForRetry waits before another attempt. It reports false if the call ends
+// first.
 func (c *Client) waitForRetry(ctx context.Context, end time.Time, pause time.Duration) bool {
 	ctx, cancel := withEnd(ctx, end)
 	defer cancel()
 	return c.pause(ctx, nil, time.After(pause)) == nil
 }
 
-// Send has one worker, or every worker of an [Audience], run a method, and wants
-// no reply. It returns when Redis has the calls. Its errors are those of [Call],
-// but for what only a reply could tell, and [storage.ErrIndeterminate]: Redis
-// may or may not have it. An audience of none is [ErrNoWorkers].
+// Send runs a method in one worker, or in every worker of an [Audience], without a
+// reply. It returns once Redis has the requests. Its errors are those of [Call] that
+// do not need a reply, and [storage.ErrIndeterminate] if Redis may or may not have a
+// request. An audience without workers is [ErrNoWorkers].
 func Send[A, R any](ctx context.Context, c *Client, to Destination, m Method[A, R], args A, opts ...CallOptions) error {
 	if err := checkDestination(to); err != nil {
 		return redisio.Wrap(fmt.Sprintf("bus: send %s", m.name), err)
@@ -250,8 +250,8 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 	return errors.Join(errs...)
 }
 
-// resolve returns the addresses of a destination, and whether they were just
-// found to be alive.
+// resolve returns the addresses of a destination, and whether they are known to be
+// alive.
 func (c *Client) resolve(ctx context.Context, to Destination) (addresses []Address, known bool, err error) {
 	if one, ok := to.(Address); ok {
 		return []Address{one}, false, nil
@@ -269,9 +269,9 @@ func (c *Client) resolve(ctx context.Context, to Destination) (addresses []Addre
 	return addresses, true, nil
 }
 
-// prepare does all that comes before the write: it finds where the request goes
-// and that somebody is there to take it, unless that is known, and packs it.
-// Once the inbox is open and the route known it neither waits nor asks anybody.
+// prepare finds the queue of a request, makes sure that a worker is alive, unless
+// that is known, and packs the request. It does not block once the inbox is open and
+// the route is known to lead to a living worker.
 func (c *Client) prepare(ctx context.Context, to Address, req request, known bool, now, end time.Time) (*route, []byte, error) {
 	if req.method == "" {
 		return nil, nil, errors.New("bus: zero Method: use NewMethod or NewStream")

@@ -150,7 +150,7 @@ func TestANilPoolIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "nil pool")
 }
 
-func TestQueuedCountsWhatNobodyHasTaken(t *testing.T) {
+func TestQueuedCountsCallsThatAreNotTaken(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c, ctx := client(t, pool, bus.ClientConfig{}), t.Context()

@@ -51,7 +51,7 @@ func TestCallWhenNobodyServes(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, bus.ClientConfig{})
-		for _, to := range []bus.Address{bus.Group("nobody"), bus.Direct("nobody:host:1:abc")} {
+		for _, to := range []bus.Address{bus.Group("absent"), bus.Direct("absent:host:1:abc")} {
 			_, err := bus.Call(t.Context(), c, to, Add, AddArgs{})
 			require.ErrorIs(t, err, bus.ErrNoWorkers)
 			require.EqualError(t, err, "bus: call add at "+to.String()+": no workers")
@@ -60,7 +60,7 @@ func TestCallWhenNobodyServes(t *testing.T) {
 		require.NoError(t, c.Close())
 		require.Empty(t, keysOf(t, pool), "nothing is left in Redis")
 
-		// That nobody is there is not remembered.
+		// That no worker is alive is not remembered.
 		c = client(t, pool, bus.ClientConfig{})
 		_, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{})
 		require.ErrorIs(t, err, bus.ErrNoWorkers)

@@ -19,31 +19,33 @@ import (
 
 // ClientConfig configures a [Client]. The zero value is ready to use.
 type ClientConfig struct {
-	// Site is the world whose workers are called. Empty: DefaultSite.
+	// Site is the site whose workers are called. Defaults to DefaultSite.
 	Site string
 
-	// Timeout bounds a call whose context has no deadline. 0: 30 s. Negative:
-	// nothing does.
+	// Timeout limits a call whose context has no deadline. Negative: no limit.
+	// Defaults to 30 seconds.
 	Timeout time.Duration
 
-	// MaxQueue is the length of a worker's or group's queue, as this client's
-	// own calls meet it, above which further calls get ErrQueueFull. 0: 10,000.
+	// MaxQueue is the length of a worker's or group's queue above which further
+	// calls to it end with ErrQueueFull for 100 ms. The client learns the length
+	// when it sends. Defaults to 10,000.
 	MaxQueue int
 
-	// MaxPending is how many calls of this client may wait for their replies at
-	// a time. 0: 65,536. Further calls get ErrQueueFull.
+	// MaxPending is the number of calls that may wait for their replies in this
+	// client. Further calls end with ErrQueueFull. Defaults to 65,536.
 	MaxPending int
 
-	// MaxMessage is the largest arguments, in bytes as encoded. 0: 1 MiB.
-	// Larger ones get ErrTooLarge.
+	// MaxMessage is the size limit of arguments, in encoded bytes. A call with
+	// larger ones ends with ErrTooLarge. Defaults to 1 MiB.
 	MaxMessage int
 
-	// Retry and Breaker say when a call is made again, and when it is not made
-	// at all. Zero values: as [Retry] has it, and never.
-	Retry   Retry
+	// Retry says when a call is made again. Defaults as its fields say.
+	Retry Retry
+
+	// Breaker says when calls to an address are refused. Defaults to never.
 	Breaker Breaker
 
-	// Middleware wraps every call, the first around the others.
+	// Middleware wraps every call; the first is the outermost.
 	Middleware []Middleware
 }
 
@@ -66,7 +68,7 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 	c.Middleware = slices.Clone(c.Middleware)
 	for i, m := range c.Middleware {
 		if m == nil {
-			return c, fmt.Errorf("bus: ClientConfig.Middleware: %d is nil", i)
+			return c, fmt.Errorf("bus: ClientConfig.Middleware[%d] is nil", i)
 		}
 	}
 	for _, limit := range []struct {
@@ -80,22 +82,21 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 	return c, nil
 }
 
-// Client calls workers. It may be used by any number of goroutines. It starts
-// nothing until its first call, and then has two goroutines and two connections
-// of its own until it is closed.
+// Client calls workers. It is safe for concurrent use. From its first call until
+// Close it has two goroutines and two connections of its own.
 type Client struct {
-	pool  *storage.Pool
-	cfg   ClientConfig
-	id    string // host:pid:uid
-	inbox inbox
-	clock *redisio.Clock
-	link  connection
-	stats clientStats
-	noise redisio.Throttle
+	pool     *storage.Pool
+	cfg      ClientConfig
+	id       string // host:pid:uid
+	inbox    inbox
+	clock    *redisio.Clock
+	link     connection
+	stats    clientStats
+	throttle redisio.Throttle
 
 	created time.Time
-	opening chan struct{} // holds a token while nobody opens the inbox
-	opened  atomic.Bool   // the inbox
+	opening chan struct{} // holds a token; the goroutine that takes it may open the inbox
+	opened  atomic.Bool   // the inbox exists
 	closed  chan struct{}
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -106,10 +107,10 @@ type Client struct {
 	lastID atomic.Uint64
 	timers timers
 	mu     sync.Mutex
-	calls  map[uint64]*pendingCall // that wait for their replies
+	calls  map[uint64]*pendingCall // that wait for their replies, by id
 }
 
-// NewClient returns a client. It does not touch Redis.
+// NewClient returns a client. It does not connect to Redis.
 func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	cfg, err := cfg.complete()
 	if err == nil && pool == nil {
@@ -135,7 +136,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// end returns when a call that begins now gives up; zero: never.
+// deadline returns when a call that begins now ends; zero: never.
 func (c *Client) deadline(ctx context.Context, now time.Time) time.Time {
 	if at, ok := ctx.Deadline(); ok {
 		return at
@@ -146,7 +147,7 @@ func (c *Client) deadline(ctx context.Context, now time.Time) time.Time {
 	return now.Add(c.cfg.Timeout)
 }
 
-// withEnd is ctx with the end of a call.
+// withEnd returns ctx with the deadline of a call; zero: none.
 func withEnd(ctx context.Context, end time.Time) (context.Context, context.CancelFunc) {
 	if end.IsZero() {
 		return context.WithCancel(ctx)
@@ -154,8 +155,8 @@ func withEnd(ctx context.Context, end time.Time) (context.Context, context.Cance
 	return context.WithDeadline(ctx, end)
 }
 
-// ready opens the inbox if that has not been done. Redis may be away for as
-// long as ctx lasts.
+// open makes the inbox and starts the client's goroutines, unless that was done. It
+// tries until ctx ends.
 func (c *Client) open(ctx context.Context) error {
 	if c.opened.Load() {
 		return nil
@@ -163,7 +164,7 @@ func (c *Client) open(ctx context.Context) error {
 	select {
 	case <-c.opening:
 	case <-ctx.Done():
-		return ctx.Err()
+		return c.because(ctx.Err())
 	case <-c.closed:
 		return ErrClosed
 	}
@@ -188,7 +189,7 @@ func (c *Client) open(ctx context.Context) error {
 		if ctx.Err() != nil || isPermanent(err) {
 			break
 		}
-		c.link.lost(err)
+		c.link.markDown(err)
 		select {
 		case <-ctx.Done():
 		case <-c.closed:
@@ -203,7 +204,7 @@ func (c *Client) open(ctx context.Context) error {
 		_ = plain.Close()
 		return redisio.Normalize(ctx, err)
 	}
-	c.link.found()
+	c.link.markUp()
 	c.disown = disown
 	c.tasks.Go(func() {
 		defer plain.Close()
@@ -214,8 +215,8 @@ func (c *Client) open(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the client's calls with [ErrClosed] and returns when nothing of it
-// runs. More than once is no harm.
+// Close ends the client's calls with [ErrClosed] and returns once its goroutines
+// have ended. Further calls do nothing.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	first := !closed(c.closed)
@@ -227,7 +228,7 @@ func (c *Client) Close() error {
 	for _, call := range waiting {
 		c.settle(call, nil, ErrClosed)
 	}
-	<-c.opening // nobody opens it any more
+	<-c.opening // the inbox is not opened any more
 	defer func() { c.opening <- struct{}{} }()
 	c.cancel()
 	c.tasks.Wait()
@@ -237,15 +238,14 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Times of the housekeeping.
 const (
 	inboxTTL   = 30 * time.Second
-	tickTime   = time.Second     // between two looks at old calls, and two renewals of the inbox
-	routeIdle  = time.Minute     // after which a route is forgotten
-	returnTime = 3 * time.Second // which workers take to come back after Redis has
+	tickTime   = time.Second     // between two renewals of the inbox, and two searches for lost calls
+	routeIdle  = time.Minute     // after which an unused route is forgotten
+	returnTime = 3 * time.Second // that workers need to renew their leases after Redis has returned
 )
 
-// housekeep keeps the inbox alive, and looks after calls that wait for long.
+// housekeep renews the inbox and searches for lost calls until the client is closed.
 func (c *Client) housekeep(plain redis.UniversalClient) {
 	tick := time.NewTicker(tickTime)
 	defer tick.Stop()
@@ -254,7 +254,7 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 		case <-c.ctx.Done():
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 			defer cancel()
-			if c.link.settled(0) {
+			if c.link.upFor(0) {
 				_ = plain.Del(ctx, c.inbox.key).Err()
 			}
 			return
@@ -268,13 +268,13 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 	}
 }
 
-// renew keeps the inbox. Where it is gone, all that Redis had is: workers enter
-// it again first, before anybody is taken to be lost, and what was in the inbox
-// of a stream is missing there.
+// renew keeps the inbox alive. If the inbox is gone, Redis has lost its data: no
+// worker is taken to be lost until workers had time to register again, and streams
+// are broken, since their items may have been in the inbox.
 func (c *Client) renew(ctx context.Context, client redis.UniversalClient) error {
 	made, err := c.inbox.create(ctx, client)
 	if made {
-		c.link.shaken()
+		c.link.markReset()
 		c.breakStreams()
 	}
 	return err

@@ -6,34 +6,34 @@ import (
 	"time"
 )
 
-// connection knows whether Redis is there, and logs when that changes.
+// connection knows whether Redis can be reached, and logs when that changes.
 type connection struct {
 	log  *slog.Logger
-	back func() // called when it is there again
+	back func() // called when Redis can be reached again
 
 	mu   sync.Mutex
-	down time.Time // since when; zero: it is there
-	why  error     // why it is down
-	up   time.Time // since when, after it was down
+	down time.Time // since when Redis is unreachable; zero: it can be reached
+	why  error     // why it is unreachable; nil: it can be reached
+	up   time.Time // since when it can be reached again, or has no data of before
 }
 
-// lost notes that Redis could not be reached.
-func (l *connection) lost(err error) {
+// markDown notes that Redis could not be reached.
+func (l *connection) markDown(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.why = err
 	if l.down.IsZero() {
 		l.down = time.Now()
-		l.log.Warn("bus: lost Redis, trying again", "error", err)
+		l.log.Warn("bus: Redis unreachable, trying again", "error", err)
 	}
 }
 
-// found notes that Redis was reached.
-func (l *connection) found() {
+// markUp notes that Redis was reached.
+func (l *connection) markUp() {
 	l.mu.Lock()
 	news := !l.down.IsZero()
 	if news {
-		l.log.Info("bus: found Redis again", "after", time.Since(l.down).Round(time.Millisecond))
+		l.log.Info("bus: Redis reachable again", "after", time.Since(l.down).Round(time.Millisecond))
 		l.down, l.up, l.why = time.Time{}, time.Now(), nil
 	}
 	l.mu.Unlock()
@@ -49,15 +49,15 @@ func (l *connection) reason() error {
 	return l.why
 }
 
-// shaken notes that Redis is there, and what it knew is not.
-func (l *connection) shaken() {
+// markReset notes that Redis can be reached and has lost its data.
+func (l *connection) markReset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up = time.Now()
 }
 
-// settled reports whether Redis has been there for so long.
-func (l *connection) settled(d time.Duration) bool {
+// upFor reports whether Redis has been reachable, with its data, for longer than d.
+func (l *connection) upFor(d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.down.IsZero() && time.Since(l.up) > d

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// callContext is the context of a handler. It makes its timer when somebody
-// first waits for it: few handlers do, and a timer with its channel and its place
-// in the parent would be a tenth of the cost of a call.
+// callContext is the context of a handler. It makes its timer and channel only when
+// Done is first called, which few handlers do: they would be a tenth of the cost of a
+// call.
 type callContext struct {
 	parent   context.Context // the worker's
 	deadline time.Time       // zero: none
 	header   Header
 
 	mu     sync.Mutex
-	real   context.Context // once somebody waited
+	real   context.Context // made by the first Done
 	cancel context.CancelFunc
 	over   bool
-	alone  atomic.Bool // nobody waits for the call
+	alone  atomic.Bool // the caller has given up
 }
 
 func (c *callContext) Deadline() (time.Time, bool) {
@@ -58,8 +58,8 @@ func (c *callContext) Err() error {
 	return nil
 }
 
-// Value asks the real context once there is one: that is how package context
-// finds it, and hangs children onto it without a goroutine.
+// Value asks the real context once it is made: package context finds it so, and
+// attaches children to it without a goroutine.
 func (c *callContext) Value(key any) any {
 	if key == (headerKey{}) {
 		return c.header
@@ -83,7 +83,7 @@ func (c *callContext) end() {
 	}
 }
 
-// abandon cancels the context because nobody waits for the call any more.
+// abandon cancels the context because the caller has given up.
 func (c *callContext) abandon() {
 	c.alone.Store(true)
 	c.end()
@@ -94,8 +94,8 @@ func (c *callContext) abandoned() bool { return c.alone.Load() }
 // headerKey is the key of a handler's Header.
 type headerKey struct{}
 
-// HeaderFrom returns what the caller sent beside the arguments, in the context
-// of a handler. It may be nil and must not be changed.
+// HeaderFrom returns the Header that the caller sent, from the context of a handler.
+// It may be nil and must not be changed.
 func HeaderFrom(ctx context.Context) Header {
 	h, _ := ctx.Value(headerKey{}).(Header)
 	return h

@@ -10,48 +10,48 @@ import (
 )
 
 var (
-	// ErrNoWorkers is the error of a call that nobody serves. It was not run.
+	// ErrNoWorkers is the error of a call for which no worker is alive. It was not run.
 	ErrNoWorkers = errors.New("bus: no workers")
-	// ErrWorkerLost is the error of a call that was taken by a worker that is
-	// no longer alive. It may have been run.
+	// ErrWorkerLost is the error of a call whose worker died. It may have been run.
 	ErrWorkerLost = errors.New("bus: worker lost")
-	// ErrQueueFull is the error of a call that was not sent because
-	// ClientConfig.MaxQueue calls wait in the queue, or ClientConfig.MaxPending
-	// in this client, or because the pool's writer is full.
+	// ErrQueueFull is the error of a call that was not run because too many calls
+	// wait: ClientConfig.MaxQueue in the queue, ClientConfig.MaxPending in this
+	// client, storage.Config.MaxQueued in the pool, or HandleOptions.MaxOverflow at
+	// the method (then an *Error with CodeQueueFull matches it, too).
 	ErrQueueFull = errors.New("bus: queue full")
-	// ErrStreamBroken is the error of a stream of which items were lost on their
-	// way. Those before were yielded in order.
+	// ErrStreamBroken is the error of a stream that lost items on their way. The items
+	// before them were yielded in order.
 	ErrStreamBroken = errors.New("bus: stream broken: items were lost")
-	// ErrBreakerOpen is the error of a call that was not sent because the calls
-	// before it were not answered; see [Breaker].
+	// ErrBreakerOpen is the error of a call that was not sent because earlier calls to
+	// the same address were not answered; see [Breaker].
 	ErrBreakerOpen = errors.New("bus: circuit breaker is open")
-	// ErrTooLarge is the error of arguments over ClientConfig.MaxMessage.
+	// ErrTooLarge is the error of a call whose arguments exceed ClientConfig.MaxMessage.
 	ErrTooLarge = errors.New("bus: message too large")
-	// ErrClosed is the error of a client that was closed.
+	// ErrClosed is the error of a call by a client that was closed, or whose pool was.
 	ErrClosed = errors.New("bus: client is closed")
 )
 
-// Code says what kind of error a worker answered. A Code is itself an error, so
-// that errors.Is(err, bus.CodeFailed) tells, and a handler may return one of its
-// own, with or without a text (see [Errorf]):
+// Code is the kind of an error that a worker answered. A Code is an error, so that
+// errors.Is(err, bus.CodeFailed) works, and a handler may return a Code of its own,
+// with or without a text (see [Errorf]):
 //
 //	const Shy bus.Code = "shy"
 type Code string
 
-// The codes of this package. A handler that returns one of the first eight, or
-// an error that it got from another worker with one of them, is answered for
-// with CodeFailed: the code is about this call alone.
+// The codes of this package. If a handler returns one of the first eight, or an error
+// with one of them that it got from another worker, its caller gets CodeFailed: these
+// codes say what became of the caller's own call.
 const (
 	CodeUnknownMethod Code = "unknown_method" // the worker has no such method
-	CodeBadArguments  Code = "bad_arguments"  // they could not be decoded; the handler was not run
+	CodeBadArguments  Code = "bad_arguments"  // the arguments could not be decoded or were too large; the handler was not run
 	CodeFailed        Code = "failed"         // the handler returned an error
 	CodePanic         Code = "panic"          // the handler panicked; the worker's log has the stack
 	CodeBadResult     Code = "bad_result"     // the result could not be encoded, or was too large
 	CodeQueueFull     Code = "queue_full"     // too many calls wait for their turn at the method's limit; the handler was not run
 	CodeStopped       Code = "stopped"        // the worker stopped before the handler was begun or had ended
-	CodeMalformed     Code = "malformed"      // the worker could not understand the request; it may be older than the client
-	CodeNotAllowed    Code = "not_allowed"    // Stop of a worker that does not let itself be stopped; a path outside of Files
-	CodeNotFound      Code = "not_found"      // no such file
+	CodeMalformed     Code = "malformed"      // the request could not be decoded; the worker may be older than the client
+	CodeNotAllowed    Code = "not_allowed"    // Stop without WorkerConfig.AllowStop; a path outside the root of Files
+	CodeNotFound      Code = "not_found"      // no such file in Files
 )
 
 func (c Code) Error() string { return string(c) }
@@ -65,7 +65,7 @@ func (c Code) reserved() bool {
 	return false
 }
 
-// Error is what a worker answered in place of a result.
+// Error is an error that a worker answered instead of a result.
 type Error struct {
 	Code   Code   `json:"code"`
 	Text   string `json:"text"`
@@ -99,7 +99,7 @@ func Errorf(code Code, format string, args ...any) error {
 	return &Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }
 
-// failure is the code and text that answer an error of a handler.
+// failure returns the code and text that answer an error of a handler.
 func failure(err error) (Code, string) {
 	var code Code
 	var coded *Error
@@ -118,7 +118,8 @@ func failure(err error) (Code, string) {
 	return CodeFailed, err.Error()
 }
 
-// local translates what storage says of a write that did not happen.
+// local returns the error of this package for one of package storage about a command
+// that was not carried out.
 func local(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrQueueFull):

@@ -63,7 +63,7 @@ func ExampleStream() {
 		bus.HandleStream(w, Tail, func(ctx context.Context, a TailArgs, send func(string) error) error {
 			for i := range a.Lines {
 				if err := send(fmt.Sprint("line ", i)); err != nil {
-					return err // nobody listens any more
+					return err // the caller has given up
 				}
 			}
 			return nil
@@ -327,9 +327,9 @@ func ExampleMethod_Idempotent() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = bus.Call(context.Background(), c, bus.Group("nobody"), Norm.Idempotent(), Point{})
+	_, err = bus.Call(context.Background(), c, bus.Group("absent"), Norm.Idempotent(), Point{})
 	fmt.Println(err)
-	// Output: bus: call norm at group nobody: no workers
+	// Output: bus: call norm at group absent: no workers
 }
 
 func ExampleGatherRaw() {

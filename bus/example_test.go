@@ -57,7 +57,7 @@ func Example() {
 	// <nil>
 }
 
-func ExampleCall_nobody() {
+func ExampleCall_noWorkers() {
 	pool := examplePool()
 	defer pool.Close()
 	c, _ := bus.NewClient(pool, bus.ClientConfig{Site: "dev"})
@@ -77,7 +77,7 @@ func ExampleCode() {
 	c := exampleWorker(func(w *bus.Worker) {
 		bus.Handle(w, Greet, func(_ context.Context, name string) (string, error) {
 			if name == "" {
-				return "", bus.Errorf(Shy, "nobody to greet")
+				return "", bus.Errorf(Shy, "no name to greet")
 			}
 			return "hello " + name, nil
 		})
@@ -91,7 +91,7 @@ func ExampleCode() {
 	_, err = bus.Call(context.Background(), c, bus.Group("example"), Norm, Point{})
 	fmt.Println(errors.Is(err, bus.CodeUnknownMethod))
 	// Output:
-	// true true nobody to greet
+	// true true no name to greet
 	// true
 }
 

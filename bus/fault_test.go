@@ -298,7 +298,7 @@ func TestCallsOnACluster(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	_, err := bus.Call(t.Context(), c, bus.Group("nobody"), Add, AddArgs{})
+	_, err := bus.Call(t.Context(), c, bus.Group("absent"), Add, AddArgs{})
 	require.ErrorIs(t, err, bus.ErrNoWorkers)
 	all, err := c.Workers(t.Context(), "")
 	require.NoError(t, err)

@@ -12,9 +12,9 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// fetch reads calls from the worker's queues while it has slots free, until
-// stop is closed. A read that is under way then is not cut, since what it has
-// taken would be lost: the worker wakes it through its own queue.
+// readCalls reads calls from the worker's queues while slots are free, until stop is
+// closed. Run then wakes the command that waits, by an element of the worker's own
+// queue: to close its connection could lose calls that it has taken.
 func (w *Worker) readCalls(client redis.UniversalClient, stop <-chan struct{}) {
 	own := w.keys.ownQueue(w.info.ID)
 	q := popper{client: client, keys: []string{own, w.keys.queue()}}
@@ -34,7 +34,7 @@ func (w *Worker) readCalls(client redis.UniversalClient, stop <-chan struct{}) {
 			if closed(stop) {
 				return
 			}
-			runtime.Gosched() // what was read begins before the next read is written
+			runtime.Gosched() // the calls begin before the next read is sent
 			continue
 		}
 		if !w.recover(client, err, stop, &try) {
@@ -43,8 +43,8 @@ func (w *Worker) readCalls(client redis.UniversalClient, stop <-chan struct{}) {
 	}
 }
 
-// listen reads the worker's control list until stop is closed and the read that
-// is under way has ended. Nothing that it brings takes a slot.
+// readControl reads the worker's control list until stop is closed and the command
+// that waits has ended. Control frames take no slots.
 func (w *Worker) readControl(client redis.UniversalClient, stop <-chan struct{}) {
 	q := popper{client: client, keys: []string{w.keys.control(w.info.ID)}}
 	for try := 0; !closed(stop); {
@@ -63,8 +63,8 @@ func (w *Worker) readControl(client redis.UniversalClient, stop <-chan struct{})
 // controlCount is how many frames of the control list are read at a time.
 const controlCount = 128
 
-// recover waits after a failed read until Redis is there, or until stop is
-// closed, of which it reports false. What waits in the queue can wait longer.
+// recover waits after a failed read until Redis can be reached. It returns false once
+// stop is closed.
 func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan struct{}, try *int) bool {
 	var reply redis.Error
 	refused := errors.As(err, &reply)
@@ -77,9 +77,9 @@ func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan st
 		<-stop
 		return false
 	case refused:
-		w.noise.Warn(w.link.log, "bus: Redis refuses to give calls", "error", err)
+		w.throttle.Warn(w.link.log, "bus: Redis refused to read calls, trying again", "error", err)
 	default:
-		w.link.lost(err)
+		w.link.markDown(err)
 	}
 	for again := true; again; *try++ {
 		select {
@@ -90,7 +90,7 @@ func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan st
 		again = !refused && client.Ping(context.Background()).Err() != nil
 	}
 	if !refused {
-		w.link.found()
+		w.link.markUp()
 	}
 	return true
 }
@@ -104,11 +104,11 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-// popper takes elements from the first of some lists that has any.
+// popper takes elements from the first of its lists that has any.
 type popper struct {
 	client redis.UniversalClient
 	keys   []string
-	simple bool // the server has no BLMPOP, which is of Redis 7
+	simple bool // the server has no BLMPOP, which came with Redis 7
 }
 
 // pop waits up to redisio.BlockTime for up to n elements of one list.
@@ -132,8 +132,8 @@ func (q *popper) pop(n int) (elems []string, key string, err error) {
 	return elems, key, err
 }
 
-// popOne is pop on Redis 6.2: one element that is waited for, and then as many
-// as are there.
+// popOne is pop on Redis 6.2: BLPOP waits for one element, and LPOP takes those behind
+// it.
 func (q *popper) popOne(ctx context.Context, n int) (elems []string, key string, err error) {
 	args := []any{"blpop"}
 	for _, k := range q.keys {
@@ -154,7 +154,7 @@ func (q *popper) popOne(ctx context.Context, n int) (elems []string, key string,
 	return append(elems, rest...), key, err
 }
 
-// popped reads the answer of BLPOP and BLMPOP, a key and one element or many.
+// popped decodes the answer of BLPOP or BLMPOP: a key, and one or more elements.
 func popped(cmd redisio.OnceCmd) (elems []string, key string, err error) {
 	answer, err := cmd.Slice()
 	if errors.Is(err, redis.Nil) {

@@ -12,22 +12,22 @@ import (
 	"slices"
 )
 
-// The methods that [Files] serves, with a path below the root as argument.
+// The methods that [Files] serves. Their argument is a path below the root.
 var (
 	// Download returns the bytes of a regular file, in chunks.
 	Download = StreamMethod[string, []byte]{name: "bus.download"}
-	// DownloadDir returns the regular files below a directory, "." for the root,
-	// as a zip archive, in chunks. Symbolic links and other special files are
-	// left out.
+	// DownloadDir returns the regular files below a directory as a zip archive, in
+	// chunks. The path "." is the root. Symbolic links and special files are omitted.
 	DownloadDir = StreamMethod[string, []byte]{name: "bus.download_dir"}
 )
 
-// chunkSize is how many bytes an item of Download has at most.
+// chunkSize is the largest item of Download, in bytes.
 const chunkSize = 128 << 10
 
-// Files has w serve the files below root to everybody who can call it, with
-// [Download] and [DownloadDir]. Paths that lead out of root, by .. or by a
-// symbolic link, are refused. What is not there gets CodeNotFound.
+// Files registers handlers for [Download] and [DownloadDir], by which every client of
+// the site can read the files below root. Paths that lead out of root, by .. or by a
+// symbolic link, are refused. A path that does not exist is answered with
+// CodeNotFound. Files panics as [Handle] does.
 func Files(w *Worker, root *os.Root, opts ...HandleOptions) {
 	if root == nil {
 		panic("bus: Files: nil root")
@@ -43,7 +43,8 @@ func Files(w *Worker, root *os.Root, opts ...HandleOptions) {
 
 func (w *Worker) handleFiles(m StreamMethod[string, []byte], opts []HandleOptions, size int, write func(ctx context.Context, name string, out io.Writer) error) {
 	HandleStream(w, m, func(ctx context.Context, name string, send func([]byte) error) error {
-		if name = path.Clean(name); !fs.ValidPath(name) {
+		name = path.Clean(name)
+		if !fs.ValidPath(name) {
 			return Errorf(CodeNotAllowed, "path %q leads out of the root", name)
 		}
 		out := bufio.NewWriterSize(chunks{send, size}, size)
@@ -58,7 +59,7 @@ func (w *Worker) handleFiles(m StreamMethod[string, []byte], opts []HandleOption
 	}, opts...)
 }
 
-// chunks is an io.Writer of the items of a stream.
+// chunks is an io.Writer that sends items of a stream.
 type chunks struct {
 	send func([]byte) error
 	size int
@@ -74,7 +75,8 @@ func (c chunks) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// copyFile copies a regular file. What blocks, as a pipe does, is not opened.
+// copyFile copies a regular file. It does not open other files, such as pipes, which
+// may block.
 func copyFile(ctx context.Context, out io.Writer, files fs.FS, name string) error {
 	info, err := fs.Stat(files, name)
 	if err != nil {
@@ -92,7 +94,7 @@ func copyFile(ctx context.Context, out io.Writer, files fs.FS, name string) erro
 	return err
 }
 
-// reader ends with its context.
+// reader is an io.Reader that ends with its context.
 type reader struct {
 	ctx context.Context
 	io.Reader

@@ -7,28 +7,28 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// version is that of the frames below. A frame may end in elements that this
-// version does not know; a frame of another version is not understood. The
-// frames to a worker begin with version, kind, id and client in every version,
-// so that one which is not understood can be answered.
+// version is the version of the frames. A frame may end in elements that this code
+// does not know; a frame of another version is refused. In every version a frame to a
+// worker begins with version, kind, id and client, so that the refusal can be
+// answered.
 const version = 1
 
 // The kinds of frames to a worker.
 const (
 	kindRequest = iota
-	kindCancel  // nobody waits for the call any more
-	kindCredit  // the caller of a stream has consumed so much
+	kindCancel  // the caller has given up
+	kindCredit  // the caller of a stream tells how much it has consumed
 )
 
 // The kinds of frames to a client.
 const (
 	kindReply    = iota // ends the call
-	kindHeld            // the worker holds the call for longer than most
+	kindHeld            // the worker holds the call
 	kindItem            // of a stream
-	kindReturned        // the worker gives the call back to its queue
+	kindReturned        // the worker has returned the call to its queue
 )
 
-// request is one call on its way to a worker.
+// request is a call on its way to a worker.
 type request struct {
 	id       uint64 // 0: no reply is wanted
 	client   string
@@ -40,7 +40,7 @@ type request struct {
 	body     Body
 }
 
-// window is how much of a stream may be under way: items, and their bytes.
+// window is a number of items of a stream and their bytes.
 type window struct{ items, bytes uint64 }
 
 const requestElems = 12
@@ -77,7 +77,7 @@ func (r *request) unpack(frame string) error {
 	return c.close(more)
 }
 
-// caller reads whose call a frame of any version is, if that can be told.
+// caller reads the id and client of a frame of any version.
 func caller(frame string) (id uint64, client string, ok bool) {
 	c := cursor{rest: frame}
 	c.array(4)
@@ -87,7 +87,7 @@ func caller(frame string) (id uint64, client string, ok bool) {
 	return id, client, c.err == nil && id != 0
 }
 
-// notice is what a caller tells the worker that holds its call.
+// notice is a frame about a call to the worker that holds it.
 type notice struct {
 	kind   uint64 // kindCancel or kindCredit
 	id     uint64
@@ -117,12 +117,12 @@ func (n *notice) unpack(frame string) error {
 	return c.close(more)
 }
 
-// isNotice tells a notice from a request.
+// isNotice reports whether a frame is a notice and not a request.
 func isNotice(frame string) bool {
 	return len(frame) > 2 && frame[1] == version && frame[2] != kindRequest
 }
 
-// reply is what a worker says of a call.
+// reply is a frame of a worker about a call.
 type reply struct {
 	kind   uint64
 	id     uint64
@@ -149,8 +149,8 @@ func (r *reply) pack() []byte {
 	return appendBlob(b, binHead, r.body.Data)
 }
 
-// item is a packed reply of kindItem, made without a copy of its body, whose
-// number is filled in when its turn comes.
+// item is a packed reply of kindItem. Its body is encoded in place, without a copy, and
+// its number is filled in when it is sent.
 type item struct {
 	frame []byte
 	size  int // of the body, in bytes
@@ -191,11 +191,11 @@ func (r *reply) unpack(frame string) error {
 	return c.close(more)
 }
 
-// kind reads the kind of a frame, which must be one of a range.
+// kind reads the kind of a frame, which must be in a range.
 func (c *cursor) kind(first, last uint64) uint64 {
 	k := c.uint()
 	if c.err == nil && (k < first || k > last) {
-		c.fail(fmt.Errorf("kind %d does not belong here", k))
+		c.fail(fmt.Errorf("kind %d is unknown here", k))
 	}
 	return k
 }

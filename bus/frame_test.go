@@ -54,7 +54,7 @@ func TestFramesThatAreNone(t *testing.T) {
 		"00":                                   "byte 0x0 does not begin a frame",
 		"980100000000000000":                   "8 elements, want 12",
 		"9c02":                                 "version 2 is not 1",
-		"9c0103":                               "kind 3 does not belong here",
+		"9c0103":                               "kind 3 is unknown here",
 		"9c0100ff":                             "byte 0xff where a whole number is expected",
 		"9c0100d0ff":                           "byte 0xd0 where a whole number is expected",
 		"9c010001dbffffffff":                   "ends too early",
@@ -70,9 +70,9 @@ func TestFramesThatAreNone(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 	}
 	_, err := bus.UnpackReply([]byte{0x9a, 1, 5})
-	require.ErrorContains(t, err, "kind 5 does not belong here")
+	require.ErrorContains(t, err, "kind 5 is unknown here")
 	_, err = bus.UnpackNotice([]byte{0x96, 1, 0})
-	require.ErrorContains(t, err, "kind 0 does not belong here")
+	require.ErrorContains(t, err, "kind 0 is unknown here")
 }
 
 func FuzzFrames(f *testing.F) {

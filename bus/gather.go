@@ -9,20 +9,19 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Reply is one answer to a [Gather].
+// Reply is the reply of one worker to a [Gather].
 type Reply[R any] struct {
 	From  WorkerInfo `json:"from"`
 	Value R          `json:"value"`
 }
 
-// Gather has every living worker of an audience run a method, and yields their
-// replies as they come. It asks the registry who lives, sends each one copy, and
-// yields each once: with its reply, or with the error that stands for it (see
-// [Call]), of which a worker that died is [ErrWorkerLost], or [ErrNoWorkers] if
-// it never took the call, and one that did not answer in time
-// [context.DeadlineExceeded]. It ends when all have been yielded, waiting for no
-// timer. An audience of none yields nothing. An error without a From is that of
-// the gather as a whole, and its last.
+// Gather runs a method in every living worker of an audience, and yields their
+// replies as they arrive. It reads the registry, sends one request to each worker, and
+// yields each worker once: with its result, or with an error as of [Call]. A worker
+// that died has [ErrWorkerLost], or [ErrNoWorkers] if it did not take the request; one
+// that did not answer in time has [context.DeadlineExceeded]. Gather ends after the
+// last worker. An audience without workers yields nothing. An error with an empty From
+// is about the whole Gather, and is its last item.
 func Gather[A, R any](ctx context.Context, c *Client, to Audience, m Method[A, R], args A, opts ...CallOptions) iter.Seq2[Reply[R], error] {
 	return func(yield func(Reply[R], error) bool) {
 		body, err := encode(m.codec, args)
@@ -44,7 +43,7 @@ func Gather[A, R any](ctx context.Context, c *Client, to Audience, m Method[A, R
 	}
 }
 
-// GatherRaw is [Gather] on encoded values.
+// GatherRaw is [Gather] with encoded arguments and results.
 func GatherRaw(ctx context.Context, c *Client, to Audience, method string, args Body, opts ...CallOptions) iter.Seq2[Reply[Body], error] {
 	return func(yield func(Reply[Body], error) bool) {
 		if err := checkRaw("gather", method, args); err != nil {
@@ -55,7 +54,7 @@ func GatherRaw(ctx context.Context, c *Client, to Audience, method string, args 
 	}
 }
 
-// gather is the untyped core of Gather.
+// gather implements Gather and GatherRaw.
 func (c *Client) gather(ctx context.Context, to Audience, req *request, opts []CallOptions) iter.Seq2[Reply[Body], error] {
 	return func(yield func(Reply[Body], error) bool) {
 		left := false // by the caller
@@ -78,8 +77,8 @@ func (c *Client) gather(ctx context.Context, to Audience, req *request, opts []C
 	}
 }
 
-// collect calls every member of an audience and hands what becomes of each to
-// take, until that returns false.
+// collect calls every worker of an audience and passes each result to take, until
+// that returns false.
 func (c *Client) collect(ctx context.Context, to Audience, req *request, take func(Reply[Body], error) bool) error {
 	now := time.Now()
 	end := c.deadline(ctx, now)

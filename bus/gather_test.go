@@ -163,7 +163,7 @@ func TestSendReachesAnAudience(t *testing.T) {
 		require.NoError(t, bus.Send(t.Context(), c, bus.Broadcast("calc"), note, 5))
 		require.NoError(t, bus.Send(t.Context(), c, bus.Group("calc"), note, 100))
 		require.Eventually(t, func() bool { return sum.Load() == 115 }, patience, time.Millisecond)
-		require.ErrorIs(t, bus.Send(t.Context(), c, bus.Broadcast("nobody"), note, 5), bus.ErrNoWorkers)
+		require.ErrorIs(t, bus.Send(t.Context(), c, bus.Broadcast("absent"), note, 5), bus.ErrNoWorkers)
 	})
 }
 

@@ -9,14 +9,14 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// inbox is the stream of a client's replies. It exists only as long as the
-// client does: workers write to a stream that is there and make none.
+// inbox is the stream of a client's replies. The client makes it; workers write to it
+// only if it exists.
 type inbox struct {
 	c   *Client
 	key string
 }
 
-// Bounds of what has been read and still lies in the inbox, and of one read, in
+// Bounds of elements that were read and are still in the inbox, and of one read in
 // entries.
 const (
 	trimElems = 1000
@@ -24,7 +24,7 @@ const (
 	readCount = 128
 )
 
-// create makes the stream if it is not there, and renews its time to live.
+// create makes the stream if it does not exist, and renews its time to live.
 func (in *inbox) create(ctx context.Context, client redis.UniversalClient) (made bool, err error) {
 	there, err := client.PExpire(ctx, in.key, inboxTTL).Result()
 	if err == nil && !there {
@@ -38,17 +38,17 @@ func (in *inbox) create(ctx context.Context, client redis.UniversalClient) (made
 	return made, redisio.Normalize(ctx, err)
 }
 
-// read delivers what comes until the client is closed.
+// read delivers replies until the client is closed.
 func (in *inbox) read() { _ = redisio.Of(in.c.pool).Blocking(in.c.ctx, in.follow) }
 
 func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error {
-	last := "0"          // all that is there
-	lying, bytes := 0, 0 // read, and still in the stream
+	last := "0"          // from the beginning
+	lying, bytes := 0, 0 // elements that were read and are still in the stream
 	for try := 0; ctx.Err() == nil; {
 		elems, next, err := redisio.ReadAppended(ctx, client, in.key, last, readCount)
 		if err != nil {
 			if ctx.Err() == nil && in.recover(ctx, client, err, &try) {
-				last = "0" // what was read before is known by its id, and ignored
+				last = "0" // replies that were read before are ignored by their ids
 			}
 			continue
 		}
@@ -66,10 +66,9 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 	return ctx.Err()
 }
 
-// recover waits a little, and reports whether Redis is there again with the
-// inbox in it.
+// recover waits a little, and reports whether Redis can be reached and has the inbox.
 func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err error, try *int) bool {
-	in.c.link.lost(err)
+	in.c.link.markDown(err)
 	select {
 	case <-ctx.Done():
 		return false
@@ -79,6 +78,6 @@ func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err 
 	if in.c.renew(ctx, client) != nil {
 		return false
 	}
-	in.c.link.found()
+	in.c.link.markUp()
 	return true
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// pendingCall is one request on its way, and what its client knows of it.
+// pendingCall is a request that was sent, and what the client knows of it.
 type pendingCall struct {
 	id     uint64
-	index  int // of a gather's workers
+	index  int // of the worker, in a Gather
 	route  *route
 	method string
 	frame  []byte
@@ -23,21 +23,21 @@ type pendingCall struct {
 	over   atomic.Bool
 	result chan<- result
 
-	written atomic.Bool // it is in the queue, or was
+	written atomic.Bool // Redis has, or had, it in the queue
 
-	idempotent bool         // a loss does not end it
+	idempotent bool         // it goes on waiting after a loss
 	stream     bool         // its items are results too
-	received   uint64       // items, by the one goroutine that reads the inbox
-	spent      atomicWindow // items that the caller has had
-	// By Client.mu:
-	worker string    // that holds it, as it said; "": unknown
-	heard  time.Time // when it said so last
-	before int64     // Redis time in ms by which it was in the queue; 0: unknown
-	missed int       // looks that found it taken, without a word from who has it
-	lost   bool      // given up, though a reply would still count
+	received   uint64       // items; used by the goroutine that reads the inbox
+	spent      atomicWindow // items that the caller has consumed
+	// Guarded by Client.mu:
+	worker string    // that has announced that it holds the call; "": none
+	heard  time.Time // time of the last announcement
+	before int64     // Redis time in ms at which it was known to have been queued; 0: unknown
+	missed int       // searches in a row that found it neither queued nor announced
+	lost   bool      // taken to be lost; a reply still counts
 }
 
-// result is what a call gets: a reply, or an error of this side.
+// result is a reply to a call, or the error that ends it.
 type result struct {
 	call *pendingCall
 	rep  *reply
@@ -48,7 +48,8 @@ type atomicWindow struct{ items, bytes atomic.Uint64 }
 
 func (a *atomicWindow) load() window { return window{a.items.Load(), a.bytes.Load()} }
 
-// Err tells the writer whether anybody still waits.
+// Err tells the writer that the request is not wanted any more, because its caller
+// has given up.
 func (p *pendingCall) Err() error {
 	if p.over.Load() {
 		return context.Canceled
@@ -56,14 +57,14 @@ func (p *pendingCall) Err() error {
 	return nil
 }
 
-// begin sends a request of which the results go to that channel, which must
-// have room for all of them.
+// begin sends a request. Its results go to the channel, which must have room for all
+// of them.
 func (c *Client) begin(ctx context.Context, to Address, req *request, idempotent bool, now, end time.Time, results chan<- result) (*pendingCall, error) {
 	call := &pendingCall{id: c.lastID.Add(1), since: now, result: results, idempotent: idempotent && to.id == "", stream: req.window.items > 0}
 	return call, c.launch(ctx, call, to, req, false, now, end)
 }
 
-// launch sends a call that has its id.
+// launch sends the request of a call that has its id.
 func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req *request, known bool, now, end time.Time) error {
 	out := *req
 	out.id, call.method = call.id, req.method
@@ -81,7 +82,8 @@ func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req 
 	return nil
 }
 
-// pushed is what the writer tells. What may have been written may be answered.
+// pushed takes the writer's answer. A request that may have been written may be
+// answered.
 func (p *pendingCall) pushed(length int64, err error) {
 	p.route.onPushed(length, err)
 	if err != nil && !errors.Is(err, storage.ErrIndeterminate) {
@@ -114,15 +116,15 @@ func (c *Client) forget(id uint64) *pendingCall {
 	return call
 }
 
-// settle ends a call with its one result, unless it has had one.
+// settle ends a call with a result, unless it has ended.
 func (c *Client) settle(call *pendingCall, rep *reply, err error) {
 	if c.forget(call.id) != nil {
 		call.result <- result{call, rep, err}
 	}
 }
 
-// lose ends a call whose worker is gone. An idempotent one is told, so that it
-// can be made again, and goes on waiting.
+// lose ends a call whose worker is lost. An idempotent call gets the loss as a result,
+// so that it can be made again, and goes on waiting for a reply.
 func (c *Client) lose(call *pendingCall) {
 	c.mu.Lock()
 	told := call.lost || c.calls[call.id] == nil
@@ -137,8 +139,8 @@ func (c *Client) lose(call *pendingCall) {
 	}
 }
 
-// abandon ends calls that nobody waits for any more, and tells the workers that
-// are known to hold them.
+// abandon ends calls whose callers have given up, and cancels them at the workers
+// that are known to hold them.
 func (c *Client) abandon(calls ...*pendingCall) {
 	for _, call := range calls {
 		call.over.Store(true)
@@ -157,25 +159,25 @@ func (c *Client) abandon(calls ...*pendingCall) {
 	}
 }
 
-// tell sends a notice to the control list of a worker.
+// sendNotice sends a notice to the control list of a worker.
 func (c *Client) sendNotice(wanted redisio.Wanted, worker string, n notice) {
 	r, err := c.route(Direct(worker), true, time.Now())
 	if err != nil {
-		return // no worker of ours calls itself that
+		return // not the id of a worker
 	}
 	n.client = c.id
 	redisio.Of(c.pool).Writer().Push(wanted, r.queue, n.pack(), r.onPushed)
 }
 
-// deliver takes a frame from the inbox.
+// deliver handles a frame of the inbox.
 func (c *Client) deliver(elem string) {
 	if elem == "" {
-		return // the inbox was created with it
+		return // the element with which the inbox was made
 	}
 	rep := &reply{}
 	if err := rep.unpack(elem); err != nil {
 		c.stats.malformed.Add(1)
-		c.noise.Warn(c.link.log, "bus: a reply that can't be understood", "error", err)
+		c.throttle.Warn(c.link.log, "bus: reply ignored: it can't be decoded", "error", err)
 		return
 	}
 	switch rep.kind {
@@ -188,7 +190,7 @@ func (c *Client) deliver(elem string) {
 	}
 }
 
-// answered ends a call with its reply.
+// settleReply ends a call with its reply.
 func (c *Client) settleReply(rep *reply) {
 	c.mu.Lock()
 	call := c.calls[rep.id]
@@ -206,8 +208,8 @@ func (c *Client) settleReply(rep *reply) {
 	}
 }
 
-// held notes who has a call. A call that is unknown has ended here, and may end
-// there.
+// noteHolder notes which worker holds a call. A call that is unknown has ended here,
+// and is cancelled there.
 func (c *Client) noteHolder(rep *reply) {
 	worker := rep.from
 	if rep.kind == kindReturned {
@@ -227,8 +229,8 @@ func (c *Client) noteHolder(rep *reply) {
 	case rep.seq > call.received:
 		c.settle(call, nil, ErrStreamBroken)
 	default:
-		// Where something lies already, the caller is about to know as much: there
-		// is never more than one of these beside the items.
+		// The caller needs this result only if no item is there: at most one of
+		// these is ever queued beside the items.
 		if first && len(call.result) == 0 {
 			call.result <- result{call: call, rep: rep}
 		}

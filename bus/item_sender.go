@@ -8,26 +8,25 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// What a window may be at most: it is memory of Redis. A worker holds itself to
-// it whatever the request says; a client that asked for more would give its
-// credits too late.
+// The largest window: items in it are in Redis's memory. A worker keeps to it even if
+// a request asks for more.
 const (
 	maxWindowItems = 10_000
 	maxWindowBytes = 64 << 20
 )
 
-// itemSender sends the items of a stream, no more than its caller has room for.
+// itemSender sends the items of a stream, within the caller's window.
 type itemSender struct {
 	w     *Worker
 	t     *task
 	inbox string
 	limit window
-	room  chan struct{} // somebody may look again whether there is; holds one
+	room  chan struct{} // the window may have room again; holds one
 
 	mu    sync.Mutex
 	sent  window
-	spent window // of it, as the caller says
-	err   error  // an item could not be sent
+	spent window // of sent, consumed by the caller
+	err   error  // why an item was not sent
 	bad   *refusal
 }
 
@@ -38,7 +37,7 @@ func newItemSender(w *Worker, t *task) *itemSender {
 	}}
 }
 
-// send sends an item when there is room for it.
+// send sends an item, and waits for room in the window.
 func (o *itemSender) send(ctx context.Context, v any) error {
 	it, err := packItem(o.t.id, o.w.info.ID, o.t.body.Codec, v)
 	if err != nil {
@@ -59,7 +58,7 @@ func (o *itemSender) send(ctx context.Context, v any) error {
 	}
 }
 
-// try sends an item if there is room for it.
+// try sends an item if the window has room for it.
 func (o *itemSender) try(ctx context.Context, it item) (sent bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -69,30 +68,30 @@ func (o *itemSender) try(ctx context.Context, it item) (sent bool, err error) {
 	if o.err != nil {
 		return false, o.err
 	}
-	if !o.open() {
+	if !o.openLocked() {
 		return false, nil
 	}
 	o.sent.items++
 	o.sent.bytes += uint64(it.size)
-	// Under the lock, so that items go in the order of their numbers.
+	// Append is called under the lock, so that items are sent in order.
 	it.number(o.sent.items)
 	redisio.Of(o.w.pool).Writer().Append(o.t, o.inbox, it.frame, func(_ int64, err error) {
 		if err != nil {
 			go o.fail(err) // the writer may call this under the lock
 		}
 	})
-	if o.open() {
+	if o.openLocked() {
 		signal(o.room)
 	}
 	return true, nil
 }
 
-// open reports whether there is room. The lock is held.
-func (o *itemSender) open() bool {
+// openLocked reports whether the window has room.
+func (o *itemSender) openLocked() bool {
 	return o.sent.items-o.spent.items < o.limit.items && o.sent.bytes-o.spent.bytes < o.limit.bytes
 }
 
-// fail ends the stream: an item that is missing can't be made up for.
+// fail ends the stream because an item was not sent.
 func (o *itemSender) fail(err error) {
 	o.mu.Lock()
 	if o.err == nil {
@@ -102,7 +101,7 @@ func (o *itemSender) fail(err error) {
 	signal(o.room)
 }
 
-// refuse ends the stream with an item that can't be sent.
+// refuse ends the stream because an item can't be sent.
 func (o *itemSender) refuse(text string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -113,7 +112,7 @@ func (o *itemSender) refuse(text string) error {
 	return o.err
 }
 
-// credit learns how much the caller has consumed since the beginning.
+// credit notes how much the caller has consumed since the beginning.
 func (o *itemSender) credit(spent window) {
 	o.mu.Lock()
 	o.spent.items = max(o.spent.items, min(spent.items, o.sent.items))
@@ -122,15 +121,15 @@ func (o *itemSender) credit(spent window) {
 	signal(o.room)
 }
 
-// between runs say between two items, with the number of those before.
+// between calls say between two items, with the number of items sent before.
 func (o *itemSender) between(say func(sent uint64)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	say(o.sent.items)
 }
 
-// end returns how many items were sent, and what ended the stream if the handler
-// did not.
+// end returns how many items were sent, and the refusal that ended the stream, if
+// any.
 func (o *itemSender) end() (sent uint64, bad *refusal) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -58,7 +58,7 @@ func (l *lane) listOf(t *task) *overflowList {
 	return l.shared
 }
 
-// crowded reports whether more wait than calls to built-in methods ever should.
+// crowded reports whether maxControl calls wait.
 func (l *lane) crowded() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// LogRecord is a record that [Worker.LogHandler] has kept.
+// LogRecord is a log record that [Worker.LogHandler] has kept.
 type LogRecord struct {
 	Time    time.Time      `json:"time"`
 	Level   slog.Level     `json:"level"`
@@ -22,12 +22,11 @@ type LogRecord struct {
 	Attrs   map[string]any `json:"attrs,omitempty"` // groups are maps
 }
 
-// LogHandler returns a handler that hands every record to next (nil: to nobody)
-// and, while the worker runs, keeps the last [WorkerConfig].KeepLog of level or
-// above in Redis, for [Client.Log] to read, also when the worker is dead. It
-// never waits for Redis: what can't be written is kept in memory, as many
-// records as in Redis, and written later. A record of more than
-// [WorkerConfig].MaxMessage bytes is not kept.
+// LogHandler returns a handler that passes every record to next, unless that is nil,
+// and, while the worker runs, keeps the last [WorkerConfig].KeepLog records of at
+// least level in Redis. [Client.Log] reads them, also after the worker's end. The
+// handler never waits for Redis: records that can't be written yet are kept in memory,
+// as many as in Redis. A record larger than [WorkerConfig].MaxMessage is not kept.
 func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,8 +40,8 @@ func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler 
 	return slog.NewMultiHandler(next, keep)
 }
 
-// Log returns the newest n records that the worker with that id has kept, the
-// newest last. There may be none.
+// Log returns the newest n records, or fewer, that the worker with an id has kept. The
+// newest is the last.
 func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, error) {
 	if closed(c.closed) {
 		return nil, ErrClosed
@@ -69,12 +68,12 @@ func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, er
 	return records, nil
 }
 
-// keptLog is where the records of a worker are kept.
+// keptLog returns the log in which the records of a worker are kept.
 func keptLog(pool *storage.Pool, site, worker string, opts storage.LogOptions) (*storage.Log, error) {
 	return storage.NewLog(pool, strings.Join([]string{"bus", site, "log", worker}, ":"), opts)
 }
 
-// readRecord reads what a slog.JSONHandler has written.
+// readRecord decodes a record of a slog.JSONHandler.
 func readRecord(line []byte) (LogRecord, error) {
 	r := LogRecord{}
 	if err := storage.JSON.Unmarshal(line, &r.Attrs); err != nil {
@@ -101,7 +100,7 @@ type logKeeper struct {
 	records [][]byte
 }
 
-// Write takes one record. When there are too many, the oldest goes.
+// Write adds one record. If there are too many, the oldest is dropped.
 func (k *logKeeper) Write(line []byte) (int, error) {
 	record := bytes.TrimSuffix(line, []byte("\n"))
 	if len(record) > k.size { // it would be refused, and all others with it
@@ -117,7 +116,7 @@ func (k *logKeeper) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// flush writes what there is.
+// flush writes the records to Redis.
 func (k *logKeeper) flush(ctx context.Context, log *storage.Log) error {
 	k.mu.Lock()
 	records := k.records
@@ -125,7 +124,7 @@ func (k *logKeeper) flush(ctx context.Context, log *storage.Log) error {
 	k.mu.Unlock()
 	err := log.Append(ctx, records...)
 	if err == nil || errors.Is(err, storage.ErrIndeterminate) {
-		return nil // rather missing than twice
+		return nil // records may be missing, but not twice
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -134,12 +133,12 @@ func (k *logKeeper) flush(ctx context.Context, log *storage.Log) error {
 	return err
 }
 
-// logPause is between two writes of records: a worker that says much takes one
-// round trip for many.
+// logPause is the pause between two writes of records, so that many share a round
+// trip.
 const logPause = 50 * time.Millisecond
 
-// keepLog writes the records of LogHandler until the function that it returns
-// is called.
+// keepLog starts to write the records of LogHandler. The function that it returns
+// writes the last ones and ends it.
 func (w *Worker) keepLog() (end func()) {
 	w.mu.Lock()
 	keeper := w.log
@@ -162,7 +161,7 @@ func (w *Worker) keepLog() (end func()) {
 			pause := logPause
 			ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
 			if err := keeper.flush(ctx, log); err != nil {
-				w.noise.Warn(w.link.log, "bus: log records could not be written", "error", err)
+				w.throttle.Warn(w.link.log, "bus: log records could not be written", "error", err)
 				pause = redisio.Backoff(try)
 				try++
 				signal(keeper.more)

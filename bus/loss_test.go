@@ -30,7 +30,7 @@ const (
 
 var (
 	Hang  = bus.NewMethod[struct{}, struct{}]("hang")
-	Count = bus.NewStream[struct{}, int]("count")       // up, until nobody listens
+	Count = bus.NewStream[struct{}, int]("count")       // up, until the caller gives up
 	Brief = bus.NewMethod[int, struct{}]("brief")       // takes a millisecond
 	Slow  = bus.NewMethod[int, struct{}]("slow")        // takes a second
 	Twice = bus.NewMethod[struct{}, []int]("run_twice") // arguments of those two

@@ -8,19 +8,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A worker that dies tells nobody. Calls that it has held for a while were
-// announced, and end with its lease. For all others their client looks at the
-// queue, which is first in, first out: what was pushed before the request that
-// is at its head now has been taken by somebody.
+// A worker that dies sends nothing. Calls that it had held for 250 ms were announced,
+// and are lost when its lease has ended. For other calls the client compares them
+// with the head of their queue, which is first in, first out: a request that was
+// queued before the one at the head has been taken.
 const (
-	queueMisses   = 3                      // that find a call taken and not announced: it is lost
-	workerMisses  = 2                      // that find nothing of the worker that holds it
-	skewTime      = 100 * time.Millisecond // by which two clients' clocks may differ
-	announceLimit = 4 * announceTime       // after which a worker that lives does not hold a call any more
+	queueMisses   = 3                      // searches that find a call neither queued nor announced: it is lost
+	workerMisses  = 2                      // searches that find no lease of the worker that holds a call: it is lost
+	skewTime      = 100 * time.Millisecond // by which the clocks of two clients may differ
+	announceLimit = 4 * announceTime       // without an announcement, after which a living worker does not hold a call
 )
 
-// look ends the calls that have waited for more than a second for somebody who
-// is not there any more, and forgets routes that nobody uses.
+// findLostCalls ends calls, older than a second, whose worker is lost, and forgets
+// unused routes.
 func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient) {
 	now := time.Now()
 	held := map[string][]*pendingCall{}   // by worker
@@ -46,7 +46,7 @@ func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient
 		}
 		return true
 	})
-	if !c.link.settled(returnTime) {
+	if !c.link.upFor(returnTime) {
 		return
 	}
 	for _, call := range silent {
@@ -58,7 +58,7 @@ func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient
 	}
 }
 
-// lookFor ends the calls that dead workers hold.
+// checkWorkers ends the calls that dead workers hold.
 func (c *Client) checkWorkers(ctx context.Context, client redis.UniversalClient, held map[string][]*pendingCall) {
 	alive := make(map[string]*redis.IntCmd, len(held))
 	_, _ = client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -79,14 +79,14 @@ func (c *Client) checkWorkers(ctx context.Context, client redis.UniversalClient,
 	}
 }
 
-// miss notes whether a look found a call missing where it should be, with the
-// worker that was last heard of it ("": in its queue), and ends it when so many
-// did in a row. One alone proves nothing: a worker that stops may have given it
-// back or answered it, and the word of that is still on its way.
+// noteMissing notes whether a search found a call missing where it should be: with the
+// worker that announced it, or in its queue (worker ""). After the given number of
+// misses in a row the call is lost. One miss proves nothing: a stopping worker may
+// have returned or answered the call, and the news is still on its way.
 func (c *Client) noteMissing(call *pendingCall, worker string, missing bool, looks int) {
 	c.mu.Lock()
 	switch {
-	case call.worker != worker: // somebody has spoken since
+	case call.worker != worker: // it was announced or returned since
 		missing = false
 	case missing:
 		call.missed++
@@ -100,7 +100,7 @@ func (c *Client) noteMissing(call *pendingCall, worker string, missing bool, loo
 	}
 }
 
-// lookAt ends the calls of a route that are taken to be lost.
+// checkQueue ends the calls of a route that are lost.
 func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r *route, calls []*pendingCall) {
 	command, key, args := r.aliveCommand()
 	switch n, err := client.Do(ctx, append([]any{command, key}, args...)...).Int64(); {
@@ -108,12 +108,12 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 		return
 	case n == 0:
 		for _, call := range calls {
-			// Still in the queue: nobody took it, and now nobody will.
+			// A call that is still queued was not taken, and will not be.
 			switch removed, err := r.remove(ctx, client, call); {
 			case err != nil:
 			case removed:
 				c.settle(call, nil, ErrNoWorkers)
-			default: // who took it may have left, and not yet ended it
+			default: // the worker that took it may be stopping, and still end it
 				c.noteMissing(call, "", call.written.Load(), queueMisses)
 			}
 		}
@@ -126,7 +126,7 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 	}
 	var oldest request
 	if !empty && oldest.unpack(head) != nil {
-		return // taken soon, and then answered for
+		return // a worker takes it soon, and answers that it is malformed
 	}
 	now := c.clock.Now().UnixMilli()
 	for _, call := range calls {
@@ -138,7 +138,7 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 		c.mu.Unlock()
 		taken := before > 0 && (empty || oldest.sent > before+skewTime.Milliseconds())
 		if taken && first && !empty {
-			// What two stopping workers gave back may lie in another order.
+			// Calls that two stopping workers returned may be out of order.
 			err := client.LPos(ctx, r.queue, string(call.frame), redis.LPosArgs{}).Err()
 			taken = errors.Is(err, redis.Nil)
 		}

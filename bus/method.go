@@ -7,11 +7,11 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// builtinPrefix begins the names of the methods that every worker has.
+// builtinPrefix begins the names of the built-in methods.
 const builtinPrefix = "bus."
 
-// Method is a method of workers: its name, the type of its arguments and that of
-// its result. Both sides share the value:
+// Method is a method of workers. It has a name, the type A of its arguments and the
+// type R of its result. Clients and workers share the value:
 //
 //	var Add = bus.NewMethod[AddArgs, int]("add")
 type Method[A, R any] struct {
@@ -28,21 +28,21 @@ func NewMethod[A, R any](name string) Method[A, R] {
 	return Method[A, R]{name: name}
 }
 
-// mustBeFree panics if name can't be that of a host's method.
+// mustBeFree panics if name is not valid, or reserved for built-in methods.
 func mustBeFree(name string) {
 	if err := checkName("method", name); err != nil {
 		panic(err)
 	}
 	if strings.HasPrefix(name, builtinPrefix) {
-		panic(fmt.Errorf("bus: method: name %q: %q is for the methods that every worker has", name, builtinPrefix))
+		panic(fmt.Errorf("bus: method: name %q: names that begin with %q are reserved for built-in methods", name, builtinPrefix))
 	}
 }
 
 // Name returns the method's name.
 func (m Method[A, R]) Name() string { return m.name }
 
-// WithCodec returns a copy whose calls travel in another codec than
-// [storage.MsgPack]. Workers take any and answer in the caller's.
+// WithCodec returns a copy whose arguments are encoded by codec. The default is
+// [storage.MsgPack]. Workers decode any codec and answer in the caller's.
 func (m Method[A, R]) WithCodec(codec storage.Codec) Method[A, R] {
 	mustBeValid(m.name, codec)
 	m.codec = codec
@@ -55,16 +55,16 @@ func mustBeValid(method string, codec storage.Codec) {
 	}
 }
 
-// Idempotent returns a copy for a method that may be run twice: a call to a
-// [Group] whose worker is lost, or stops before it has answered, is made again
-// at another, up to [Retry].Attempts times, and the first reply counts.
+// Idempotent returns a copy for a method that may run twice. If the worker of a call
+// to a [Group] is lost, or stops before it has answered, the call is made again, in at
+// most [Retry].Attempts attempts. The first reply counts.
 func (m Method[A, R]) Idempotent() Method[A, R] {
 	m.idempotent = true
 	return m
 }
 
-// Body is an encoded value and the form it is in. No Data at all is decoded as a
-// zero value: a method without arguments needs none.
+// Body is an encoded value and its codec. Empty Data is decoded as a zero value, except
+// with the codecs Text and Raw.
 type Body struct {
 	Codec storage.Codec
 	Data  []byte

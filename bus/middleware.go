@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// Header travels beside the body of a call and of a reply. Its methods are those
-// of a TextMapCarrier of OpenTelemetry, whose propagators write into it and read
-// from it as it is.
+// Header is sent beside the body of a request or of a reply. It is a TextMapCarrier of
+// OpenTelemetry.
 type Header map[string]string
 
 // Get returns the value of a key, "" if there is none.
@@ -20,42 +19,41 @@ func (h Header) Set(key, value string) { h[key] = value }
 // Keys returns the keys, sorted.
 func (h Header) Keys() []string { return slices.Sorted(maps.Keys(h)) }
 
-// Request is a call as [Middleware] sees it: on its way out of a client, or into
-// a handler.
+// Request is a call on its way out of a client or into a handler, as [Middleware] sees
+// it.
 type Request struct {
-	// To is whom the client calls ("group calc"), or the id of the worker.
+	// To is the destination in a client ("group calc"), and the worker's id in a worker.
 	To     string
 	Method string
-	// Header is never nil, and may be changed. So may Body.
+	// Header is never nil. Header and Body may be changed.
 	Header Header
 	Body   Body
-	// Stream tells a stream from a plain call.
+	// Stream says that the method is a stream.
 	Stream bool
 }
 
-// Response is what a [Next] returns with a nil error.
+// Response is the result of a [Next].
 type Response struct {
 	From string // id of the worker
-	// Header is what the worker's middleware sent beside the result. In a worker
-	// it may be changed, once it is made.
+	// Header is sent beside the result by the worker's middleware, which may set it.
 	Header Header
-	// Body is the result. Gathers and streams have none: their values are
-	// passed on, one by one, before next returns.
+	// Body is the result. It is empty for a Gather or Stream, whose values are yielded
+	// before next returns.
 	Body Body
 }
 
-// Next carries out a request. Its error is what the caller will see, or in a
-// worker what the handler returned.
+// Next carries out a request. Its error is the one that the caller gets or, in a
+// worker, the one that the handler returned.
 type Next func(ctx context.Context, req *Request) (*Response, error)
 
-// Middleware wraps what carries out requests, of a client
-// ([ClientConfig].Middleware) or of a worker ([WorkerConfig].Middleware). The
-// first of several is the outermost. It runs once for each [Call], [Send],
-// [Gather] and [Stream], and for each request that a worker hands to a handler;
-// calls to the built-in methods pass those of the client only.
+// Middleware wraps the function that carries out requests, in a client
+// ([ClientConfig].Middleware) or in a worker ([WorkerConfig].Middleware). The first of
+// several is the outermost. In a client it runs once for each [Call], [Send], [Gather]
+// and [Stream]; in a worker once for each handler that runs, except those of the
+// built-in methods.
 type Middleware func(next Next) Next
 
-// wrap puts middleware around next.
+// wrap wraps next in middleware.
 func wrap(chain []Middleware, next Next) Next {
 	for _, m := range slices.Backward(chain) {
 		next = m(next)
@@ -63,7 +61,7 @@ func wrap(chain []Middleware, next Next) Next {
 	return next
 }
 
-// through runs do behind the client's middleware, which may run it more than
+// through runs do wrapped in the client's middleware, which may call it more than
 // once.
 func (c *Client) through(ctx context.Context, to Destination, req *request, stream bool, do func(context.Context, *request) (*reply, error)) (*reply, error) {
 	if len(c.cfg.Middleware) == 0 {

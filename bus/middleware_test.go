@@ -62,7 +62,7 @@ func TestMiddlewareOnBothSides(t *testing.T) {
 		keys, err := bus.Call(t.Context(), c, bus.Group("calc"), seen, struct{}{}, bus.CallOptions{Header: header})
 		require.NoError(t, err)
 		require.Equal(t, []string{"c1", "c2", "own", "w1", "w2"}, keys)
-		require.Equal(t, bus.Header{"own": "1"}, header, "the caller's stays his")
+		require.Equal(t, bus.Header{"own": "1"}, header, "the caller's is not changed")
 		require.Equal(t, []string{
 			"c1>seenown", "c2>seenc1,own", "w1>seenc1,c2,own", "w2>seenc1,c2,own,w1",
 			"w2<", "w1<by-w2", "c2<by-w1,by-w2", "c1<by-c2,by-w1,by-w2",
@@ -84,6 +84,6 @@ func TestMiddlewareOnBothSides(t *testing.T) {
 		_, err = bus.Call(t.Context(), c, bus.Group("calc"), seen, struct{}{}, bus.CallOptions{Header: bus.Header{"token": "bad"}})
 		require.ErrorIs(t, err, bus.Code("unauthorized"))
 		_, err = bus.NewClient(pool, bus.ClientConfig{Middleware: []bus.Middleware{nil}})
-		require.ErrorContains(t, err, "ClientConfig.Middleware: 0 is nil")
+		require.ErrorContains(t, err, "ClientConfig.Middleware[0] is nil")
 	})
 }

@@ -143,7 +143,7 @@ func (w *Worker) refillOnce(l *lane) (again bool) {
 		}
 		frames, err := w.popOverflow(o.key, n)
 		if err != nil {
-			w.noise.Warn(w.link.log, "bus: calls not read from the overflow list of their method, trying again with the next heartbeat", "key", o.key, "error", err)
+			w.throttle.Warn(w.link.log, "bus: calls not read from the overflow list of their method, trying again with the next heartbeat", "key", o.key, "error", err)
 			continue
 		}
 		l.mu.Lock()

@@ -20,32 +20,31 @@ import (
 // DefaultSite is the site of clients and workers that name none.
 const DefaultSite = "local"
 
-// queueTTL is the time to live of queues and of the registry of a type, which
-// living workers renew.
+// queueTTL is the time to live of the queues and of the registry of a type. Living
+// workers renew it.
 const queueTTL = time.Minute
 
-// WorkerInfo is what the registry knows of a worker.
+// WorkerInfo describes a worker in the registry.
 type WorkerInfo struct {
 	ID      string    `json:"id"` // type:host:pid:uid
 	Site    string    `json:"site"`
 	Type    string    `json:"type"`
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
-	Started time.Time `json:"started"` // of Redis's clock
+	Started time.Time `json:"started"` // in Redis time
 
 	Version string            `json:"version,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
 }
 
-// keys are the names of what a type keeps in Redis, all in one slot of a
-// cluster:
+// keys returns the keys of a type, which are in one slot of a cluster:
 //
 //	bus:{site:type}:queue        list    the calls to the group
 //	bus:{site:type}:queue:<id>   list    the calls to one worker
-//	bus:{site:type}:control:<id> list    what goes to one worker at once
+//	bus:{site:type}:control:<id> list    notices, and calls to built-in methods, of one worker
 //	bus:{site:type}:overflow:<method>      list  calls to the group over the method's limit; * for HandleAny's
 //	bus:{site:type}:overflow:<method>:<id> list  the same of calls to one worker
-//	bus:{site:type}:alive        zset    worker id → end of its lease, Redis ms
+//	bus:{site:type}:alive        zset    worker id → end of its lease in Redis ms
 //	bus:{site:type}:info:<id>    string  WorkerInfo as JSON, as long as it is alive
 //	bus:{site:type}:leaving:<id> string  empty, while it ends its last calls
 //
@@ -66,17 +65,17 @@ func (k keys) alive() string                        { return k.base + ":alive" }
 func (k keys) info(id string) string                { return k.base + ":info:" + id }
 func (k keys) leaving(id string) string             { return k.base + ":leaving:" + id }
 
-// typesKey is the zset of a site's types and the ends of their leases.
+// typesKey returns the key of the zset of a site's types and the ends of their leases.
 func typesKey(pool *storage.Pool, site string) (string, error) {
 	return pool.Key("bus", redisio.HashTag(site), "types")
 }
 
-// inboxKey is the stream of a client's replies.
+// inboxKey returns the key of the stream of a client's replies.
 func inboxKey(pool *storage.Pool, site, client string) (string, error) {
 	return pool.Key("bus", redisio.HashTag(site, "inbox", client))
 }
 
-// newID returns host:pid:uid, different each time, and its parts.
+// newID returns a new host:pid:uid, and its host and pid.
 func newID() (id, host string, pid int) {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
@@ -86,7 +85,8 @@ func newID() (id, host string, pid int) {
 	return host + ":" + strconv.Itoa(pid) + ":" + strings.ToLower(rand.Text()[:8]), host, pid
 }
 
-// hostName is a host's name as ids have it.
+// hostName returns a host's name with each character that ids can't have replaced by
+// "-".
 func hostName(host string) string {
 	return strings.Map(func(r rune) rune {
 		if r == ':' || redisio.CheckName(string(r)) != nil {
@@ -96,8 +96,8 @@ func hostName(host string) string {
 	}, host)
 }
 
-// lease is a worker's entry in the registry. It talks to Redis over a
-// connection of its own, so that no traffic can starve it.
+// lease is a worker's entry in the registry. Its commands have a connection of their
+// own, so that other traffic can't delay them.
 type lease struct {
 	client redis.UniversalClient
 	clock  *redisio.Clock
@@ -126,14 +126,14 @@ func (l *lease) enter(ctx context.Context, rehearse func(context.Context) error)
 		}
 		switch {
 		case err == nil:
-			l.link.found()
+			l.link.markUp()
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case isPermanent(err):
 			return err
 		}
-		l.link.lost(err)
+		l.link.markDown(err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -142,8 +142,8 @@ func (l *lease) enter(ctx context.Context, rehearse func(context.Context) error)
 	}
 }
 
-// keep renews the lease three times a term, or in the time to live of the queues
-// if that is shorter, and when asked, until stop is closed.
+// keep calls renew three times in each term, or in each queueTTL if that is shorter,
+// and at once when now has an element, until stop is closed.
 func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(context.Context) error) {
 	beat := min(l.term, queueTTL) / 3
 	for try, pause := 0, beat; ; {
@@ -157,12 +157,12 @@ func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(conte
 		err := renew(ctx)
 		cancel()
 		if err != nil {
-			l.link.lost(err)
+			l.link.markDown(err)
 			pause = min(redisio.Backoff(try), beat)
 			try++
 			continue
 		}
-		l.link.found()
+		l.link.markUp()
 		try, pause = 0, beat
 	}
 }
@@ -180,7 +180,7 @@ func transact(ctx context.Context, client redis.UniversalClient, queue func(redi
 	return redisio.Normalize(ctx, err)
 }
 
-// renew enters the worker, or keeps it entered for another term.
+// renew enters the worker into the registry for another term.
 func (l *lease) renew(ctx context.Context) error {
 	if err := l.clock.Sync(ctx, l.client); err != nil {
 		return err
@@ -192,7 +192,7 @@ func (l *lease) renew(ctx context.Context) error {
 	now := l.clock.Now()
 	end := redis.Z{Score: float64(now.Add(l.term).UnixMilli()), Member: l.info.ID}
 	renewed := make(map[string]*redis.BoolCmd, len(l.lists))
-	// In one transaction, so that no key is ever without a time to live.
+	// One transaction, so that no key is ever without a time to live.
 	err = transact(ctx, l.client, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.keys.alive(), "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
 		tx.ZAdd(ctx, l.keys.alive(), end)
@@ -220,7 +220,7 @@ func (l *lease) renew(ctx context.Context) error {
 	})
 }
 
-// leave takes the worker out of the registry. It still has calls to end.
+// leave takes the worker out of the registry. It may still have calls.
 func (l *lease) leave(ctx context.Context) error {
 	var left *redis.IntCmd
 	_, err := l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
@@ -231,14 +231,14 @@ func (l *lease) leave(ctx context.Context) error {
 		return nil
 	})
 	if err == nil && left.Val() == 0 && !l.hidden {
-		// A worker that has joined since enters the type again with its next beat.
+		// A worker that has joined since adds the type with its next heartbeat.
 		err = l.client.ZRem(ctx, l.types, l.info.Type).Err()
 	}
 	return redisio.Normalize(ctx, err)
 }
 
-// linger keeps a worker that has left, and has calls to end, from being taken
-// for dead.
+// linger keeps a worker that has left the registry, and still has calls, from being
+// taken for dead.
 func (l *lease) linger(ctx context.Context) error {
 	_, err := l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		tx.Set(ctx, l.keys.leaving(l.info.ID), "", l.term)
@@ -248,7 +248,7 @@ func (l *lease) linger(ctx context.Context) error {
 	return redisio.Normalize(ctx, err)
 }
 
-// end removes what is left of a worker that has ended its calls.
+// end removes the last keys of a worker that has ended its calls.
 func (l *lease) end(ctx context.Context) error {
 	return redisio.Normalize(ctx, l.client.Del(ctx, l.keys.leaving(l.info.ID), l.keys.control(l.info.ID)).Err())
 }
@@ -265,9 +265,10 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 	return all, nil
 }
 
-// Queued returns how many calls wait in Redis for a worker to take them, those
-// that workers hold not included: of a [Group], or of [Direct] the worker's own.
-// It is what to watch for a group that needs more workers.
+// Queued returns the length of the queue of a [Group], or of the queue of one worker
+// with [Direct]. Calls that workers hold, and calls in overflow lists (see
+// [HandleOptions]), are not counted. A growing queue says that the group needs more
+// workers.
 func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
@@ -334,7 +335,7 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 	for i, id := range ids {
 		infoKeys[i] = k.info(id)
 	}
-	// The info lives exactly as long as the lease.
+	// The info has the lease's time to live.
 	infos, err := rdb.MGet(ctx, infoKeys...).Result()
 	if err != nil {
 		return nil, redisio.Normalize(ctx, err)
@@ -354,8 +355,8 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 	return workers, nil
 }
 
-// isPermanent reports whether an error of Redis is about who we are, which
-// waiting does not mend.
+// isPermanent reports whether an error is about the user's password or rights, or a
+// closed pool, so that trying again is of no use.
 func isPermanent(err error) bool {
 	return redis.IsAuthError(err) || redis.IsPermissionError(err) || errors.Is(err, storage.ErrClosed)
 }

@@ -10,19 +10,18 @@ import (
 	"time"
 )
 
-// Retry says when a client makes a call again by itself, always within the
-// deadline of the call. A call that may have been run is made again only if its
-// method is idempotent (see [Method.Idempotent]).
+// Retry says when a client makes a call again, within the deadline of the call. A call
+// that may have run is made again only if its method is [Method.Idempotent].
 type Retry struct {
-	// Attempts is how often a call is made at most. 0: once, and three times if
-	// the method is idempotent. Above 1, a call that gets ErrNoWorkers or
-	// ErrQueueFull is made again too, whatever the method.
+	// Attempts is the largest number of attempts. If it is set above 1, any call that
+	// ends with ErrNoWorkers or ErrQueueFull is made again. Defaults to 1, and to 3 for
+	// idempotent methods.
 	Attempts int
 
 	// MinPause is the pause before the second attempt after ErrNoWorkers or
-	// ErrQueueFull. It doubles with each further one, up to MaxPause, and each
-	// is shortened by up to half at random. 0: 50 ms and 2 s. After a loss there
-	// is none.
+	// ErrQueueFull. It doubles with each further attempt, up to MaxPause, and each
+	// pause is shortened by up to half at random. After ErrWorkerLost there is no
+	// pause. Default to 50 ms and 2 seconds.
 	MinPause, MaxPause time.Duration
 }
 
@@ -40,12 +39,12 @@ func (r Retry) complete(owner string) (Retry, error) {
 	return r, nil
 }
 
-// retrying is the policy at work on one call.
+// retrying is the state of a Retry for one call.
 type retrying struct {
 	Retry
 	idempotent  bool
 	limit, made int
-	loss        error // of an attempt that may have been run
+	loss        error // of an attempt that may have run
 }
 
 func (r Retry) begin(idempotent bool) retrying {
@@ -56,8 +55,8 @@ func (r Retry) begin(idempotent bool) retrying {
 	return retrying{Retry: r, idempotent: idempotent, limit: limit}
 }
 
-// results is how many results the attempts may have: each of an idempotent call
-// a loss and a reply.
+// results returns the number of results that the attempts may have: an attempt of an
+// idempotent call may have a loss and a reply.
 func (r *retrying) results() int {
 	if r.idempotent {
 		return 2 * r.limit
@@ -65,9 +64,8 @@ func (r *retrying) results() int {
 	return r.limit
 }
 
-// after says whether to try again after an error, and after what pause. It puts
-// the loss of an earlier attempt in the place of an error that would claim that
-// the call was never run.
+// after says whether to try again after an error, and after which pause. If an earlier
+// attempt was lost, it replaces an error that says that the call never ran.
 func (r *retrying) after(err *error) (pause time.Duration, again bool) {
 	r.made++
 	lost := errors.Is(*err, ErrWorkerLost) || errors.Is(*err, CodeStopped)
@@ -90,14 +88,13 @@ func (r *retrying) after(err *error) (pause time.Duration, again bool) {
 	return pause, r.made < r.limit
 }
 
-// Breaker says when a client stops calling an address that does not answer:
-// after Failures calls in a row that ended with ErrWorkerLost or
-// context.DeadlineExceeded, calls get ErrBreakerOpen, unsent, until one that is
-// let through each Cooldown is answered. What a worker answers, an [*Error]
-// too, is no failure.
+// Breaker says when a client stops calling an address that does not answer. After
+// Failures calls in a row that ended with ErrWorkerLost or context.DeadlineExceeded,
+// calls end with ErrBreakerOpen, unsent. One call per Cooldown is let through, until
+// one is answered; an [*Error] is an answer.
 type Breaker struct {
-	Failures int           // 0: off
-	Cooldown time.Duration // 0: 5 s
+	Failures int           // Defaults to no breaker
+	Cooldown time.Duration // Defaults to 5 seconds
 }
 
 func (b Breaker) complete() (Breaker, error) {
@@ -111,11 +108,11 @@ func (b Breaker) complete() (Breaker, error) {
 	return b, nil
 }
 
-// breaker is the policy at work on one address.
+// breaker is the state of a Breaker for one address.
 type breaker struct {
 	mu       sync.Mutex
 	failures int       // in a row
-	next     time.Time // when one is let through
+	next     time.Time // when a call is let through
 }
 
 // admit returns ErrBreakerOpen if a call may not be made now.
@@ -135,7 +132,7 @@ func (b *breaker) admit(cfg Breaker, now time.Time) error {
 	return nil
 }
 
-// note learns from the end of a call.
+// note counts the end of a call.
 func (b *breaker) note(cfg Breaker, err error) {
 	if cfg.Failures == 0 {
 		return

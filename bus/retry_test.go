@@ -32,7 +32,7 @@ func TestRetryAndBreaker(t *testing.T) {
 		})
 		require.NoError(t, <-answered)
 		twice := client(t, pool, bus.ClientConfig{Retry: bus.Retry{Attempts: 2, MinPause: time.Millisecond}})
-		_, err := bus.Call(t.Context(), twice, bus.Group("nobody"), Add, AddArgs{})
+		_, err := bus.Call(t.Context(), twice, bus.Group("absent"), Add, AddArgs{})
 		require.ErrorIs(t, err, bus.ErrNoWorkers)
 
 		c = client(t, pool, bus.ClientConfig{Breaker: bus.Breaker{Failures: 3, Cooldown: 300 * time.Millisecond}})

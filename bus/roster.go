@@ -11,44 +11,44 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Times of the calls that a worker holds for long.
+// Times of announcements of calls.
 const (
-	holdTime     = 250 * time.Millisecond // after which it tells their clients so
-	announceTime = 5 * time.Second        // after which it tells them again
-	goneTime     = 5 * time.Second        // without an inbox, after which a client is taken to be gone
-	rosterTick   = time.Second            // between two looks at the calls that were announced
+	holdTime     = 250 * time.Millisecond // after which a worker announces a call that it holds
+	announceTime = 5 * time.Second        // after which it announces the call again
+	goneTime     = 5 * time.Second        // without its inbox, after which a client is taken to be gone
+	rosterTick   = time.Second            // between two checks of announced calls
 )
 
 // task is a request that a worker holds.
 type task struct {
 	request
-	frame    string // as it came; empty: a tick
-	order    int64  // in which it came
-	direct   bool   // by the worker's own queue
-	slot     bool   // it has taken one
+	frame    string // as it was read; empty: a tick
+	order    int64  // of arrival
+	direct   bool   // sent to this worker alone
+	slot     bool   // it has one
 	refilled bool   // it was read from an overflow list
-	control  bool   // by the control list
-	entered  bool   // its method counts it
+	control  bool   // read from the control list
+	entered  bool   // its method's statistics count it
 	method   *method
 	ctx      callContext
-	outlet   *itemSender // of a stream
+	sender   *itemSender // of a stream
 	answer   Header      // of the reply
 
-	// By roster.mu:
+	// Guarded by roster.mu:
 	listed     bool // in the roster
 	taken      time.Time
-	prev, next *task         // neighbours, while it was not announced
-	announced  *announcement // once it was
+	prev, next *task         // neighbours in the list of calls not announced
+	announced  *announcement // nil: it was not
 }
 
-// announcement is what a worker has told a client of its call.
+// announcement is the state of an announced call.
 type announcement struct {
-	again time.Time // when to tell it again
+	again time.Time // when it is due again
 	gone  time.Time // since when the client has no inbox; zero: it has
 }
 
-// Err tells the writer whether anybody still wants the items of a stream. The
-// handler may have returned.
+// Err tells the writer that an item of a stream is not wanted any more, because the
+// caller has given up. The handler may have returned.
 func (t *task) Err() error {
 	if t.ctx.abandoned() {
 		return context.Canceled
@@ -56,7 +56,7 @@ func (t *task) Err() error {
 	return nil
 }
 
-// callKey is a call among those of all clients.
+// callKey identifies a call among those of all clients.
 type callKey struct {
 	client string
 	id     uint64
@@ -64,19 +64,19 @@ type callKey struct {
 
 func (t *task) key() callKey { return callKey{t.client, t.id} }
 
-// roster knows the calls that a worker holds and somebody waits for. Most end
-// before anything is to be done about them: they cost two turns of a lock.
+// roster has the calls that a worker holds and whose callers wait for a reply. It
+// announces those that it has for a while. Most end earlier.
 type roster struct {
 	announce func(*task)
 
 	mu             sync.Mutex
 	oldest, newest *task             // not announced, in order of arrival
-	known          map[callKey]*task // announced: their clients may speak of them
+	known          map[callKey]*task // announced: their clients may send notices
 	timer          *time.Timer
 	armed, ended   bool
 }
 
-// add enters a call that was taken just now.
+// add enters a call that was read just now.
 func (r *roster) add(t *task, now time.Time) {
 	if t.id == 0 {
 		return
@@ -84,7 +84,8 @@ func (r *roster) add(t *task, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.taken, t.listed = now, true
-	if t.prev = r.newest; t.prev != nil {
+	t.prev = r.newest
+	if t.prev != nil {
 		t.prev.next = t
 	} else {
 		r.oldest = t
@@ -95,7 +96,7 @@ func (r *roster) add(t *task, now time.Time) {
 	}
 }
 
-// arm has the roster looked at in a while. The lock is held.
+// armLocked makes tick run after d.
 func (r *roster) armLocked(d time.Duration) {
 	if r.ended {
 		return
@@ -124,7 +125,7 @@ func (r *roster) remove(t *task) (announced bool) {
 	return announced
 }
 
-// unlink takes a task out of those not announced. The lock is held.
+// unlinkLocked takes a task out of the list of those not announced.
 func (r *roster) unlinkLocked(t *task) {
 	if t.prev != nil {
 		t.prev.next = t.next
@@ -139,14 +140,14 @@ func (r *roster) unlinkLocked(t *task) {
 	t.prev, t.next = nil, nil
 }
 
-// know moves a task to those announced. The lock is held.
+// markAnnouncedLocked moves a task to those announced.
 func (r *roster) markAnnouncedLocked(t *task, now time.Time) {
 	r.unlinkLocked(t)
 	t.announced = &announcement{again: now.Add(announceTime)}
 	r.known[t.key()] = t
 }
 
-// tell announces a call at once, since its client must know where to send
+// announceNow announces a call at once: the client of a stream must know where to send
 // credits.
 func (r *roster) announceNow(t *task) {
 	r.mu.Lock()
@@ -157,7 +158,7 @@ func (r *roster) announceNow(t *task) {
 	r.announce(t)
 }
 
-// tick announces what is due.
+// tick announces the calls that are due.
 func (r *roster) tick() {
 	var due []*task
 	now := time.Now()
@@ -185,7 +186,8 @@ func (r *roster) tick() {
 	}
 }
 
-// repeat announces all again: Redis may have lost what it was told.
+// announceAgain announces all announced calls again: Redis may have lost the
+// announcements.
 func (r *roster) announceAgain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,15 +199,15 @@ func (r *roster) announceAgain() {
 	}
 }
 
-// find returns an announced call.
+// announcedCall returns an announced call, or nil.
 func (r *roster) announcedCall(key callKey) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.known[key]
 }
 
-// heard learns what became of an announcement, and reports whether the client
-// is taken to be gone.
+// noteAnnounced notes whether an announcement was written, and reports whether the
+// client is taken to be gone.
 func (r *roster) noteAnnounced(t *task, err error) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,8 +238,8 @@ func (r *roster) end() {
 	}
 }
 
-// announce tells a client that this worker holds its call, and how many items of
-// it were sent.
+// announce tells a client that this worker holds its call, and how many items of a
+// stream were sent.
 func (w *Worker) announce(t *task) {
 	inbox := w.inboxOf(t.client)
 	if inbox == "" {
@@ -251,31 +253,31 @@ func (w *Worker) announce(t *task) {
 			}
 		})
 	}
-	if t.outlet == nil {
+	if t.sender == nil {
 		say()
 	} else {
-		t.outlet.between(func(sent uint64) {
+		t.sender.between(func(sent uint64) {
 			rep.seq = sent
 			say()
 		})
 	}
 }
 
-// heed takes what a client says of one of its calls.
+// handleNotice handles a notice of a client about one of its calls.
 func (w *Worker) handleNotice(n notice) {
 	t := w.roster.announcedCall(callKey{n.client, n.id})
 	switch {
 	case t == nil: // it has ended
 	case n.kind == kindCancel:
 		t.ctx.abandon()
-	case t.outlet != nil:
-		t.outlet.credit(n.spent)
+	case t.sender != nil:
+		t.sender.credit(n.spent)
 	}
 }
 
-// returned tells the clients of calls that they are back in the queue, which
-// they must know before another worker says that it has them; announcedOnly leaves
-// out those that were not told who has them.
+// announceReturned tells the clients of calls that these are back in a queue. The
+// calls are pushed afterwards, so that no client hears of the next worker first. With
+// announcedOnly, clients that do not know this worker are told nothing.
 func (w *Worker) announceReturned(tasks []*task, announcedOnly bool) {
 	var told sync.WaitGroup
 	for _, t := range tasks {

@@ -15,14 +15,12 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// How long "somebody is alive" is believed, when it is asked again in the
-// background, how long a full queue is left alone, and how long the time to live
-// of a queue needs no renewal by its callers.
+// Times of what a client knows of an address.
 const (
-	trustTime   = time.Second
-	refreshTime = trustTime / 2
-	fullTime    = 100 * time.Millisecond
-	renewTime   = 100 * time.Millisecond
+	trustTime   = time.Second            // that a worker is believed to be alive
+	refreshTime = trustTime / 2          // after which the registry is read again, in the background
+	fullTime    = 100 * time.Millisecond // that a full queue gets no further calls
+	renewTime   = 100 * time.Millisecond // between two renewals of a queue's time to live
 )
 
 // route is what a client knows of an address.
@@ -33,9 +31,9 @@ type route struct {
 	queue   string // key
 	breaker breaker
 
-	// Times of the client's age, in ns.
+	// In ns since the client was made:
 	used  atomic.Int64
-	alive atomic.Int64 // until when somebody is taken to be alive
+	alive atomic.Int64 // until when a worker is believed to be alive
 	full  atomic.Int64 // until when calls are refused
 
 	mu       sync.Mutex
@@ -44,17 +42,17 @@ type route struct {
 	renewing bool          // it will be, a little later
 }
 
-// trust takes somebody to be alive who was seen just now.
+// trustAlive notes that a worker was alive just now.
 func (r *route) trustAlive() { r.alive.Store(int64(r.c.age(time.Now()) + trustTime)) }
 
-// aliveQuery is one look at the registry, which many calls may wait for.
+// aliveQuery is one read of the registry, for which many calls may wait.
 type aliveQuery struct {
 	done  chan struct{}
 	alive int64
 	err   error
 }
 
-// routeKey is an address, and whether a worker's control list is meant.
+// routeKey is an address; control says that the worker's control list is meant.
 type routeKey struct {
 	Address
 	control bool
@@ -87,12 +85,12 @@ func (c *Client) route(to Address, control bool, now time.Time) (*route, error) 
 	return known.(*route), nil
 }
 
-// age is a time as routes keep it.
+// age returns a time as routes keep it.
 func (c *Client) age(now time.Time) time.Duration { return now.Sub(c.created) }
 
-// open returns nil twice if a call may be sent at once: the queue is not full
-// and somebody was alive within the last second. If wait is not nil, it depends
-// on the answer to that question.
+// check returns nil twice if a call may be sent at once: the queue is not full and a
+// worker was alive within the last second. If it returns a query, the call must wait
+// for its answer.
 func (r *route) check(now time.Time) (wait *aliveQuery, err error) {
 	age := int64(r.c.age(now))
 	if age < r.full.Load() {
@@ -113,8 +111,8 @@ func (r *route) check(now time.Time) (wait *aliveQuery, err error) {
 	return r.query, nil
 }
 
-// admit waits until a call may be sent, or returns why it may not. That nobody
-// is alive is never remembered.
+// waitUntilOpen waits until a call may be sent, or returns why it may not. That no
+// worker is alive is never remembered.
 func (r *route) waitUntilOpen(ctx context.Context) error {
 	for {
 		q, err := r.check(time.Now())
@@ -130,10 +128,11 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 			return q.err
 		case q.err == nil && q.alive > 0:
 			continue
-		case q.err == nil && r.c.link.settled(returnTime):
+		case q.err == nil && r.c.link.upFor(returnTime):
 			return ErrNoWorkers
 		}
-		// Redis is away, or has just come back and its workers have not yet.
+		// Redis is unreachable, or has just returned and workers may not have
+		// registered yet.
 		if err := r.c.pause(ctx, nil, time.After(redisio.Backoff(1))); err != nil {
 			if q.err != nil && ctx.Err() != nil {
 				return redisio.Because(err, q.err)
@@ -152,8 +151,8 @@ func (c *Client) because(end error) error {
 	return redisio.Because(end, cmp.Or(c.link.reason(), redisio.Of(c.pool).Writer().Trouble()))
 }
 
-// pause waits for one of two channels. It ends early, with an error, when ctx
-// ends or the client is closed.
+// pause waits for one of two channels. It returns an error if ctx ends or the client
+// is closed first.
 func (c *Client) pause(ctx context.Context, done <-chan struct{}, after <-chan time.Time) error {
 	select {
 	case <-done:
@@ -166,7 +165,7 @@ func (c *Client) pause(ctx context.Context, done <-chan struct{}, after <-chan t
 	return nil
 }
 
-// ask looks into the registry without waiting. The lock is held.
+// askLocked starts a query.
 func (r *route) askLocked() {
 	q := &aliveQuery{done: make(chan struct{})}
 	r.query = q
@@ -184,7 +183,7 @@ func (r *route) askLocked() {
 	go redisio.Of(r.c.pool).Writer().Do(lasting(redisio.BlockTime), answered, command, key, args...)
 }
 
-// lasting is a [redisio.Wanted] for so long.
+// lasting returns a [redisio.Wanted] that ends after d.
 func lasting(d time.Duration) redisio.Wanted { return expiry(time.Now().Add(d)) }
 
 type expiry time.Time
@@ -196,7 +195,7 @@ func (e expiry) Err() error {
 	return nil
 }
 
-// census is the command that counts who lives at the address.
+// aliveCommand returns the command that counts the living workers of the address.
 func (r *route) aliveCommand() (command, key string, args []any) {
 	if r.to.id != "" {
 		return "exists", r.keys.info(r.to.id), nil // lives as long as the lease
@@ -205,7 +204,7 @@ func (r *route) aliveCommand() (command, key string, args []any) {
 	return "zcount", r.keys.alive(), []any{now, "+inf"}
 }
 
-// pushed learns from the length of the queue behind a call.
+// onPushed learns from the length of the queue after a call was pushed.
 func (r *route) onPushed(length int64, err error) {
 	switch {
 	case err != nil:
@@ -216,9 +215,8 @@ func (r *route) onPushed(length int64, err error) {
 	}
 }
 
-// touch gives the queue a time to live, at once or, if that was done a moment
-// ago, a little later: when the workers keep up, every call makes the queue
-// anew.
+// renewTTL gives the queue its time to live, at most once per renewTime: when the
+// workers keep up, each call makes the queue anew.
 func (r *route) renewTTL() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

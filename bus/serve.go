@@ -15,17 +15,17 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// unsentPerSlot is how many replies, for each slot, may be on their way to Redis
-// without taking a slot. A slot that is kept until Redis has the reply costs a
-// quarter of the throughput at 256 callers; a bound there must be.
+// unsentPerSlot is the number of replies per slot that may be on their way to Redis
+// without a slot. To keep the slot until Redis has the reply would cost a quarter of
+// the throughput at 256 callers.
 const unsentPerSlot = 4
 
-// maxHead is how much longer than its body a request may be.
+// maxHead is the size limit of a request without its body, in bytes.
 const maxHead = 64 << 10
 
-// arrive takes a frame from a queue, for which a slot has been taken.
+// handleCall handles a frame of a queue, which has a slot.
 func (w *Worker) handleCall(frame string, direct bool, now time.Time) {
-	if frame == "" { // a stopping worker wakes itself
+	if frame == "" { // see Worker.wake
 		w.slots.release()
 		return
 	}
@@ -46,8 +46,8 @@ func (w *Worker) handleCall(frame string, direct bool, now time.Time) {
 	}
 }
 
-// control takes a frame from the control list: a caller's notice, or a call to a
-// built-in method, which takes no slot and waits for none.
+// handleControl handles a frame of the control list: a notice, or a call to a built-in
+// method, which needs no slot.
 func (w *Worker) handleControl(frame string) {
 	if frame == "" {
 		return
@@ -67,15 +67,16 @@ func (w *Worker) handleControl(frame string) {
 	}
 	switch {
 	case !isBuiltin(t.request.method):
-		w.answer(t, Body{}, &refusal{CodeMalformed, "a call of that method does not belong into the control list"})
+		w.answer(t, Body{}, &refusal{CodeMalformed, "only built-in methods are called through the control list"})
 	case t.method.lane.crowded():
-		w.answer(t, Body{}, &refusal{CodeFailed, "too many calls to built-in methods"})
+		w.answer(t, Body{}, &refusal{CodeFailed, "too many calls to built-in methods wait"})
 	case t.method.lane.enter(t) == placeRun:
 		go w.serve(t)
 	}
 }
 
-// accept reads a request and enters it, or answers it and reports false.
+// accept decodes a request and enters it into the roster, or answers it and returns
+// false.
 func (w *Worker) accept(t *task, now time.Time) bool {
 	err := t.unpack(t.frame)
 	t.ctx.parent, t.ctx.header = w.work, t.header
@@ -114,7 +115,7 @@ func (w *Worker) accept(t *task, now time.Time) bool {
 	t.entered = true
 	t.method.stats.held.Add(1)
 	if t.method.stream {
-		t.outlet = newItemSender(w, t)
+		t.sender = newItemSender(w, t)
 	}
 	w.roster.add(t, now)
 	return true
@@ -122,14 +123,14 @@ func (w *Worker) accept(t *task, now time.Time) bool {
 
 func (w *Worker) malformed(err error) {
 	w.stats.malformed.Add(1)
-	w.noise.Warn(w.link.log, "bus: a request that can't be understood", "error", err)
+	w.throttle.Warn(w.link.log, "bus: request refused: it can't be decoded", "error", err)
 }
 
-// serve runs a request and those that wait behind it in its lane.
+// serve runs a call, and then calls that wait in its lane.
 func (w *Worker) serve(t *task) {
 	lane, returned := t.method.lane, false
 	defer func() {
-		if !returned { // runtime.Goexit in a handler, as of testing.T.FailNow
+		if !returned { // the handler called runtime.Goexit, for example by testing.T.FailNow
 			w.answer(t, Body{}, &refusal{code: CodePanic})
 			if next := w.nextCall(lane); next != nil {
 				go w.serve(next)
@@ -144,21 +145,21 @@ func (w *Worker) serve(t *task) {
 	returned = true
 }
 
-// errExpired stands for the answer to a caller who does not wait any more: the
-// deadline of the request has passed.
+// errExpired is returned in place of an answer that the caller does not wait for,
+// because its deadline has passed or it has given up.
 var errExpired = errors.New("expired")
 
 // errDeferred is returned in place of an answer that a [busio.Call] gives later.
 var errDeferred = errors.New("deferred")
 
-// drop gives a request no answer.
+// finish ends a request without an answer.
 func (w *Worker) finish(t *task) {
 	w.forget(t)
 	w.release(t)
 	w.heldGroup(t).Done()
 }
 
-// group is what waits for a request.
+// heldGroup returns the group that counts a request until its end.
 func (w *Worker) heldGroup(t *task) *sync.WaitGroup {
 	if t.control {
 		return &w.heldControl
@@ -166,9 +167,10 @@ func (w *Worker) heldGroup(t *task) *sync.WaitGroup {
 	return &w.held
 }
 
-// part takes a request out of what the worker holds.
+// forget takes a request out of the roster and the statistics.
 func (w *Worker) forget(t *task) {
-	if w.roster.remove(t); t.entered {
+	w.roster.remove(t)
+	if t.entered {
 		t.method.stats.held.Add(-1)
 	}
 }
@@ -196,12 +198,12 @@ func (w *Worker) call(t *task) (body Body, err error) {
 	if ctx.abandoned() {
 		return Body{}, errExpired
 	}
-	if t.outlet != nil {
+	if t.sender != nil {
 		w.roster.announceNow(t)
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			w.link.log.Error("bus: panic in a handler", "method", t.request.method, "panic", v, "stack", string(debug.Stack()))
+			w.link.log.Error("bus: handler panicked; its caller gets CodePanic", "method", t.request.method, "panic", v, "stack", string(debug.Stack()))
 			body, err = Body{}, &refusal{code: CodePanic}
 		}
 		m.stats.ran(time.Since(begun))
@@ -219,7 +221,7 @@ func (w *Worker) call(t *task) (body Body, err error) {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == context.DeadlineExceeded:
 		w.stats.errors.Add(1)
 		m.stats.late.Add(1)
-		return Body{}, errExpired // the caller says so himself
+		return Body{}, errExpired // the caller knows its own deadline
 	}
 	if ctx.Err() == context.DeadlineExceeded {
 		m.stats.late.Add(1)
@@ -227,8 +229,8 @@ func (w *Worker) call(t *task) (body Body, err error) {
 	return body, err
 }
 
-// answer sends the reply to a request, if anybody waits for it, and gives back
-// its slot.
+// answer sends the reply to a request, if its caller waits for one, and releases its
+// slot.
 func (w *Worker) answer(t *task, body Body, err error) {
 	if t.ctx.abandoned() {
 		if t.entered {
@@ -252,12 +254,12 @@ func (w *Worker) answer(t *task, body Body, err error) {
 	w.sendReply(t, &rep)
 }
 
-// reply makes the reply to a request out of what its handler returned.
+// reply returns the reply to a request whose handler returned body and err.
 func (w *Worker) reply(t *task, body Body, err error) reply {
 	rep := reply{id: t.id, from: w.info.ID, header: t.answer}
-	if t.outlet != nil {
+	if t.sender != nil {
 		var bad *refusal
-		if rep.seq, bad = t.outlet.end(); bad != nil {
+		if rep.seq, bad = t.sender.end(); bad != nil {
 			err = bad
 		}
 	}
@@ -281,7 +283,7 @@ func (w *Worker) reply(t *task, body Body, err error) reply {
 	return rep
 }
 
-// cut shortens the text of an error to what a message may hold.
+// cut shortens the text of an error to the size limit of a message.
 func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text
@@ -289,7 +291,7 @@ func cut(text string, limit int) string {
 	return text[:limit]
 }
 
-// send writes a reply, unless none is wanted.
+// sendReply sends a reply, unless the caller wants none.
 func (w *Worker) sendReply(t *task, rep *reply) {
 	inbox := w.inboxOf(t.client)
 	if t.id == 0 || inbox == "" {
@@ -311,15 +313,15 @@ func (w *Worker) sendReply(t *task, rep *reply) {
 		w.heldGroup(t).Done()
 		if err != nil {
 			w.stats.lost.Add(1)
-			if !errors.Is(err, redis.Nil) { // Nil: the client has gone
-				w.noise.Warn(w.link.log, "bus: a reply could not be written", "error", err)
+			if !errors.Is(err, redis.Nil) { // Nil: the client has no inbox any more
+				w.throttle.Warn(w.link.log, "bus: reply lost: it could not be written", "error", err)
 			}
 		}
 	})
 }
 
-// replyTries is how often a reply is written if it is not known whether it was:
-// a client takes the first.
+// replyTries is how often a reply is written while it is unknown whether Redis has it.
+// The client takes the first.
 const replyTries = 3
 
 func (w *Worker) writeReply(inbox string, frame []byte, tries int, done func(error)) {
@@ -332,8 +334,8 @@ func (w *Worker) writeReply(inbox string, frame []byte, tries int, done func(err
 	})
 }
 
-// inboxOf returns the key of a client's inbox, "" if it can't be one. The names
-// of the clients that were seen last are kept.
+// inboxOf returns the key of a client's inbox, or "" if the client's id is not valid.
+// It keeps the keys of recent clients.
 func (w *Worker) inboxOf(client string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -343,10 +345,10 @@ func (w *Worker) inboxOf(client string) string {
 		if len(w.inboxes) >= maxInboxes {
 			clear(w.inboxes)
 		}
-		w.inboxes[strings.Clone(client)] = key // it is a part of the whole frame
+		w.inboxes[strings.Clone(client)] = key // client would keep the whole frame in memory
 	}
 	return key
 }
 
-// maxInboxes is how many names of inboxes a worker keeps.
+// maxInboxes is the number of keys of inboxes that a worker keeps.
 const maxInboxes = 1024

@@ -140,7 +140,7 @@ func TestAStoppingWorkerAnswersItsLastQuestion(t *testing.T) {
 }
 
 func TestNamesOfBuiltinMethodsAreTaken(t *testing.T) {
-	require.PanicsWithError(t, `bus: method: name "bus.ping": "bus." is for the methods that every worker has`, func() { bus.NewMethod[int, int]("bus.ping") })
+	require.PanicsWithError(t, `bus: method: name "bus.ping": names that begin with "bus." are reserved for built-in methods`, func() { bus.NewMethod[int, int]("bus.ping") })
 	require.Panics(t, func() { bus.NewStream[int, int]("bus.x") })
 }
 

@@ -2,7 +2,7 @@ package bus
 
 import "sync"
 
-// slots counts the calls that a worker may still take.
+// slots counts the calls that a worker may still read.
 type slots struct {
 	mu    sync.Mutex
 	all   int
@@ -15,7 +15,7 @@ func (s *slots) init(n int) {
 	s.freed = make(chan struct{}, 1)
 }
 
-// wait returns how many slots are free once one is, or 0 when stop is closed.
+// wait returns the number of free slots once there is one, or 0 when stop is closed.
 func (s *slots) wait(stop <-chan struct{}) int {
 	for {
 		s.mu.Lock()

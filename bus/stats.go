@@ -9,37 +9,40 @@ import (
 	"time"
 )
 
-// WorkerStats is what a worker has done since it was made.
+// WorkerStats is a snapshot of a [Worker]. Held and Waiting are current numbers; the
+// others count since the worker was made.
 type WorkerStats struct {
 	Calls      int64 `json:"calls"`      // answered, with a result or an error
-	Errors     int64 `json:"errors"`     // of these, answered with an error
-	Expired    int64 `json:"expired"`    // not run, because their deadline had passed
-	Malformed  int64 `json:"malformed"`  // requests that could not be understood
-	Lost       int64 `json:"lost"`       // answers that could not be written, or whose client had gone
+	Errors     int64 `json:"errors"`     // of Calls, answered with an error
+	Expired    int64 `json:"expired"`    // calls not run, because their deadline had passed
+	Malformed  int64 `json:"malformed"`  // requests that could not be decoded
+	Lost       int64 `json:"lost"`       // replies that could not be written, or whose client was gone
 	Overflowed int64 `json:"overflowed"` // calls moved to the overflow lists of their methods
-	Held       int   `json:"held"`       // calls in the worker now, running or waiting, that take a slot
+	Held       int   `json:"held"`       // slots taken: calls that run and, in a Serial worker, calls that wait
+	Waiting    int   `json:"waiting"`    // calls that wait in the worker, without a slot, for the limit of their method
 
-	Methods []MethodStats `json:"methods"` // by name; "*" is what HandleAny serves
+	Methods []MethodStats `json:"methods"` // by name, without the built-in ones; "*" are those of HandleAny
 }
 
-// MethodStats is what a worker has done for one method since it was made, but
-// for the built-in ones.
+// MethodStats is the part of [WorkerStats] about one method. InFlight is a current
+// number.
 type MethodStats struct {
 	Name      string         `json:"name"`
 	Calls     int64          `json:"calls"`     // answered
-	Errors    map[Code]int64 `json:"errors"`    // of these, by code
-	InFlight  int64          `json:"in_flight"` // running or waiting
+	Errors    map[Code]int64 `json:"errors"`    // of Calls, by code
+	InFlight  int64          `json:"in_flight"` // running or waiting in the worker
 	Expired   int64          `json:"expired"`   // not run: past their deadline
 	Late      int64          `json:"late"`      // run, but not done in time
-	Cancelled int64          `json:"cancelled"` // given up by their callers
+	Cancelled int64          `json:"cancelled"` // cancelled by their callers
 
-	// Half of the handler's runs, and 99 in 100, took no longer. They are
-	// counted in steps of an eighth.
+	// P50 and P99 are quantiles of the time that the handler ran, rounded up by at
+	// most an eighth.
 	P50 time.Duration `json:"p50_ns"`
 	P99 time.Duration `json:"p99_ns"`
 }
 
-// Stats returns what the worker has done. [Stats] asks any worker.
+// Stats returns the worker's counters. The method [Stats] returns those of any
+// worker.
 func (w *Worker) Stats() WorkerStats {
 	s := WorkerStats{
 		Calls:      w.stats.calls.Load(),
@@ -49,6 +52,11 @@ func (w *Worker) Stats() WorkerStats {
 		Lost:       w.stats.lost.Load(),
 		Overflowed: w.stats.overflowed.Load(),
 		Held:       w.slots.inUse(),
+	}
+	for _, l := range w.limited {
+		l.mu.Lock()
+		s.Waiting += len(l.waiting)
+		l.mu.Unlock()
 	}
 	for _, m := range w.served() {
 		s.Methods = append(s.Methods, m.stats.snapshot(m.name))
@@ -70,7 +78,7 @@ func (w *Worker) served() []*method {
 	return all
 }
 
-// methodStats counts what becomes of the calls of a method.
+// methodStats counts the calls of a method.
 type methodStats struct {
 	calls, held, expired, late, cancelled atomic.Int64
 	durations                             histogram
@@ -81,8 +89,8 @@ type methodStats struct {
 
 func newMethodStats() *methodStats { return &methodStats{errors: make(map[Code]int64)} }
 
-// maxCodes is how many codes of its own a method's errors are counted by; the
-// rest are counted as CodeFailed.
+// maxCodes is the number of different codes by which errors are counted. Others are
+// counted as CodeFailed.
 const maxCodes = 64
 
 func (s *methodStats) answered(code Code) {
@@ -123,8 +131,8 @@ func bucket(d time.Duration) int {
 	return 8*power + int(n>>(power-3)&7)
 }
 
-// quantile returns the upper end of the bucket that q of all durations do not
-// exceed; 0 if there are none.
+// quantile returns the upper end of the bucket that has the q-quantile, or 0 if there
+// are no durations.
 func (h *histogram) quantile(q float64) time.Duration {
 	var counts [len(h)]int64
 	all := int64(0)
@@ -137,7 +145,8 @@ func (h *histogram) quantile(q float64) time.Duration {
 	}
 	rank := int64(q*float64(all-1)) + 1
 	for i, n := range counts {
-		if rank -= n; rank <= 0 {
+		rank -= n
+		if rank <= 0 {
 			power, step := i/8, i%8
 			return time.Duration(uint64(8+step+1) << (power - 3))
 		}
@@ -160,7 +169,7 @@ type ClientStats struct {
 
 type clientStats struct{ calls, retries, refused, lost, cancelled, malformed atomic.Int64 }
 
-// Stats returns what the client has done.
+// Stats returns the client's counters.
 func (c *Client) Stats() ClientStats {
 	c.mu.Lock()
 	pending := len(c.calls)

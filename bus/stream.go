@@ -11,8 +11,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// StreamMethod is a method that answers with a stream of items: its name, the
-// type of its arguments and that of an item.
+// StreamMethod is a method that answers with a stream of items. It has a name, the
+// type A of its arguments and the type I of an item.
 //
 //	var Tail = bus.NewStream[TailArgs, Line]("tail")
 type StreamMethod[A, I any] struct {
@@ -20,8 +20,7 @@ type StreamMethod[A, I any] struct {
 	codec storage.Codec
 }
 
-// NewStream returns the stream method of that name, of which the same holds as
-// of a [NewMethod]'s.
+// NewStream returns the stream method of that name. It panics as [NewMethod] does.
 func NewStream[A, I any](name string) StreamMethod[A, I] {
 	mustBeFree(name)
 	return StreamMethod[A, I]{name: name}
@@ -30,8 +29,8 @@ func NewStream[A, I any](name string) StreamMethod[A, I] {
 // Name returns the method's name.
 func (m StreamMethod[A, I]) Name() string { return m.name }
 
-// WithCodec returns a copy whose arguments and items travel in another codec
-// than [storage.MsgPack].
+// WithCodec returns a copy whose arguments and items are encoded by codec. The
+// default is [storage.MsgPack].
 func (m StreamMethod[A, I]) WithCodec(codec storage.Codec) StreamMethod[A, I] {
 	mustBeValid(m.name, codec)
 	m.codec = codec
@@ -40,13 +39,13 @@ func (m StreamMethod[A, I]) WithCodec(codec storage.Codec) StreamMethod[A, I] {
 
 // StreamOptions are the options of [Stream] and [StreamRaw].
 type StreamOptions struct {
-	// Header is as that of [CallOptions].
+	// Header is sent beside the arguments, as [CallOptions].Header is.
 	Header Header
 
-	// Window is how many items may be under way, sent and not yet consumed, and
-	// WindowBytes how many bytes of them; one item may be larger than that. The
-	// handler waits in between. 0: 64 items and 1 MiB. At most 10,000 items and
-	// 64 MiB: what is under way is memory of Redis.
+	// Window is the number of items that may be sent and not yet consumed, and
+	// WindowBytes their size; a single item may be larger. The handler's send waits
+	// while either is reached. Such items are in Redis's memory. Default to 64 items
+	// and 1 MiB; at most 10,000 items and 64 MiB.
 	Window, WindowBytes int
 }
 
@@ -66,15 +65,14 @@ func (o StreamOptions) window() (window, error) {
 	return window{uint64(cmp.Or(o.Window, 64)), uint64(cmp.Or(o.WindowBytes, 1<<20))}, nil
 }
 
-// Stream has one worker run a stream method and yields its items in order, as
-// they come. Ranging over it makes the call; ranging again makes another. It
-// ends after the last item, or with one error: those of [Call], and
-// [ErrStreamBroken]. A handler that fails, or whose worker is lost, never looks
-// like an end.
+// Stream runs a stream method in one worker and yields its items in order, as they
+// arrive. Each range over it makes a call of its own. It ends after the last item, or
+// with an error: one of [Call]'s, or [ErrStreamBroken]. If the handler fails or its
+// worker is lost the stream ends with an error.
 //
-// To break out of the loop cancels the context of the handler, and so does the
-// end of ctx. If ctx has no deadline, ClientConfig.Timeout bounds the wait until
-// a worker has begun, and then the stream lasts as long as both ends live.
+// A break out of the loop cancels the handler's context, and so does the end of ctx.
+// If ctx has no deadline, ClientConfig.Timeout limits the wait until a worker has
+// begun; the stream then lasts as long as the caller and the handler do.
 func Stream[A, I any](ctx context.Context, c *Client, to Address, m StreamMethod[A, I], args A, opts ...StreamOptions) iter.Seq2[I, error] {
 	return func(yield func(I, error) bool) {
 		var zero I
@@ -97,7 +95,7 @@ func Stream[A, I any](ctx context.Context, c *Client, to Address, m StreamMethod
 	}
 }
 
-// StreamRaw is [Stream] on encoded values.
+// StreamRaw is [Stream] with encoded arguments and items.
 func StreamRaw(ctx context.Context, c *Client, to Address, method string, args Body, opts ...StreamOptions) iter.Seq2[Body, error] {
 	return func(yield func(Body, error) bool) {
 		if err := checkRaw("stream", method, args); err != nil {
@@ -108,7 +106,7 @@ func StreamRaw(ctx context.Context, c *Client, to Address, method string, args B
 	}
 }
 
-// stream is the untyped core of Stream.
+// stream implements Stream and StreamRaw.
 func (c *Client) stream(ctx context.Context, to Address, req *request, opts []StreamOptions) iter.Seq2[Body, error] {
 	return func(yield func(Body, error) bool) {
 		left := false // by the caller
@@ -131,8 +129,8 @@ func (c *Client) stream(ctx context.Context, to Address, req *request, opts []St
 	}
 }
 
-// follow makes the call of a stream and hands its items to take, until that
-// returns false.
+// follow makes the call of a stream and passes its items to take, until that returns
+// false.
 func (c *Client) follow(ctx context.Context, to Address, req *request, take func(Body) bool) error {
 	now := time.Now()
 	end, _ := ctx.Deadline()
@@ -174,11 +172,12 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 	}
 }
 
-// streamNews is how many results of a stream are no items of its window: that it
-// has begun, its end, and an item too many.
+// streamNews is the number of results of a stream that are not items of its window:
+// that it has begun, its end, and an item too many.
 const streamNews = 3
 
-// launchAgain sends the request of a stream, again where that is allowed.
+// launchStream sends the request of a stream, again where ClientConfig.Retry allows
+// it.
 func (c *Client) launchStream(ctx context.Context, to Address, req *request, now, begun, end time.Time, results chan result) (*pendingCall, error) {
 	ctx, cancel := withEnd(ctx, begun)
 	defer cancel()
@@ -194,14 +193,14 @@ func (c *Client) launchStream(ctx context.Context, to Address, req *request, now
 	}
 }
 
-// item hands an item to the stream that it belongs to. It never waits: a worker
-// that sends more than the window allows breaks the stream.
+// deliverItem passes an item to its stream. It never blocks: a worker that sends more
+// than the window allows breaks the stream.
 func (c *Client) deliverItem(rep *reply) {
 	c.mu.Lock()
 	call := c.calls[rep.id]
 	c.mu.Unlock()
 	switch {
-	case call == nil, !call.stream, rep.seq <= call.received: // read twice, after a break
+	case call == nil, !call.stream, rep.seq <= call.received: // read again after a lost connection
 	case rep.seq != call.received+1, len(call.result) > cap(call.result)-streamNews:
 		c.settle(call, nil, ErrStreamBroken)
 	default:
@@ -210,7 +209,7 @@ func (c *Client) deliverItem(rep *reply) {
 	}
 }
 
-// credit tells the worker of a stream how much was consumed.
+// credit tells the worker of a stream how much of it was consumed.
 func (c *Client) credit(call *pendingCall) {
 	c.mu.Lock()
 	worker := call.worker
@@ -220,7 +219,7 @@ func (c *Client) credit(call *pendingCall) {
 	}
 }
 
-// streams returns the streams under way.
+// streams returns the open streams.
 func (c *Client) streams() (open []*pendingCall) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,7 +231,7 @@ func (c *Client) streams() (open []*pendingCall) {
 	return open
 }
 
-// remind repeats the credits, which may have been lost with Redis.
+// repeatCredits sends the credits of all streams again: Redis may have lost them.
 func (c *Client) repeatCredits() {
 	for _, call := range c.streams() {
 		c.credit(call)
@@ -251,13 +250,11 @@ func (c *Client) breakStreams() {
 	}
 }
 
-// HandleStream has h serve a stream method. Each send passes one item on, in
-// order; it waits while the caller's window is full, and returns the error of
-// ctx once nobody wants the stream any more. When h returns the stream ends,
-// with an error if it returned one. A stream takes one of the worker's slots for
-// as long as it lasts.
-//
-// It panics as [Handle] does.
+// HandleStream registers h as the handler of a stream method. Send sends one item; it
+// waits while the caller's window is full, and returns the error of ctx once the
+// caller has given up. When h returns the stream ends, with the error that h returned.
+// A stream counts as one of the worker's running calls for as long as it lasts.
+// HandleStream panics as [Handle] does.
 func HandleStream[A, I any](w *Worker, m StreamMethod[A, I], h func(ctx context.Context, args A, send func(I) error) error, opts ...HandleOptions) {
 	mustHandle(m.name, h == nil)
 	w.register(m.name, &method{stream: true, args: typeOf[A](), result: typeOf[I]()}, opts, func(ctx context.Context, t *task) (Body, error) {
@@ -265,6 +262,6 @@ func HandleStream[A, I any](w *Worker, m StreamMethod[A, I], h func(ctx context.
 		if err := t.body.decode(&args); err != nil {
 			return Body{}, &refusal{CodeBadArguments, err.Error()}
 		}
-		return Body{}, h(ctx, args, func(item I) error { return t.outlet.send(ctx, item) })
+		return Body{}, h(ctx, args, func(item I) error { return t.sender.send(ctx, item) })
 	})
 }

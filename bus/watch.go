@@ -8,18 +8,18 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// WorkerEvent is a worker that has joined or left.
+// WorkerEvent says that a worker has joined or left.
 type WorkerEvent struct {
 	Joined bool       `json:"joined"` // false: it has left or was lost
 	Worker WorkerInfo `json:"worker"`
 }
 
-// Watch yields the workers of a type, or of all if typ is empty, that are there,
-// as joined, and then each that joins or leaves, until ctx ends, which is the
-// last and only error. It looks once a second: a worker that came and went in
-// between is not seen. One that is killed leaves when its lease ends. While
-// Redis is away, and until workers have had the time to come back after it,
-// nobody leaves.
+// Watch yields the living workers of a type, or of all types if typ is empty, as
+// joined, and then each worker that joins or leaves, until ctx ends. The end of ctx is
+// its last item and only error. It reads the registry once a second: a worker that
+// joins and leaves in between is not seen. A worker that is killed leaves when its
+// lease ends. While Redis is unreachable, and for 3 seconds after its return, no
+// worker leaves.
 func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, error] {
 	return func(yield func(WorkerEvent, error) bool) {
 		if err := c.open(ctx); err != nil {
@@ -49,7 +49,7 @@ func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, e
 	}
 }
 
-// compare yields what has changed since the last look, and notes it.
+// compare yields the changes since the last read of the registry, and notes them.
 func (c *Client) compare(known map[string]WorkerInfo, workers []WorkerInfo, yield func(WorkerEvent) bool) bool {
 	here := make(map[string]bool, len(workers))
 	for _, w := range workers {
@@ -61,7 +61,7 @@ func (c *Client) compare(known map[string]WorkerInfo, workers []WorkerInfo, yiel
 			}
 		}
 	}
-	if !c.link.settled(returnTime) {
+	if !c.link.upFor(returnTime) {
 		return true
 	}
 	for id, w := range known {

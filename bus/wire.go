@@ -9,9 +9,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Frames are msgpack, written and read by hand: a call is packed and unpacked
-// four times, and a general encoder took longer for that than Redis for all the
-// rest. https://github.com/msgpack/msgpack/blob/master/spec.md
+// Frames are msgpack, encoded and decoded by hand: a call is packed and unpacked four
+// times, which took a general encoder longer than all that Redis does for the call. https://github.com/msgpack/msgpack/blob/master/spec.md
 
 func appendUint(b []byte, n uint64) []byte {
 	switch {
@@ -27,8 +26,8 @@ func appendUint(b []byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, 0xcf), n)
 }
 
-// blobHead are the first bytes of the heads of strings or of bytes, by the size
-// of the length that follows.
+// blobHead has the first byte of the head of a string or of bytes, by the size of the
+// length that follows.
 type blobHead struct{ len8, len16, len32 byte }
 
 var (
@@ -62,12 +61,13 @@ func appendHeader(b []byte, h Header) []byte {
 	return b
 }
 
-// bytesOf returns the bytes of a string that came from Redis and that nobody
-// else has. To copy every body would be a twentieth of what a stream costs.
+// bytesOf returns the bytes of a string without a copy. The string was read from Redis
+// and has no other user. Copies of all bodies would be a twentieth of the cost of a
+// stream.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// cursor reads elements, which may be anybody's bytes, and keeps the first
-// error; behind it everything reads as zero.
+// cursor reads elements of a frame, which may be any bytes. It keeps the first error;
+// after it all elements read as zero.
 type cursor struct {
 	rest string
 	err  error
@@ -82,7 +82,7 @@ func (c *cursor) fail(err error) {
 	c.rest = ""
 }
 
-// take returns the next n bytes.
+// next returns the next n bytes.
 func (c *cursor) next(n uint64) string {
 	if n > uint64(len(c.rest)) {
 		c.fail(errShort)
@@ -108,8 +108,8 @@ func (c *cursor) big(size uint64) (n uint64) {
 	return n
 }
 
-// open reads the head of a frame with at least elems elements and its version,
-// and returns how many there are more.
+// open reads the head of a frame, which must have at least elems elements, and its
+// version. It returns the number of further elements.
 func (c *cursor) open(elems int) (more int) {
 	n := c.array(2)
 	if v := c.uint(); v != version {
@@ -137,7 +137,7 @@ func (c *cursor) array(elems int) (n int) {
 	return n
 }
 
-// close checks that nothing follows but more elements.
+// close checks that exactly the further elements follow.
 func (c *cursor) close(more int) error {
 	if c.err != nil {
 		return c.err
@@ -148,7 +148,7 @@ func (c *cursor) close(more int) error {
 	if more == 0 {
 		return errors.New("more than one frame")
 	}
-	// Elements of a later version: as an array of their own they must be whole.
+	// Elements of later versions must be complete.
 	var skipped []any
 	head := binary.BigEndian.AppendUint16([]byte{0xdc}, uint16(more))
 	return storage.MsgPack.Unmarshal(append(head, c.rest...), &skipped)
@@ -216,7 +216,7 @@ func (c *cursor) header() Header {
 		c.fail(errShort)
 		return nil
 	}
-	h := make(Header, min(n, 16)) // n is a claim
+	h := make(Header, min(n, 16)) // n is not checked yet
 	for range n {
 		key := c.blob()
 		h[key] = c.blob()

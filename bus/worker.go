@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -25,69 +24,77 @@ const reservedPrefix = "kw."
 
 // WorkerConfig configures a [Worker]. Type is required.
 type WorkerConfig struct {
-	// Site is the world that the worker belongs to. Empty: DefaultSite.
+	// Site is the site that the worker belongs to; only clients of that site see
+	// it. Defaults to DefaultSite.
 	Site string
 
-	// Type is the group that the worker belongs to.
+	// Type is the group that the worker belongs to. Required.
 	Type string
 
-	// Version and Description, and Labels that an [Audience] may ask for, are
-	// told to whoever wants to know. Names and values of labels are at most 255
-	// bytes long.
+	// Version and Description are shown to callers by [Info]. Labels select
+	// workers in [Audience.WithLabels]; a label's name and value have at most 255
+	// bytes each.
 	Version     string
 	Description string
 	Labels      map[string]string
 
-	// Concurrency is how many calls the worker holds at most. 0: 64.
+	// Concurrency is the number of calls that the worker runs at a time. Defaults
+	// to 64.
 	Concurrency int
 
-	// Serial makes handlers run one at a time, in the order in which the calls
-	// came. The worker then holds up to Prefetch calls, 0: 64, and Concurrency
-	// is not used.
+	// Serial makes the handlers run one at a time, in the order in which the calls
+	// arrived. The worker then holds up to Prefetch calls (default 64), and
+	// Concurrency is ignored.
 	Serial   bool
 	Prefetch int
 
-	// Lease is how long the worker counts as alive after its last sign of life,
-	// of which it gives three in that time, and three a minute at least. 0: 5 s.
-	// At least 300 ms.
+	// Lease is how long callers take the worker to be alive after its last
+	// heartbeat. It sends three in that time, and at least three a minute. At least
+	// 300 ms. Defaults to 5 seconds.
 	Lease time.Duration
 
 	// Drain is how long a stopping worker waits for its handlers before it
-	// cancels their contexts. 0: 10 s. Negative: not at all.
+	// cancels their contexts. Negative: it cancels them at once. Defaults to 10
+	// seconds.
 	Drain time.Duration
 
-	// MaxMessage is the largest arguments and the largest result, or item of a
-	// stream, in bytes as encoded. 0: 1 MiB. Larger ones are answered with
-	// CodeBadArguments and CodeBadResult.
+	// MaxMessage is the size limit, in encoded bytes, of arguments, of a result and
+	// of an item of a stream. Larger arguments are answered with CodeBadArguments,
+	// larger results and items with CodeBadResult. Defaults to 1 MiB.
 	MaxMessage int
 
-	// Middleware wraps every handler, the first around the others.
+	// Middleware wraps every handler; the first is the outermost.
 	Middleware []Middleware
 
-	// OnStart runs before the worker is known to anybody; its error ends Run.
-	// OnStop runs when the worker has answered its last call. OnTick runs every
-	// TickInterval (0: a second), unless it still does: of a Serial worker in
-	// turn with the handlers, of others beside them. A context that they get
-	// ends when the worker is to stop, but OnStop's, which ends after Drain.
-	OnStart      func(context.Context) error
-	OnStop       func(context.Context)
+	// OnStart runs before callers know the worker; its error ends Run. Its context
+	// ends when the worker is to stop.
+	OnStart func(context.Context) error
+
+	// OnStop runs when the worker has answered its last call. Its context ends
+	// after Drain.
+	OnStop func(context.Context)
+
+	// OnTick runs every TickInterval (default 1 second). A tick is skipped while
+	// the previous one runs. In a Serial worker, OnTick never overlaps a handler.
+	// Its context ends when the contexts of the handlers do.
 	OnTick       func(context.Context)
 	TickInterval time.Duration
 
-	// Path and Spawner say what program the worker is and what started it.
-	// Empty: that of the executable, and nothing. [UpdateSpawner] changes the
-	// second.
+	// Path is the path of the program, and Spawner names what started it; both are
+	// shown by [Info], and [UpdateSpawner] changes Spawner. Path defaults to that
+	// of the executable.
 	Path, Spawner string
 
-	// Extra adds to what [Info] answers. It is called for each answer and must
-	// not wait for anything.
+	// Extra returns what [Info] adds to its answer. It is called for each answer
+	// and must not block.
 	Extra func() map[string]any
 
-	// AllowStop lets everybody stop the worker with [Stop].
+	// AllowStop lets every client of the site stop the worker with [Stop].
 	AllowStop bool
 
-	// KeepLog is how many log records [Worker.LogHandler] keeps in Redis, and
-	// KeepLogFor how long after the last one. 0: 1,000 and an hour.
+	// KeepLog is the number of log records that [Worker.LogHandler] keeps in Redis
+	// (default 1,000), and KeepLogFor how long it keeps them after the last one
+	// (default 1 hour).
 	KeepLog    int
 	KeepLogFor time.Duration
 }
@@ -108,11 +115,11 @@ func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
 	}
 	for name, value := range c.Labels {
 		if name == "" || len(name) > redisio.MaxName || len(value) > redisio.MaxName {
-			return c, fmt.Errorf("bus: WorkerConfig.Labels: %.32q=%.32q: a name has 1 to %d bytes, a value at most as many", name, value, redisio.MaxName)
+			return c, fmt.Errorf("bus: WorkerConfig.Labels: %.32q=%.32q: a name must have 1 to %d bytes, and a value at most as many", name, value, redisio.MaxName)
 		}
 	}
 	if i := slices.IndexFunc(c.Middleware, func(m Middleware) bool { return m == nil }); i >= 0 {
-		return c, fmt.Errorf("bus: WorkerConfig.Middleware: %d is nil", i)
+		return c, fmt.Errorf("bus: WorkerConfig.Middleware[%d] is nil", i)
 	}
 	if err := checkName("WorkerConfig.Site", c.Site); err != nil {
 		return c, err
@@ -141,7 +148,7 @@ func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
 	return c, nil
 }
 
-// Worker serves the calls of a type. Give it its handlers, then Run it.
+// Worker serves the calls of a type. Register its handlers, then call Run.
 type Worker struct {
 	pool    *storage.Pool
 	cfg     WorkerConfig
@@ -149,45 +156,45 @@ type Worker struct {
 	info    WorkerInfo
 	spawner atomic.Pointer[string]
 	keys    keys
-	types   string // key
+	types   string // key of the site's types
 
 	methods  map[string]*method
 	other    *method // HandleAny's
-	builtins lane    // of the methods that every worker has
-	serial   *lane   // of every other method, if cfg.Serial
+	builtins lane    // of the built-in methods
+	serial   *lane   // of all other methods of a Serial worker
 	begun    atomic.Bool
 	ready    chan struct{}
-	halted   chan struct{} // Stop was called; holds one
+	halted   chan struct{} // method Stop was called; holds one
 	refused  chan error    // Redis denies the worker a command or a key; holds one
 
-	clock   *redisio.Clock
-	link    connection
-	beat    chan struct{} // the lease is to be renewed now; holds one
-	arrived atomic.Int64  // calls, by which they are ordered
-	slots   slots
-	roster  roster
-	stats   struct{ calls, errors, expired, malformed, lost, overflowed atomic.Int64 }
-	noise   redisio.Throttle
-	log     *logKeeper // of LogHandler
+	clock    *redisio.Clock
+	link     connection
+	beat     chan struct{} // the lease is to be renewed at once; holds one
+	arrived  atomic.Int64  // calls, by which they are ordered
+	slots    slots
+	roster   roster
+	stats    struct{ calls, errors, expired, malformed, lost, overflowed atomic.Int64 }
+	throttle redisio.Throttle
+	log      *logKeeper // of LogHandler
 
 	work        context.Context // of the handlers
 	cancel      context.CancelFunc
 	life        context.Context // of Run, drain included
 	leave       context.CancelFunc
-	held        sync.WaitGroup // calls, until their replies are written
-	heldControl sync.WaitGroup // the same of the control list, which is read while held is waited for
-	unsent      atomic.Int64   // replies on their way
+	held        sync.WaitGroup // calls of the queues, until their replies are written
+	heldControl sync.WaitGroup // the same of the control list, which is read while the worker waits for held
+	unsent      atomic.Int64   // replies that are being written
 
 	limited     []*lane               // of methods with a limit of their own
 	overflows   redis.UniversalClient // that reads their overflow lists
 	overflowing sync.WaitGroup        // goroutines that move calls to and from these lists
 
 	mu      sync.Mutex
-	inboxes map[string]string // client → key
+	inboxes map[string]string // keys, by client
 }
 
-// NewWorker returns a worker without handlers but for the built-in methods. It
-// does not touch Redis.
+// NewWorker returns a worker that handles the built-in methods only. It does not
+// connect to Redis.
 func NewWorker(pool *storage.Pool, cfg WorkerConfig) (*Worker, error) {
 	return newWorker(pool, cfg, false)
 }
@@ -220,7 +227,7 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 	w.spawner.Store(&cfg.Spawner)
 	w.link.log = redisio.Of(pool).Logger().With("worker", w.info.ID)
 	w.link.back = func() {
-		signal(w.beat) // a server that was started again does not know us
+		signal(w.beat) // a restarted Redis does not know the worker
 		w.roster.announceAgain()
 	}
 	w.roster.announce, w.roster.known = w.announce, make(map[callKey]*task)
@@ -240,176 +247,5 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 // ID returns the worker's id, type:host:pid:uid, for [Direct].
 func (w *Worker) ID() string { return w.info.ID }
 
-// Ready returns a channel that is closed when Run has made the worker known to
-// callers.
+// Ready returns a channel that is closed once callers know the worker.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
-
-// HandleOptions are the options of [Handle] and [HandleAny].
-type HandleOptions struct {
-	// MaxInFlight is how many calls of the method run at a time in this worker.
-	// Defaults to no limit but the worker's. A Serial worker ignores it.
-	MaxInFlight int
-
-	// MaxWaiting is how many calls of a method with MaxInFlight wait in the worker
-	// for their turn, beside its Concurrency. Further calls are moved to an overflow
-	// list of the method in Redis, which every worker of the type reads while it has
-	// room, in order. Defaults to 64.
-	MaxWaiting int
-
-	// MaxOverflow is the length of the overflow list above which further calls are
-	// answered with CodeQueueFull. Defaults to 10,000.
-	MaxOverflow int
-}
-
-// Handle has h serve the calls of a method. Its context ends at the deadline of
-// the caller, and when the worker has waited long enough for it to stop. The
-// error that h returns goes to the caller as an [*Error]; see [Code].
-//
-// Handle panics if the worker has a handler for the method already or was run:
-// what a worker serves is part of the program.
-func Handle[A, R any](w *Worker, m Method[A, R], h func(ctx context.Context, args A) (R, error), opts ...HandleOptions) {
-	mustHandle(m.name, h == nil)
-	w.register(m.name, &method{args: typeOf[A](), result: typeOf[R](), idempotent: m.idempotent}, opts, typed(h))
-}
-
-// mustHandle panics if a method is given no handler.
-func mustHandle(method string, isNil bool) {
-	if isNil {
-		panic(fmt.Sprintf("bus: method %q: nil handler", method))
-	}
-}
-
-// typed is a handler behind its codecs.
-func typed[A, R any](h func(context.Context, A) (R, error)) func(context.Context, *task) (Body, error) {
-	return func(ctx context.Context, t *task) (Body, error) {
-		var args A
-		if err := t.body.decode(&args); err != nil {
-			return Body{}, &refusal{CodeBadArguments, err.Error()}
-		}
-		result, err := h(ctx, args)
-		if err != nil {
-			return Body{}, err
-		}
-		body, err := encode(t.body.Codec, result)
-		if err != nil {
-			return Body{}, &refusal{CodeBadResult, err.Error()}
-		}
-		return body, nil
-	}
-}
-
-// HandleAny has h serve the calls of all methods that have no handler, on the
-// bytes that the caller sent. MaxInFlight is for all of them together.
-func HandleAny(w *Worker, h func(ctx context.Context, method string, args Body) (Body, error), opts ...HandleOptions) {
-	mustHandle(anyName, h == nil)
-	w.register(anyName, &method{}, opts, func(ctx context.Context, t *task) (Body, error) {
-		return h(ctx, t.request.method, t.body)
-	})
-}
-
-// anyName is the name under which the calls that HandleAny serves are counted.
-// No method can have it.
-const anyName = "*"
-
-// refusal is an error of ours in place of a handler's. Handlers can't make one.
-type refusal struct {
-	code Code
-	text string
-}
-
-func (r *refusal) Error() string { return string(r.code) + ": " + r.text }
-
-// method is what serves a name.
-type method struct {
-	name         string
-	call         func(context.Context, *task) (Body, error)
-	around       func(context.Context, *task) (Body, error) // call in its middleware, if there is any
-	lane         *lane
-	stats        *methodStats
-	stream       bool
-	builtin      bool
-	deferred     bool // answered through a busio.Call
-	idempotent   bool
-	maxOverflow  int
-	args, result reflect.Type // nil: unknown
-}
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
-
-// register adds a method.
-func (w *Worker) register(name string, m *method, opts []HandleOptions, call func(context.Context, *task) (Body, error)) {
-	o, err := optional(opts)
-	switch {
-	case w == nil:
-		panic(fmt.Sprintf("bus: method %q: nil worker", name))
-	case name == "":
-		panic("bus: handler for a zero Method")
-	case w.begun.Load():
-		panic(fmt.Sprintf("bus: worker %s: handler for %q after Run", w.ID(), name))
-	case err != nil:
-		panic("bus: " + err.Error())
-	case o.MaxInFlight < 0:
-		panic(fmt.Sprintf("bus: HandleOptions.MaxInFlight: %d is negative", o.MaxInFlight))
-	case o.MaxWaiting < 0:
-		panic(fmt.Sprintf("bus: HandleOptions.MaxWaiting: %d is negative", o.MaxWaiting))
-	case o.MaxOverflow < 0:
-		panic(fmt.Sprintf("bus: HandleOptions.MaxOverflow: %d is negative", o.MaxOverflow))
-	case w.methods[name] != nil, name == anyName && w.other != nil:
-		panic(fmt.Sprintf("bus: worker %s: two handlers for %q", w.ID(), name))
-	}
-	m.name, m.call, m.stats = name, call, newMethodStats()
-	switch {
-	case m.builtin:
-		m.lane = &w.builtins
-	case w.serial != nil:
-		m.lane = w.serial
-	case o.MaxInFlight > 0:
-		m.maxOverflow = cmp.Or(o.MaxOverflow, 10_000)
-		m.lane = &lane{
-			limit: o.MaxInFlight, room: cmp.Or(o.MaxWaiting, 64),
-			shared: &overflowList{key: w.keys.overflow(name)}, own: &overflowList{key: w.keys.ownOverflow(name, w.info.ID)},
-		}
-		w.limited = append(w.limited, m.lane)
-	default:
-		m.lane = &lane{}
-	}
-	if len(w.cfg.Middleware) > 0 && !m.builtin && !m.deferred {
-		m.around = w.surround(m)
-	}
-	if name == anyName {
-		w.other = m
-	} else {
-		w.methods[name] = m
-	}
-}
-
-// surround returns a method's call in the worker's middleware.
-func (w *Worker) surround(m *method) func(context.Context, *task) (Body, error) {
-	return func(ctx context.Context, t *task) (Body, error) {
-		next := wrap(w.cfg.Middleware, func(ctx context.Context, r *Request) (*Response, error) {
-			t.ctx.header, t.body = r.Header, r.Body
-			body, err := m.call(ctx, t)
-			if err != nil {
-				return nil, err
-			}
-			return &Response{From: w.info.ID, Header: Header{}, Body: body}, nil
-		})
-		if t.ctx.header == nil {
-			t.ctx.header = Header{}
-		}
-		resp, err := next(ctx, &Request{To: w.info.ID, Method: t.request.method, Header: t.ctx.header, Body: t.body, Stream: m.stream})
-		if err != nil || resp == nil {
-			return Body{}, err
-		}
-		t.answer = resp.Header
-		return resp.Body, nil
-	}
-}
-
-// find returns what serves a name, or nil.
-func (w *Worker) find(name string) *method {
-	if m := w.methods[name]; m != nil {
-		return m
-	}
-	return w.other
-}

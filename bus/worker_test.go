@@ -263,7 +263,7 @@ func TestAStoppingWorkerGivesBackWhatItDidNotBegin(t *testing.T) {
 
 			second := start(t, pool, bus.WorkerConfig{Type: cfg.Type, Serial: true, Prefetch: 1, Lease: time.Minute}, register)
 			first.stop()
-			require.ErrorIs(t, <-direct, bus.CodeStopped, "nobody else can do that")
+			require.ErrorIs(t, <-direct, bus.CodeStopped, "no other worker can run it")
 			close(g.open)
 			require.NoError(t, first.end())
 			for range n {
@@ -350,7 +350,7 @@ func TestWorkersOfTheRegistry(t *testing.T) {
 	})
 }
 
-// Whoever dies, all that is his goes away by itself.
+// All keys of a killed worker or client go away by themselves.
 func TestEveryKeyHasATimeToLive(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
