@@ -24,7 +24,7 @@ import (
 type overflowList struct {
 	key string
 
-	// By lane.mu:
+	// Guarded by lane.mu:
 	holds   bool      // it may hold calls
 	moved   []*task   // to be written to it, oldest first
 	moves   int       // calls that were to be written so far
@@ -119,6 +119,16 @@ func (w *Worker) refill(l *lane) {
 		for w.refillOnce(l) {
 		}
 	}()
+}
+
+// overflows reports whether the overflow list of the type may hold calls.
+func (l *lane) overflows() bool {
+	if l.room == 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shared.holds
 }
 
 // wantedLocked returns how many calls are to be read from the overflow lists: 0

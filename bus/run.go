@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -104,51 +103,6 @@ func (w *Worker) runOnStop() {
 	ctx, cancel := context.WithTimeout(context.Background(), max(w.cfg.Drain, cancelGrace))
 	defer cancel()
 	w.cfg.OnStop(ctx)
-}
-
-// denied returns the error of a worker that Redis refuses. Redis names a command
-// that a user may not run, but not a key that it may not use.
-func (w *Worker) denied(err error) error {
-	if redis.IsPermissionError(err) {
-		inbox := strings.TrimSuffix(w.types, "}:types") + ":inbox:*"
-		err = fmt.Errorf("%w (the worker needs the keys %s:*, %s and %s; see bus/README.md for its commands)", err, w.keys.base, w.types, inbox)
-	}
-	return redisio.Wrap("bus: worker "+w.ID(), err)
-}
-
-// rehearse runs the commands that the worker will need on keys that only this
-// worker uses, so that a user without the right to one of them is told so before
-// callers know the worker. It leaves nothing behind.
-func (w *Worker) rehearse(ctx context.Context, plain redis.UniversalClient) error {
-	own := w.keys.ownQueue(w.info.ID)
-	inbox, err := inboxKey(w.pool, w.cfg.Site, strings.TrimPrefix(w.info.ID, w.info.Type+":"))
-	if err != nil {
-		return err
-	}
-	err = transact(ctx, plain, func(tx redis.Pipeliner) error {
-		tx.RPush(ctx, own, "", "")
-		tx.LPush(ctx, own, "")
-		tx.LPopCount(ctx, own, 1)
-		tx.PExpire(ctx, own, queueTTL)
-		tx.ZRem(ctx, w.keys.alive(), w.info.ID)
-		tx.ZCard(ctx, w.keys.alive())
-		tx.Del(ctx, w.keys.control(w.info.ID), w.keys.leaving(w.info.ID))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	// The worker's own queue comes first, and has elements: no call is taken.
-	q := popper{client: plain, keys: []string{own, w.keys.queue(), w.keys.control(w.info.ID)}}
-	if _, _, err := q.pop(2); err != nil {
-		return redisio.Normalize(ctx, err)
-	}
-	// The inbox does not exist, so that nothing is written.
-	err = plain.XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []string{redisio.StreamField, ""}}).Err()
-	if errors.Is(err, redis.Nil) {
-		err = nil
-	}
-	return redisio.Normalize(ctx, err)
 }
 
 // startTask runs task in a goroutine. The function that it returns closes stop and
@@ -254,8 +208,8 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 		heads := map[string][]any{} // by list, last first: LPUSH puts one before the other
 		for _, t := range slices.Backward(group) {
 			list := w.keys.queue()
-			if l := t.method.lane; l.room > 0 && l.shared.holds {
-				list = l.shared.key // the others of its method, which come after it, are there
+			if t.method.lane.overflows() {
+				list = t.method.lane.shared.key // later calls of its method are there
 			}
 			heads[list] = append(heads[list], t.frame)
 		}
