@@ -7,7 +7,8 @@ import (
 	"reflect"
 )
 
-// HandleOptions are the options of [Handle] and [HandleAny].
+// HandleOptions are the options of [Handle], [HandleAny], [HandleStream], [Register] and
+// [Files]. They limit each method by itself.
 type HandleOptions struct {
 	// MaxInFlight is how many calls of the method run at a time in this worker.
 	// Defaults to no limit but the worker's. A Serial worker ignores it.

@@ -148,7 +148,7 @@ func (w *Worker) keepLog() (end func()) {
 	}
 	log, err := keptLog(w.pool, w.cfg.Site, w.info.ID, storage.LogOptions{MaxLen: w.cfg.KeepLog, TTL: w.cfg.KeepLogFor, MaxRecord: w.cfg.MaxMessage})
 	if err != nil {
-		w.link.log.Error("bus: log records are not kept", "error", err)
+		w.link.log.Error("bus: log records are not kept in Redis", "error", err)
 		return func() {}
 	}
 	stopped := startTask(func(stop chan struct{}) {
@@ -161,7 +161,7 @@ func (w *Worker) keepLog() (end func()) {
 			pause := logPause
 			ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
 			if err := keeper.flush(ctx, log); err != nil {
-				w.throttle.Warn(w.link.log, "bus: log records could not be written", "error", err)
+				w.throttle.Warn(w.link.log, "bus: log records not written to Redis, trying again", "error", err)
 				pause = redisio.Backoff(try)
 				try++
 				signal(keeper.more)

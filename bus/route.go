@@ -15,7 +15,7 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// Times of what a client knows of an address.
+// Times of a route.
 const (
 	trustTime   = time.Second            // that a worker is believed to be alive
 	refreshTime = trustTime / 2          // after which the registry is read again, in the background
