@@ -117,7 +117,8 @@ func (t Topic[T]) read(payload []byte, into *T) error {
 	return t.s.codec.Unmarshal(payload, into)
 }
 
-// Pattern is all topics whose names match a glob, with one type of values.
+// Pattern is all topics whose names match a glob, with one type of values. It can't read
+// topics with a history: their messages have the error [ErrHistoryMismatch].
 type Pattern[T any] struct{ s spec }
 
 // NewPattern returns the pattern for a glob, in which * is any run of

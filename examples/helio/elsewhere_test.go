@@ -9,7 +9,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// Where nothing is found, helio says under which prefix and site there is something.
+// A command that finds nothing names the prefixes and sites in use.
 func TestOtherPrefixesAndSites(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	storagetest.Main(m)
 }
 
-// soon bounds what must happen soon.
+// soon bounds the waits of the tests.
 const soon = 20 * time.Second
 
 // result is how a command ended.
@@ -51,7 +51,7 @@ type result struct {
 	out, err string
 }
 
-// shellOn is a user whose Redis is that of a pool.
+// shellOn runs command lines with the Redis of a pool.
 type shellOn struct {
 	t   *testing.T
 	env map[string]string
@@ -70,7 +70,7 @@ func (s shellOn) helio(in string, args ...string) result {
 	return s.until(s.t.Context(), in, args...)
 }
 
-// until is helio with a context that may end as Ctrl-C would have it.
+// until is helio with a context that ends as Ctrl-C would end it.
 func (s shellOn) until(ctx context.Context, in string, args ...string) result {
 	s.t.Helper()
 	var out, errs printed.Page
@@ -82,7 +82,8 @@ func (s shellOn) until(ctx context.Context, in string, args ...string) result {
 	return result{status, out.String(), errs.String()}
 }
 
-// ok runs a command line that must succeed in silence, and returns what it prints.
+// ok runs a command line that must succeed and print nothing on stderr, and returns
+// what it prints.
 func (s shellOn) ok(args ...string) string {
 	s.t.Helper()
 	r := s.helio("", args...)
@@ -112,7 +113,7 @@ func TestRedisThatRefuses(t *testing.T) {
 	}
 }
 
-// running is a command that goes on.
+// running is a command that is still running.
 type running struct {
 	t     *testing.T
 	out   printed.Page
@@ -136,7 +137,7 @@ func (s shellOn) start(args ...string) *running {
 	return r
 }
 
-// ready waits for a server, and returns who it says it is.
+// ready waits until a server is ready, and returns the name that it prints.
 func (r *running) ready() string {
 	r.t.Helper()
 	r.out.Await(r.t, " is ready\n")
@@ -158,7 +159,7 @@ func (r *running) wait() int {
 	case status := <-r.ended:
 		return status
 	case <-time.After(soon):
-		r.t.Fatal("it goes on:\n", r.out.String(), r.errs.String())
+		r.t.Fatal("it still runs:\n", r.out.String(), r.errs.String())
 		return 0
 	}
 }

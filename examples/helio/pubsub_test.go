@@ -72,7 +72,7 @@ func TestSubShowsWhatGoProgramsPublish(t *testing.T) {
 	require.Contains(t, all.out.String(), `{"channel":"a:1","time":"`)
 }
 
-// A channel that keeps a history is read with --history, and no other is.
+// Reading a channel with a history needs --history, and --history needs such a channel.
 func TestSubWithTheWrongHistory(t *testing.T) {
 	t.Parallel()
 	s := on(t, storagetest.New(t))

@@ -28,8 +28,8 @@ type step struct {
 	want    []string
 }
 
-// readme returns the commands in the sh blocks: lines behind "$ ", which those
-// behind "> " go on.
+// readme returns the commands in the sh blocks: lines after "$ ", continued by lines
+// after "> ".
 func readme(t *testing.T) (steps []step) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func readme(t *testing.T) (steps []step) {
 	return steps
 }
 
-// differ is what differs from run to run, and what stands for it.
+// differ lists what differs from run to run, and the name that replaces it.
 var differ = []struct {
 	what *regexp.Regexp
 	name string
@@ -96,8 +96,8 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// run runs commands in one shell. What those in the background print meanwhile may
-// come in any order.
+// run runs commands in one shell. Lines that background commands print meanwhile may come
+// in any order.
 func run(t *testing.T, steps []step, adapt func(string) string) {
 	lines, shell := startShell(t)
 	for n, s := range steps {
@@ -128,9 +128,8 @@ func run(t *testing.T, steps []step, adapt func(string) string) {
 	}
 }
 
-// startShell starts a shell in an empty folder that has helio on its PATH, and
-// returns what it prints and where it reads commands. It and what it has started
-// end with the test.
+// startShell starts a shell in an empty folder, with helio on its PATH, and returns its
+// output and the writer for its commands. The shell and its children end with the test.
 func startShell(t *testing.T) (lines chan string, commands io.Writer) {
 	dir := t.TempDir()
 	shell := exec.CommandContext(context.Background(), "sh")

@@ -14,8 +14,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// What goes on until Ctrl-C ends with it, cleanly and with nothing more to say;
-// what was waited for is interrupted.
+// Ctrl-C ends commands that run until Ctrl-C with status 0 and no message. It interrupts
+// commands that wait for something.
 func TestCtrlC(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
@@ -54,7 +54,7 @@ func TestCtrlC(t *testing.T) {
 		require.True(t, strings.HasSuffix(p.errs.String(), c.errs), "%v: %s", c.args, &p.errs)
 	}
 
-	// The worker and what it runs.
+	// Ctrl-C ends a worker and its running commands.
 	call := launch(t, url, "call", "x", "--worker", "slow", "--wait", "100")
 	s := on(t, pool)
 	require.Eventually(t, func() bool {
@@ -90,7 +90,7 @@ func TestCtrlCWhileRedisHangs(t *testing.T) {
 		select {
 		case <-p.ended:
 		case <-time.After(soon):
-			t.Fatal("it goes on: ", p.Args)
+			t.Fatal("it still runs: ", p.Args)
 		}
 	}
 	require.Contains(t, show.errs.String(), "interrupted")

@@ -127,8 +127,8 @@ func newTarget(typ, id, pattern string, local, broadcast bool) target {
 	return target{all: bus.Broadcast(typ), several: true, none: !broadcast, typ: typ, text: strings.TrimSpace("worker " + ofType(typ)), matches: ofTyp}
 }
 
-// audience reads the target of a command that asks all who are meant, and takes no
-// other word.
+// audience reads the target of a command that asks all workers in it and takes no other
+// argument.
 func audience(cmd *cli.Command) (target, error) {
 	words, err := arguments(cmd, "[TARGET]")
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// onTerminal runs the built program on a terminal of its own, and returns what it
-// shows and where keys go.
+// onTerminal runs the built program on a pseudo-terminal, and returns what it shows, the
+// file to write keys to, and its exit status.
 func onTerminal(t *testing.T, url string, args ...string) (shows *printed.Page, keys *os.File, ended chan int) {
 	t.Helper()
 	keys, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

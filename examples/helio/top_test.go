@@ -35,7 +35,7 @@ func TestTopWithoutATerminalIsASnapshot(t *testing.T) {
 	require.Equal(t, exitInterrupted, r.end(), "there was nothing to print yet")
 }
 
-// Rates are what has happened between two looks.
+// Rates are counted between two samples.
 func TestTopCounts(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)

@@ -8,7 +8,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// A cluster, and a prefix and a site, are other settings and nothing else.
+// A cluster, a prefix and a site need only other settings.
 func TestOnACluster(t *testing.T) {
 	t.Parallel()
 	storagetest.Long(t)

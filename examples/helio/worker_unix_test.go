@@ -182,7 +182,7 @@ func (p *process) ends(status int) {
 	case got := <-p.ended:
 		require.Equal(p.t, status, got, "%s%s", &p.out, &p.errs)
 	case <-time.After(soon):
-		p.t.Fatalf("it goes on:\n%s%s", &p.out, &p.errs)
+		p.t.Fatalf("it still runs:\n%s%s", &p.out, &p.errs)
 	}
 }
 
