@@ -19,7 +19,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// The limits that a host gets who sets none. Those of a message and of a name are
+// The limits of a host that sets none. Those of a message and of a name are
 // in the tables of RFC 6455 and of parsing, the absent Origin in that of origins.
 
 func TestDefaultRateOfCommands(t *testing.T) {
@@ -200,7 +200,7 @@ func TestASourceOfTheHostPublishesAndRecalls(t *testing.T) {
 	require.Equal(t, `"a:1-3"`, b.from("news"))
 }
 
-// What is told to be lost and what has come are all there was.
+// The messages reported as lost and those received are all that were published.
 func TestWhatIsLostIsCounted(t *testing.T) {
 	t.Parallel()
 	cfg := gateway.Config{

@@ -50,7 +50,7 @@ func Example() {
 
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	go func() { b.hear(); b.hear() }() // that we are closing, and the goodbye
+	go func() { b.hear(); b.hear() }() // the status closing, and the close frame
 	fmt.Println(h.Shutdown(ctx))
 	// Output:
 	// {"source": "websocket", "content": {"status":"open"}, "timestamp": 1790000000000.000, "client_reference": null}
@@ -81,7 +81,7 @@ func Example_json() {
 	// {"type":"message","channel":"news","content":[1, 2],"time":1790000000000.000}
 }
 
-// The state and what follows, in one. Whoever changes the state publishes the
+// The state and what follows, in one. A process that changes the state publishes the
 // change in the same MULTI.
 func Example_snapshot() {
 	pool, stop := examplePool()
@@ -294,7 +294,7 @@ func (clock) Follow(_ context.Context, channel string, deliver func(gateway.Publ
 	return func() { close(done) }, nil
 }
 
-// Two browsers are told who is there.
+// Two browsers follow a channel, and one asks who does.
 func ExampleChannel_presence() {
 	pool, stop := examplePool()
 	defer stop()

@@ -18,7 +18,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// Who is too slow finds the goodbye behind a whole frame, however much of it the
+// A client that is too slow finds the close frame after a whole frame, however much of it the
 // socket had taken.
 func TestTheGoodbyeOfTheSlowIsNotInAFrame(t *testing.T) {
 	t.Parallel()
@@ -53,7 +53,7 @@ func TestTheGoodbyeOfTheSlowIsNotInAFrame(t *testing.T) {
 	}
 }
 
-// Who reads a large message slowly is not who reads nothing.
+// A client that reads a large message slowly is not disconnected.
 func TestALargeMessageForASlowClient(t *testing.T) {
 	t.Parallel()
 	const size, step = 24 << 20, 256 << 10
@@ -100,7 +100,7 @@ func TestBroadcastsForASlowClient(t *testing.T) {
 	}
 }
 
-// Who reads gets an answer of more messages than the queue holds.
+// A client that reads gets an answer of more messages than the queue holds.
 func TestAnswersOfManyMessages(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)

@@ -44,7 +44,7 @@ func (b *browser) news() (s status) {
 	return s
 }
 
-// A writer changes a hash and publishes the value in one MULTI, all the time. Who
+// A writer changes a hash and publishes the value in one MULTI, all the time. A client that
 // comes in between sees each value from some point on, once.
 func TestSnapshotAndLiveHaveNoGapAndNoRepeat(t *testing.T) {
 	t.Parallel()

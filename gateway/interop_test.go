@@ -28,7 +28,7 @@ type client interface {
 	read(t *testing.T) string
 	ping(t *testing.T)                    // and awaits the pong, with nothing else to read
 	closed(t *testing.T) (int, string)    // what the server says last
-	close(t *testing.T, code int) (n int) // says goodbye; what the server answers
+	close(t *testing.T, code int) (n int) // sends a close frame; returns the code that the server answers
 }
 
 // dialer connects a client.

@@ -21,7 +21,7 @@ func TestPlainClientsGetWhatWasPublished(t *testing.T) {
 	b := dial(t, url)
 	var heard atomic.Bool
 	quiet := make(chan struct{})
-	go func() { // until the client follows, which it is not told
+	go func() { // until the client follows: it gets no answer that says so
 		for !heard.Load() {
 			_ = pool.Redis().Publish(t.Context(), "global", "first")
 		}
@@ -39,12 +39,12 @@ func TestPlainClientsGetWhatWasPublished(t *testing.T) {
 	}
 }
 
-// commanded is Plain for clients who send commands.
+// commanded is Plain for clients that send commands.
 type commanded struct{ gateway.Protocol }
 
 func (commanded) Parse(message []byte) (gateway.Request, error) { return gateway.Text.Parse(message) }
 
-// What is held for a client who is joining comes as it was, too.
+// Messages held while a client joins are sent unchanged, too.
 func TestPlainClientsGetWhatWasHeldForThem(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)

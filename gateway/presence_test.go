@@ -27,7 +27,7 @@ func (b *browser) who(channel string) (a attendance) {
 	return a
 }
 
-// Two handlers are two processes: who follows a channel of either is known to both.
+// Two handlers are two processes: each lists the followers of both.
 func TestPresenceOfConnections(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

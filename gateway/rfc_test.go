@@ -100,12 +100,12 @@ func frame(first byte, payload string) []byte {
 	return f
 }
 
-// closing returns a frame that says goodbye.
+// closing returns a close frame.
 func closing(code uint16, reason string) []byte {
 	return frame(fin|goodbye, string(binary.BigEndian.AppendUint16(nil, code))+reason)
 }
 
-// frames returns frames one behind the other.
+// frames joins frames.
 func frames(all ...[]byte) []byte { return bytes.Join(all, nil) }
 
 func (w *wire) send(b []byte) {
@@ -174,7 +174,7 @@ func (w *wire) ended() {
 }
 
 // rfc are cases of RFC 6455, in the order of its sections: what a client sends, and
-// what it gets for it. Where that ends with a goodbye, the socket is closed next.
+// what it gets for it. After a close frame, the socket is closed next.
 var rfc = []struct {
 	name string
 	send []byte
@@ -350,7 +350,7 @@ func TestFramesInTheSegmentOfTheHandshake(t *testing.T) {
 	}
 }
 
-// Where the server says goodbye first, the client gets all that was sent before,
+// Where the server sends the first close frame, the client gets all that was sent before,
 // may answer, and is not waited for.
 func TestTheServerSaysGoodbye(t *testing.T) {
 	t.Parallel()

@@ -18,8 +18,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// What an attacker tries, a test each. This file has those who want what is not
-// theirs; limits_test.go those who want too much.
+// What an attacker tries, a test each. This file has attempts to
+// get what is not allowed; limits_test.go attempts to get too much.
 func TestSecurity(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -296,7 +296,7 @@ func accessControl(t *testing.T) {
 	}
 }
 
-// Who may what is asked anew each time, by the names as they are.
+// Allow is asked each time, with the names unchanged.
 func collisions(t *testing.T) {
 	var mu sync.Mutex
 	var asked []string

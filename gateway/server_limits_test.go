@@ -87,7 +87,7 @@ func acceptRate(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, upgrade(t, address))
 }
 
-// secretive is a source that tells what it should not.
+// secretive is a source whose error contains a secret.
 type secretive struct{}
 
 func (secretive) Follow(context.Context, string, func(gateway.Publication)) (func(), error) {

@@ -20,7 +20,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// sleeper is a client that reads nothing until it is told to.
+// sleeper is a client that reads nothing until it is woken.
 type sleeper struct {
 	net.Conn
 	in io.Reader
@@ -71,7 +71,7 @@ func number(t testing.TB, content string) int {
 	return n
 }
 
-// One client reads nothing. It is ended, and who reads gets everything.
+// One client reads nothing. It is disconnected; the others get everything.
 func TestSlowIsDisconnected(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
@@ -133,7 +133,7 @@ func TestSlowLosesTheOldest(t *testing.T) {
 	require.Zero(t, h.Stats().Slow)
 }
 
-// Of each thing the newest comes, and nothing older behind it.
+// Of each key the newest message comes, and nothing older after it.
 func TestSlowGetsTheNewest(t *testing.T) {
 	t.Parallel()
 	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", Slow: gateway.SlowConflate, Key: func(content []byte) string {
@@ -154,7 +154,7 @@ func TestSlowGetsTheNewest(t *testing.T) {
 	require.Less(t, len(numbers), sent)
 }
 
-// Answers are never dropped: who does not take them is not given more to take.
+// Answers are never dropped: a client that does not read them gets no more.
 func TestAnswersWaitForTheClient(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
@@ -179,7 +179,7 @@ func TestAnswersWaitForTheClient(t *testing.T) {
 }
 
 // What comes while a snapshot is taken is held. Of more than the queue may hold, the
-// oldest is left out and told, or else the SUB fails and may be tried again.
+// oldest is dropped and reported, or else the SUB fails and may be tried again.
 func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]gateway.Slow{"drop": gateway.SlowDropOldest, "disconnect": gateway.SlowDisconnect} {
@@ -279,7 +279,7 @@ func TestShutdownCutsOffClientsThatStay(t *testing.T) {
 	require.Zero(t, h.Stats().Connections)
 }
 
-// A hook that waits for what does not come is told when the time is over.
+// A hook's context ends after Limits.Command.
 func TestShutdownWhileAHookWaits(t *testing.T) {
 	t.Parallel()
 	cfg := anything

@@ -213,7 +213,7 @@ func TestOtherNamesAreNotForPages(t *testing.T) {
 	}
 }
 
-// When Redis is away that is said once, and when it is back everything is.
+// While Redis is unreachable one line is printed; once it is back, so is everything.
 func TestRedisGoesAndComes(t *testing.T) {
 	t.Parallel()
 	storagetest.Long(t)

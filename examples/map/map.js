@@ -93,9 +93,9 @@ function projectSoon() {
 }
 
 let soon; // another
-let box = []; // left, bottom, right and top of what the gateway was told
+let box = []; // left, bottom, right and top as last sent to the gateway
 
-// LookSoon tells the gateway which box is looked at, at most ten times a second.
+// LookSoon sends the visible box to the gateway, at most ten times a second.
 function lookSoon() {
   soon ??= setTimeout(look, 100);
 }
@@ -105,7 +105,7 @@ function look() {
   soon = undefined;
   if (waiting > 0 || !view.extent || socket.readyState !== WebSocket.OPEN) return;
   box = view.box(12).map(v => Number(v.toPrecision(9)));
-  for (const [id, o] of objects) { // the gateway tells of what moves away, not of what we leave
+  for (const [id, o] of objects) { // the gateway announces what leaves the box, not what the box leaves
     if (!inBox(o.to)) objects.delete(id);
   }
   $("box").textContent = `BBOX ${box.join(" ")} exit=1`;

@@ -34,6 +34,6 @@
 //   - To make every client follow channels, see [BroadcastPublications].
 //   - To print what passes, see [PrintRaw], [PrintMessages] and [PrintPublications].
 //
-// README.md has the keys in Redis, the format of broadcasts, and a table for those
-// who come from filtered_websocket.
+// README.md has the keys in Redis, the format of broadcasts, and a table for
+// users of filtered_websocket.
 package fws

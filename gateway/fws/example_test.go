@@ -11,7 +11,7 @@ import (
 	"github.com/heliograph/heliograph/gateway/fws"
 )
 
-// Clients who know the same token talk to each other, whichever process they are
+// Clients that know the same token talk to each other, whichever process they are
 // connected to.
 func ExampleGroups() {
 	pool, stop := examplePool()

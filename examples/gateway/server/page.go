@@ -16,8 +16,8 @@ var indexHTML string
 
 var index = template.Must(template.New("index").Parse(indexHTML))
 
-// page answers whoever comes for a WebSocket with one, under every path, and
-// whoever does not with a page that opens it.
+// page answers WebSocket requests on every path by the handler, and others by a page
+// that opens a WebSocket.
 type page struct {
 	gateway *gateway.Handler
 	Plain   bool     // clients send no commands

@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = os.Unsetenv("REDIS_URL") // of whoever runs the tests
+	_ = os.Unsetenv("REDIS_URL") // of the environment of the tests
 	storagetest.Main(m)
 }
 
@@ -139,7 +139,7 @@ func (b browser) closed() int {
 // redisURL is how a program finds the Redis of a pool.
 func redisURL(pool *storage.Pool) string { return "redis://" + pool.Config().Redis.Addrs[0] }
 
-// publish publishes to those who listen already.
+// publish publishes, once there is a receiver.
 func publish(t *testing.T, pool *storage.Pool, channel, message string) {
 	t.Helper()
 	n, err := pool.Redis().Publish(t.Context(), channel, message).Result()
