@@ -42,15 +42,18 @@
 //     watcher misses values, but never the newest, and does not delay others. After a
 //     lost connection the service is read again, so that no change is missed for good.
 //   - A watcher is told when the dispatcher has gone ([EventStale]); values are still read,
-//     with [QualityStale]. It is told when a dispatcher has taken over with the same value
-//     ([EventGood]) and when a value was removed ([EventGone]).
+//     with [QualityStale]. It is told when Redis can't be reached ([EventDisconnected]), when
+//     a dispatcher has taken over with the same value ([EventGood]) and when a value was
+//     removed ([EventGone]). A watch goes on until its ctx ends.
 //
 // # Guarantees to dispatchers
 //
 //   - There is one dispatcher of a service and name. It holds a lease with a fencing number
 //     that every script checks. Another one waits and takes over within two leases of a
-//     crash. A dispatcher that has lost its lease can't write.
-//   - Hooks run one after another and need no locks.
+//     crash, or at once after a clean end. A dispatcher that has lost its lease can't write.
+//   - Hooks run one after another and need no locks. A dispatcher that can't reach Redis
+//     ends their context a tenth of the lease before another dispatcher can take over, and
+//     starts none until it has renewed its lease.
 //   - Changes that other programs make in Redis are accepted or reverted, as
 //     DispatcherConfig.ExternalWrites says. That takes keyspace notifications; see
 //     [Dispatcher.Notifications].

@@ -148,3 +148,16 @@ func TestThePeriodOfPolling(t *testing.T) {
 		}
 	})
 }
+
+// A keyword that no client may set is not set by a write into Redis either.
+func TestAnExternalWriteToAReadOnlyKeywordIsReverted(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	d := run(t, pool, keywords.DispatcherConfig{ExternalWrites: keywords.ExternalAccept}, nil).wait()
+	require.NoError(t, d.Notifications())
+	ctx := t.Context()
+	require.NoError(t, keywords.Set(ctx, d.Dispatcher, Count, 7))
+	const key = "kw:{stage}:v:COUNT"
+	require.NoError(t, pool.Redis().HSet(ctx, key, "v", "8").Err())
+	require.Eventually(t, func() bool { return pool.Redis().HGet(ctx, key, "v").Val() == "7" }, patience, time.Millisecond)
+}

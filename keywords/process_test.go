@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -58,8 +59,22 @@ func dispatcherMain(addr string) error {
 		return err
 	}
 	keywords.Serve(d, Count, keywords.Hooks[int]{})
+	var awake atomic.Int64 // when the process ran last, in ns of the monotonic clock
+	var slept atomic.Bool  // it was stopped for longer than its lease
+	begun := time.Now()
+	go func() {
+		for ; ; time.Sleep(10 * time.Millisecond) {
+			now := time.Since(begun)
+			if now-time.Duration(awake.Swap(int64(now))) > processLease {
+				slept.Store(true)
+			}
+		}
+	}()
 	for _, k := range logs {
 		keywords.Serve(d, k, keywords.Hooks[string]{Write: func(context.Context, string) error {
+			if slept.Load() || time.Since(begun)-time.Duration(awake.Load()) > processLease {
+				fmt.Println("a hook begins after the sleep")
+			}
 			time.Sleep(200 * time.Microsecond)
 			return nil
 		}})
@@ -211,4 +226,26 @@ func TestDispatcherThatWakesUpIsFenced(t *testing.T) {
 	_ = stale.Wait()
 	time.Sleep(100 * time.Millisecond)
 	w.stored(k, c)
+}
+
+// A dispatcher that was stopped for two leases runs no hook when it is continued,
+// though no other has taken over and requests wait.
+func TestADispatcherThatSleptRunsNoHook(t *testing.T) {
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	slept := startProcess(t, srv)
+	slept.await(t, "ready")
+	w := write(t, pool)
+	w.more(300)
+	slept.signal(t, syscall.SIGSTOP)
+	time.Sleep(2 * processLease)
+	fence(t, pool) // as a successor would
+	slept.signal(t, syscall.SIGCONT)
+	for line := range slept.lines { // until the process ends
+		require.NotContains(t, line, "a hook begins")
+		if strings.HasPrefix(line, "ended") {
+			require.Contains(t, line, string(keywords.CodeFenced))
+		}
+	}
+	w.stop()
 }

@@ -14,6 +14,7 @@ type tuning struct {
 	conns       int           // connections (to each server of a cluster); 0: as configured
 	readTimeout time.Duration // 0: as configured
 	buffers     int           // bytes to read and to write at once; 0: as configured
+	primaries   bool          // no reads from replicas, which may lag behind
 }
 
 // origin makes the client that the host sees, and clients derived from it, which share
@@ -133,6 +134,13 @@ func (t tuning) apply(opts any) {
 	set("MinIdleConns", 0) // a derived client dials when it is used
 	if t.once {
 		set("MaxRetries", -1)
+	}
+	if t.primaries {
+		for _, name := range []string{"ReadOnly", "RouteByLatency", "RouteRandomly"} {
+			if f := fields.FieldByName(name); f.IsValid() {
+				f.SetBool(false)
+			}
+		}
 	}
 	if t.conns > 0 {
 		set("PoolSize", t.conns)

@@ -38,7 +38,7 @@ func (p plumbing) Writer() *redisio.Writer {
 }
 
 func (p plumbing) Dedicated() redis.UniversalClient {
-	return p.origin.derive(tuning{once: true, conns: 1, readTimeout: redisio.BlockTime + 2*time.Second, buffers: 64 << 10})
+	return p.origin.derive(tuning{once: true, conns: 1, primaries: true, readTimeout: redisio.BlockTime + 2*time.Second, buffers: 64 << 10})
 }
 
 func (p plumbing) Blocking(ctx context.Context, read func(ctx context.Context, client redis.UniversalClient) error) error {

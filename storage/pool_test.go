@@ -278,3 +278,18 @@ func TestClockTellsTheTimeOfRedis(t *testing.T) {
 		require.InDelta(t, 0, time.Until(clock.Now()).Seconds(), 5)
 	})
 }
+
+// A dedicated client reads from primaries, whatever the URL says of replicas.
+func TestDedicatedClientsReadFromPrimaries(t *testing.T) {
+	cfg, err := storage.ParseURL("redis+cluster://h:6379?read_only=true&route_by_latency=true")
+	require.NoError(t, err)
+	pool, err := storage.Open(cfg)
+	require.NoError(t, err)
+	defer pool.Close()
+	client := redisio.Of(pool).Dedicated()
+	defer client.Close()
+	opts := client.(*redis.ClusterClient).Options()
+	require.False(t, opts.ReadOnly)
+	require.False(t, opts.RouteByLatency)
+	require.True(t, pool.Redis().(*redis.ClusterClient).Options().ReadOnly)
+}

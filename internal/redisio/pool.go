@@ -45,7 +45,8 @@ type Pool interface {
 	Writer() *Writer
 
 	// Dedicated returns a new client for reads that block, and for anything else that
-	// must not wait behind other traffic. It has one connection (to each server of a
+	// must not wait behind other traffic, or must not be answered by a replica that lags
+	// behind. It has one connection (to each primary of a
 	// cluster), never retries, and gives up a command whose answer takes two seconds
 	// longer than [BlockTime]. The caller closes it. That ends its reads, and an
 	// element on its way to a BLPOP is lost.
