@@ -177,7 +177,7 @@ func TestQueuedCountsCallsThatAreNotTaken(t *testing.T) {
 	require.ErrorContains(t, err, "type")
 }
 
-func TestBadNamesAreRefusedAtTheDoor(t *testing.T) {
+func TestBadNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
 	c := client(t, pool, bus.ClientConfig{})

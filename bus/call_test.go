@@ -47,7 +47,7 @@ func TestCallIsAnswered(t *testing.T) {
 	})
 }
 
-func TestCallWhenNobodyServes(t *testing.T) {
+func TestCallWithoutWorkers(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		c := client(t, pool, bus.ClientConfig{})
@@ -87,7 +87,7 @@ func TestCallWhenTheLastWorkerHasJustGone(t *testing.T) {
 	})
 }
 
-func TestWhatAWorkerSaysIsAnErrorWithACode(t *testing.T) {
+func TestErrorsOfAWorkerHaveACode(t *testing.T) {
 	t.Parallel()
 	const teapot bus.Code = "teapot"
 	fail := bus.NewMethod[string, any]("fail")

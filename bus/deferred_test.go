@@ -17,7 +17,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// Answers are gathered, and written in one transaction with what they tell of.
+// Replies are collected, and written in one transaction with the data they report.
 func TestDeferredCallsAreAnsweredLater(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

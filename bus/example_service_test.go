@@ -37,7 +37,7 @@ func ExampleGather() {
 	// Output: example says hello all
 }
 
-// An audience is a part of those who live.
+// An audience names some of the live workers.
 func ExampleAudience() {
 	fmt.Println(bus.Broadcast("calc"))
 	fmt.Println(bus.Broadcast(""))

@@ -102,7 +102,7 @@ func TestManyCleanRestartsLoseNoCall(t *testing.T) {
 	storagetest.Servers(t, cleanRestarts(restarts))
 }
 
-// A million calls, of which every tenth caller walks away, leave nothing.
+// A million calls, of which every tenth is abandoned, leave no key behind.
 func TestAMillionCallsLeaveNoKeyBehind(t *testing.T) {
 	storagetest.Long(t)
 	calls := int64(1_000_000)

@@ -23,8 +23,8 @@ func replyFrame(tb testing.TB, elems ...any) []byte {
 	return frame
 }
 
-// Frames are msgpack that others can write and read; what a later version adds
-// behind is skipped.
+// Frames are msgpack that other programs can write and read; fields that a later
+// version appends are skipped.
 func TestFramesAreMsgPack(t *testing.T) {
 	for _, frame := range [][]byte{requestFrame(t), requestFrame(t, "later", map[string]any{"x": 1})} {
 		again, err := bus.UnpackRequest(frame)
@@ -48,7 +48,7 @@ func noticeFrame(tb testing.TB, elems ...any) []byte {
 	return frame
 }
 
-func TestFramesThatAreNone(t *testing.T) {
+func TestMalformedFramesAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                     "ends too early",
 		"00":                                   "byte 0x0 does not begin a frame",

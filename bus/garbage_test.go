@@ -15,7 +15,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-func TestGarbageInEveryQueue(t *testing.T) {
+func TestMalformedFramesInEveryList(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})

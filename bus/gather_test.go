@@ -65,7 +65,7 @@ func TestGatherReachesItsAudience(t *testing.T) {
 	})
 }
 
-func TestGatherSaysWhoDidNotAnswer(t *testing.T) {
+func TestGatherNamesWorkersThatDidNotAnswer(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		moody := bus.NewMethod[string, string]("moody")
@@ -167,8 +167,8 @@ func TestSendReachesAnAudience(t *testing.T) {
 	})
 }
 
-// Workers that are among the living and dead all the same are yielded as lost.
-func TestGatherOfTheDead(t *testing.T) {
+// Workers that are registered but dead are yielded as lost.
+func TestGatherYieldsDeadWorkersAsLost(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})

@@ -53,7 +53,7 @@ func TestWorkersKeepTheirLog(t *testing.T) {
 	})
 }
 
-// A record that is too large to be kept costs no other its place.
+// A record that is too large to be kept displaces no other.
 func TestALogRecordThatIsTooLargeIsNotKept(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

@@ -122,7 +122,7 @@ func (p *process) line(t *testing.T) string {
 	return p.out.Text()
 }
 
-// A worker process dies with a call in its hands and another in its queue: the
+// A worker process dies with one call in a handler and another in its queue: the
 // first caller is told that its call may have been run, the second that it was
 // not, long before their deadlines.
 func TestCallersOfTheLastWorkerThatIsKilledAreTold(t *testing.T) {
@@ -256,8 +256,8 @@ func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
 	}
 }
 
-// A worker that is busy for long, and then stops, is not taken for dead: it has
-// left the registry, and its calls go on.
+// A worker that stops while it is busy leaves the registry, but its calls go on and are
+// not lost.
 func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
@@ -290,7 +290,7 @@ func TestAWorkerThatDrainsIsNotLost(t *testing.T) {
 }
 
 // A call that waits in a worker which stops is run by another, without its
-// client taking it for lost.
+// client reporting it as lost.
 func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
@@ -328,9 +328,9 @@ func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
 	})
 }
 
-// One look that finds nothing of a call is not believed: the last worker may have
-// left with the call in its hands, and give it back; or be found again.
-func TestOneLookLosesNoCall(t *testing.T) {
+// A call is lost only after two looks: between them, a stopping worker may give the
+// call back, or a missing worker may be found again.
+func TestACallIsNotLostAfterOneLook(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()

@@ -185,7 +185,7 @@ func TestASlowCallerSlowsTheHandler(t *testing.T) {
 
 // Every slot of a worker is taken by a stream that waits for credit. It answers
 // ping, accepts a cancel, and ends its streams.
-func TestAWorkerFullOfStreamsIsNotDeaf(t *testing.T) {
+func TestAWorkerFullOfStreamsServesItsControlList(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{Concurrency: 4}, serveUpTo)
@@ -266,9 +266,9 @@ func TestAStreamOutlivesTheTimeout(t *testing.T) {
 	})
 }
 
-// Redis is started again, and has forgotten all: streams end with an error, not
-// short, and others begin.
-func TestStreamsWhenRedisForgets(t *testing.T) {
+// Redis restarts without its data: streams end with an error instead of ending
+// early, and new ones begin.
+func TestStreamsEndWhenRedisLosesItsData(t *testing.T) {
 	storagetest.Long(t)
 	t.Parallel()
 	srv := storagetest.Start(t)

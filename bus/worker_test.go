@@ -293,7 +293,7 @@ func TestRunEndsWithThePool(t *testing.T) {
 	})
 }
 
-func TestAWorkerIsPutTogetherOnce(t *testing.T) {
+func TestAWorkerRunsOnce(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
 	w := start(t, pool, bus.WorkerConfig{})
@@ -429,7 +429,7 @@ func TestTypesWithoutWorkersAreForgotten(t *testing.T) {
 	})
 }
 
-func TestGarbageInAQueueHarmsNobody(t *testing.T) {
+func TestMalformedRequestsAreSkipped(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		w := start(t, pool, bus.WorkerConfig{})

@@ -188,7 +188,8 @@ func TestACLOfNotifications(t *testing.T) {
 	require.Eventually(t, reads(2), patience, 10*time.Millisecond, "the first that is written then")
 }
 
-// Who may not follow a service is told so by Listen, and may try again.
+// Listen returns the ACL's error to a client that may not follow a service; the client
+// may try again.
 func TestListenWithoutTheChannel(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)

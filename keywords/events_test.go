@@ -13,8 +13,8 @@ import (
 )
 
 // A dispatcher that takes over a value which persists does not write it again:
-// whoever was told that it is stale is told that it is not, once.
-func TestWhatWasStaleIsGoodAgain(t *testing.T) {
+// a watcher that was told that it is stale is told once that it is good again.
+func TestStaleValuesBecomeGoodAgain(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		ctx := soon(t)
@@ -123,8 +123,8 @@ func TestDeadBandOfAWatcher(t *testing.T) {
 	})
 }
 
-// Whoever may not read is told so.
-func TestAReaderWhomTheACLDenies(t *testing.T) {
+// A client that may not read gets the ACL's error.
+func TestAReaderThatTheACLDenies(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())

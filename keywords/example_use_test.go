@@ -118,7 +118,7 @@ func ExampleDispatcher_Run() {
 	// <nil>
 }
 
-// Who may write is asked of the dispatcher, by the origin of the writer.
+// A dispatcher decides by the origin of a write whether to allow it.
 func ExampleDispatcherConfig_allow() {
 	pool := examplePool()
 	defer stopExample()

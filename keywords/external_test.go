@@ -11,7 +11,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// What redis-cli would do to a value reaches every watcher, or is undone.
+// A value written by redis-cli reaches every watcher, or is reverted.
 func TestExternalWrites(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)
@@ -131,7 +131,7 @@ func TestKeywordsThatDoNotBroadcastArePolled(t *testing.T) {
 	})
 }
 
-// They are read as often as their Period says, not once a second.
+// Keywords are polled at their Period, not once a second.
 func TestThePeriodOfPolling(t *testing.T) {
 	t.Parallel()
 	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {

@@ -60,9 +60,8 @@ func settles(t *testing.T, k *keywords.Client, n *newestSpeed, want float64) key
 	return v
 }
 
-// The server of the service in a cluster is killed, and has forgotten all when
-// it is there again.
-func TestANodeOfTheClusterForgets(t *testing.T) {
+// The cluster node of the service is killed, and comes back without its data.
+func TestANodeOfTheClusterLosesItsData(t *testing.T) {
 	storagetest.Long(t)
 	t.Parallel()
 	cluster := storagetest.StartCluster(t)

@@ -54,7 +54,7 @@ func follow(t *testing.T, k *keywords.Client, kw keywords.Keyword[string]) *foll
 	return f
 }
 
-// pressure are writers who come and go.
+// pressure is a changing set of writers.
 type pressure struct {
 	t    *testing.T
 	k    *keywords.Client
@@ -98,10 +98,10 @@ func (p *pressure) note(err error) {
 	time.Sleep(time.Millisecond)
 }
 
-// Redis is killed twenty times, and forgets everything, and connections are cut
-// at any time: the dispatcher goes on, and whoever watches ends on the newest
+// Redis is killed twenty times and loses its data, and connections are cut
+// at any time: the dispatcher goes on, and every watcher ends on the newest
 // value.
-func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
+func TestRedisLosesItsDataUnderWritesAndWatches(t *testing.T) {
 	storagetest.Long(t)
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
@@ -188,7 +188,7 @@ func TestRedisForgetsUnderWritesAndWatches(t *testing.T) {
 
 // Redis loses its data while no client writes: the dispatcher writes its values again by
 // itself.
-func TestRedisForgetsWhileNobodyWrites(t *testing.T) {
+func TestRedisLosesItsDataWhileNothingIsWritten(t *testing.T) {
 	storagetest.Long(t)
 	t.Parallel()
 	srv := storagetest.Start(t)

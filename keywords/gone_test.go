@@ -14,7 +14,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// A value that is not there any more is told as gone, and waited for.
+// A value that no longer exists is reported as gone, and WaitFor waits for the next.
 func TestValuesThatAreGone(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
@@ -59,7 +59,7 @@ func TestValuesThatAreGone(t *testing.T) {
 	})
 }
 
-// Of two dispatchers that begin together one gets what both would serve.
+// If two dispatchers of the same keywords start together, one of them gets the lease.
 func TestAKeywordHasOneDispatcher(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
@@ -87,7 +87,7 @@ func TestAKeywordHasOneDispatcher(t *testing.T) {
 	})
 }
 
-// A definition of another time harms neither its service nor itself.
+// A definition written by an incompatible version is skipped, and stays as it is.
 func TestADefinitionThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// What Postwrite is told can be read by then.
+// When Postwrite runs, its value can be read.
 func TestPostwriteComesAfterTheCommit(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
@@ -37,7 +37,7 @@ func TestPostwriteComesAfterTheCommit(t *testing.T) {
 	})
 }
 
-// There is room for what is asked, or no hook is run.
+// A request that exceeds MaxStaged is refused before any hook runs.
 func TestTooMuchAtOnceRunsNoHook(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
@@ -85,7 +85,7 @@ func TestHooksEndWithRun(t *testing.T) {
 	require.Empty(t, begun)
 }
 
-// One that heeds no ctx is left behind after Drain, however soon its next time is.
+// A hook that ignores its context is left behind after Drain, whatever its schedule.
 func TestRunLeavesHooksThatDoNotEnd(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)

@@ -347,7 +347,7 @@ func TestAServiceMayHaveMoreKeywordsThanMayBeStaged(t *testing.T) {
 	})
 }
 
-func TestTextForToolsDoesWhatTypesDo(t *testing.T) {
+func TestTextFunctionsMatchTypedOnes(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		reads := 0

@@ -84,8 +84,8 @@ func TestAClosedListenerIsNotCalled(t *testing.T) {
 	})
 }
 
-// A dispatcher's own listener is told whoever has set the keyword, and may set
-// others.
+// A listener in a dispatcher's process is told of every change, by the dispatcher or by
+// another program, and may set other keywords.
 func TestListenBesideADispatcher(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())

@@ -12,7 +12,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-func TestAllowIsToldWhoAsks(t *testing.T) {
+func TestAllowIsGivenTheOrigin(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		var by keywords.Origin

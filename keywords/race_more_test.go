@@ -64,7 +64,7 @@ func TestRace06TwoDispatchersAtOnce(t *testing.T) {
 // R7: the subscription to what others write had the form of a pattern, and
 // brought nothing. Here it does in any database, and after Redis has forgotten
 // what it was to tell of.
-func TestRace07WhatOthersWrite(t *testing.T) {
+func TestRace07ExternalWrites(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)
 	cfg := srv.Config()
@@ -92,7 +92,7 @@ func TestRace07WhatOthersWrite(t *testing.T) {
 	external(8)
 }
 
-// R8: whether anybody listens was always answered with no.
+// R8: the question whether a watcher listens was always answered with no.
 func TestRace08WhetherItListens(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())
@@ -161,7 +161,7 @@ func TestRace10TornReads(t *testing.T) {
 }
 
 // R11: each keyword and each wait cost the server a pattern, and with it every
-// command of everybody.
+// command of every client.
 func TestRace11NoPatterns(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.Open(t, storagetest.Start(t).Config())

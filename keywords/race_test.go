@@ -165,7 +165,7 @@ func TestRace03WriterThatGivesUp(t *testing.T) {
 }
 
 // R4: a write without a dispatcher never returned, nor did one after a connection was cut.
-func TestRace04NobodyThere(t *testing.T) {
+func TestRace04NoDispatcher(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		k, ctx := client(t, pool), soon(t)

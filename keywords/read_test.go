@@ -11,7 +11,7 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// Somebody has put something else where a value was.
+// Another program has replaced a value by something else.
 func TestReadManyReportsWhatReadDoes(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
@@ -33,7 +33,7 @@ func TestReadManyReportsWhatReadDoes(t *testing.T) {
 	})
 }
 
-// The log of an earlier definition, which kept more.
+// An earlier definition kept a longer history.
 func TestHistoryIsWhatTheDefinitionSays(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

@@ -12,8 +12,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// A hook that hands on the error of another service's keyword, or one without any.
-func TestErrorsSayWhoRefused(t *testing.T) {
+// A hook returns the error of another service's keyword, or an error without one.
+func TestErrorsNameTheKeywordThatRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		k := client(t, pool)
@@ -43,9 +43,9 @@ func TestErrorsSayWhoRefused(t *testing.T) {
 	})
 }
 
-// Calls by type tell what there is not, as those by text do, whether a dispatcher
-// lives or none does.
-func TestWhatThereIsNot(t *testing.T) {
+// Typed functions and text functions report unknown services and keywords alike, with
+// and without a live dispatcher.
+func TestUnknownServicesAndKeywords(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		k, ctx := client(t, pool), t.Context()

@@ -12,8 +12,8 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// Who stands by sets nothing: neither then, nor when it has taken over.
-func TestSetByOneWhoStandsBy(t *testing.T) {
+// What a standby sets is never committed, also after it has taken over.
+func TestSetByAStandby(t *testing.T) {
 	t.Parallel()
 	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := keywords.DispatcherConfig{Lease: time.Second}

@@ -12,9 +12,9 @@ import (
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
-// Redis forgets while a second dispatcher waits: the first, which knows the
+// Redis loses its data while a second dispatcher waits: the first, which has the
 // values, goes on.
-func TestTheOneWhoWaitsDoesNotWinARestart(t *testing.T) {
+func TestAStandbyDoesNotTakeOverAfterARestart(t *testing.T) {
 	t.Parallel()
 	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {
 		first := run(t, pool, keywords.DispatcherConfig{Lease: 2 * time.Second}, nil).wait()
@@ -24,7 +24,7 @@ func TestTheOneWhoWaitsDoesNotWinARestart(t *testing.T) {
 		_, err := keywords.Modify(soon(t), k, Speed, 7)
 		require.NoError(t, err)
 		for range 3 {
-			time.Sleep(500 * time.Millisecond) // the one who waits looks three times in its lease
+			time.Sleep(500 * time.Millisecond) // the standby looks three times in its lease
 			down()
 			up()
 			require.Eventually(t, func() bool {
@@ -41,8 +41,8 @@ func TestTheOneWhoWaitsDoesNotWinARestart(t *testing.T) {
 	})
 }
 
-// A dispatcher that is to end does, also while Redis is away and there is
-// something to commit.
+// A dispatcher ends when it is told to, also while Redis is away and a write waits
+// for its commit.
 func TestADispatcherEndsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {

@@ -63,7 +63,7 @@ func TestKeysOfAnotherType(t *testing.T) {
 	})
 }
 
-// A value that an earlier version of the program has left, and that is none now.
+// A value that an earlier version of the program stored is not valid any more.
 func TestAPersistentValueThatNoLongerFits(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

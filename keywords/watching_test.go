@@ -106,7 +106,7 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// A watcher whose news never ends ends with its ctx all the same.
+// A watcher with a constant flow of events ends with its context all the same.
 func TestWatchEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
@@ -128,7 +128,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	require.Equal(t, 1, events)
 }
 
-// A dead band is about values: that a dispatcher lives again is told.
+// A dead band applies to values: a change of quality is reported all the same.
 func TestADeadBandLeavesQualityAlone(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)

@@ -111,8 +111,8 @@ func (t *objectTest) cancelled() {
 	t.holds("users")
 }
 
-// concurrent has many add and remove the same: each member is added once and
-// removed once, whoever does it.
+// concurrent lets many callers add and remove the same members: each member is added once and
+// removed once, by whichever caller.
 func (t *objectTest) concurrent() {
 	const members, callers = 50, 8
 	for _, change := range []func(context.Context, string, ...string) (int, error){t.Add, t.Remove} {
