@@ -74,8 +74,8 @@ func ExampleDispatcher_Stats() {
 
 	_, _ = keywords.Modify(context.Background(), k, Speed, 2)
 	s := d.Stats()
-	fmt.Println(s.Keywords, "keywords,", s.Modifies, "modify,", s.Staged, "staged")
-	// Output: 4 keywords, 1 modify, 0 staged
+	fmt.Println(s.Keywords, "keywords,", s.Modifies, "modify")
+	// Output: 4 keywords, 1 modify
 }
 
 func ExampleLoadDefinitions() {

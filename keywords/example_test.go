@@ -54,7 +54,7 @@ func ExampleBind() {
 	// Output: stage.STEPS <nil>
 }
 
-// A tool knows what was typed.
+// A tool has names and text, such as a user types them.
 func ExampleDefinition_To() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -77,4 +77,4 @@ func ExampleDefinition_To() {
 	// 5 track <nil>
 }
 
-// Tools know names and text only.
+// Tools without the Go types use names and text.

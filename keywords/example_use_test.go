@@ -10,7 +10,7 @@ import (
 	"github.com/heliograph/heliograph/keywords"
 )
 
-// These examples share keywords that the program defines once:
+// These Examples share keywords that the program defines once:
 //
 //	var Speed  = keywords.Define("stage", "SPEED", keywords.Spec[float64]{Units: "mm/s", Min: new(0.0), Max: new(20.0), Initial: new(1.0)})
 //	var ModeOf = keywords.Define("stage", "MODE", keywords.Spec[Mode]{Enumerators: []string{Idle: "idle", Track: "track", Slew: "slew"}})
@@ -57,7 +57,7 @@ func Example() {
 	// <nil>
 }
 
-// A hook has its say between the writer and the value.
+// A Write hook carries a modify out. Its error refuses the modify.
 func ExampleServe() {
 	locked := false
 	_, k := exampleStage(func(d *keywords.Dispatcher) {
@@ -95,7 +95,8 @@ func ExampleServe() {
 	// true keywords: stage.SPEED: rejected: the stage is locked
 }
 
-// One dispatcher of a service lives; another waits to take over, or is refused.
+// A second dispatcher of the same name waits to take over; with Refuse, Run returns an
+// error.
 func ExampleDispatcher_Run() {
 	pool := examplePool()
 	defer stopExample()
@@ -148,7 +149,7 @@ func ExampleDispatcherConfig_allow() {
 	// eve keywords: stage.SPEED: not_allowed: SPEED is for ada
 }
 
-// The dispatcher's own code sets what is read-only for all others.
+// The dispatcher's own code sets read-only keywords.
 func ExampleSet() {
 	d, k := exampleStage(nil)
 	defer stopExample()
@@ -212,7 +213,7 @@ func ExampleModifyOptions() {
 	// <nil>
 }
 
-// All are set in one step, or none is.
+// All keywords are set in one step, or none.
 func ExampleModifyMany() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -272,7 +273,7 @@ func ExampleClient_Services() {
 	// Output: [stage] <nil>
 }
 
-// What there is can be found out without a Go type of it.
+// A client finds the keywords of a service without their Go types.
 func ExampleClient_Keywords() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -313,8 +314,7 @@ func ExampleClient_Clear() {
 	// Output: true keywords: stage.main: a dispatcher of that name is running
 }
 
-// A modify that takes long need not be waited for. That it is accepted is not
-// reported: only its end is.
+// ModifyAsync does not wait for a modify that takes long. The Future reports its end.
 func ExampleModifyAsync() {
 	_, k := exampleStage(nil)
 	defer stopExample()
@@ -340,7 +340,7 @@ func ExampleFuture_Done() {
 	// Output: keywords: stage.SPEED: range: 25 is above 20
 }
 
-// A keyword that keeps some of its values: Spec.History says how many.
+// A keyword keeps as many values as Spec.History says.
 var Seeing = keywords.Define("stage", "SEEING", keywords.Spec[float64]{Units: "arcsec", History: 100})
 
 func ExampleHistory() {
@@ -362,7 +362,7 @@ func ExampleHistory() {
 	// <nil>
 }
 
-// The dispatcher reads a keyword once, when its time has come.
+// Schedule makes the dispatcher refresh a keyword once, at a given time.
 func ExampleSchedule() {
 	d, k := exampleStage(func(d *keywords.Dispatcher) {
 		keywords.Serve(d, Count, keywords.Hooks[int]{Read: func(context.Context) (int, error) { return 42, nil }})
@@ -377,9 +377,9 @@ func ExampleSchedule() {
 	// 42 <nil>
 }
 
-// A Redis that does not tell what others write can be used all the same.
+// Without keyspace notifications everything works but the handling of external writes.
 func ExampleDispatcher_Notifications() {
-	pool := examplePool() // the embedded one has no CONFIG, and tells of nothing
+	pool := examplePool() // the embedded Redis has no CONFIG and sends no notifications
 	defer stopExample()
 	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage", ExternalWrites: keywords.ExternalRevert})
 	if err != nil {

@@ -3,6 +3,7 @@ package keywords_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,6 +38,8 @@ func TestStatsCount(t *testing.T) {
 	require.Zero(t, s.Failed)
 	require.Positive(t, s.Reads)
 
+	// The writer gets its answer from the script, before the dispatcher has counted.
+	require.Eventually(t, func() bool { return d.Stats().Staged == 0 }, patience, time.Millisecond)
 	served := d.Stats()
 	require.Equal(t, 4, served.Keywords)
 	require.Equal(t, int64(2), served.Modifies)

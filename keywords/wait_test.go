@@ -56,7 +56,7 @@ func TestExpressionsKnowTheNamesOfEnumerators(t *testing.T) {
 		} {
 			require.NoError(t, keywords.WaitForExpr(t.Context(), k, text), text)
 		}
-		require.ErrorContains(t, keywords.WaitForExpr(t.Context(), k, "$stage.SHUTTER == ajar"), "no word for true or false")
+		require.ErrorContains(t, keywords.WaitForExpr(t.Context(), k, "$stage.SHUTTER == ajar"), "not a word for true or false")
 	})
 }
 

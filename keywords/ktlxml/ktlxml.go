@@ -14,7 +14,7 @@ import (
 
 const (
 	maxFile = 16 << 20 // bytes
-	noBits  = "none"   // the text of a mask that has none
+	noBits  = "none"   // the text of a mask without bits
 )
 
 // bundle is a file of KTL XML: some keywords of one dispatcher of a service.
@@ -59,7 +59,7 @@ type initialize struct {
 	UseCache []string `xml:"use_cache"`
 }
 
-// elementOf are the elements that the fields of a Definition come from.
+// elementOf has the element from which each field of a Definition comes.
 var elementOf = map[string]string{
 	"Service": "<bundle service>", "Dispatcher": "<dispatcher><name>", "Name": "<name>", "Kind": "<type>",
 	"Units": "<units>", "Help": "<help>", "Format": "<format>",
@@ -135,7 +135,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// charsetReader reads what is not UTF-8, which package xml reads by itself.
+// charsetReader returns r converted to UTF-8. Package xml calls it for other charsets only.
 func charsetReader(charset string, r io.Reader) (io.Reader, error) {
 	var limit byte
 	switch strings.ToLower(charset) {
@@ -153,14 +153,14 @@ func charsetReader(charset string, r io.Reader) (io.Reader, error) {
 	var text strings.Builder
 	for _, c := range data {
 		if c > limit {
-			return nil, fmt.Errorf("byte %#x", c)
+			return nil, fmt.Errorf("byte %#x is not of this charset", c)
 		}
 		text.WriteRune(rune(c))
 	}
 	return strings.NewReader(text.String()), nil
 }
 
-// define fills d with what the file says.
+// define sets the fields of d from the elements of the keyword.
 func (k *keyword) define(d *keywords.Definition) (err error) {
 	for _, field := range []struct {
 		to      *string
@@ -182,7 +182,7 @@ func (k *keyword) define(d *keywords.Definition) (err error) {
 	if err := d.Kind.UnmarshalText([]byte(typ)); err != nil {
 		return elementErrorf("<type>", "no kind %.40q", typ)
 	}
-	if len(k.Units) > 0 { // the others are those of other forms
+	if len(k.Units) > 0 { // further units are of other forms of the value
 		d.Units = strings.TrimSpace(k.Units[0])
 	}
 	var help []string
@@ -213,11 +213,11 @@ func (k *keyword) defineNames(d *keywords.Definition) error {
 		n, err := parseNumber(key)
 		switch {
 		case err != nil:
-			return elementErrorf("<values><entry><key>", "%.40q is no number of 32 bits", key)
+			return elementErrorf("<values><entry><key>", "%.40q is not an integer of 32 bits", key)
 		case name == "":
-			return elementErrorf("<values><entry><value>", "%d has none", n)
+			return elementErrorf("<values><entry><value>", "missing for the key %d", n)
 		case d.Kind == keywords.KindMask && (n < 0 || n > 31):
-			return elementErrorf("<values><entry><key>", "%d is no bit of a mask", n)
+			return elementErrorf("<values><entry><key>", "%d is not a bit of a mask, want 0 to 31", n)
 		case d.Kind == keywords.KindMask:
 			for int64(len(d.Bits)) <= n {
 				d.Bits = append(d.Bits, "")
@@ -256,8 +256,8 @@ func (k *keyword) defineCapabilities(d *keywords.Definition) error {
 	return nil
 }
 
-// defineValues reads what is written as the keyword's values are, for which its
-// kind and names must be known.
+// defineValues reads limits and the initial value. They are written as the keyword's values
+// are, so that its kind and names must be known.
 func (k *keyword) defineValues(d *keywords.Definition) error {
 	plain := keywords.Definition{Service: "ktl", Name: "VALUE", Kind: d.Kind, Enumerators: d.Enumerators, Bits: d.Bits}
 	plain, err := plain.Complete()
@@ -300,8 +300,7 @@ func (k *keyword) defineValues(d *keywords.Definition) error {
 	return nil
 }
 
-// single returns the text of an element that may be there once. Without it, it
-// is empty.
+// single returns the text of an element that may occur once, or "" if it does not occur.
 func single(element string, list []string) (string, error) {
 	switch len(list) {
 	case 0:
@@ -332,7 +331,8 @@ func parseNumber(text string) (int64, error) {
 	return n, err
 }
 
-// goFormat writes a format of C in Go: there are no lengths, and d for i and u.
+// goFormat converts a format of C to one of Go: it drops lengths and replaces %i and %u
+// by %d.
 func goFormat(format string) string {
 	verb := strings.IndexByte(format, '%')
 	if verb < 0 {

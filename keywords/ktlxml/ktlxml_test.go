@@ -146,7 +146,7 @@ func TestLoadInOtherCharsets(t *testing.T) {
 	}
 	for charset, want := range map[string]string{
 		"UTF-8":    "invalid UTF-8",
-		"us-ascii": `ktlxml: bundle: xml: opening charset "us-ascii": byte 0xb0`,
+		"us-ascii": `ktlxml: bundle: xml: opening charset "us-ascii": byte 0xb0 is not of this charset`,
 		"koi8-r":   `ktlxml: bundle: xml: opening charset "koi8-r": want UTF-8, ISO-8859-1 or US-ASCII`,
 	} {
 		_, err := ktlxml.Load(strings.NewReader(file(charset, "\xb0")))
@@ -177,10 +177,10 @@ func TestLoadRefuses(t *testing.T) {
 		`<name>A</name><type>double</type><format>%d</format>`:                                          `s.A: <format>: "%d": %d is not for a keyword that is double`,
 		`<name>A</name><type>enumerated</type>`:                                                         `s.A: <values>: none`,
 		`<name>A</name><type>double</type><values><entry><key>1</key><value>a</value></entry></values>`: `s.A: <values>: not for a keyword that is double`,
-		`<name>A</name><type>enumerated</type><values><entry><value>a</value></entry></values>`:         `s.A: <values><entry><key>: "" is no number of 32 bits`,
-		`<name>A</name><type>enumerated</type><values><entry><key>1</key></entry></values>`:             `s.A: <values><entry><value>: 1 has none`,
+		`<name>A</name><type>enumerated</type><values><entry><value>a</value></entry></values>`:         `s.A: <values><entry><key>: "" is not an integer of 32 bits`,
+		`<name>A</name><type>enumerated</type><values><entry><key>1</key></entry></values>`:             `s.A: <values><entry><value>: missing for the key 1`,
 		`<name>A</name><type>enumerated</type><values><entry><key>1</key><value>a</value></entry><entry><key>1</key><value>b</value></entry></values>`: `s.A: <values><entry><key>: 1 is given twice`,
-		`<name>A</name><type>mask</type><values><entry><key>32</key><value>a</value></entry></values>`:                                                 `s.A: <values><entry><key>: 32 is no bit of a mask`,
+		`<name>A</name><type>mask</type><values><entry><key>32</key><value>a</value></entry></values>`:                                                 `s.A: <values><entry><key>: 32 is not a bit of a mask, want 0 to 31`,
 		`<name>A</name><type>mask</type><values><entry><key>0</key><value>a</value></entry><entry><key>0</key><value>b</value></entry></values>`:       `s.A: <values><entry><key>: 0 is given twice`,
 		`<name>A</name><type>boolean</type><capability type="write">maybe</capability>`:                                                                `s.A: <capability>: "maybe" is not a boolean`,
 		`<name>A</name><type>boolean</type><capability type="write">no</capability><capability type="read">no</capability>`:                            `s.A: <capability>: the keyword is ReadOnly too`,

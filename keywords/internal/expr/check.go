@@ -2,8 +2,8 @@ package expr
 
 import "cmp"
 
-// check refuses what n can't do with its left side and right, whatever the values
-// of keywords are.
+// check returns an error if n can't combine its left side with right, whatever values the
+// keywords have.
 func (n *node) check(right *node) error {
 	v, w := n.left.known(), &Value{}
 	if right != nil {
@@ -50,8 +50,8 @@ func (v *Value) checkNumber() error {
 	return nil
 }
 
-// known returns the value of a constant, a value of the same kind as others if
-// that is known, or kindNothing.
+// known returns the value of a constant; of another node, some value of its kind, or the
+// zero Value if the kind depends on keywords.
 func (n *node) known() *Value {
 	switch n.op {
 	case opConst:

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// kindError says which kinds don't go together.
+// kindError says which kinds an operator can't combine.
 type kindError string
 
 func (e kindError) Error() string { return string(e) }
@@ -21,8 +21,9 @@ func kindErrorf(format string, args ...any) error {
 	return kindError(fmt.Sprintf(format, args...))
 }
 
-const unordered = 2 // NaN, or unequal without an order
+const unordered = 2 // result of compare for NaN, and for unequal values without an order
 
+// satisfies reports whether the comparison op is true of a and b.
 func satisfies(op operation, a, b *Value, fold bool) (bool, error) {
 	order, err := a.compare(b, fold)
 	if err != nil {
@@ -69,7 +70,7 @@ func (v *Value) compare(w *Value, fold bool) (int, error) {
 		case v.kind == w.kind && slices.Equal(v.labels, w.labels):
 			return cmp.Compare(v.n, w.n), nil
 		case v.kind == w.kind:
-			return 0, kindErrorf("their names differ; ascii(…) compares the text")
+			return 0, kindErrorf("the enumerators or bits differ; ascii(…) compares the text")
 		}
 	case v.kind == kindBoolean && w.kind == kindBoolean:
 		return cmp.Compare(v.n, w.n), nil
@@ -92,7 +93,7 @@ func (v *Value) compare(w *Value, fold bool) (int, error) {
 			n, ok = booleanWord(w.s)
 		}
 		if !ok {
-			return 0, errors.New("no word for true or false")
+			return 0, errors.New("not a word for true or false")
 		}
 		return cmp.Compare(v.n, n), nil
 	case w.kind == kindBytes && v.kind == kindString:
@@ -112,8 +113,8 @@ func equality(equal bool) int {
 	return unordered
 }
 
-// compareNumbers compares integers, enumerators and masks with each other and
-// with floats, never rounding one.
+// compareNumbers compares integers, enumerators and masks with each other and with floats,
+// without rounding.
 func compareNumbers(v, w *Value) int {
 	switch {
 	case v.kind != kindFloat && w.kind != kindFloat:
@@ -160,16 +161,16 @@ func compareText(a, b string, fold bool) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// foldRune returns the same rune for all cases of one, the smallest of them.
+// foldRune returns the smallest rune of all cases of r.
 func foldRune(r rune) rune {
 	for next := unicode.SimpleFold(r); ; next = unicode.SimpleFold(next) {
-		if next <= r { // around the orbit, or lower
+		if next <= r { // SimpleFold returns larger runes, then the smallest
 			return next
 		}
 	}
 }
 
-// booleanWord returns 1 or 0 for one of KTL's words.
+// booleanWord returns 1 or 0 for a word that KTL reads as true or false.
 func booleanWord(s string) (int64, bool) {
 	for i, words := range [...][6]string{{"0", "false", "f", "no", "n", "off"}, {"1", "true", "t", "yes", "y", "on"}} {
 		for _, word := range words {
@@ -181,7 +182,7 @@ func booleanWord(s string) (int64, bool) {
 	return 0, false
 }
 
-// calculate adds, subtracts, multiplies or divides numbers.
+// calculate adds, subtracts, multiplies or divides two numbers.
 func calculate(op operation, v, w *Value) (Value, error) {
 	for _, k := range [...]kind{v.kind, w.kind} {
 		if !k.number() {

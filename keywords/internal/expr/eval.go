@@ -36,18 +36,18 @@ var symbols = [...]string{
 	opAdd: "+", opSubtract: "-", opMultiply: "*", opDivide: "/",
 }
 
-// node is never changed after parsing.
+// node is an operator or operand of an expression. It is not changed after parsing.
 type node struct {
 	op          operation
-	fold        bool // compare strings in any case
-	word        bool // a constant without quotes, perhaps meant as a keyword
+	fold        bool // compare strings without regard to case
+	word        bool // a string without quotes, which may be meant as a keyword
 	column      int
 	left, right *node
 	list        []*node
 	value       Value
 	name        Name
 	index       int
-	missing     error // made once: a keyword may have no value for long
+	missing     error // the error of a keyword without a value, made once
 }
 
 func (n *node) condition(lookup Lookup) (bool, error) {
@@ -124,8 +124,8 @@ func (n *node) keyword(lookup Lookup) (Value, error) {
 	return v, nil
 }
 
-// logic is and and or: decided by one side alone if that is what decides, even
-// if the other has no value.
+// logic evaluates "and" and "or". A side that decides does so even if the other has no
+// value.
 func (n *node) logic(lookup Lookup) (bool, error) {
 	decides := n.op == opOr
 	left, err := n.left.condition(lookup)
@@ -160,7 +160,7 @@ func (n *node) in(left *Value, lookup Lookup) (bool, error) {
 	return false, missing
 }
 
-// failed says what n could not do with its left side and right.
+// failed returns err with the operation of n and its operands.
 func (n *node) failed(right *node, err error) error {
 	what := symbols[n.op] + n.left.String()
 	word := n.left.word
@@ -175,7 +175,7 @@ func (n *node) failed(right *node, err error) error {
 	return errorf(n.column, "%s: %w%s", what, err, hint)
 }
 
-// String is for errors.
+// String returns the node as errors show it.
 func (n *node) String() string {
 	switch n.op {
 	case opConst:

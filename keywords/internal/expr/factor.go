@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// factor reads a constant, a keyword, or what stands in parentheses or behind a
-// minus sign.
+// factor reads a constant, a keyword, an expression in parentheses, or a minus sign with
+// its operand.
 func (p *parser) factor() (*node, error) {
 	n := p.node(opConst)
 	t := p.token
@@ -50,7 +50,8 @@ func (p *parser) factor() (*node, error) {
 	return nil, p.unexpected("a value")
 }
 
-// minus reads a negative constant in one, or -9223372036854775808 would not be.
+// minus reads a minus sign with its operand. A negative constant is read as one number, so
+// that -9223372036854775808 is possible.
 func (p *parser) minus(n *node) (*node, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func (p *parser) number(n *node, text string) error {
 	return p.next()
 }
 
-// keyword reads the keyword that is the token, and its index.
+// keyword reads the current token, a keyword, and an index if one follows.
 func (p *parser) keyword(n *node) error {
 	n.name = p.token.name
 	if n.name.Service == "" {
@@ -112,7 +113,7 @@ func (p *parser) keyword(n *node) error {
 	return nil
 }
 
-// ascii reads the keyword in parentheses behind the word.
+// ascii reads the keyword in parentheses that follows the word ascii.
 func (p *parser) ascii(n *node) error {
 	if err := p.next(); err != nil {
 		return err
@@ -125,7 +126,7 @@ func (p *parser) ascii(n *node) error {
 		return err
 	}
 	if n.op == opElement {
-		return errorf(n.column, "ascii is of a whole keyword")
+		return errorf(n.column, "ascii takes a whole keyword")
 	}
 	return p.expect(")")
 }

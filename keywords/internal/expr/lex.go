@@ -21,12 +21,12 @@ const (
 
 type token struct {
 	kind tokenKind
-	text string // of a string what it means, else as it stands
-	at   int    // byte
+	text string // as in the expression; of a string, its value
+	at   int    // offset in bytes
 	name Name
 }
 
-// operator returns the text of an operator, bracket or comma, else "".
+// operator returns the text of an operator, bracket or comma, and "" for other tokens.
 func (t token) operator() string {
 	if t.kind == tokenOperator {
 		return t.text
@@ -41,7 +41,7 @@ type lexer struct {
 
 func (l *lexer) column(at int) int { return 1 + utf8.RuneCountInString(l.text[:at]) }
 
-// take returns the longest run of letters that ok accepts.
+// take returns the longest run of characters that ok accepts.
 func (l *lexer) take(ok func(c byte) bool) string {
 	start := l.at
 	for l.at < len(l.text) && ok(l.text[l.at]) {
@@ -86,7 +86,7 @@ func (l *lexer) next() (token, error) {
 		t.kind = tokenOperator
 		if t.text = symbolAt(rest); t.text == "" {
 			r, _ := utf8.DecodeRuneInString(rest)
-			err = fmt.Errorf("%q means nothing here", r)
+			err = fmt.Errorf("unexpected %q", r)
 		}
 		l.at += len(t.text)
 	}
@@ -96,7 +96,7 @@ func (l *lexer) next() (token, error) {
 	return t, nil
 }
 
-// symbolAt returns the operator that text begins with.
+// symbolAt returns the operator that text begins with, or "".
 func symbolAt(text string) string {
 	for _, s := range [...]string{"==", "!=", "<=", ">=", "&&", "||", "=", "<", ">", "!", "+", "-", "*", "/", "(", ")", "[", "]", ","} {
 		if strings.HasPrefix(text, s) {
@@ -136,7 +136,7 @@ func (l *lexer) keyword() (name Name, err error) {
 		name.Service, keyword = service, after
 	}
 	if !isName(keyword) {
-		return name, fmt.Errorf("%q is no keyword: letters, digits, '_' and '-', not first", keyword)
+		return name, fmt.Errorf("%q is not a keyword's name: want letters, digits, '_' and '-', which can't be first", keyword)
 	}
 	name.Keyword = strings.ToUpper(keyword)
 	return name, nil
@@ -144,7 +144,7 @@ func (l *lexer) keyword() (name Name, err error) {
 
 func checkService(s string) error {
 	if !isName(s) || strings.ToLower(s) != s {
-		return fmt.Errorf("service %q: lower-case letters, digits, '_' and '-', not first", s)
+		return fmt.Errorf("service %q: want lower-case letters, digits, '_' and '-', which can't be first", s)
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// quoted reads a string with the escapes of Go.
+// quoted reads a string with Go's escapes.
 func (l *lexer) quoted(quote byte) (string, error) {
 	var b []byte
 	rest := l.text[l.at+1:]
@@ -183,10 +183,10 @@ func (l *lexer) quoted(quote byte) (string, error) {
 			rest = tail
 		}
 	}
-	return "", errors.New("a string without end")
+	return "", errors.New("string without closing quote")
 }
 
-// number takes all that stands together, so that 5mm is one bad number.
+// number takes all letters, digits and points that follow, so that 5mm is one bad number.
 func (l *lexer) number() string {
 	start := l.at
 	l.take(func(c byte) bool { return isLetter(c) || c == '.' })
@@ -204,7 +204,7 @@ func isHex(s string) bool {
 	return strings.HasPrefix(s, "0x") || strings.HasPrefix(s, "0X")
 }
 
-// parseNumber reads an integer, in decimal or hexadecimal, or a float.
+// parseNumber reads a decimal or hexadecimal integer, or a float.
 func parseNumber(s string) (Value, error) {
 	base := 10
 	if isHex(s) {
@@ -223,7 +223,7 @@ func parseNumber(s string) (Value, error) {
 	case errors.Is(err, strconv.ErrRange):
 		return Value{}, fmt.Errorf("%s is beyond float64", s)
 	case err != nil || malformed || base == 0:
-		return Value{}, fmt.Errorf("%s is no number; a string needs quotes", s)
+		return Value{}, fmt.Errorf("%s is not a number; a string needs quotes", s)
 	}
 	return Value{kind: kindFloat, f: f}, nil
 }

@@ -5,8 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// Parse reads an expression. An error names the column, counted in letters
-// from 1.
+// Parse parses an expression. An error names the column, counted in characters from 1.
 func Parse(text string, opts Options) (*Expr, error) {
 	switch {
 	case len(text) > MaxLen:
@@ -45,8 +44,8 @@ type parser struct {
 	depth int
 }
 
-// levels are the binary operators, loose to tight. Not stands between and and
-// the comparisons.
+// levels are the binary operators with their precedence: a higher level binds tighter.
+// The prefix "not" has notLevel; here "not" is the first word of "not in".
 var levels = map[string]struct {
 	level int
 	op    operation
@@ -103,7 +102,7 @@ func (p *parser) parse(level int) (*node, error) {
 	}
 }
 
-// prefix reads what parse begins with: nots where level allows them, or a factor.
+// prefix reads an operand: a "not" with its operand where level allows it, or a factor.
 func (p *parser) prefix(level int) (*node, error) {
 	op := p.token.operator()
 	if level > notLevel || op != "not" && op != "!" {
@@ -121,7 +120,7 @@ func (p *parser) prefix(level int) (*node, error) {
 	return p.fold(n)
 }
 
-// in reads the list behind in, or behind the not of not in.
+// in reads the list of "in", or the rest of "not in".
 func (p *parser) in(n *node) (*node, error) {
 	if n.op == opNot {
 		if p.token.operator() != "in" {
@@ -166,7 +165,7 @@ func (p *parser) next() (err error) {
 	return err
 }
 
-// enter goes one deeper, to the token behind this.
+// enter reads the next token, one level of nesting deeper.
 func (p *parser) enter() error {
 	if p.depth++; p.depth > MaxDepth {
 		return errorf(p.column(), "nested deeper than %d", MaxDepth)
@@ -183,9 +182,9 @@ func (p *parser) expect(operator string) error {
 
 func (p *parser) unexpected(want string) error {
 	if p.token.kind == tokenEnd {
-		return errorf(p.column(), "the end instead of %s", want)
+		return errorf(p.column(), "the expression ends, want %s", want)
 	}
-	return errorf(p.column(), "%q instead of %s", p.token.text, want)
+	return errorf(p.column(), "found %q, want %s", p.token.text, want)
 }
 
 func (p *parser) column() int { return p.lexer.column(p.token.at) }
@@ -194,8 +193,8 @@ func (p *parser) node(op operation) *node {
 	return &node{op: op, fold: p.opts.IgnoreCase, column: p.column()}
 }
 
-// fold checks what can be known of a node without values, and makes one of
-// constants a constant.
+// fold checks a node as far as that is possible without values, and replaces one that has
+// only constant operands by its value.
 func (p *parser) fold(n *node) (*node, error) {
 	if err := n.check(n.right); err != nil {
 		return nil, err

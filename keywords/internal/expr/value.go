@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// kind is ordered for [Value.compare].
+// kind is the kind of a Value. Value.compare relies on the order of the constants.
 type kind uint8
 
 const (
-	kindNothing kind = iota // the zero Value compares with nothing
+	kindNothing kind = iota // of the zero Value, which compares with nothing
 	kindInteger
 	kindFloat
 	kindEnumerated
@@ -32,7 +32,7 @@ func (k kind) number() bool { return k == kindInteger || k == kindFloat }
 
 func (k kind) ordered() bool { return k.number() || k == kindEnumerated || k == kindString }
 
-// Value is the value of a keyword or of a part of an expression.
+// Value is the value of a keyword or of an operand.
 type Value struct {
 	kind   kind
 	n      int64   // of an integer, enumerated and mask; 1 is true
@@ -98,7 +98,7 @@ func boolean(b bool) Value {
 	return v
 }
 
-// String is for errors.
+// String returns the value as errors show it.
 func (v Value) String() string {
 	switch v.kind {
 	case kindInteger:
@@ -136,8 +136,8 @@ func (v Value) element(i int) (Value, bool) {
 	return Value{}, false
 }
 
-// number returns the number of a label, that in another case only if there is
-// none in this one.
+// number returns the number of the label with the given name. A label in another case is
+// used only if there is none in this one.
 func (v *Value) number(name string) (int64, bool) {
 	for _, l := range v.labels {
 		if l.Name == name {
@@ -152,7 +152,7 @@ func (v *Value) number(name string) (int64, bool) {
 	return 0, false
 }
 
-// bits returns those of a mask that w names.
+// bits returns the bits of the mask v that the string w names.
 func (v *Value) bits(w *Value) (int64, error) {
 	var bits int64
 	for name := range strings.FieldsFuncSeq(w.s, func(r rune) bool { return r == '|' || r == ',' }) {
@@ -179,7 +179,7 @@ func hasBits(v, w *Value) (int64, error) {
 		err = kindErrorf("%s does not name bits", w.kind)
 	}
 	if err == nil && (bits <= 0 || bits > math.MaxUint32) {
-		err = errors.New("no bits of 32")
+		err = errors.New("want one or more of 32 bits")
 	}
 	if err == nil && v.n&bits == bits {
 		return 1, nil
