@@ -72,7 +72,8 @@ type served struct {
 	now       record // the newest value; without a revision until it is committed; at is 0: none
 	canonical any    // of now
 	committed record
-	waiting   int // values that are staged and not committed
+	logged    Revision // of the newest line of its history, committed or in the batch
+	waiting   int      // values that are staged and not committed
 	events    keyEvents
 }
 
@@ -84,12 +85,16 @@ type staged struct {
 	acted     bool // its Write hook has run
 	uncertain bool // it was sent, and Redis has not answered
 	rec       record
+	prev      Revision // of the line before it in the history
 	canonical any
 	only      string     // revision that the keyword must have when this is staged; "": any
 	with      int        // how many of those behind it must be committed with it
 	pending   busio.Call // nil: none
 	done      chan error // of Set; holds one
 }
+
+// logs reports whether the value gets a line in the history of its keyword.
+func (st *staged) logs() bool { return st.write && !st.again && st.served.def.History > 0 }
 
 func (st *staged) size() int { return len(st.rec.text) + len(st.rec.source) + len(st.rec.name) + 128 }
 
@@ -280,6 +285,9 @@ func (c *committer) next() {
 		if st := &c.batch[i]; st.write {
 			number++
 			st.rec.rev = Revision{c.epoch, number}
+			if st.logs() {
+				st.prev, st.served.logged = st.served.logged, st.rec.rev
+			}
 		}
 	}
 }

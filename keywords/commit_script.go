@@ -87,12 +87,12 @@ func (c *committer) addValue(st *staged) error {
 		ch = change{Name: r.name, At: r.at, Silent: true}
 	}
 	f.msg.Changes = append(f.msg.Changes, ch)
-	if n := st.served.def.History; n > 0 && !st.again {
-		line, err := storage.JSON.Marshal([]any{r.text, r.rev.String(), r.at, r.severity, r.source})
+	if st.logs() {
+		line, err := historyLine(r, st.prev)
 		if err != nil {
 			return err
 		}
-		f.logs, f.past = append(f.logs, c.lease.service.log(r.name)), append(f.past, n, line)
+		f.logs, f.past = append(f.logs, c.lease.service.log(r.name)), append(f.past, st.served.def.History, line)
 	}
 	return nil
 }

@@ -37,24 +37,34 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	}
 	values := make([]Value[string], len(lines))
 	for i, line := range lines {
-		var rev string
-		r := record{name: name}
-		var fields []json.RawMessage
-		if err = storage.JSON.Unmarshal([]byte(line), &fields); err == nil && len(fields) != 5 {
-			err = fmt.Errorf("%d fields", len(fields))
-		}
-		for j, into := range []any{&r.text, &rev, &r.at, &r.severity, &r.source} {
-			if err == nil {
-				err = storage.JSON.Unmarshal(fields[j], into)
-			}
-		}
-		if err == nil {
-			r.rev, err = ParseRevision(rev)
-		}
+		r, _, err := readLine(name, line)
 		if err != nil {
 			return nil, redisio.Wrap(fmt.Sprintf("keywords: history of %s.%s", service, name), err)
 		}
 		values[i] = valueOf(&r, r.text)
 	}
 	return values, nil
+}
+
+// historyLine returns a value as a line of the history. Prev is the revision of the line
+// before, by which a reader knows whether it has missed lines: the longest history
+// loses its oldest line with each new one, and Redis may lose lines.
+func historyLine(r *record, prev Revision) ([]byte, error) {
+	return storage.JSON.Marshal([]any{r.text, r.rev, prev, r.at, r.severity, r.source})
+}
+
+// readLine reads what historyLine returned.
+func readLine(name, line string) (r record, prev Revision, err error) {
+	r.name = name
+	var fields []json.RawMessage
+	into := []any{&r.text, &r.rev, &prev, &r.at, &r.severity, &r.source}
+	if err = storage.JSON.Unmarshal([]byte(line), &fields); err == nil && len(fields) != len(into) {
+		err = fmt.Errorf("%d fields, want %d", len(fields), len(into))
+	}
+	for i := range into {
+		if err == nil {
+			err = storage.JSON.Unmarshal(fields[i], into[i])
+		}
+	}
+	return r, prev, err
 }

@@ -84,6 +84,9 @@ func (p *publisher) define(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if s.def.History == 0 && all[name] != string(text) {
+			keys = append(keys, service.log(name)) // it would lack values, if there is a history again later
+		}
 		args = append(args, name, all[name], text)
 	}
 	err = luaDefine.Run(ctx, p.client, keys, args...).Err()

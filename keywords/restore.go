@@ -2,6 +2,7 @@ package keywords
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -34,18 +35,60 @@ func (c *committer) resume() error {
 	if err := c.definitions.publish(ctx); err != nil {
 		return err
 	}
-	c.restore()
+	logged, err := c.readLogged(ctx)
+	if err != nil {
+		return err
+	}
+	c.restore(logged)
 	return nil
+}
+
+// readLogged reads the revision of the newest line of each history.
+func (c *committer) readLogged(ctx context.Context) (map[*served]Revision, error) {
+	lines := make(map[*served]*redis.StringCmd)
+	_, _ = c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, s := range c.served {
+			if s.def.History > 0 {
+				lines[s] = pipe.LIndex(ctx, c.lease.service.log(s.def.Name), 0)
+			}
+		}
+		return nil
+	})
+	logged := make(map[*served]Revision, len(lines))
+	for s, cmd := range lines {
+		line, err := cmd.Result()
+		switch {
+		case err == nil:
+			if r, _, err := readLine(s.def.Name, line); err == nil {
+				logged[s] = r.rev
+			}
+		case !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE"):
+			return nil, redisio.Normalize(ctx, err)
+		}
+	}
+	return logged, nil
 }
 
 // restore has all values committed again, under the tenure that has begun, before
 // those that are staged. A batch that may have been committed in the tenure before
 // comes first, so that no reader sees an older value after a newer one: the newest
 // value of each of its keywords counts, and a writer of an earlier one is told that
-// the end is unknown.
-func (c *committer) restore() {
+// the end is unknown. Logged is what readLogged returned. It decides whether a line of
+// that batch was written; lines that are known to have been written count even where
+// Redis has lost them.
+func (c *committer) restore(logged map[*served]Revision) {
 	var superseded []staged
 	c.mu.Lock()
+	for _, st := range slices.Backward(c.batch) {
+		if st.logs() {
+			st.served.logged = st.prev
+		}
+	}
+	for s, rev := range logged {
+		if rev.Compare(s.logged) > 0 {
+			s.logged = rev
+		}
+	}
 	c.epoch, c.n, c.lost = c.lease.number(), 0, false
 	c.stats.epochs.Add(1)
 	newest := make(map[*served]int) // index in batch
@@ -133,7 +176,16 @@ func (c *committer) load(ctx context.Context, d *Dispatcher) (committed <-chan e
 	if err := c.definitions.drop(ctx, unfit...); err != nil {
 		return nil, err
 	}
-	c.restore()
+	logged, err := c.readLogged(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range c.served {
+		if _, ok := logged[s]; !ok { // values that were set before there was a history
+			logged[s] = s.committed.rev
+		}
+	}
+	c.restore(logged)
 	done := make(chan error, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()

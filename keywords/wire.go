@@ -15,7 +15,8 @@ import (
 //	kw:{service}:v:<NAME>    hash    a value: v text, m its mark: revision, time in
 //	                                 µs, severity, who set it
 //	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
-//	                                 revision, time in µs, severity, who set it
+//	                                 revision, revision of the line before, time in
+//	                                 µs, severity, who set it
 //	kw:{service}:own:<disp>  string  the lease: fence:worker id
 //	kw:{service}:fence       hash    dispatcher → fencing number of its newest tenure;
 //	                                 Clear leaves it for a day
