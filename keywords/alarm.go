@@ -14,7 +14,7 @@ const (
 	SeverityNone    Severity = iota
 	SeverityMinor            // beyond a minor limit of the keyword's Alarm
 	SeverityMajor            // beyond a major one
-	SeverityInvalid          // not a number
+	SeverityInvalid          // not a number, or not to be trusted, such as that of a broken sensor
 )
 
 var severityNames = [...]string{"none", "minor", "major", "invalid"}

@@ -96,7 +96,9 @@ type staged struct {
 // logs reports whether the value gets a line in the history of its keyword.
 func (st *staged) logs() bool { return st.write && !st.again && st.served.def.History > 0 }
 
-func (st *staged) size() int { return len(st.rec.text) + len(st.rec.source) + len(st.rec.name) + 128 }
+func (st *staged) size() int {
+	return len(st.rec.text) + len(st.rec.source) + len(st.rec.remark) + len(st.rec.name) + 128
+}
 
 func newCommitter(d *Dispatcher) *committer {
 	c := &committer{

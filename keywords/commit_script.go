@@ -82,7 +82,7 @@ func (c *committer) addValue(st *staged) error {
 		f.msg.Epoch, f.msg.N = r.rev.Epoch, r.rev.N
 	}
 	f.keys = append(f.keys, st.served.key)
-	ch := change{Name: r.name, Text: r.text, At: r.at, Severity: r.severity, Source: r.source}
+	ch := change{Name: r.name, Text: r.text, At: r.at, Severity: r.severity, Source: r.source, Remark: r.remark}
 	if st.served.def.NoBroadcast {
 		ch = change{Name: r.name, At: r.at, Silent: true}
 	}

@@ -217,10 +217,15 @@ func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 	d.served[def.Name] = &served{def: def, hooks: h, key: d.service.value(def.Name)}
 }
 
-// newValue returns v as the value to stage after was.
-func (d *Dispatcher) newValue(s *served, v any, was record, by string) staged {
+// newValue returns v as the value to stage after that of the record now, which is the Go
+// value was.
+func (d *Dispatcher) newValue(s *served, v any, now record, was any, by string) staged {
+	prev := now.severity
+	if prev > SeverityNone { // it may be one of SetOptions, on which hysteresis does not depend
+		prev = s.def.Severity(was, prev)
+	}
 	return staged{served: s, canonical: v, write: true, rec: record{
-		name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, was.severity), source: by,
+		name: s.def.Name, text: s.def.Text(v), at: d.clock.Now().UnixMicro(), severity: s.def.Severity(v, prev), source: by,
 	}}
 }
 

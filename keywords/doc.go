@@ -62,7 +62,8 @@
 //
 //   - define a keyword: [Define], [Spec]; from a file: [LoadDefinitions], package ktlxml, [Bind]
 //   - act on a modify, poll the hardware: [Hooks], [Serve]; refresh later: [Schedule]
-//   - set a value from the dispatcher's own code: [Set]
+//   - set a value from the dispatcher's own code: [Set]; report a broken sensor, or the
+//     device's own time: [SetOptions]
 //   - start a dispatcher and know that it serves: [Start]
 //   - set several keywords in one step: [ModifyMany]; without waiting: [ModifyAsync];
 //     only if unchanged: ModifyOptions.IfRevision

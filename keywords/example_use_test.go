@@ -166,6 +166,25 @@ func ExampleSet() {
 	// true
 }
 
+// The sensor is broken: the value is the last that it has measured.
+func ExampleSetOptions() {
+	d, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	err := keywords.Set(ctx, d, Count, 7, keywords.SetOptions{
+		Severity: keywords.SeverityInvalid,
+		Text:     "no signal from the counter",
+		Time:     time.Date(2026, 11, 21, 14, 3, 22, 0, time.UTC), // by the counter's clock
+	})
+	fmt.Println(err)
+	v, err := keywords.Read(ctx, k, Count)
+	fmt.Println(v.V, v.Severity, v.Text, v.Time.UTC(), err)
+	// Output:
+	// <nil>
+	// 7 invalid no signal from the counter 2026-11-21 14:03:22 +0000 UTC <nil>
+}
+
 func ExampleModify() {
 	_, k := exampleStage(nil)
 	defer stopExample()

@@ -45,7 +45,7 @@ type external struct {
 	commits     *committer
 	definitions *publisher
 	client      redis.UniversalClient // set by Run
-	value       func(s *served, v any, was record, by string) staged
+	value       func(s *served, v any, now record, was any, by string) staged
 	log         *slog.Logger
 	stats       *dispatcherStats
 
@@ -290,7 +290,7 @@ func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrite
 	again.canonical, _ = s.def.Parse(committed.text)
 	if ok && policy == ExternalAccept && !s.def.ReadOnly {
 		if v, err := s.def.Parse(there.text); err == nil && s.def.Check(v) == nil {
-			again = e.value(s, v, committed, "redis")
+			again = e.value(s, v, committed, again.canonical, "redis")
 		}
 	}
 	if again.rec.at == 0 { // there is no value to go back to

@@ -351,7 +351,7 @@ func (f *feed) apply(m message) (again bool) {
 			continue // pollDue reads it
 		}
 		f.setLocked(k, EventChange, record{
-			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source,
+			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source, remark: ch.Remark,
 		})
 	}
 	h.newest, h.behind = last, 0

@@ -50,14 +50,14 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 // before, by which a reader knows whether it has missed lines: the longest history
 // loses its oldest line with each new one, and Redis may lose lines.
 func historyLine(r *record, prev Revision) ([]byte, error) {
-	return storage.JSON.Marshal([]any{r.text, r.rev, prev, r.at, r.severity, r.source})
+	return storage.JSON.Marshal([]any{r.text, r.rev, prev, r.at, r.severity, r.source, r.remark})
 }
 
 // readLine reads what historyLine returned.
 func readLine(name, line string) (r record, prev Revision, err error) {
 	r.name = name
 	var fields []json.RawMessage
-	into := []any{&r.text, &r.rev, &prev, &r.at, &r.severity, &r.source}
+	into := []any{&r.text, &r.rev, &prev, &r.at, &r.severity, &r.source, &r.remark}
 	if err = storage.JSON.Unmarshal([]byte(line), &fields); err == nil && len(fields) != len(into) {
 		err = fmt.Errorf("%d fields, want %d", len(fields), len(into))
 	}

@@ -222,7 +222,7 @@ func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) 
 	if err := d.commits.checkRevision(s, c.If); err != nil {
 		return staged{}, err
 	}
-	st := d.newValue(s, v, now, by)
+	st := d.newValue(s, v, now, was, by)
 	st.only = c.If
 	if s.hooks.Prewrite != nil {
 		switch err := s.hooks.Prewrite(ctx, valueOf(&now, was), v); {
@@ -311,63 +311,9 @@ func (d *Dispatcher) runReadHooks(ctx context.Context, s *served) (staged, error
 		}
 	}
 	now, was := d.commits.newest(s)
-	next := d.newValue(s, v, now, "")
-	if now.at != 0 && now.severity == next.rec.severity && near(was, v, s.def.DeadBand) {
+	next := d.newValue(s, v, now, was, "")
+	if now.sameState(&next.rec) && near(was, v, s.def.DeadBand) {
 		return st, nil
 	}
 	return next, nil
-}
-
-// Set sets a keyword from the dispatcher's own code and returns once the value is
-// committed. It calls no hooks, and sets read-only keywords too. A value that the
-// definition does not allow is an error. Set waits until the dispatcher has its lease;
-// after Run it returns [ErrClosed].
-func Set[T Type](ctx context.Context, d *Dispatcher, k Keyword[T], v T) error {
-	if err := k.check("Set"); err != nil {
-		return err
-	}
-	if k.Service() != d.service.name {
-		return &Error{Code: CodeUnknownKeyword, Service: k.Service(), Keyword: k.Name()}
-	}
-	return d.set(ctx, k.Name(), k.encode(v))
-}
-
-func (d *Dispatcher) set(ctx context.Context, name string, v any) error {
-	s := d.served[name]
-	if s == nil {
-		return &Error{Code: CodeUnknownKeyword, Service: d.service.name, Keyword: name}
-	}
-	if err := s.def.Check(v); err != nil {
-		return err
-	}
-	if !closed(d.loaded) { // if loaded, ctx may have ended: a hook may still set the state in which it leaves the hardware
-		select {
-		case <-d.loaded:
-		case <-d.runEnded:
-			return ErrClosed
-		case <-ctx.Done():
-			return redisio.Because(ctx.Err(), d.trouble.get())
-		}
-	}
-	now, was := d.commits.newest(s)
-	next := d.newValue(s, v, now, "")
-	if s.def.DeadBand > 0 && now.at != 0 && now.severity == next.rec.severity && near(was, v, s.def.DeadBand) {
-		return nil
-	}
-	return d.stageAndWait(ctx, next)
-}
-
-// stageAndWait stages a value and waits until it is committed. If st has nothing to write,
-// it waits until all values staged before are committed.
-func (d *Dispatcher) stageAndWait(ctx context.Context, st staged) error {
-	st.done = make(chan error, 1)
-	if err := d.commits.stage(st); err != nil {
-		return err
-	}
-	select {
-	case err := <-st.done:
-		return err
-	case <-ctx.Done():
-		return redisio.Because(ctx.Err(), d.trouble.get())
-	}
 }

@@ -35,8 +35,8 @@ func (m *message) EncodeMsgpack(enc *msgpack.Encoder) error {
 	err := cmp.Or(enc.EncodeArrayLen(6), enc.EncodeString(m.Dispatcher), enc.EncodeUint(m.Epoch), enc.EncodeUint(m.N), enc.EncodeArrayLen(len(m.Changes)))
 	for i := range m.Changes {
 		c := &m.Changes[i]
-		err = cmp.Or(err, enc.EncodeArrayLen(6), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeInt(c.At),
-			enc.EncodeUint(uint64(c.Severity)), enc.EncodeString(c.Source), enc.EncodeBool(c.Silent))
+		err = cmp.Or(err, enc.EncodeArrayLen(7), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeInt(c.At),
+			enc.EncodeUint(uint64(c.Severity)), enc.EncodeString(c.Source), enc.EncodeString(c.Remark), enc.EncodeBool(c.Silent))
 	}
 	return cmp.Or(err, enc.EncodeBool(m.Ended), enc.EncodeBool(m.Defined))
 }
@@ -47,8 +47,8 @@ func (m *message) DecodeMsgpack(dec *msgpack.Decoder) error {
 	m.Dispatcher, m.Epoch, m.N = u.text(), uint64(u.int()), uint64(u.int())
 	m.Changes = make([]change, u.len())
 	for i := range m.Changes {
-		u.open(6)
-		m.Changes[i] = change{Name: u.text(), Text: u.text(), At: u.int(), Severity: Severity(u.int()), Source: u.text(), Silent: u.bool()}
+		u.open(7)
+		m.Changes[i] = change{Name: u.text(), Text: u.text(), At: u.int(), Severity: Severity(u.int()), Source: u.text(), Remark: u.text(), Silent: u.bool()}
 	}
 	m.Ended, m.Defined = u.bool(), u.bool()
 	return u.err

@@ -30,7 +30,7 @@ func (d *Dispatcher) poll(stop <-chan struct{}) {
 		beat := int64(0)
 		every(time.Second, func() {
 			beat++
-			_ = d.set(ctx, name, beat)
+			_ = d.set(ctx, name, beat, SetOptions{})
 		})
 	}
 	for _, s := range d.served {

@@ -168,7 +168,7 @@ func (c *committer) load(ctx context.Context, d *Dispatcher) (committed <-chan e
 			}
 		}
 		if v := s.def.Initial; v != nil {
-			initial = append(initial, d.newValue(s, v, record{}, "")) // in the place of what is there
+			initial = append(initial, d.newValue(s, v, record{}, nil, "")) // in the place of what is there
 		} else {
 			unfit = append(unfit, name)
 		}

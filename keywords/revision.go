@@ -62,10 +62,11 @@ func (r *Revision) UnmarshalText(text []byte) (err error) {
 type Value[T any] struct {
 	V        T         `json:"value"`
 	Rev      Revision  `json:"revision"`         // in JSON: "epoch:n"
-	Time     time.Time `json:"time"`             // when the dispatcher set it, by the clock of Redis
+	Time     time.Time `json:"time"`             // when the dispatcher set it, by the clock of Redis, or SetOptions.Time
 	Quality  Quality   `json:"quality"`          // whether a dispatcher keeps it up to date
-	Severity Severity  `json:"severity"`         // by the keyword's Alarm
-	Source   string    `json:"source,omitempty"` // who set it, as user@host:pid/program; empty: the dispatcher itself
+	Severity Severity  `json:"severity"`         // by the keyword's Alarm, or SetOptions.Severity if that is worse
+	Text     string    `json:"text,omitempty"`   // SetOptions.Text, such as why it has its severity
+	Source   string    `json:"source,omitempty"` // user@host:pid/program of the client that set it; empty: the dispatcher itself
 }
 
 // Quality says whether a value is kept up to date.
@@ -113,6 +114,7 @@ type record struct {
 	at       int64 // µs of the Unix epoch
 	severity Severity
 	source   string
+	remark   string // Value.Text
 }
 
 // sameValue reports whether two records differ in nothing but their revision.
@@ -123,7 +125,7 @@ func (r record) sameValue(o record) bool {
 
 // valueOf returns v as the Value that r describes.
 func valueOf[T any](r *record, v T) Value[T] {
-	return Value[T]{V: v, Rev: r.rev, Time: time.UnixMicro(r.at), Severity: r.severity, Source: r.source}
+	return Value[T]{V: v, Rev: r.rev, Time: time.UnixMicro(r.at), Severity: r.severity, Text: r.remark, Source: r.source}
 }
 
 // typed returns r as a value of k. A record without a value yields the zero T.

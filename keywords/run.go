@@ -163,7 +163,7 @@ func (d *Dispatcher) setStatus(status string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if err := d.set(ctx, d.cfg.Status, status); err != nil && !errors.Is(err, CodeFenced) {
+	if err := d.set(ctx, d.cfg.Status, status, SetOptions{}); err != nil && !errors.Is(err, CodeFenced) {
 		d.log.Warn("keywords: the status keyword was not set", "error", err)
 	}
 }

@@ -363,7 +363,7 @@ func (w *watcher) withinDeadBand(key string, n *notice) bool {
 	switch {
 	case w.opts.DeadBand == 0, last == nil || last.gone, !n.def.Kind.isNumeric():
 		return false
-	case n.kind != EventChange && n.kind != EventResync, last.quality != n.quality, last.rec.severity != n.rec.severity:
+	case n.kind != EventChange && n.kind != EventResync, last.quality != n.quality, last.rec.severity != n.rec.severity, last.rec.remark != n.rec.remark:
 		return false
 	}
 	a, errA := n.def.Parse(last.rec.text)

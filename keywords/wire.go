@@ -13,10 +13,10 @@ import (
 //
 //	kw:{service}:def         hash    name → Definition as JSON
 //	kw:{service}:v:<NAME>    hash    a value: v text, m its mark: revision, time in
-//	                                 µs, severity, who set it
+//	                                 µs, severity, which client set it, remark
 //	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
 //	                                 revision, revision of the line before, time in
-//	                                 µs, severity, who set it
+//	                                 µs, severity, client, remark
 //	kw:{service}:own:<disp>  string  the lease: fence:worker id
 //	kw:{service}:fence       hash    dispatcher → fencing number of its newest tenure;
 //	                                 Clear leaves it for a day
@@ -73,24 +73,29 @@ type change struct {
 	At       int64
 	Severity Severity
 	Source   string
+	Remark   string
 	Silent   bool // the keyword has NoBroadcast; Text is empty, watchers read the value
 }
 
 // valueFields are the fields of a value: only two, since each costs every modify.
 var valueFields = []string{"v", "m"}
 
-// mark returns the mark of a value: its revision, time, severity and source.
+// mark returns the mark of a value: its revision, time, severity, the length of its
+// source in bytes, its source and its remark. The length tells where the source ends:
+// both may contain spaces.
 func (r *record) mark() string {
-	buf := make([]byte, 0, 64+len(r.source))
+	buf := make([]byte, 0, 64+len(r.source)+len(r.remark))
 	buf = strconv.AppendUint(buf, r.rev.Epoch, 10)
 	buf = strconv.AppendUint(append(buf, ':'), r.rev.N, 10)
 	buf = strconv.AppendInt(append(buf, ' '), r.at, 10)
 	buf = strconv.AppendUint(append(buf, ' '), uint64(r.severity), 10)
-	return string(append(append(buf, ' '), r.source...))
+	buf = strconv.AppendInt(append(buf, ' '), int64(len(r.source)), 10)
+	buf = append(append(buf, ' '), r.source...)
+	return string(append(append(buf, ' '), r.remark...))
 }
 
 // readRecord reads the fields of a value, as HMGET returns them. Ok is false if there is
-// no value. An external write may lack the mark.
+// no value. An external write may lack the mark, or parts of it.
 func readRecord(name string, fields []any) (r record, ok bool) {
 	if len(fields) != len(valueFields) || fields[0] == nil {
 		return record{}, false
@@ -100,11 +105,15 @@ func readRecord(name string, fields []any) (r record, ok bool) {
 	mark, _ := fields[1].(string)
 	rev, mark, _ := strings.Cut(mark, " ")
 	at, mark, _ := strings.Cut(mark, " ")
-	severity, source, _ := strings.Cut(mark, " ")
+	severity, mark, _ := strings.Cut(mark, " ")
+	length, mark, _ := strings.Cut(mark, " ")
 	r.rev, _ = ParseRevision(rev)
 	r.at, _ = strconv.ParseInt(at, 10, 64)
 	n, _ := strconv.ParseUint(severity, 10, 8)
-	r.severity, r.source = Severity(n), source
+	r.severity = Severity(n)
+	if end, err := strconv.Atoi(length); err == nil && end >= 0 && end < len(mark) && mark[end] == ' ' {
+		r.source, r.remark = mark[:end], mark[end+1:]
+	}
 	return r, true
 }
 

@@ -131,11 +131,15 @@ func (v shown) at() string {
 	return clock(v.value.Time)
 }
 
-// note returns the severity and the quality of the value, unless they are good.
+// note returns the severity and the quality of the value, unless they are good, and what
+// the device says of it.
 func (v shown) note() string {
 	var notes []string
 	if v.value.Severity != keywords.SeverityNone {
 		notes = append(notes, v.value.Severity.String())
+	}
+	if v.value.Text != "" {
+		notes = append(notes, "("+plain(oneLine(v.value.Text))+")")
 	}
 	if v.value.Quality != keywords.QualityGood {
 		notes = append(notes, v.value.Quality.String())
@@ -173,12 +177,13 @@ type record struct {
 	Revision string            `json:"revision,omitempty"`
 	Stale    bool              `json:"stale,omitempty"`
 	Severity keywords.Severity `json:"severity"`
+	Text     string            `json:"text,omitempty"`
 	Source   string            `json:"source,omitempty"`
 }
 
 func (v shown) record() record {
 	r := record{Service: v.def.Service, Keyword: v.def.Name, Value: v.json(), Units: v.def.Units,
-		Revision: v.value.Rev.String(), Stale: v.value.Quality != keywords.QualityGood, Severity: v.value.Severity, Source: v.value.Source}
+		Revision: v.value.Rev.String(), Stale: v.value.Quality != keywords.QualityGood, Severity: v.value.Severity, Text: v.value.Text, Source: v.value.Source}
 	if !v.value.Time.IsZero() {
 		r.Time = &v.value.Time
 	}
