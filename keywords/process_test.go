@@ -248,4 +248,5 @@ func TestADispatcherThatSleptRunsNoHook(t *testing.T) {
 		}
 	}
 	w.stop()
+	w.wg.Wait()
 }
