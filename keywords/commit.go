@@ -66,7 +66,9 @@ type committer struct {
 type served struct {
 	def   Definition
 	hooks Hooks[any]
-	key   string // of its value
+	key   string  // of its value
+	moves *served // shows the moves of Hooks.Move; nil: there is none
+	shows bool    // it shows the moves of another keyword
 
 	// By committer.mu:
 	now       record // the newest value; without a revision until it is committed; at is 0: none

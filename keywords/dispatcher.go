@@ -51,6 +51,11 @@ type DispatcherConfig struct {
 	MaxStaged      int
 	MaxStagedBytes int
 
+	// MaxMoves is the maximum number of moves (see Hooks.Move) that run or wait to
+	// supersede another at a time. Above it, modifies that would begin one are refused
+	// with CodeBusy. At most 128. Defaults to 32.
+	MaxMoves int
+
 	// Drain is how long Run waits for a running hook when it ends. It is also the
 	// time limit of Postwrite and of a refresh by Schedule. Defaults to 10 seconds.
 	Drain time.Duration
@@ -75,6 +80,7 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 	c.Lease = cmp.Or(c.Lease, 5*time.Second)
 	c.MaxStaged = cmp.Or(c.MaxStaged, 4096)
 	c.MaxStagedBytes = cmp.Or(c.MaxStagedBytes, 64<<20)
+	c.MaxMoves = cmp.Or(c.MaxMoves, 32)
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)
 	if err := checkServiceName(c.Service); err != nil {
 		return c, fmt.Errorf("keywords: DispatcherConfig.Service: %w", err)
@@ -91,6 +97,8 @@ func (c DispatcherConfig) complete() (DispatcherConfig, error) {
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStaged: %d is negative", c.MaxStaged)
 	case c.MaxStagedBytes < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.MaxStagedBytes: %d is negative", c.MaxStagedBytes)
+	case c.MaxMoves < 0 || c.MaxMoves > prefetch/2:
+		return c, fmt.Errorf("keywords: DispatcherConfig.MaxMoves: %d is not 1 to %d", c.MaxMoves, prefetch/2)
 	case c.Drain < 0:
 		return c, fmt.Errorf("keywords: DispatcherConfig.Drain: %v is negative", c.Drain)
 	case c.Status != "" && c.Status == c.Heartbeat:
@@ -127,6 +135,7 @@ type Dispatcher struct {
 	definitions *publisher
 	commits     *committer
 	external    *external
+	moves       *mover
 
 	loaded   chan struct{} // closed once the lease is held and persistent values were read
 	stopping chan struct{} // closed when Run begins to end
@@ -181,6 +190,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 		definitions: d.definitions, value: d.newValue, log: d.log, stats: &d.stats,
 	}
 	d.commits = newCommitter(d)
+	d.moves = newMover(cfg.MaxMoves)
 	d.external.commits = d.commits
 	for _, own := range []Definition{
 		{Name: cfg.Status, Kind: KindString, Help: "ready or stopped"},
@@ -198,7 +208,8 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	return d, nil
 }
 
-// prefetch is how many requests the dispatcher reads ahead.
+// prefetch is how many requests the dispatcher reads ahead. Moves hold half of them at
+// most.
 const prefetch = 256
 
 // serve adds a keyword. It panics as [Serve] does.
@@ -210,11 +221,26 @@ func (d *Dispatcher) serve(def Definition, h Hooks[any]) {
 		panic(fmt.Sprintf("keywords: Serve: %v belongs to dispatcher %s of %s, not to %s of %s", def, def.Dispatcher, def.Service, d.cfg.Name, d.service.name))
 	case d.served[def.Name] != nil:
 		panic(fmt.Sprintf("keywords: Serve: %v is served already", def))
+	case h.Move != nil && h.Write != nil:
+		panic(fmt.Sprintf("keywords: Serve: %v: Hooks.Move takes the place of Write, and both are set", def))
+	case h.Supersede && h.Move == nil:
+		panic(fmt.Sprintf("keywords: Serve: %v: Hooks.Supersede is set, and there is no Move hook", def))
 	}
 	if h.Period == 0 && h.Read != nil {
 		h.Period = def.Period
 	}
-	d.served[def.Name] = &served{def: def, hooks: h, key: d.service.value(def.Name)}
+	s := &served{def: def, hooks: h, key: d.service.value(def.Name)}
+	d.served[def.Name] = s
+	if h.Move == nil {
+		return
+	}
+	moves, err := moveDefinition(&def)
+	if err != nil { // the name is too long for the suffix
+		panic(fmt.Sprintf("keywords: Serve: %v: the keyword of its moves: %v", def, err))
+	}
+	d.serve(moves, Hooks[any]{})
+	s.moves = d.served[moves.Name]
+	s.moves.shows = true
 }
 
 // newValue returns v as the value to stage after that of the record now, which is the Go

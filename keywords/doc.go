@@ -26,9 +26,9 @@
 //
 // # Guarantees to writers
 //
-//   - [Modify] is carried out by exactly one dispatcher, one modify at a time. It returns
-//     once the hooks have run and the value is committed and published.
-//   - A refused modify is an [*Error] with a code, and has changed nothing.
+//   - [Modify] is carried out by exactly one dispatcher, one modify at a time (beside long
+//     moves). It returns once the hooks have run and the value is committed and published.
+//   - A refused modify is an [*Error] with a code, and has changed no value.
 //   - If no dispatcher lives, the error is [ErrNoDispatcher], at once. If it dies meanwhile,
 //     the error is [ErrIndeterminate]: the value may have been set.
 //   - A client reads what it has set.
@@ -51,9 +51,9 @@
 //   - There is one dispatcher of a service and name. It holds a lease with a fencing number
 //     that every script checks. Another one waits and takes over within two leases of a
 //     crash, or at once after a clean end. A dispatcher that has lost its lease can't write.
-//   - Hooks run one after another and need no locks. A dispatcher that can't reach Redis
-//     ends their context a tenth of the lease before another dispatcher can take over, and
-//     starts none until it has renewed its lease.
+//   - Hooks run one after another and need no locks, except Hooks.Move. A dispatcher that
+//     can't reach Redis ends their context a tenth of the lease before another dispatcher
+//     can take over, and starts none until it has renewed its lease.
 //   - Changes that other programs make in Redis are accepted or reverted, as
 //     DispatcherConfig.ExternalWrites says. That takes keyspace notifications; see
 //     [Dispatcher.Notifications].
@@ -62,6 +62,8 @@
 //
 //   - define a keyword: [Define], [Spec]; from a file: [LoadDefinitions], package ktlxml, [Bind]
 //   - act on a modify, poll the hardware: [Hooks], [Serve]; refresh later: [Schedule]
+//   - move hardware for minutes, show how far it is, stop it: Hooks.Move, [Moving], [Abort],
+//     [ReadMove], [WatchMove]
 //   - set a value from the dispatcher's own code: [Set]; report a broken sensor, or the
 //     device's own time: [SetOptions]
 //   - start a dispatcher and know that it serves: [Start]

@@ -25,7 +25,7 @@ var (
 // errors.Is(err, keywords.CodeRange) reports whether err has it.
 type Code string
 
-// The codes of this package. A refused request has changed nothing.
+// The codes of this package. A refused request has changed no value.
 const (
 	CodeMalformed      Code = "malformed"       // the text can't be read as a value of the keyword's kind
 	CodeRange          Code = "range"           // below Min, above Max, too long, or with a wrong number of elements
@@ -39,6 +39,8 @@ const (
 	CodeFenced         Code = "fenced"          // the dispatcher has lost its lease to another one
 	CodeRejected       Code = "rejected"        // a hook returned an error
 	CodeNotAllowed     Code = "not_allowed"     // DispatcherConfig.Allow returned an error
+	CodeBusy           Code = "busy"            // the keyword moves already, or DispatcherConfig.MaxMoves moves run
+	CodeAborted        Code = "aborted"         // the move was aborted, and the hardware is where that has left it
 )
 
 // Error returns the code.

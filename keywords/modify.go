@@ -23,11 +23,13 @@ type ModifyOptions struct {
 // has run the hooks, except perhaps Postwrite, and has committed the value. Its
 // errors are
 //
-//   - an [*Error] if the dispatcher refused: nothing has changed;
+//   - an [*Error] if the dispatcher refused, or if a hook has failed or was aborted: the
+//     value has not changed;
 //   - [ErrNoDispatcher] if none lives: nothing has changed. If the keyword or the
 //     service is unknown as well, the error is also that [*Error];
 //   - [ErrIndeterminate] if the dispatcher died meanwhile: the value may have been set;
-//   - [context.DeadlineExceeded] or [context.Canceled]: the value may still be set.
+//   - [context.DeadlineExceeded] or [context.Canceled]: the value may still be set. If ctx
+//     has no deadline, it is ClientConfig.Timeout; a long move needs more.
 func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...ModifyOptions) (Revision, error) {
 	o, err := optional(opts)
 	if err == nil {

@@ -115,11 +115,20 @@ func (d *Dispatcher) modify(ctx context.Context, req request, p busio.Call) erro
 	}
 	all := make([]staged, 0, len(req.Changes))
 	for _, c := range req.Changes {
+		if s := d.served[c.Name]; len(req.Changes) > 1 && s != nil && s.hooks.Move != nil {
+			return &Error{Code: CodeRejected, Service: d.service.name, Keyword: c.Name, Text: "a keyword with a Move hook is modified alone"}
+		}
+	}
+	for _, c := range req.Changes {
 		st, err := d.prepare(ctx, c, req.Origin)
 		if err != nil {
 			return err
 		}
 		all = append(all, st)
+	}
+	if first := &all[0]; first.write && first.served.hooks.Move != nil {
+		first.pending = p
+		return d.beginMove(ctx, *first)
 	}
 	if err := d.commits.room(all); err != nil { // before any Write hook runs; values that Set stages meanwhile are not counted
 		return err
@@ -222,13 +231,20 @@ func (d *Dispatcher) prepare(ctx context.Context, c requestedChange, by string) 
 	if err := d.commits.checkRevision(s, c.If); err != nil {
 		return staged{}, err
 	}
+	if s.hooks.Move != nil {
+		if err := d.moves.admit(s); err != nil {
+			return staged{}, err
+		}
+	}
 	st := d.newValue(s, v, now, was, by)
 	st.only = c.If
 	if s.hooks.Prewrite != nil {
 		switch err := s.hooks.Prewrite(ctx, valueOf(&now, was), v); {
 		case errors.Is(err, ErrNoWriteNecessary):
-			st.write = false
-			return st, nil
+			if d.inPosition(s) {
+				st.write = false
+				return st, nil
+			}
 		case err != nil:
 			return staged{}, d.rejected(s, err)
 		}

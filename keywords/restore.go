@@ -164,6 +164,11 @@ func (c *committer) load(ctx context.Context, d *Dispatcher) (committed <-chan e
 				c.mu.Lock()
 				s.now, s.canonical, s.committed = rec, v, rec
 				c.mu.Unlock()
+				if s.shows {
+					if ended, ok := interrupted(v); ok {
+						initial = append(initial, d.newValue(s, ended, rec, v, ""))
+					}
+				}
 				continue
 			}
 		}

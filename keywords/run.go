@@ -115,9 +115,13 @@ func (d *Dispatcher) work(ctx context.Context) error {
 		ran <- err
 	}
 	close(d.stopping)
+	endMoves := time.AfterFunc(d.cfg.Drain, func() { d.moves.end(errStopping) })
+	defer endMoves.Stop()
 	stopPolling()
 	stopServing()
-	return <-ran
+	err := <-ran // once all calls were answered, those of moves too
+	d.moves.stop()
+	return err
 }
 
 // renew renews the lease until stop is closed or another dispatcher has acquired it,

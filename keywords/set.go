@@ -110,6 +110,11 @@ func (d *Dispatcher) stageAndWait(ctx context.Context, st staged) error {
 	if err := d.commits.stage(st); err != nil {
 		return err
 	}
+	return d.awaitCommit(ctx, st)
+}
+
+// awaitCommit waits until a value that was staged is committed, or ctx ends.
+func (d *Dispatcher) awaitCommit(ctx context.Context, st staged) error {
 	select {
 	case err := <-st.done:
 		return err

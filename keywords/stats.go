@@ -46,13 +46,14 @@ func (c *Client) Stats() ClientStats {
 	return s
 }
 
-// DispatcherStats is a snapshot of a [Dispatcher]. Keywords, Staged and StagedBytes
-// are current numbers; the other fields count since the dispatcher was made.
+// DispatcherStats is a snapshot of a [Dispatcher]. Keywords, Staged, StagedBytes and
+// Moves are current numbers; the other fields count since the dispatcher was made.
 type DispatcherStats struct {
 	Keywords int `json:"keywords"` // keywords that are served, Status and Heartbeat included
 	Staged   int `json:"staged"`   // values and answers that wait to be committed
 
 	StagedBytes int `json:"staged_bytes"` // bytes of those
+	Moves       int `json:"moves"`        // moves that run or wait to supersede another
 
 	Modifies  int64 `json:"modifies"`  // requests to modify; a ModifyMany is one
 	Refreshes int64 `json:"refreshes"` // requests to refresh, and periodic refreshes
@@ -81,6 +82,9 @@ func (d *Dispatcher) Stats() DispatcherStats {
 		Commits: n.commits.Load(), Committed: n.committed.Load(), Retries: n.retries.Load(), Epochs: n.epochs.Load(),
 		External: n.external.Load(), Panics: n.panics.Load(),
 	}
+	d.moves.mu.Lock()
+	s.Moves = d.moves.n
+	d.moves.mu.Unlock()
 	d.commits.mu.Lock()
 	defer d.commits.mu.Unlock()
 	s.Staged, s.StagedBytes = d.commits.waiting, d.commits.bytes
