@@ -89,7 +89,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		case err != nil:
 			try++
 			if try == 1 {
-				l.log.Warn("keywords: the lease can't be acquired yet, trying again", "error", err)
+				l.log.Warn("keywords: lease not acquired, trying again", "error", err)
 			}
 		case left == leaseBegun:
 			return nil
@@ -239,7 +239,7 @@ func (l *lease) valid() (ctx context.Context, extended <-chan struct{}) {
 			return l.ctx, nil
 		}
 	case l.ctx.Err() == nil:
-		l.log.Warn("keywords: the lease has ended, hooks are stopped until it is renewed")
+		l.log.Warn("keywords: lease ended without a renewal, hooks are stopped until it is renewed")
 		l.cancel(errLapsed)
 	}
 	return nil, l.extended
@@ -276,7 +276,7 @@ func (l *lease) release(ctx context.Context) {
 		err = luaRelease.Run(ctx, l.client, []string{l.service.owner(l.name)}, l.owner(), l.channel, msg).Err()
 	}
 	if err != nil {
-		l.log.Warn("keywords: the lease was not released, and expires by itself", "error", err)
+		l.log.Warn("keywords: lease not released, it expires by itself", "expires_in", l.length, "error", err)
 	}
 }
 

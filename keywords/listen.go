@@ -89,7 +89,7 @@ type listenerEntry struct {
 	err  error
 }
 
-// end has the listener be called no more.
+// end ends the calls of the listener.
 func (l *listenerEntry) end(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
