@@ -141,7 +141,7 @@ func TestWaitfor(t *testing.T) {
 	s.ok("waitfor", "$stage.SPEED > 3", "-t", "10")
 	require.Equal(t, `{"true":true}`, s.ok("waitfor", "-s", "stage", "SPEED", ">", "3", "-o", "json"))
 	require.Equal(t, "SPEED > 5 was not true within 50ms: SPEED is 4 mm/s", s.fails(exitLate, "waitfor", "-s", "stage", "SPEED > 5", "-t", "0.05"))
-	require.Equal(t, "the end instead of a value", s.fails(exitUsage, "waitfor", "-s", "stage", "SPEED >"))
+	require.Equal(t, "the expression ends, want a value", s.fails(exitUsage, "waitfor", "-s", "stage", "SPEED >"))
 	require.Contains(t, s.fails(exitUsage, "waitfor", "SPEED > 5"), "a keyword begins with $")
 	s.ok("waitfor", "-s", "stage", "MODE == 'TRACK'", "--ignore_case")
 	s.ok("waitfor", "-s", "stage", "mode == track and Speed > 3")
