@@ -25,6 +25,9 @@ func near(a, b any, band float64) bool {
 	case []byte:
 		b, ok := b.([]byte)
 		return ok && bytes.Equal(a, b)
+	case []bool:
+		b, ok := b.([]bool)
+		return ok && slices.Equal(a, b)
 	case []int64:
 		b, ok := b.([]int64)
 		return ok && slices.EqualFunc(a, b, func(a, b int64) bool { return nearInts(a, b, band) })
@@ -51,6 +54,8 @@ func cloneValue(v any) any {
 	switch v := v.(type) {
 	case []byte:
 		return bytes.Clone(v)
+	case []bool:
+		return slices.Clone(v)
 	case []int64:
 		return slices.Clone(v)
 	case []float64:

@@ -61,7 +61,7 @@ type Definition struct {
 	Persist     bool `json:"persist,omitempty"`
 	NoBroadcast bool `json:"no_broadcast,omitempty"`
 
-	Enumerators map[int32]string `json:"enumerators,omitempty"` // names by number; a boolean's are those of false (0) and true (1)
+	Enumerators map[int32]string `json:"enumerators,omitempty"` // names by number; those of booleans are for false (0) and true (1)
 	Bits        []string         `json:"bits,omitempty"`        // of a mask, lowest first; see Spec
 	Elements    []string         `json:"elements,omitempty"`    // of an array
 
@@ -134,9 +134,9 @@ func (d *Definition) checkNamed() error {
 		return nil
 	}
 	if err := cmp.Or(
-		of("Enumerators", len(d.Enumerators) > 0, KindBoolean, KindEnumerated),
+		of("Enumerators", len(d.Enumerators) > 0, KindBoolean, KindBooleanArray, KindEnumerated),
 		of("Bits", len(d.Bits) > 0, KindMask),
-		of("Elements", len(d.Elements) > 0, KindIntegerArray, KindDoubleArray, KindStringArray),
+		of("Elements", len(d.Elements) > 0, KindBooleanArray, KindIntegerArray, KindFloatArray, KindDoubleArray, KindStringArray),
 	); err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (d *Definition) checkNamed() error {
 		if err := checkLabel(name, seen); err != nil {
 			return badField("Enumerators", "%d: %v", n, err)
 		}
-		if d.Kind != KindBoolean {
+		if !d.Kind.isBoolean() {
 			continue
 		}
 		if n != 0 && n != 1 {
@@ -206,10 +206,10 @@ func (d *Definition) completeLen() error {
 	if n := len(d.Elements); n > 0 && d.MaxLen != 0 && d.MaxLen != n {
 		return badField("MaxLen", "%d, want %d", d.MaxLen, n)
 	}
-	switch d.Kind {
-	case KindString, KindBytes:
+	switch {
+	case d.Kind == KindString, d.Kind == KindBytes:
 		standard, limit = defaultBytes, maxBytes
-	case KindIntegerArray, KindDoubleArray, KindStringArray:
+	case d.Kind.isArray():
 		standard, limit = defaultElements, maxElements
 		if len(d.Elements) > 0 {
 			standard = len(d.Elements)

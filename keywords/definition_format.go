@@ -65,11 +65,11 @@ func cutNumber(s string) (rest string, n int) {
 
 func verbsOf(kind Kind) string {
 	switch kind {
-	case KindBoolean:
+	case KindBoolean, KindBooleanArray:
 		return "tvsq"
 	case KindInteger, KindInteger64, KindIntegerArray:
 		return "dvxXob"
-	case KindFloat, KindDouble, KindDoubleArray:
+	case KindFloat, KindDouble, KindFloatArray, KindDoubleArray:
 		return "fFeEgGv"
 	case KindEnumerated, KindMask:
 		return "svqdxXob"
@@ -81,41 +81,51 @@ func verbsOf(kind Kind) string {
 
 func (r *rules) display(v any) string {
 	if r.format.letter == 0 {
-		if on, ok := v.(bool); ok {
-			return r.boolName(on)
+		switch v := v.(type) {
+		case bool:
+			return r.boolName(v)
+		case []bool:
+			return string(appendEach(nil, v, func(b []byte, on bool) []byte { return appendQuoted(b, r.boolName(on)) }))
 		}
 		return string(r.appendText(nil, v))
 	}
 	switch v := v.(type) {
 	case bool:
-		if r.format.letter == 't' {
-			return r.format.of(v)
-		}
-		return r.format.of(r.boolName(v))
+		return r.format.ofBool(r, v)
 	case int64:
 		if (r.kind == KindEnumerated || r.kind == KindMask) && strings.IndexByte("svq", r.format.letter) >= 0 {
 			return r.format.of(string(r.appendText(nil, v)))
 		}
 		return r.format.of(v)
+	case []bool:
+		return displayEach(v, func(on bool) string { return r.format.ofBool(r, on) })
 	case []int64:
-		return displayEach(r.format, v)
+		return displayEach(v, func(n int64) string { return r.format.of(n) })
 	case []float64:
-		return displayEach(r.format, v)
+		return displayEach(v, func(f float64) string { return r.format.of(f) })
 	case []string:
-		return displayEach(r.format, v)
+		return displayEach(v, func(s string) string { return r.format.of(s) })
 	}
 	return r.format.of(v)
 }
 
-func displayEach[E any](f verb, list []E) string {
+func displayEach[E any](list []E, display func(E) string) string {
 	words := make([]string, len(list))
 	for i, e := range list {
-		words[i] = f.of(e)
+		words[i] = display(e)
 	}
 	return strings.Join(words, " ")
 }
 
 func (v verb) of(value any) string { return fmt.Sprintf(v.format, value) }
+
+// ofBool returns a boolean by its name, but with %t as true or false.
+func (v verb) ofBool(r *rules, on bool) string {
+	if v.letter == 't' {
+		return v.of(on)
+	}
+	return v.of(r.boolName(on))
+}
 
 func (r *rules) boolName(v bool) string {
 	n := int64(0)

@@ -120,13 +120,14 @@ func (r *rules) toJSON(v any) (json.RawMessage, error) {
 		if isFinite(v) {
 			return r.appendText(nil, v), nil
 		}
-	case []int64, []string:
+	case []bool, []int64, []string:
 		return json.Marshal(v)
 	case []float64:
 		list := make([]any, len(v))
 		for i, f := range v {
-			if list[i] = f; !isFinite(f) {
-				list[i] = string(appendFloat(nil, f, 64))
+			text := appendFloat(nil, f, r.kind.floatSize())
+			if list[i] = string(text); isFinite(f) {
+				list[i] = json.RawMessage(text)
 			}
 		}
 		return json.Marshal(list)

@@ -40,6 +40,8 @@ func TestDefinitionInJSON(t *testing.T) {
 		keywords.Define("s", "I", keywords.Spec[bool]{Initial: new(true), WriteOnly: true, Enumerators: []string{"out", "in"}}).Definition(),
 		keywords.Define("s", "J", keywords.Spec[float32]{Max: new(float32(0.1))}).Definition(),
 		keywords.Define("s", "K", keywords.Spec[[]int64]{Max: new([]int64{math.MaxInt64}), Initial: new([]int64{1<<53 + 1})}).Definition(),
+		keywords.Define("s", "M", keywords.Spec[[]bool]{Initial: new([]bool{true, false}), Elements: []string{"x", "y"}, Enumerators: []string{"out", "in"}}).Definition(),
+		keywords.Define("s", "N", keywords.Spec[[]float32]{Max: new([]float32{0.1}), Initial: new([]float32{0.1, float32(math.Inf(-1))})}).Definition(),
 		keywords.Define("s", "L", keywords.Spec[string]{Period: 1_234_567 * time.Nanosecond}).Definition(),
 	}, all...) {
 		out, err := json.Marshal(d)
@@ -55,6 +57,10 @@ func TestDefinitionInJSON(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(out), string(again))
 	}
+
+	out, err = json.Marshal(keywords.Define("s", "A", keywords.Spec[[]float32]{Initial: new([]float32{0.1})}).Definition())
+	require.NoError(t, err)
+	require.Contains(t, string(out), `"initial":[0.1]`)
 
 	_, err = json.Marshal(keywords.Definition{Service: "s", Name: "A"})
 	require.ErrorContains(t, err, "keywords: s.A: Kind: no kind 0")

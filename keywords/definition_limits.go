@@ -33,7 +33,7 @@ func (r *rules) setLimits(low, high any) error {
 		}
 	case KindInteger64, KindIntegerArray:
 		r.ints, err = limitsOf[int64](r, low, high)
-	case KindFloat, KindDouble, KindDoubleArray:
+	case KindFloat, KindDouble, KindFloatArray, KindDoubleArray:
 		r.floats, err = limitsOf[float64](r, low, high)
 	}
 	return err
@@ -54,7 +54,7 @@ func limitsOf[N int64 | float64](r *rules, low, high any) (l limits[N], err erro
 			return nil, badField(field, "%v, a Go %T, is not a value of a keyword that is %v", v, v, r.kind)
 		}
 		for _, n := range list {
-			if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) || r.kind == KindFloat && float64(float32(f)) != f ||
+			if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) || r.kind.floatSize() == 32 && float64(float32(f)) != f ||
 				r.kind == KindInteger && int64(int32(n)) != int64(n) {
 				return nil, badField(field, "%v can't limit a keyword that is %v", n, r.kind)
 			}

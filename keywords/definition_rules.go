@@ -143,7 +143,7 @@ func (r *rules) check(v any) error {
 	case float64:
 		switch r.kind {
 		case KindFloat:
-			if float64(float32(v)) != v && v == v {
+			if !fits32(v) {
 				return r.errorf(CodeMalformed, "%v has more digits than 32 bits hold", v)
 			}
 			return r.inRange(r.floats.check(0, v))
@@ -158,12 +158,22 @@ func (r *rules) check(v any) error {
 		if r.kind == KindBytes {
 			return r.checkLen(len(v), "bytes")
 		}
+	case []bool:
+		if r.kind == KindBooleanArray {
+			return r.checkLen(len(v), "elements")
+		}
 	case []int64:
 		if r.kind == KindIntegerArray {
 			return checkNumbers(r, &r.ints, v)
 		}
 	case []float64:
-		if r.kind == KindDoubleArray {
+		switch r.kind {
+		case KindFloatArray:
+			if i := slices.IndexFunc(v, func(f float64) bool { return !fits32(f) }); i >= 0 {
+				return r.errorf(CodeMalformed, "element %d: %v has more digits than 32 bits hold", i, v[i])
+			}
+			return checkNumbers(r, &r.floats, v)
+		case KindDoubleArray:
 			return checkNumbers(r, &r.floats, v)
 		}
 	case []string:
@@ -173,6 +183,9 @@ func (r *rules) check(v any) error {
 	}
 	return r.errorf(CodeMalformed, "a Go %T is not a value of a keyword that is %v", v, r.kind)
 }
+
+// fits32 reports whether a number is one of 32 bits.
+func fits32(f float64) bool { return float64(float32(f)) == f || f != f }
 
 func (r *rules) inRange(wrong string) error {
 	if wrong == "" {

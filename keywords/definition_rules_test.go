@@ -18,6 +18,8 @@ func TestCheck(t *testing.T) {
 	short := keywords.Define("stage", "SHORT", keywords.Spec[string]{MaxLen: 3}).Definition()
 	every := keywords.Define("stage", "EVERY", keywords.Spec[[]float64]{Min: new([]float64{0}), MaxLen: 4}).Definition()
 	each := keywords.Define("stage", "EACH", keywords.Spec[[]int64]{Min: new([]int64{0, 10}), Max: new([]int64{9, 19})}).Definition()
+	ratios := keywords.Define("stage", "RATIOS", keywords.Spec[[]float32]{Min: new([]float32{0}), Max: new([]float32{0.5, 1})}).Definition()
+	switches := keywords.Define("stage", "SWITCHES", keywords.Spec[[]bool]{Elements: []string{"left", "right"}}).Definition()
 	named := keywords.Define("stage", "NAMED", keywords.Spec[[]float64]{Elements: []string{"x", "y", "z"}, Max: new([]float64{1})}).Definition()
 	for _, row := range []struct {
 		d    keywords.Definition
@@ -79,6 +81,15 @@ func TestCheck(t *testing.T) {
 		{each, []int64{9, 9}, "range: element 1: 9 is below 10"},
 		{each, []int64{10, 10}, "range: element 0: 10 is above 9"},
 		{each, []int64{0}, "range: 1 elements, want 2"},
+		{ratios, []float64{float64(float32(0.1)), 1}, ""},
+		{ratios, []float64{0.5, 0.1}, "malformed: element 1: 0.1 has more digits than 32 bits hold"},
+		{ratios, []float64{0.75, 1}, "range: element 0: 0.75 is above 0.5"},
+		{ratios, []float64{0.5}, "range: 1 elements, want 2"},
+		{ratios, []float32{0.5, 1}, "malformed: a Go []float32 is not a value of a keyword that is float array"},
+		{switches, []bool{true, false}, ""},
+		{switches, []bool{true}, "range: 1 elements, want 2"},
+		{switches, []int64{1, 0}, "malformed: a Go []int64 is not a value of a keyword that is boolean array"},
+		{booleans, make([]bool, 1025), "range: 1025 elements, the limit is 1024"},
 		{named, []float64{1, 1, 1}, ""},
 		{named, []float64{1, 1}, "range: 2 elements, want 3"},
 		{named, []float64{1, 1, 2}, "range: element 2: 2 is above 1"},
@@ -127,6 +138,9 @@ func TestNear(t *testing.T) {
 		{[]int64{1, 2}, []int64{1, 3}, 1, true},
 		{[]int64{1, 2}, []int64{1, 3}, 0, false},
 		{[]int64{1, 2}, []int64{1}, 9, false},
+		{[]bool{true, false}, []bool{true, false}, 0, true},
+		{[]bool{true, false}, []bool{true, true}, 9, false},
+		{[]bool{true}, []int64{1}, 9, false},
 		{[]float64{1, nan}, []float64{1.1, nan}, 0.2, true},
 		{[]string{"a"}, []string{"a"}, 0, true},
 		{[]string{"a"}, []string{"b"}, 9, false},
@@ -177,6 +191,8 @@ func TestSeverity(t *testing.T) {
 	require.Equal(t, major, high.Severity([]int64{4, 5}, none))
 	require.Equal(t, invalid, doubles.Severity([]float64{1, math.NaN()}, none))
 	require.Equal(t, none, text.Severity("x", none))
+	hot := keywords.Define("s", "HOT", keywords.Spec[[]float32]{Alarm: keywords.Alarm{HighMinor: new(0.5)}}).Definition()
+	require.Equal(t, minor, hot.Severity([]float64{0, 0.5}, none))
 
 	for s := none; s <= invalid; s++ {
 		name, err := s.MarshalText()

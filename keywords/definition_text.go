@@ -74,10 +74,8 @@ func (r *rules) parse(text string) (any, error) {
 		return r.parseInt(word, 32)
 	case KindInteger64:
 		return r.parseInt(word, 64)
-	case KindFloat:
-		return r.parseFloat(word, 32)
-	case KindDouble:
-		return r.parseFloat(word, 64)
+	case KindFloat, KindDouble:
+		return r.parseFloat(word)
 	case KindEnumerated:
 		return r.parseEnumerated(word)
 	case KindMask:
@@ -103,10 +101,12 @@ func (r *rules) parseWords(words []string) (any, error) {
 	switch r.kind {
 	case KindStringArray:
 		return words, nil
+	case KindBooleanArray:
+		return parseEach[bool](words, r.parseBool)
 	case KindIntegerArray:
 		return parseEach[int64](words, func(word string) (any, error) { return r.parseInt(word, 64) })
 	default:
-		return parseEach[float64](words, func(word string) (any, error) { return r.parseFloat(word, 64) })
+		return parseEach[float64](words, func(word string) (any, error) { return r.parseFloat(word) })
 	}
 }
 
@@ -211,7 +211,8 @@ func cutHex(word string) (digits string, ok bool) {
 	return "", false
 }
 
-func (r *rules) parseFloat(word string, size int) (any, error) {
+func (r *rules) parseFloat(word string) (any, error) {
+	size := r.kind.floatSize()
 	f, err := readFloat(word, size)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
@@ -284,18 +285,17 @@ func (r *rules) appendText(b []byte, v any) []byte {
 		}
 		return strconv.AppendInt(b, v, 10)
 	case float64:
-		if r.kind == KindFloat {
-			return appendFloat(b, v, 32)
-		}
-		return appendFloat(b, v, 64)
+		return appendFloat(b, v, r.kind.floatSize())
 	case string:
 		return append(b, v...)
 	case []byte:
 		return base64.StdEncoding.AppendEncode(b, v)
+	case []bool:
+		return appendEach(b, v, strconv.AppendBool)
 	case []int64:
 		return appendEach(b, v, func(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) })
 	case []float64:
-		return appendEach(b, v, func(b []byte, f float64) []byte { return appendFloat(b, f, 64) })
+		return appendEach(b, v, func(b []byte, f float64) []byte { return appendFloat(b, f, r.kind.floatSize()) })
 	case []string:
 		return appendEach(b, v, appendQuoted)
 	}

@@ -39,12 +39,15 @@ var (
 	unnamed    = keywords.Define("s", "UNNAMED", keywords.Spec[uint32]{}).Definition()
 	text       = keywords.Define("s", "STRING", keywords.Spec[string]{}).Definition()
 	data       = keywords.Define("s", "BYTES", keywords.Spec[[]byte]{}).Definition()
+	booleans   = keywords.Define("s", "BOOLEANS", keywords.Spec[[]bool]{}).Definition()
+	in         = keywords.Define("s", "IN", keywords.Spec[[]bool]{Enumerators: []string{"Out", "In beam"}}).Definition()
+	floats     = keywords.Define("s", "FLOATS", keywords.Spec[[]float32]{}).Definition()
 	integers   = keywords.Define("s", "INTEGERS", keywords.Spec[[]int64]{}).Definition()
 	doubles    = keywords.Define("s", "DOUBLES", keywords.Spec[[]float64]{}).Definition()
 	texts      = keywords.Define("s", "STRINGS", keywords.Spec[[]string]{}).Definition()
 
 	all = []keywords.Definition{boolean, labelled, integer, integer64, float, double, enumerated,
-		filter, gear, mask, unnamed, text, data, integers, doubles, texts}
+		filter, gear, mask, unnamed, text, data, booleans, in, integers, floats, doubles, texts}
 )
 
 func TestParseAndText(t *testing.T) {
@@ -111,6 +114,10 @@ func TestParseAndText(t *testing.T) {
 		{integers, "7", []int64{7}, []string{"[7]", "7.0"}},
 		{integers, "1 -2 9223372036854775807", []int64{1, -2, math.MaxInt64},
 			[]string{"1, -2, 9223372036854775807", "[1,-2,9223372036854775807]", "{1 -2\t9223372036854775807}", "(1 , -2 9223372036854775807)"}},
+		{booleans, "", []bool{}, []string{"[]"}},
+		{booleans, "true false true", []bool{true, false, true}, []string{"[true,false,true]", "1 0 1", "yes, no, ON"}},
+		{in, "true false", []bool{true, false}, []string{`"in beam" out`, "[1, Out]"}},
+		{floats, "0.1 NaN -Inf 3.4028235e+38", []float64{float64(float32(0.1)), math.NaN(), -inf, math.MaxFloat32}, []string{"[1e-1, nan, -inf, 3.4028235e38]"}},
 		{doubles, "0.1 NaN -Inf", []float64{0.1, math.NaN(), -inf}, []string{"[0.1, nan, -inf]"}},
 		{texts, "", []string{}, []string{"[]"}},
 		{texts, `""`, []string{""}, []string{`[""]`}},
@@ -145,6 +152,9 @@ func TestParseRefuses(t *testing.T) {
 			"9223372036854775808.0", "9223372036854775807e1", "1e308"}},
 		{float, keywords.CodeMalformed, []string{"", "1,5", "1.5 mm", "e", "١"}},
 		{float, keywords.CodeRange, []string{"3.5e38", "-1e39"}},
+		{booleans, keywords.CodeMalformed, []string{"2", "true,", "true nope"}},
+		{floats, keywords.CodeMalformed, []string{"1 x"}},
+		{floats, keywords.CodeRange, []string{"1 3.5e38"}},
 		{double, keywords.CodeMalformed, []string{"", "1.2.3", "Inf5", "nane", "0x"}},
 		{double, keywords.CodeRange, []string{"1e309", "-1e999"}},
 		{enumerated, keywords.CodeEnumerator, []string{"", "run", "2", "-1", "idle,Track", "99999999999"}},
@@ -209,6 +219,12 @@ func TestDisplay(t *testing.T) {
 		{with(doubles, "%.1f"), []float64{1, 2.25}, "1.0 2.2"},
 		{with(integers, "%3d"), []int64{1, 20}, "  1  20"},
 		{with(texts, "%q"), []string{"a", "b c"}, `"a" "b c"`},
+		{with(floats, "%.1f"), []float64{1, 2.25}, "1.0 2.2"},
+		{floats, []float64{float64(float32(0.1))}, "0.1"},
+		{booleans, []bool{true, false}, "true false"},
+		{in, []bool{true, false}, `"In beam" Out`},
+		{with(in, "%q"), []bool{true, false}, `"In beam" "Out"`},
+		{with(in, "%t"), []bool{true, false}, "true false"},
 	} {
 		require.Equal(t, row.want, row.d.Display(row.value), "%v %v", row.d, row.value)
 	}
@@ -261,6 +277,8 @@ func FuzzValue(f *testing.F) {
 		same(text, s1)
 		same(data, []byte(s1))
 		same(texts, []string{s1, s2, s1 + s2})
+		same(booleans, []bool{n&1 > 0, n&2 > 0, n&4 > 0})
+		same(floats, []float64{float64(math.Float32frombits(uint32(n))), float64(math.Float32frombits(uint32(n >> 32)))})
 		same(integers, []int64{int64(n), int64(len(s1))})
 	})
 }

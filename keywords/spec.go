@@ -42,8 +42,8 @@ type Spec[T Type] struct {
 	Persist bool
 
 	// Enumerators are the names of an enumerated keyword's values, by number. A number
-	// with an empty name is not a value. Those of a boolean are the names that people
-	// see for false and true.
+	// with an empty name is not a value. Those of a boolean, or of an array of booleans,
+	// are the names that people see for false and true.
 	//
 	//	Enumerators: []string{Idle: "idle", Track: "track"}
 	Enumerators []string

@@ -22,6 +22,8 @@ func TestDefineTakesEveryType(t *testing.T) {
 	roundTrip(t, keywords.KindString, "a b", "a b", keywords.Spec[string]{})
 	roundTrip(t, keywords.KindBytes, []byte{0, 1}, []byte{0, 1}, keywords.Spec[[]byte]{})
 	roundTrip(t, keywords.KindIntegerArray, []int64{1, 2}, []int64{1, 2}, keywords.Spec[[]int64]{})
+	roundTrip(t, keywords.KindBooleanArray, []bool{true, false}, []bool{true, false}, keywords.Spec[[]bool]{})
+	roundTrip(t, keywords.KindFloatArray, []float32{0.1, -2}, []float64{float64(float32(0.1)), -2}, keywords.Spec[[]float32]{})
 	roundTrip(t, keywords.KindDoubleArray, []float64{1, 2}, []float64{1, 2}, keywords.Spec[[]float64]{})
 	roundTrip(t, keywords.KindStringArray, []string{"a", ""}, []string{"a", ""}, keywords.Spec[[]string]{})
 	roundTrip(t, keywords.KindEnumerated, slew, int64(5), keywords.Spec[mode]{Enumerators: modes})
@@ -239,16 +241,16 @@ func TestKinds(t *testing.T) {
 		require.Equal(t, k, got)
 	}
 	var got keywords.Kind
-	for name, want := range map[string]keywords.Kind{"DOUBLE": keywords.KindDouble, "basic": keywords.KindString, "Keyword": keywords.KindString, "Float Array": keywords.KindDoubleArray} {
+	for name, want := range map[string]keywords.Kind{"DOUBLE": keywords.KindDouble, "basic": keywords.KindString, "Keyword": keywords.KindString, "Float Array": keywords.KindFloatArray} {
 		require.NoError(t, got.UnmarshalText([]byte(name)))
 		require.Equal(t, want, got)
 	}
 	for _, name := range []string{"", "kind 0", "doubles"} {
 		require.EqualError(t, got.UnmarshalText([]byte(name)), fmt.Sprintf("keywords: no kind %q", name))
 	}
-	require.Equal(t, "kind 13", keywords.Kind(13).String())
-	_, err := keywords.Kind(13).MarshalText()
-	require.EqualError(t, err, "keywords: no kind 13")
+	require.Equal(t, "kind 15", keywords.Kind(15).String())
+	_, err := keywords.Kind(15).MarshalText()
+	require.EqualError(t, err, "keywords: no kind 15")
 }
 
 func TestErrorsReadWell(t *testing.T) {

@@ -14,10 +14,10 @@ import (
 //	type Flags uint32 // Spec.Bits names its bits
 type Type interface {
 	bool | ~int32 | int64 | int | ~uint32 | float32 | float64 |
-		string | []byte | []int64 | []float64 | []string
+		string | []byte | []bool | []int64 | []float32 | []float64 | []string
 }
 
-// Kind is the kind of a keyword's values: those of KTL and three more. The zero Kind is
+// Kind is the kind of a keyword's values: those of KTL and some more. The zero Kind is
 // invalid.
 type Kind uint8
 
@@ -34,20 +34,23 @@ const (
 	KindMask                         // int64; 32 bits, which may have names
 	KindString                       // string, valid UTF-8
 	KindBytes                        // []byte
+	KindBooleanArray                 // []bool
 	KindIntegerArray                 // []int64
-	KindDoubleArray                  // []float64; KTL's float arrays too, unrounded
+	KindFloatArray                   // []float64, each fits 32 bits
+	KindDoubleArray                  // []float64
 	KindStringArray                  // []string, each valid UTF-8
 )
 
 var kindNames = [...]string{
 	KindBoolean: "boolean", KindInteger: "integer", KindInteger64: "integer64", KindFloat: "float",
 	KindDouble: "double", KindEnumerated: "enumerated", KindMask: "mask", KindString: "string",
-	KindBytes: "bytes", KindIntegerArray: "integer array", KindDoubleArray: "double array",
-	KindStringArray: "string array",
+	KindBytes: "bytes", KindBooleanArray: "boolean array", KindIntegerArray: "integer array",
+	KindFloatArray: "float array", KindDoubleArray: "double array", KindStringArray: "string array",
 }
 
 // String returns the kind's name: boolean, integer, integer64, float, double,
-// enumerated, mask, string, bytes, integer array, double array, string array.
+// enumerated, mask, string, bytes, boolean array, integer array, float array, double
+// array, string array.
 func (k Kind) String() string {
 	if !k.isKnown() {
 		return fmt.Sprintf("kind %d", uint8(k))
@@ -64,7 +67,7 @@ func (k Kind) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText reads the name of a kind, in any case, or one that only KTL has:
-// basic and keyword mean string, float array means double array.
+// basic and keyword mean string.
 func (k *Kind) UnmarshalText(text []byte) error {
 	name := strings.ToLower(string(text))
 	switch i := slices.Index(kindNames[:], name); {
@@ -72,8 +75,6 @@ func (k *Kind) UnmarshalText(text []byte) error {
 		*k = Kind(i)
 	case name == "basic", name == "keyword":
 		*k = KindString
-	case name == "float array":
-		*k = KindDoubleArray
 	default:
 		return fmt.Errorf("keywords: no kind %.40q", text)
 	}
@@ -82,10 +83,21 @@ func (k *Kind) UnmarshalText(text []byte) error {
 
 func (k Kind) isKnown() bool { return k > 0 && int(k) < len(kindNames) }
 
-func (k Kind) isArray() bool { return k >= KindIntegerArray }
+func (k Kind) isArray() bool { return k >= KindBooleanArray }
 
 func (k Kind) isNumeric() bool {
-	return k >= KindInteger && k <= KindDouble || k == KindIntegerArray || k == KindDoubleArray
+	return k >= KindInteger && k <= KindDouble || k >= KindIntegerArray && k <= KindDoubleArray
+}
+
+// isBoolean reports whether values are booleans or arrays of them.
+func (k Kind) isBoolean() bool { return k == KindBoolean || k == KindBooleanArray }
+
+// floatSize returns how many bits the floats of values have.
+func (k Kind) floatSize() int {
+	if k == KindFloat || k == KindFloatArray {
+		return 32
+	}
+	return 64
 }
 
 // form converts values of T to their kind's Go type and back. Define and Bind choose it
@@ -117,8 +129,22 @@ func formOf[T Type]() form[T] {
 		return same(KindString)
 	case []byte:
 		return formOfSlice[T, byte](KindBytes)
+	case []bool:
+		return formOfSlice[T, bool](KindBooleanArray)
 	case []int64:
 		return formOfSlice[T, int64](KindIntegerArray)
+	case []float32:
+		return form[T]{
+			kinds:  []Kind{KindFloatArray},
+			encode: func(v T) any { return convertEach[float64](any(v).([]float32)) },
+			decode: func(v any) (t T, ok bool) {
+				s, ok := v.([]float64)
+				if !ok {
+					return t, false
+				}
+				return any(convertEach[float32](s)).(T), true
+			},
+		}
 	case []float64:
 		return formOfSlice[T, float64](KindDoubleArray)
 	case []string:
@@ -205,4 +231,13 @@ func formOfSlice[T Type, E any](kind Kind) form[T] {
 			return any(clone(s)).(T), true
 		},
 	}
+}
+
+// convertEach returns the numbers of from as Ts.
+func convertEach[T, F float32 | float64](from []F) []T {
+	to := make([]T, len(from))
+	for i, f := range from {
+		to[i] = T(f)
+	}
+	return to
 }

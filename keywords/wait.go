@@ -166,6 +166,9 @@ func exprValue(def *Definition, text string) (expr.Value, error) {
 	case KindBoolean:
 		on, _ := v.(bool)
 		return expr.Boolean(on, enumerators(def), text), nil
+	case KindBooleanArray:
+		list, _ := v.([]bool)
+		return expr.Booleans(list, enumerators(def), text), nil
 	case KindEnumerated:
 		return expr.Enumerated(n, enumerators(def), text), nil
 	case KindMask:
@@ -180,7 +183,7 @@ func exprValue(def *Definition, text string) (expr.Value, error) {
 	return expr.NewValue(v, text), nil
 }
 
-// enumerators returns the names of an enumerated keyword or a boolean, by number.
+// enumerators returns the names of an enumerated keyword or of booleans, by number.
 func enumerators(def *Definition) []expr.Label {
 	var labels []expr.Label
 	for _, number := range slices.Sorted(maps.Keys(def.Enumerators)) {

@@ -28,6 +28,8 @@ const every = `[
 	{"service":"all","name":"BLOB","kind":"bytes","initial":"AAH/"},
 	{"service":"all","name":"NS","kind":"integer array","initial":[1,2]},
 	{"service":"all","name":"FS","kind":"double array","initial":[1.5]},
+	{"service":"all","name":"BS","kind":"boolean array","initial":[true,false]},
+	{"service":"all","name":"F32S","kind":"float array","initial":[0.5]},
 	{"service":"all","name":"SS","kind":"string array","initial":["a","b c"]},
 	{"service":"all","name":"UNSET","kind":"double"},
 	{"service":"all","name":"SECRET","kind":"string","write_only":true},
@@ -50,22 +52,22 @@ func TestKeywordsOfEveryKind(t *testing.T) {
 		s := on(t, pool)
 		serve := s.serving(every)
 		require.Equal(t, strings.Join([]string{
-			"BLOB   AAH/", "F32    0.5 m", "F64    NaN         invalid", "FIXED  3", "FS     1.5", "LAMPS  red", "MODE   idle", "N32    1", "N64    2",
+			"BLOB   AAH/", "BS     true false", "F32    0.5 m", "F32S   0.5", "F64    NaN         invalid", "FIXED  3", "FS     1.5", "LAMPS  red", "MODE   idle", "N32    1", "N64    2",
 			"NOTE   two words", "NS     1 2", "ON     true", `SS     a "b c"`, "UNSET  (no value)",
 		}, "\n"), s.ok("show", "-s", "all"))
 		json := s.ok("show", "-s", "all", "-o", "json")
 		require.Equal(t, json, s.ok("show", "-s", "all", "-o", "json", "--terse"))
 		for _, want := range []string{
 			`"keyword":"ON","value":true,`, `"keyword":"N64","value":2,`, `"keyword":"F32","value":0.5,"units":"m",`, `"keyword":"F64","value":"NaN",`,
-			`"keyword":"MODE","value":"idle",`, `"keyword":"LAMPS","value":"red",`, `"keyword":"NS","value":[1,2],`, `"keyword":"SS","value":["a","b c"],`, `"keyword":"UNSET","value":null,`,
+			`"keyword":"MODE","value":"idle",`, `"keyword":"LAMPS","value":"red",`, `"keyword":"BS","value":[true,false],`, `"keyword":"F32S","value":[0.5],`, `"keyword":"NS","value":[1,2],`, `"keyword":"SS","value":["a","b c"],`, `"keyword":"UNSET","value":null,`,
 		} {
 			require.Contains(t, json, want)
 		}
-		for _, setting := range []string{"ON=false", "N32=0x10", "N64=-5", "F32=1.5", "F64=2e3", "MODE=1", "LAMPS=red,green", "NOTE=a = b", "BLOB=AAAA", "NS=3 4", "FS=1,2", "SS=x"} {
+		for _, setting := range []string{"ON=false", "N32=0x10", "N64=-5", "F32=1.5", "F64=2e3", "MODE=1", "LAMPS=red,green", "NOTE=a = b", "BLOB=AAAA", "NS=3 4", "FS=1,2", "SS=x", "BS=no yes no", "F32S=1 0.25"} {
 			s.ok("modify", "-s", "ALL", setting)
 		}
-		require.Equal(t, "false\n16\n-5\n1.5\n2000\ntrack\nred,green\na = b\nAAAA\n3 4\n1 2\nx",
-			s.ok("show", "-s", "all", "on", "N32", "N64", "F32", "F64", "MODE", "LAMPS", "NOTE", "BLOB", "NS", "FS", "SS", "--terse"))
+		require.Equal(t, "false\n16\n-5\n1.5\n2000\ntrack\nred,green\na = b\nAAAA\n3 4\n1 2\nx\nfalse true false\n1 0.25",
+			s.ok("show", "-s", "all", "on", "N32", "N64", "F32", "F64", "MODE", "LAMPS", "NOTE", "BLOB", "NS", "FS", "SS", "BS", "F32S", "--terse"))
 		require.Equal(t, "all.FIXED: read_only", s.fails(exitFailed, "modify", "all.FIXED=4"))
 		require.Contains(t, s.fails(exitFailed, "show", "all.SECRET"), "all.SECRET is write-only")
 		require.Contains(t, s.fails(exitUsage, "modify", "all.*=4"), "names, not patterns")
@@ -74,7 +76,7 @@ func TestKeywordsOfEveryKind(t *testing.T) {
 		again := s.ok("list", "all", "-o", "json")
 		require.Equal(t, exitOK, serve.end())
 		require.Regexp(t, `MODE +track +stale`, s.ok("show", "all.MODE"), "values outlive the dispatcher")
-		require.Equal(t, "all: 15 keywords cleared", s.ok("keywords", "clear", "all"))
+		require.Equal(t, "all: 17 keywords cleared", s.ok("keywords", "clear", "all"))
 		s.serving(again)
 		require.Equal(t, "idle", s.ok("show", "all.MODE", "--terse"))
 	})

@@ -157,6 +157,10 @@ func serveKind(d *keywords.Dispatcher, def keywords.Definition) error {
 		return serveAs[mask](d, def)
 	case keywords.KindBytes:
 		return serveAs[[]byte](d, def)
+	case keywords.KindBooleanArray:
+		return serveAs[[]bool](d, def)
+	case keywords.KindFloatArray:
+		return serveAs[[]float32](d, def)
 	case keywords.KindIntegerArray:
 		return serveAs[[]int64](d, def)
 	case keywords.KindDoubleArray:

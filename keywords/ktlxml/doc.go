@@ -12,7 +12,7 @@
 //     of C too;
 //   - range, with minimum and maximum, both inclusive;
 //   - values: the enumerators; the bits of a mask, by number; the names of false and
-//     true. A mask without bits is called none, whatever the file says;
+//     true, also of an array of booleans. A mask without bits is called none, whatever the file says;
 //   - elements: the labels of an array's elements;
 //   - capability: whether the keyword can be broadcast, read and written;
 //   - serverside with initialize: value is Definition.Initial, use_cache is Persist.

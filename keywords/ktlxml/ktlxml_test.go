@@ -108,7 +108,7 @@ func TestLoad(t *testing.T) {
 	require.Equal(t, "lit", lights.Display(true))
 	require.False(t, lights.Persist)
 
-	require.Equal(t, keywords.KindDoubleArray, offset.Kind)
+	require.Equal(t, keywords.KindFloatArray, offset.Kind)
 	require.Equal(t, []string{"north", "east"}, offset.Elements)
 	require.NoError(t, offset.Check([]float64{0, -1}))
 	require.ErrorIs(t, offset.Check([]float64{0}), keywords.CodeRange)
@@ -198,7 +198,7 @@ func TestLoadRefuses(t *testing.T) {
 
 func TestLoadKnowsKTLsNamesOfKinds(t *testing.T) {
 	for name, want := range map[string]keywords.Kind{
-		"basic": keywords.KindString, "Keyword": keywords.KindString, " Float Array ": keywords.KindDoubleArray, "DOUBLE": keywords.KindDouble,
+		"basic": keywords.KindString, "Keyword": keywords.KindString, " Float Array ": keywords.KindFloatArray, "boolean array": keywords.KindBooleanArray, "DOUBLE": keywords.KindDouble,
 	} {
 		defs, err := ktlxml.Load(strings.NewReader(`<bundle service="s"><keyword><name>A</name><type>` + name + `</type></keyword></bundle>`))
 		require.NoError(t, err, name)

@@ -45,6 +45,8 @@ var stage = map[string]expr.Value{
 	"FLAGS2": expr.Mask(0, flags, ""),
 	"POS":    expr.NewValue([]float64{0.5, 1, 2.5}, "0.5 1 2.5"),
 	"COUNTS": expr.NewValue([]int64{1, 1<<53 + 1}, "1 9007199254740993"),
+	"LAMPS":  expr.NewValue([]bool{true, false}, "true false"),
+	"BEAMS":  expr.Booleans([]bool{true, false}, []expr.Label{{Name: "Out", Number: 0}, {Name: "In", Number: 1}}, "true false"),
 	"NAMES":  expr.NewValue([]string{"a", "B"}, "a B"),
 	"RAW":    expr.NewValue([]byte("\x00\xff"), "AP8="),
 	"A-B":    expr.NewValue(int64(1), "1"),
@@ -81,6 +83,13 @@ func TestTrueAndFalse(t *testing.T) {
 		`$mode=TRACK`:                                 true,
 		`${stage.MODE} == 'track'`:                    true,
 		`${my-stage_2.a-b} == 1`:                      true,
+		// arrays of booleans
+		`$LAMPS[0]`:                     true,
+		`$LAMPS[1] == off`:              true,
+		`$BEAMS[0] == IN`:               true,
+		`$BEAMS[1] != 'In'`:             true,
+		`not $BEAMS[1]`:                 true,
+		`ascii($BEAMS) == 'true false'`: true,
 		// numbers
 		`$SPEED == 3.5`:                     true,
 		`$SPEED != 3.5`:                     false,

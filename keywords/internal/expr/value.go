@@ -38,8 +38,8 @@ type Value struct {
 	n      int64   // of an integer, enumerated and mask; 1 is true
 	f      float64 // of a float
 	s      string  // of a string
-	data   any     // []byte, []int64, []float64 or []string
-	labels []Label // of enumerated, mask and boolean
+	data   any     // []byte, []bool, []int64, []float64 or []string
+	labels []Label // of enumerated, mask, boolean and an array of booleans
 	ascii  string  // the text form of a keyword
 }
 
@@ -49,8 +49,8 @@ type Label struct {
 	Number int64
 }
 
-// NewValue returns v, a bool, int64, float64, string, []byte, []int64, []float64
-// or []string, with its text form. A v of another type compares with nothing.
+// NewValue returns v, a bool, int64, float64, string, []byte, []bool, []int64,
+// []float64 or []string, with its text form. A v of another type compares with nothing.
 func NewValue(v any, ascii string) Value {
 	e := Value{ascii: ascii}
 	switch v := v.(type) {
@@ -64,7 +64,7 @@ func NewValue(v any, ascii string) Value {
 		e.kind, e.s = kindString, v
 	case []byte:
 		e.kind, e.data = kindBytes, v
-	case []int64, []float64, []string:
+	case []bool, []int64, []float64, []string:
 		e.kind, e.data = kindArray, v
 	}
 	return e
@@ -76,6 +76,12 @@ func Boolean(v bool, labels []Label, ascii string) Value {
 	b := boolean(v)
 	b.labels, b.ascii = labels, ascii
 	return b
+}
+
+// Booleans returns an array of booleans with its text form. Labels are as those of
+// [Boolean], for each element.
+func Booleans(v []bool, labels []Label, ascii string) Value {
+	return Value{kind: kindArray, data: v, labels: labels, ascii: ascii}
 }
 
 // Enumerated returns the enumerator with number n and its text form. Labels must
@@ -120,6 +126,10 @@ func (v *Value) float() float64 {
 
 func (v Value) element(i int) (Value, bool) {
 	switch a := v.data.(type) {
+	case []bool:
+		if i < len(a) {
+			return Boolean(a[i], v.labels, ""), true
+		}
 	case []int64:
 		if i < len(a) {
 			return Value{kind: kindInteger, n: a[i]}, true
