@@ -27,7 +27,7 @@ type feed struct {
 	primed chan struct{} // closed once all values were read for the first time, or err is set
 	users  int           // number of watchers; guarded by Client.mu
 
-	reading sync.Mutex // held while a message is applied and while the service is read
+	reading chan struct{} // holds a token, taken while a message is applied and while the service is read
 
 	mu       sync.Mutex
 	err      error     // why the feed has ended
@@ -71,8 +71,9 @@ func (c *Client) watch(ctx context.Context, t target, w *watcher) (leave func(),
 	if f == nil || closed(f.done) {
 		f = &feed{
 			c: c, s: s, done: make(chan struct{}), primed: make(chan struct{}),
-			contact: time.Now(), keywords: make(map[string]*keywordState), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
+			reading: make(chan struct{}, 1), contact: time.Now(), keywords: make(map[string]*keywordState), heads: make(map[string]*head), all: make(map[*watcher]func(string) bool),
 		}
+		f.reading <- struct{}{}
 		f.ctx, f.cancel = context.WithCancel(context.Background())
 		c.feeds[t.service] = f
 		go f.run()
@@ -244,13 +245,13 @@ func (f *feed) follow(topic pubsub.Topic[message]) (begun bool, err error) {
 	if closed(f.primed) {
 		kind = EventResync
 	}
-	f.reading.Lock() // messages wait until all values were read
+	<-f.reading // messages wait until all values were read
 	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.onMessage)
 	if err == nil {
 		defer func() { _ = l.Close(); <-l.Done() }()
 		err = f.readAll(kind)
 	}
-	f.reading.Unlock()
+	f.reading <- struct{}{}
 	if err != nil {
 		return false, err
 	}
@@ -268,15 +269,15 @@ func (f *feed) follow(topic pubsub.Topic[message]) (begun bool, err error) {
 		case <-l.Done():
 			return true, l.Err()
 		case <-check.C:
-			f.reading.Lock()
+			<-f.reading
 			if f.checkHeads() {
 				_ = f.readAll(EventResync) // what Redis refuses now, it may give at the next check
 			}
-			f.reading.Unlock()
+			f.reading <- struct{}{}
 		case <-poll.C:
-			f.reading.Lock()
+			<-f.reading
 			f.pollDue()
-			f.reading.Unlock()
+			f.reading <- struct{}{}
 			poll.Reset(f.untilPoll())
 		}
 	}
@@ -287,8 +288,8 @@ const maxResyncDelay = 250 * time.Millisecond
 
 // onMessage applies what a dispatcher publishes, on the goroutine that delivers it.
 func (f *feed) onMessage(_ context.Context, m pubsub.Message[message]) error {
-	f.reading.Lock()
-	defer f.reading.Unlock()
+	<-f.reading
+	defer func() { f.reading <- struct{}{} }()
 	switch {
 	case errors.Is(m.Err, pubsub.ErrGap):
 		_ = redisio.Sleep(f.ctx, rand.N(maxResyncDelay))

@@ -40,7 +40,7 @@ type lease struct {
 	trouble  *lastError // why the dispatcher waits for Redis
 	label    string
 
-	turn sync.Mutex // held while Redis is asked to begin or to renew a tenure
+	turn chan struct{} // holds a token, taken while Redis is asked to begin or to renew a tenure
 
 	mu       sync.Mutex
 	epoch    uint64 // 0: none was acquired
@@ -53,11 +53,13 @@ type lease struct {
 }
 
 func newLease(d *Dispatcher) *lease {
-	return &lease{
+	l := &lease{
 		pool: d.pool, service: d.service, channel: d.channel, name: d.cfg.Name, id: d.worker.ID(),
 		length: d.cfg.Lease, refuse: d.cfg.Refuse, clock: d.clock, log: d.log, trouble: &d.trouble, label: d.label(),
-		extended: make(chan struct{}),
+		extended: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
+	l.turn <- struct{}{}
+	return l
 }
 
 // acquire waits until no other dispatcher has the lease and begins a tenure. It goes
@@ -158,8 +160,8 @@ const (
 // dispatcher's lease in ms. A dispatcher that had a tenure before is refused with
 // CodeFenced only if another has acquired a greater fencing number since.
 func (l *lease) begin(ctx context.Context, yields bool) (left int64, err error) {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	<-l.turn
+	defer func() { l.turn <- struct{}{} }()
 	sent := time.Now()
 	flag := 0
 	if yields {
@@ -188,8 +190,8 @@ func (l *lease) begin(ctx context.Context, yields bool) (left int64, err error) 
 // unless another dispatcher has acquired it since. n is how many values are known to
 // be committed in this tenure; lost reports that Redis has fewer, or another tenure's.
 func (l *lease) renew(client redis.UniversalClient, n func() Revision) (lost bool, err error) {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	<-l.turn
+	defer func() { l.turn <- struct{}{} }()
 	ctx, cancel := context.WithTimeout(context.Background(), l.length/3)
 	defer cancel()
 	known := n()
