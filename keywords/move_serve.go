@@ -27,6 +27,7 @@ type mover struct {
 // move is a modify that a Move hook carries out.
 type move struct {
 	target staged          // the value to commit at the end, and the writer that waits
+	to     string          // the target's text
 	ctx    context.Context // of the hook
 	cancel context.CancelCauseFunc
 	detach func() // from the lease
@@ -53,7 +54,7 @@ func (v *mover) admit(s *served) error {
 	}
 	switch m := v.newest[s]; {
 	case m != nil && !s.hooks.Supersede:
-		return busy("it moves to %.40s", m.target.rec.text)
+		return busy("it moves to %.40s", m.to)
 	case v.n >= v.max:
 		return busy("DispatcherConfig.MaxMoves allows %d at a time", v.max)
 	}
@@ -76,7 +77,7 @@ func (v *mover) enter(m *move) {
 		if m.after = old; !old.begun {
 			m.after = old.after
 		}
-		old.cancel(aborted(s, "superseded by a modify to "+m.target.rec.text))
+		old.cancel(aborted(s, "superseded by a modify to "+m.to))
 	}
 	v.newest[s] = m
 	v.n++
@@ -97,10 +98,15 @@ func (v *mover) begin(m *move) bool {
 	return m.begun
 }
 
-// leave forgets a move that has ended.
+// leave forgets a move that has ended, before its writer is answered: the writer may
+// begin the next one at once.
 func (v *mover) leave(m *move) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.leaveLocked(m)
+}
+
+func (v *mover) leaveLocked(m *move) {
 	if s := m.target.served; v.newest[s] == m {
 		delete(v.newest, s)
 		if m.after != nil && !closed(m.after.done) { // it heeds its abort slowly
@@ -161,7 +167,7 @@ func aborted(s *served, reason string) *Error {
 // beginMove begins the move to a value that was checked. The caller holds the turn.
 // The move does not end with ctx: its writer may go away.
 func (d *Dispatcher) beginMove(ctx context.Context, target staged) error {
-	m := &move{target: target, done: make(chan struct{})}
+	m := &move{target: target, to: target.rec.text, done: make(chan struct{})}
 	ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	attached, detach, err := d.lease.attach(ctx)
 	if err != nil {
@@ -178,48 +184,49 @@ func (d *Dispatcher) beginMove(ctx context.Context, target staged) error {
 // runMove carries a move out and answers its writer.
 func (d *Dispatcher) runMove(m *move) {
 	defer d.moves.all.Done()
-	committed := d.carryOut(m)
-	d.moves.leave(m)
-	if !committed || m.target.served.hooks.Postwrite == nil {
+	s := m.target.served
+	if err := d.carryOut(m); err != nil {
+		d.moves.leave(m)
+		d.stats.refused.Add(1)
+		m.target.pending.Answer(storage.Text, nil, wireError(err))
+		return
+	}
+	if s.hooks.Postwrite == nil || <-m.target.done != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(d.moves.life, d.cfg.Drain)
 	defer cancel()
 	err := d.withTurn(ctx, func() error { d.postwrite(ctx, &m.target); return nil })
 	if err != nil {
-		d.log.Warn("keywords: Postwrite not called", "keyword", m.target.served.def.Name, "error", err)
+		d.log.Warn("keywords: Postwrite not called", "keyword", s.def.Name, "error", err)
 	}
 }
 
-// carryOut runs the hook of a move, commits what has become of it and answers the
-// writer. It reports whether the target was committed.
-func (d *Dispatcher) carryOut(m *move) (committed bool) {
+// carryOut runs the hook of a move and commits what has become of it. If it returns nil,
+// the committer answers the writer, and the move is forgotten.
+func (d *Dispatcher) carryOut(m *move) error {
 	if !d.moves.begin(m) {
-		d.refuseMove(m, d.whyEnded(m, nil))
-		return false
+		return d.whyEnded(m, nil)
 	}
 	if err := d.announce(m); err != nil {
 		if m.ctx.Err() != nil {
 			err = d.whyEnded(m, nil)
 		}
-		d.endMove(m, MoveAborted, err)
-		return false
+		return d.endMove(m, MoveAborted, err)
 	}
 	m.target.acted = true
 	err := d.runMoveHook(m)
 	valid, _ := d.lease.valid()
 	switch {
 	case err == nil:
-		if err = d.arrive(m); err == nil {
-			return <-m.target.done == nil
+		if err = d.arrive(m); err != nil {
+			return d.endMove(m, MoveFailed, err)
 		}
-		d.endMove(m, MoveFailed, err)
+		return nil
 	case m.ctx.Err() != nil || valid == nil:
-		d.endMove(m, MoveAborted, d.whyEnded(m, err))
-	default:
-		d.endMove(m, MoveFailed, d.rejected(m.target.served, err))
+		return d.endMove(m, MoveAborted, d.whyEnded(m, err))
 	}
-	return false
+	return d.endMove(m, MoveFailed, d.rejected(m.target.served, err))
 }
 
 // announce commits that a move begins, before it does: a dispatcher that was replaced
@@ -233,7 +240,7 @@ func (d *Dispatcher) announce(m *move) error {
 	}
 	m.state = Move{ID: before.ID + 1, State: MoveRunning}
 	if !s.def.WriteOnly {
-		m.state.Target = m.target.rec.text
+		m.state.Target = m.to
 	}
 	return d.stageAndWait(m.ctx, d.moveRecord(m))
 }
@@ -293,8 +300,10 @@ func (d *Dispatcher) progress(m *move, fraction float64, text string) error {
 	return d.awaitCommit(m.ctx, st)
 }
 
-// arrive stages the target, with the end of the move.
+// arrive stages the target, with the end of the move, and forgets the move.
 func (d *Dispatcher) arrive(m *move) error {
+	d.moves.mu.Lock() // no modify finds the target committed and the move going on
+	defer d.moves.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state.State, m.state.Progress = MoveDone, 1
@@ -304,14 +313,17 @@ func (d *Dispatcher) arrive(m *move) error {
 	target.only, target.acted, target.pending, target.done = was.only, true, was.pending, make(chan error, 1)
 	m.target = target
 	err := d.commits.enter([]staged{d.moveRecord(m), target})
-	if err != nil && !errors.Is(err, CodeRevision) {
+	switch {
+	case err == nil:
+		d.moves.leaveLocked(m)
+	case !errors.Is(err, CodeRevision):
 		return ErrIndeterminate
 	}
 	return err
 }
 
-// endMove commits that a move has ended short of its target, and answers its writer.
-func (d *Dispatcher) endMove(m *move, state MoveState, why error) {
+// endMove commits that a move has ended short of its target, and returns why.
+func (d *Dispatcher) endMove(m *move, state MoveState, why error) error {
 	text := why.Error()
 	var refused *Error
 	switch {
@@ -328,13 +340,7 @@ func (d *Dispatcher) endMove(m *move, state MoveState, why error) {
 	if d.commits.enter([]staged{st}) == nil {
 		<-st.done // the writer then finds the move ended
 	}
-	d.refuseMove(m, why)
-}
-
-// refuseMove answers the writer of a move that has not reached its target.
-func (d *Dispatcher) refuseMove(m *move, why error) {
-	d.stats.refused.Add(1)
-	m.target.pending.Answer(storage.Text, nil, wireError(why))
+	return why
 }
 
 // moveRecord returns the state of a move as the value to stage.
