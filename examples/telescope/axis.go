@@ -16,13 +16,19 @@ type axis struct {
 // tick is the time between two positions that an axis reports while it moves.
 const tick = 25 * time.Millisecond
 
+// way returns how far it is to a position, negative if that is backwards. An axis that
+// turns takes the shorter way.
+func (a *axis) way(to float64) float64 {
+	if a.circle > 0 {
+		return math.Remainder(to-a.at, a.circle)
+	}
+	return to - a.at
+}
+
 // move moves the axis and reports its positions. It returns when the axis has arrived, or
 // when ctx ends, which stops the axis.
 func (a *axis) move(ctx context.Context, to float64, report func(at float64) error) error {
-	way, from, begin := to-a.at, a.at, time.Now()
-	if a.circle > 0 {
-		way = math.Remainder(way, a.circle) // the shorter way
-	}
+	way, from, begin := a.way(to), a.at, time.Now()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for there := false; !there; {

@@ -76,7 +76,10 @@ var (
 // The keywords of the dome.
 var (
 	DomeTarget = keywords.Define("dome", "TARGET", keywords.Spec[float64]{
-		Help: "target of the slit; the dome turns the shorter way", Units: "°", Format: "%.1f", Min: new(0.0), Max: new(360.0),
+		Help: "target of the slit; the dome turns the shorter way, and a modify returns on arrival", Units: "°", Format: "%.1f", Min: new(0.0), Max: new(360.0),
+	})
+	DomeStop = keywords.Define("dome", "STOP", keywords.Spec[bool]{
+		Help: "true stops the dome; a modify returns when it rests", Initial: new(false),
 	})
 	DomeAzimuth = keywords.Define("dome", "AZ", keywords.Spec[float64]{
 		Help: "azimuth of the slit", Units: "°", Format: "%.1f", ReadOnly: true, Initial: new(350.0),

@@ -34,7 +34,8 @@ func seen(t *testing.T, out string) {
 		"stage.TARGET     double         target position; a modify returns on arrival\n",
 		"dome.LAMPS       mask           lamps that are on\n",
 		"prepare\n", "  change  dome.SHUTTER = open\n", "point\n", "  change  stage.STATE = moving\n",
-		"the stage is past 30 mm: 3", "on target\n", "stop\n", "refused: keywords: stage.TARGET: rejected: stopped\n", "mistakes\n",
+		"the stage is past 30 mm: 3", "on target\n", "stop\n", "refused: keywords: stage.TARGET: rejected: stopped\n",
+		"stop the dome\n", "move 2 to 130° is half done, at ", "refused: keywords: dome.TARGET: aborted: stopped\n", "move 2 is aborted, ", "mistakes\n",
 		"refused: keywords: stage.TARGET: range: 250 is above 100\n",
 		"refused: keywords: stage.TARGET: rejected: the motor is off\n",
 		"refused: keywords: stage.POSITION: read_only\n",
@@ -52,6 +53,8 @@ func seen(t *testing.T, out string) {
 		at += i
 	}
 	require.Greater(t, strings.Count(out, "change  stage.POSITION"), 2, "it is seen to move")
+	require.Regexp(t, `change  dome.TARGET_MOVE = 2 running 130 0\.\d+ `, out, "the progress of the dome")
+	require.Regexp(t, `move 2 is aborted, [5-9]\d% done`, out)
 	require.Regexp(t, `change  stage.TEMP = 1\d\.\d °C \(minor\)`, out, "the period of TEMP")
 }
 

@@ -44,7 +44,7 @@ func observe(ctx context.Context, pool *storage.Pool, out io.Writer) error {
 		}
 	}
 	return o.watching(ctx, func() error {
-		for _, step := range []func(context.Context) error{o.prepare, o.point, o.stop, o.mistakes, o.finish} {
+		for _, step := range []func(context.Context) error{o.prepare, o.point, o.stop, o.stopDome, o.mistakes, o.finish} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -175,6 +175,39 @@ func (o *observer) stop(ctx context.Context) error {
 	}
 	_, err = keywords.Modify(ctx, o.k, StageTarget, target.V) // still 60, since the move to 0 was not complete
 	return err
+}
+
+// stopDome watches how far the dome is and stops it half-way.
+func (o *observer) stopDome(ctx context.Context) error {
+	o.say("stop the dome")
+	turning := keywords.ModifyAsync(ctx, o.k, DomeTarget, 130)
+	for ev, err := range keywords.WatchMove(ctx, o.k, DomeTarget) {
+		if err != nil {
+			return err
+		}
+		if m := ev.Value.V; m.State == keywords.MoveRunning && m.Progress >= 0.5 {
+			o.say("move %d to %s° is half done, %s", m.ID, m.Target, m.Text)
+			break
+		}
+	}
+	// The dispatcher of a dome that turns carries out other modifies.
+	if _, err := keywords.Modify(ctx, o.k, DomeLamps, Work); err != nil {
+		return err
+	}
+	if _, err := keywords.Modify(ctx, o.k, DomeStop, true); err != nil {
+		return err
+	}
+	if _, err := turning.Wait(ctx); !errors.Is(err, keywords.CodeAborted) {
+		return fmt.Errorf("the dome was not stopped: %v", err)
+	} else {
+		o.say("refused: %v", err)
+	}
+	move, err := keywords.ReadMove(ctx, o.k, DomeTarget)
+	if err != nil {
+		return err
+	}
+	o.say("move %d is %v, %.0f%% done", move.V.ID, move.V.State, 100*move.V.Progress)
+	return nil
 }
 
 // mistakes makes requests that are refused at once, each with its code.

@@ -11,8 +11,9 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// stage is a linear stage. Its hooks run one after another, so that it needs no lock. The
-// brake has a dispatcher of its own, since that of the stage is busy during a move.
+// stage is a linear stage. Its hooks run one after another, so that it needs no lock: all
+// modifies wait for a move. The brake therefore has a dispatcher of its own. The dome, which
+// has a Move hook, needs none.
 type stage struct {
 	d       *keywords.Dispatcher
 	motor   axis
