@@ -188,6 +188,7 @@ func TestDispatcherKilledUnderWrites(t *testing.T) {
 // A dispatcher hangs, another takes over, and the first wakes up: it can write
 // nothing, and its writers are told.
 func TestDispatcherThatWakesUpIsFenced(t *testing.T) {
+	storagetest.Long(t)
 	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())

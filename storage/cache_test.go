@@ -231,6 +231,7 @@ func TestCacheWithoutRedisLoads(t *testing.T) {
 }
 
 func TestCacheInACluster(t *testing.T) {
+	storagetest.Long(t)
 	t.Parallel()
 	pool := storagetest.Open(t, storagetest.StartCluster(t).Config())
 	c := newCache(t, pool, storage.CacheOptions{MaxLocal: 100})

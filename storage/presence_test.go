@@ -308,6 +308,7 @@ func TestPresenceAtTheSameTime(t *testing.T) {
 }
 
 func TestPresenceInACluster(t *testing.T) {
+	storagetest.Long(t)
 	t.Parallel()
 	pool := storagetest.Open(t, storagetest.StartCluster(t).Config())
 	for _, name := range []string{"a", "b", "c", "d"} {

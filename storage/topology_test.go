@@ -128,6 +128,7 @@ func TestCluster(t *testing.T) {
 }
 
 func TestSentinel(t *testing.T) {
+	storagetest.Long(t)
 	t.Parallel()
 	sentinel := storagetest.StartSentinel(t)
 	pool := storagetest.Open(t, sentinel.Config())
