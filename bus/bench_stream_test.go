@@ -47,7 +47,8 @@ func BenchmarkStream(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if n--; n == 0 {
+			n--
+			if n == 0 {
 				return
 			}
 		}

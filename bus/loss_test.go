@@ -227,7 +227,8 @@ func TestStreamsAndGathersOfAWorkerThatIsKilled(t *testing.T) {
 			break
 		}
 		require.Equal(t, want, n)
-		if want++; n == 1000 {
+		want++
+		if n == 1000 {
 			require.NoError(t, doomed.Process.Signal(os.Interrupt)) // nothing catches it
 		}
 	}

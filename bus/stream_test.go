@@ -199,7 +199,8 @@ func TestAWorkerFullOfStreamsServesItsControlList(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if n++; n == 10 {
+					n++
+					if n == 10 {
 						halfway <- struct{}{}
 						if i == 0 {
 							return
@@ -285,7 +286,8 @@ func TestStreamsEndWhenRedisLosesItsData(t *testing.T) {
 					ended <- err
 					return
 				}
-				if n++; n == 1000 {
+				n++
+				if n == 1000 {
 					close(started)
 				}
 			}

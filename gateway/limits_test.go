@@ -293,7 +293,8 @@ func pingPong(t *testing.T) {
 			answered++
 			continue
 		}
-		if values++; values == 1 { // the rest fills all buffers
+		values++
+		if values == 1 { // the rest fills all buffers
 			begun := time.Now()
 			require.Eventually(t, func() bool { return time.Since(begun) > 1500*time.Millisecond }, 10*time.Second, 10*time.Millisecond)
 		}

@@ -141,7 +141,8 @@ func TestThePeriodOfPolling(t *testing.T) {
 		seen := 0
 		for ev, err := range keywords.Watch(soon(t), client(t, pool), quiet) {
 			require.NoError(t, err)
-			if seen++; seen == 100 { // a minute and a half, at one a second
+			seen++
+			if seen == 100 { // a minute and a half, at one a second
 				return
 			}
 			require.NoError(t, keywords.Set(t.Context(), d.Dispatcher, quiet, ev.Value.V+1))

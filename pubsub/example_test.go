@@ -296,7 +296,8 @@ func ExampleTopic_WithKey() {
 	}
 	seen := 0
 	for m := range sub.C() {
-		if seen++; m.Value.Kelvin == 999 {
+		seen++
+		if m.Value.Kelvin == 999 {
 			break
 		}
 	}

@@ -167,7 +167,8 @@ func (q *queue) popLocked() *packet {
 		delete(q.byKey, e.key)
 	}
 	q.entries[q.head] = entry{}
-	if q.head++; q.head == len(q.entries) {
+	q.head++
+	if q.head == len(q.entries) {
 		q.first += q.head
 		q.entries, q.head = q.entries[:0], 0
 		if cap(q.entries) > 1024 {

@@ -104,7 +104,8 @@ func (l *link) confirmName(rep reply) error {
 	}
 	a := &l.asks[0]
 	binding := a.next()
-	if a.left--; a.left == 0 {
+	a.left--
+	if a.left == 0 {
 		l.asks = l.asks[1:]
 	}
 	switch {

@@ -81,7 +81,8 @@ func (w *workers) work() {
 func (w *workers) nextLocked() *queue {
 	q := w.ready[w.head]
 	w.ready[w.head] = nil
-	if w.head++; w.head == len(w.ready) {
+	w.head++
+	if w.head == len(w.ready) {
 		w.ready, w.head = w.ready[:0], 0
 	}
 	return q

@@ -118,7 +118,8 @@ func checkJSON(data []byte) error {
 			inString = !inString
 		case inString:
 		case c == '[' || c == '{':
-			if depth++; depth > maxDepth {
+			depth++
+			if depth > maxDepth {
 				return errDepth
 			}
 		case c == ']' || c == '}':

@@ -65,7 +65,8 @@ func (c *Cache[T]) join(ctx context.Context, at cached, load func(context.Contex
 		err = ctx.Err()
 	}
 	c.mu.Lock()
-	if f.waiters--; f.waiters == 0 {
+	f.waiters--
+	if f.waiters == 0 {
 		f.cancel()
 		c.landLocked(at, f) // later callers must not wait for a load that was cancelled
 	}

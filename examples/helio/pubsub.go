@@ -314,7 +314,8 @@ func (l *listener) take(ctx context.Context, m pubsub.Message[[]byte]) error {
 	if err := l.print(m); err != nil {
 		return err
 	}
-	if l.n++; l.n == l.most {
+	l.n++
+	if l.n == l.most {
 		return errEnough
 	}
 	return nil

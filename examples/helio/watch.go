@@ -72,7 +72,8 @@ func (s kwSession) watch(ctx context.Context, refs []ref, count int, opts keywor
 				}
 				mu.Lock()
 				if err = s.event(ctx, defs, ev); err == nil {
-					if lines++; lines == count {
+					lines++
+					if lines == count {
 						err = errEnough
 					}
 				}

@@ -148,7 +148,8 @@ func lastLines(f *os.File, n int) (at int64, err error) {
 		for i := size - 1; i >= 0; i-- {
 			// The newline at the very end begins no line.
 			if pos := end - size + i; block[i] == '\n' && pos != info.Size()-1 {
-				if n--; n == 0 {
+				n--
+				if n == 0 {
 					return pos + 1, nil
 				}
 			}

@@ -167,7 +167,8 @@ func (p *parser) next() (err error) {
 
 // enter reads the next token, one level of nesting deeper.
 func (p *parser) enter() error {
-	if p.depth++; p.depth > MaxDepth {
+	p.depth++
+	if p.depth > MaxDepth {
 		return errorf(p.column(), "nested deeper than %d", MaxDepth)
 	}
 	return p.next()
