@@ -66,18 +66,23 @@ func newLease(d *Dispatcher) *lease {
 // on while Redis is unreachable, until ctx ends. A dispatcher that ends cleanly wakes
 // those that wait.
 //
-// Where Redis has forgotten a dispatcher that was seen to live, that dispatcher, which
-// knows the values, has the rest of its lease to come back.
+// Where Redis has lost the fencing number of a dispatcher that was seen to live, or holds
+// an earlier one, that dispatcher, which knows the values, has the rest of its lease to
+// come back.
 func (l *lease) acquire(ctx context.Context) error {
 	var wake <-chan struct{}
 	var others time.Duration // what was left of the other dispatcher's lease when it was seen last
-	var forgotten time.Time  // when Redis was found to have forgotten it
+	var seen uint64          // its fencing number
+	var forgotten time.Time  // when Redis was found to have lost it
 	for try := 0; ; {
 		err := l.clock.Sync(ctx, l.client)
 		var left int64
 		if err == nil {
-			yields := others > 0 && (forgotten.IsZero() || time.Since(forgotten) < others)
-			left, err = l.begin(ctx, yields)
+			yield := seen
+			if !forgotten.IsZero() && time.Since(forgotten) >= others {
+				yield = 0
+			}
+			left, err = l.begin(ctx, yield)
 		}
 		if ctx.Err() == nil {
 			l.trouble.set(err)
@@ -105,6 +110,9 @@ func (l *lease) acquire(ctx context.Context) error {
 		default:
 			theirs := time.Duration(left) * time.Millisecond
 			others, forgotten = max(others, theirs), time.Time{}
+			if number, err := l.client.HGet(ctx, l.service.fence(), l.name).Uint64(); err == nil {
+				seen = max(seen, number)
+			}
 			pause = min(theirs, l.length/3)
 			if wake == nil {
 				var stop func()
@@ -155,20 +163,16 @@ const (
 	leaseDeferred = -1
 )
 
-// begin tries once to begin a tenure: leaseBegun; leaseDeferred, if Redis has forgotten the
-// dispatcher's fencing number and yields is set; or the rest of the other
+// begin tries once to begin a tenure: leaseBegun; leaseDeferred, if Redis stores a fencing
+// number below yield, which a living dispatcher had; or the rest of the other
 // dispatcher's lease in ms. A dispatcher that had a tenure before is refused with
 // CodeFenced only if another has acquired a greater fencing number since.
-func (l *lease) begin(ctx context.Context, yields bool) (left int64, err error) {
+func (l *lease) begin(ctx context.Context, yield uint64) (left int64, err error) {
 	<-l.turn
 	defer func() { l.turn <- struct{}{} }()
 	sent := time.Now()
-	flag := 0
-	if yields {
-		flag = 1
-	}
 	keys := []string{l.service.owner(l.name), l.service.fence(), l.service.meta(l.name)}
-	reply, err := luaBegin.Run(ctx, l.client, keys, l.name, l.id, l.length.Milliseconds(), flag, l.number()).Int64()
+	reply, err := luaBegin.Run(ctx, l.client, keys, l.name, l.id, l.length.Milliseconds(), yield, l.number()).Int64()
 	switch {
 	case err != nil:
 		return 0, redisio.Normalize(ctx, err)

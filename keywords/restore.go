@@ -29,7 +29,7 @@ func (c *committer) isLost() bool {
 func (c *committer) resume() error {
 	ctx, cancel := context.WithTimeout(context.Background(), redisio.BlockTime)
 	defer cancel()
-	if _, err := c.lease.begin(ctx, false); err != nil {
+	if _, err := c.lease.begin(ctx, 0); err != nil {
 		return err
 	}
 	if err := c.definitions.publish(ctx); err != nil {

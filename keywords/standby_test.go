@@ -76,3 +76,36 @@ func TestADispatcherEndsWithoutRedis(t *testing.T) {
 		require.Error(t, <-ended)
 	})
 }
+
+// Redis comes back with an older snapshot, in which no lease is valid, while a second
+// dispatcher waits: the first, which knows the values, goes on, whenever the second looks.
+func TestAStandbyDoesNotTakeOverAfterARollback(t *testing.T) {
+	for _, phase := range []time.Duration{0, 500 * time.Millisecond, time.Second, 1500 * time.Millisecond} {
+		storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+			ctx, k := t.Context(), client(t, pool)
+			first := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+			restore := snap(t, pool)
+			_, err := keywords.Modify(ctx, k, Note, "first")
+			require.NoError(t, err)
+			earlier := run(t, pool, keywords.DispatcherConfig{}, nil)
+			first.stop() // and so a greater number than that of the snapshot
+			require.NoError(t, <-first.ended)
+			earlier.wait()
+			run(t, pool, keywords.DispatcherConfig{Lease: 4 * time.Second}, nil)
+			time.Sleep(9*time.Second + phase)
+			_, err = keywords.Modify(ctx, k, Note, "kept")
+			require.NoError(t, err)
+
+			restore()
+			time.Sleep(10 * time.Second)
+			v, err := keywords.Read(ctx, k, Note)
+			require.NoError(t, err)
+			require.Equal(t, "kept", v.V, "phase %v", phase)
+			select {
+			case err := <-earlier.ended:
+				t.Fatal("the dispatcher ended: ", err)
+			default:
+			}
+		})
+	}
+}

@@ -224,9 +224,8 @@ return 1`)
 // µs: it rises even where Redis has lost the stored one.
 //
 //	KEYS  owner, fence, meta
-//	ARGV  dispatcher, id of its worker, lease in ms, 1 to return 0 and begin nothing
-//	      where Redis stores no number of the dispatcher, number of the dispatcher's
-//	      tenure so far (0: none)
+//	ARGV  dispatcher, id of its worker, lease in ms, a number below which to return 0
+//	      and begin nothing, number of the dispatcher's tenure so far (0: none)
 //
 // A dispatcher that has a tenure is FENCED by a greater number only.
 var luaBegin = redisio.NewScript(luaEpochOf + `
@@ -237,7 +236,7 @@ if known > 0 then
 else
   local left = redis.call('PTTL', KEYS[1])
   if left > 0 then return -left end
-  if ARGV[4] == '1' and stored == 0 then return 0 end
+  if stored < tonumber(ARGV[4]) then return 0 end
 end
 local time = redis.call('TIME')
 local number = math.max(stored + 1, known + 1, time[1] * 1000000 + time[2])
