@@ -18,6 +18,10 @@ import (
 // errLapsed is the cause of the end of a hook's context when the lease has ended.
 var errLapsed = errors.New("keywords: the dispatcher's lease has ended, since Redis can't be reached")
 
+// errDoubted is the error of a renewal that waits: the lease has ended, and Redis has lost
+// its number, and perhaps that of another dispatcher which lives.
+var errDoubted = errors.New("keywords: the lease has ended and Redis has lost its number: another dispatcher may live")
+
 // lease is the right of one dispatcher to run hooks and to commit values, renewed
 // three times in its length. It ends twice: in Redis, where the key of the owner
 // expires, and before that by the monotonic clock of this process, which counts
@@ -49,6 +53,7 @@ type lease struct {
 	ctx      context.Context // ends with the lease; the parent of every hook's
 	cancel   context.CancelCauseFunc
 	expiry   *time.Timer
+	doubted  time.Time     // when Redis was found to have lost the number of a lease that had ended
 	extended chan struct{} // closed when the lease, having ended, is valid again
 }
 
@@ -199,14 +204,36 @@ func (l *lease) renew(client redis.UniversalClient, n func() Revision) (lost boo
 	ctx, cancel := context.WithTimeout(context.Background(), l.length/3)
 	defer cancel()
 	known := n()
+	cautious := 0
+	if l.mayBeSuperseded() {
+		cautious = 1
+	}
 	sent := time.Now()
 	keys := []string{l.service.owner(l.name), l.service.fence(), l.service.meta(l.name)}
-	kept, err := luaRenew.Run(ctx, client, keys, l.owner(), l.name, l.number(), l.length.Milliseconds(), known.N).Int64()
+	kept, err := luaRenew.Run(ctx, client, keys, l.owner(), l.name, l.number(), l.length.Milliseconds(), known.N, cautious).Int64()
 	if err != nil {
 		return false, redisio.Normalize(ctx, err)
 	}
+	if kept < 0 {
+		l.mu.Lock()
+		if l.doubted.IsZero() {
+			l.doubted = time.Now()
+		}
+		l.mu.Unlock()
+		return false, errDoubted
+	}
 	l.extend(sent)
 	return kept == 0 && known.Epoch == l.number(), nil
+}
+
+// mayBeSuperseded reports whether another dispatcher may have begun a tenure that Redis
+// has lost since: the lease has ended, and a living dispatcher has not yet had the time
+// of a lease to renew its own.
+func (l *lease) mayBeSuperseded() bool {
+	valid, _ := l.valid()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return valid == nil && (l.doubted.IsZero() || time.Since(l.doubted) < l.length)
 }
 
 // extend makes the lease valid for nine tenths of its length from the moment at which
@@ -214,7 +241,7 @@ func (l *lease) renew(client redis.UniversalClient, n func() Revision) (lost boo
 func (l *lease) extend(sent time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.until = sent.Add(l.length - l.length/10)
+	l.until, l.doubted = sent.Add(l.length-l.length/10), time.Time{}
 	left := time.Until(l.until)
 	if left <= 0 {
 		return

@@ -355,3 +355,31 @@ func TestADeadBandKeepsNoAlarm(t *testing.T) {
 		require.Equal(t, 79.8, v.V, "inside the band")
 	})
 }
+
+// A dispatcher that was replaced while it was cut off does not know that. Where Redis
+// forgets everything before it comes back, its successor, which has committed since, keeps
+// the lease.
+func TestAReplacedDispatcherDoesNotComeBackAfterFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := storagetest.NewNetwork(t)
+		wire := &cable{Network: network}
+		pool := storagetest.Open(t, network.Config())
+		first := run(t, wire.pool(t), keywords.DispatcherConfig{}, nil).wait()
+		wire.pull()
+		second := run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		ctx, k := t.Context(), client(t, pool)
+		_, err := keywords.Modify(ctx, k, Note, "of the second")
+		require.NoError(t, err)
+		require.NoError(t, pool.Redis().FlushDB(ctx).Err())
+		wire.plug()
+		require.ErrorIs(t, <-first.ended, keywords.CodeFenced)
+		v, err := keywords.Read(ctx, k, Note)
+		require.NoError(t, err)
+		require.Equal(t, "of the second", v.V)
+		select {
+		case err := <-second.ended:
+			t.Fatal("the second ended: ", err)
+		default:
+		}
+	})
+}

@@ -253,13 +253,15 @@ return number`)
 //
 //	KEYS  owner, fence, meta
 //	ARGV  token, dispatcher, fencing number, lease in ms, how many values were
-//	      committed
+//	      committed, 1 to return -1 and renew nothing where Redis stores a smaller
+//	      number
 //
 // It returns 1, or 0 if Redis holds fewer values of the tenure than were committed.
 var luaRenew = redisio.NewScript(luaEpochOf + `
 local ours = tonumber(ARGV[3])
 local stored = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '') or 0
 if stored > ours or epoch(redis.call('GET', KEYS[1])) > ours then return redis.error_reply('FENCED') end
+if stored < ours and ARGV[6] == '1' then return -1 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
 if stored < ours then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
 local m = redis.pcall('HMGET', KEYS[3], 'e', 'n')
