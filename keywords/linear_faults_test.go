@@ -24,7 +24,7 @@ import (
 
 var (
 	linearSeed      = flag.Uint64("linear.seed", 0, "run this schedule of TestHistoriesAreLinearizable only")
-	linearSchedules = flag.Int("linear.schedules", 0, "run so many schedules of TestHistoriesAreLinearizable; from a random seed on; 0: 25 from seed 1 on, or 300 in the long run")
+	linearSchedules = flag.Int("linear.schedules", 0, "run so many schedules of TestHistoriesAreLinearizable; from a random seed on; 0: 25 from seed 1 on, or 150 in the long run")
 )
 
 // linearLease is that of the dispatchers. It is less than go-redis waits for a reply.
@@ -409,7 +409,7 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 	case *linearSchedules != 0:
 		seeds, base = *linearSchedules, rand.Uint64()
 	case os.Getenv("HELIOGRAPH_TESTS") == "long":
-		seeds = 300
+		seeds = 150
 	}
 	ops := 0
 	for i := range seeds {

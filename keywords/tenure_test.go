@@ -43,17 +43,24 @@ func snap(t *testing.T, pool *storage.Pool) (restore func()) {
 	}
 	return func() {
 		t.Helper()
-		pipe := rdb.TxPipeline()
-		pipe.Del(ctx, keys()...)
-		for key, fields := range s.hashes {
-			pipe.HSet(ctx, key, fields)
-		}
-		for key, lines := range s.lists {
-			for _, line := range lines {
-				pipe.RPush(ctx, key, line)
+		var err error
+		for range 10 { // over a connection that was cut, perhaps
+			pipe := rdb.TxPipeline()
+			pipe.Del(ctx, keys()...)
+			for key, fields := range s.hashes {
+				pipe.HSet(ctx, key, fields)
 			}
+			for key, lines := range s.lists {
+				for _, line := range lines {
+					pipe.RPush(ctx, key, line)
+				}
+			}
+			_, err = pipe.Exec(ctx)
+			if err == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
-		_, err := pipe.Exec(ctx)
 		require.NoError(t, err)
 	}
 }
