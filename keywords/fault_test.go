@@ -41,7 +41,7 @@ func follow(t *testing.T, k *keywords.Client, kw keywords.Keyword[string]) *foll
 			}
 			rev := ev.Value.Rev
 			order := rev.Compare(newest)
-			same := order == 0 && (ev.Kind == keywords.EventStale || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone)
+			same := order == 0 && (ev.Kind == keywords.EventStale || ev.Kind == keywords.EventDisconnected || ev.Kind == keywords.EventGood || ev.Kind == keywords.EventGone)
 			if order <= 0 && !same {
 				t.Errorf("%s: %v %v after %v", kw.Definition().Name, ev.Kind, rev, newest)
 			}

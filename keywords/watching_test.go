@@ -42,7 +42,7 @@ func newest(t *testing.T, k *keywords.Client) *newestSpeed {
 				return
 			}
 			switch ev.Kind {
-			case keywords.EventStale, keywords.EventGone:
+			case keywords.EventStale, keywords.EventDisconnected, keywords.EventGone:
 				continue // of the value that was told before
 			case keywords.EventGood:
 				if ev.Value.Rev == last.Rev {

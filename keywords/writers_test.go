@@ -208,7 +208,7 @@ func watchLogs(t *testing.T, k *keywords.Client) (ended func() map[string]keywor
 				return
 			}
 			mu.Lock()
-			if was, ok := last[ev.Keyword]; ok && ev.Kind != keywords.EventStale && ev.Kind != keywords.EventGood && ev.Kind != keywords.EventGone &&
+			if was, ok := last[ev.Keyword]; ok && ev.Kind != keywords.EventStale && ev.Kind != keywords.EventDisconnected && ev.Kind != keywords.EventGood && ev.Kind != keywords.EventGone &&
 				ev.Value.Rev.Compare(was.Rev) <= 0 {
 				t.Errorf("%s: %v %v after %v", ev.Keyword, ev.Kind, ev.Value.Rev, was.Rev)
 			}
