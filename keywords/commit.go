@@ -71,11 +71,12 @@ type served struct {
 	shows bool    // it shows the moves of another keyword
 
 	// By committer.mu:
-	now       record // the newest value; without a revision until it is committed; at is 0: none
+	now       record // the newest value; without a revision until it is in a batch; at is 0: none
 	canonical any    // of now
 	committed record
 	logged    Revision // of the newest line of its history, committed or in the batch
 	waiting   int      // values that are staged and not committed
+	seq       int      // counts the values that were staged
 	events    keyEvents
 }
 
@@ -86,6 +87,7 @@ type staged struct {
 	again     bool // it was committed before, and Redis has lost it
 	acted     bool // its Write hook has run
 	uncertain bool // it was sent, and Redis has not answered
+	seq       int  // served.seq when it was staged
 	rec       record
 	prev      Revision // of the line before it in the history
 	canonical any
@@ -179,6 +181,8 @@ func (c *committer) enterLocked(values []staged) error {
 		if st.write {
 			st.served.now, st.served.canonical = st.rec, st.canonical
 			st.served.waiting++
+			st.served.seq++
+			values[i].seq = st.served.seq
 		}
 	}
 	c.staged = append(c.staged, values...)
@@ -187,10 +191,11 @@ func (c *committer) enterLocked(values []staged) error {
 }
 
 // atLocked returns an error if the keyword does not have the revision rev; if rev is empty,
-// any is right. A value that is not committed yet has no revision. The lock is the
-// committer's.
+// any is right. Of a value that is being committed the revision counts too: the script
+// answers the writer, which may use it before settle runs. A value that is only staged has
+// no revision. The lock is the committer's.
 func (s *served) atLocked(rev string) error {
-	if rev == "" || s.waiting == 0 && rev == s.committed.rev.String() {
+	if rev == "" || rev == s.now.rev.String() {
 		return nil
 	}
 	text := fmt.Sprintf("the keyword has %s, not %s", s.committed.rev, rev)
@@ -289,6 +294,9 @@ func (c *committer) next() {
 		if st := &c.batch[i]; st.write {
 			number++
 			st.rec.rev = Revision{c.epoch, number}
+			if !st.again && st.seq == st.served.seq {
+				st.served.now.rev = st.rec.rev
+			}
 			if st.logs() {
 				st.prev, st.served.logged = st.served.logged, st.rec.rev
 			}

@@ -397,3 +397,18 @@ func aReplacedDispatcherComesBack(t *testing.T, phase time.Duration) {
 		}
 	})
 }
+
+// The commit script answers the writer, which may use its revision before the dispatcher
+// has heard that the script ran.
+func TestARevisionIsGoodAsSoonAsItsWriterHasIt(t *testing.T) {
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+		ctx, k := soon(t), client(t, pool)
+		rev, err := keywords.Modify(ctx, k, Speed, 1)
+		require.NoError(t, err)
+		for i := range 300 {
+			rev, err = keywords.Modify(ctx, k, Speed, float64(i%20), keywords.ModifyOptions{IfRevision: rev})
+			require.NoError(t, err, "modify %d", i)
+		}
+	})
+}
