@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,10 +30,39 @@ var (
 // slide is a stage that moves at 1 mm/s and takes a while to stop.
 type slide struct {
 	d       *keywords.Dispatcher
-	at      float64
 	brake   time.Duration
 	running atomic.Int32
-	moves   []string // how each has ended
+
+	mu    sync.Mutex
+	at    float64
+	moves []string // how each has ended
+}
+
+func (s *slide) where() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+// ended returns how each move has ended.
+func (s *slide) ended() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.moves)
+}
+
+func (s *slide) end(m *keywords.Moving[float64], how string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moves = append(s.moves, fmt.Sprintf("%d %s at %v", m.ID, how, s.at))
+}
+
+// step moves one step towards the target and returns where the slide is then.
+func (s *slide) step(target float64) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at += math.Copysign(1, target-s.at)
+	return s.at
 }
 
 func (s *slide) move(ctx context.Context, m *keywords.Moving[float64]) error {
@@ -39,20 +70,20 @@ func (s *slide) move(ctx context.Context, m *keywords.Moving[float64]) error {
 		panic("two moves at once")
 	}
 	defer s.running.Add(-1)
-	from := s.at
-	for s.at != m.Target {
+	from := s.where()
+	for at := from; at != m.Target; {
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			time.Sleep(s.brake)
-			s.moves = append(s.moves, fmt.Sprintf("%d stopped at %v", m.ID, s.at))
+			s.end(m, "stopped")
 			return context.Cause(ctx)
 		}
-		s.at += math.Copysign(1, m.Target-s.at)
-		_ = keywords.Set(ctx, s.d, At, s.at)
-		_ = m.Progress((s.at-from)/(m.Target-from), fmt.Sprintf("at %v", s.at))
+		at = s.step(m.Target)
+		_ = keywords.Set(ctx, s.d, At, at)
+		_ = m.Progress((at-from)/(m.Target-from), fmt.Sprintf("at %v", at))
 	}
-	s.moves = append(s.moves, fmt.Sprintf("%d arrived at %v", m.ID, s.at))
+	s.end(m, "arrived")
 	return nil
 }
 
@@ -154,7 +185,7 @@ func TestAModifyOfAnotherKeywordAbortsAMove(t *testing.T) {
 		time.Sleep(10*time.Second + 500*time.Millisecond)
 		_, err = keywords.Modify(ctx, k, Stop, true)
 		require.NoError(t, err)
-		require.Equal(t, []string{"1 stopped at 10"}, s.moves, "it returns once the stage rests")
+		require.Equal(t, []string{"1 stopped at 10"}, s.ended(), "it returns once the stage rests")
 		err = <-moved
 		require.EqualError(t, err, "keywords: stage.TARGET: aborted: stopped")
 		require.ErrorIs(t, err, keywords.CodeAborted)
@@ -179,7 +210,6 @@ func TestAKeywordThatMovesIsBusyOrSuperseded(t *testing.T) {
 		d.stop()
 		require.NoError(t, <-d.ended)
 
-		s.moves = nil
 		run(t, pool, keywords.DispatcherConfig{}, s.serve(func(h *keywords.Hooks[float64]) { h.Supersede = true })).wait()
 		first := moveTo(t, k, 40)
 		time.Sleep(5*time.Second + 500*time.Millisecond)
@@ -190,7 +220,7 @@ func TestAKeywordThatMovesIsBusyOrSuperseded(t *testing.T) {
 		require.Equal(t, keywords.MoveRunning, moveOf(t, k).State)
 		require.EqualError(t, <-first, "keywords: stage.TARGET: aborted: superseded by a modify to 50")
 		require.NoError(t, <-third)
-		require.Equal(t, []string{"2 stopped at 25", "3 arrived at 10"}, s.moves)
+		require.Equal(t, []string{"1 arrived at 20", "2 stopped at 25", "3 arrived at 10"}, s.ended())
 
 		refused := moveTo(t, k, 30)
 		time.Sleep(time.Second)
@@ -215,7 +245,7 @@ func TestAMoveWaitsForTheHookOfAnAbortedOne(t *testing.T) {
 		require.EqualError(t, <-second, "keywords: stage.TARGET: aborted: stopped")
 		require.NoError(t, <-moveTo(t, k, 5))
 		require.EqualError(t, <-first, "keywords: stage.TARGET: aborted: superseded by a modify to 50")
-		require.Equal(t, []string{"1 stopped at 3", "2 arrived at 5"}, s.moves)
+		require.Equal(t, []string{"1 stopped at 3", "2 arrived at 5"}, s.ended())
 	})
 }
 
@@ -253,7 +283,7 @@ func TestAMoveEndsWithTheLease(t *testing.T) {
 		require.Equal(t, keywords.MoveRunning, next(keywords.EventInitial).Value.V.State)
 		wire.pull()
 		standby.wait()
-		require.Len(t, s.moves, 1)
+		require.Len(t, s.ended(), 1)
 		require.ErrorIs(t, <-moved, keywords.ErrIndeterminate)
 		require.Equal(t, keywords.Move{ID: 1, State: keywords.MoveAborted, Target: "60", Progress: 1.0 / 6, Text: "the dispatcher died"}, moveOf(t, k))
 		require.NoError(t, <-moveTo(t, k, 2))
@@ -274,14 +304,14 @@ func TestAnOutageEndsAMove(t *testing.T) {
 		time.Sleep(10*time.Second + 500*time.Millisecond)
 		wire.pull()
 		time.Sleep(20 * time.Second)
-		require.Len(t, s.moves, 1, "it has stopped")
+		require.Len(t, s.ended(), 1, "it has stopped")
 		wire.plug()
 		require.ErrorIs(t, <-moved, keywords.ErrIndeterminate)
 		time.Sleep(10 * time.Second)
 		m := moveOf(t, k)
 		require.Equal(t, keywords.MoveAborted, m.State)
 		require.Equal(t, "the lease of the dispatcher has ended", m.Text)
-		require.NoError(t, <-moveTo(t, k, s.at+1))
+		require.NoError(t, <-moveTo(t, k, s.where()+1))
 	})
 }
 
@@ -302,7 +332,7 @@ func TestADispatcherThatEndsWaitsForAMove(t *testing.T) {
 		require.EqualError(t, <-moved, "keywords: stage.TARGET: aborted: the dispatcher ends")
 		require.NoError(t, <-d.ended)
 		require.Equal(t, keywords.MoveAborted, moveOf(t, k).State)
-		require.Len(t, s.moves, 2)
+		require.Len(t, s.ended(), 2)
 	})
 }
 
@@ -329,13 +359,13 @@ func TestNoWriteNecessaryTakesAMoveThatHasArrived(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		require.NoError(t, <-moveTo(t, k, 5), "it moves back")
 		require.ErrorIs(t, <-moved, keywords.CodeAborted)
-		require.Equal(t, 5.0, s.at)
+		require.Equal(t, 5.0, s.where())
 		moved = moveTo(t, k, 20)
 		time.Sleep(3 * time.Second)
 		require.NoError(t, keywords.Abort(ctx, s.d, Target, "stopped"))
 		require.ErrorIs(t, <-moved, keywords.CodeAborted)
 		require.NoError(t, <-moveTo(t, k, 5))
-		require.Equal(t, 5.0, s.at)
+		require.Equal(t, 5.0, s.where())
 	})
 }
 
