@@ -15,7 +15,7 @@ import (
 
 func TestRetryAndBreaker(t *testing.T) {
 	t.Parallel()
-	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
 		// A worker comes while a call is tried again.
 		c := client(t, pool, bus.ClientConfig{Retry: bus.Retry{Attempts: 1000, MinPause: time.Millisecond, MaxPause: 10 * time.Millisecond}})
 		answered := make(chan error, 1)
