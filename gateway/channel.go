@@ -112,21 +112,23 @@ var anyChannel Channel
 // allowed reports whether a connection may do op with a name.
 func (c *Conn) allowed(ctx context.Context, op Op, name string) bool {
 	h := c.h
-	var declared, matched bool
-	if op == OpGet {
-		declared = len(h.cfg.Keys) > 0
-		matched = slices.ContainsFunc(h.cfg.Keys, func(glob string) bool { return matches(glob, name) })
-	} else {
-		declared = len(h.cfg.Channels) > 0
-		matched = declared && h.rule(name) != nil
-		if op == OpPublish && !h.cfg.ClientPublish {
-			return false
-		}
+	if op == OpPublish && !h.cfg.ClientPublish {
+		return false
 	}
-	if h.cfg.Allow == nil || declared && !matched {
-		return matched
+	var matched bool
+	switch {
+	case len(h.cfg.Channels) == 0 && len(h.cfg.Keys) == 0: // Allow decides alone
+		matched = h.cfg.Allow != nil && reaches(h.cfg.prefix(op), "", name)
+	case op == OpGet:
+		matched = slices.ContainsFunc(h.cfg.Keys, func(glob string) bool {
+			return matches(glob, name) && reaches(h.cfg.KeyPrefix, glob, name)
+		})
+	default:
+		matched = slices.ContainsFunc(h.cfg.Channels, func(ch Channel) bool {
+			return matches(ch.Pattern, name) && reaches(h.cfg.ChannelPrefix, ch.Pattern, name)
+		})
 	}
-	return h.cfg.Allow(ctx, c, op, name)
+	return matched && (h.cfg.Allow == nil || h.cfg.Allow(ctx, c, op, name))
 }
 
 // authorize returns an error for an op that is not allowed.

@@ -22,11 +22,16 @@ type Config struct {
 	Channels []Channel
 
 	// Keys are globs of the hashes that may be read.
+	//
+	// The names that begin with kw:, bus:, pubsub:, gateway:, fws: or jobs: are those of
+	// this module's own keys and channels. Only a pattern that begins so too allows them,
+	// such as kw:{stage}:v:*, not *.
 	Keys []string
 
-	// Allow decides on names that a pattern of Channels or Keys matches, and on all
-	// names where there are no patterns. Without Allow the patterns decide. It is
-	// called before Redis is asked and should be quick.
+	// Allow decides on names that a pattern of Channels or Keys allows. With neither
+	// Channels nor Keys it decides alone on all names, except those of this module's
+	// own keys and channels. Without Allow the patterns decide. It is called before
+	// Redis is asked and should be quick.
 	Allow func(ctx context.Context, c *Conn, op Op, name string) bool
 
 	// ChannelPrefix and KeyPrefix come between the pool's prefix and the names that
@@ -267,6 +272,14 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 		}
 	}
 	return cfg, cfg.checkSource()
+}
+
+// prefix returns what comes before the names that op is asked for.
+func (cfg Config) prefix(op Op) string {
+	if op == OpGet {
+		return cfg.KeyPrefix
+	}
+	return cfg.ChannelPrefix
 }
 
 // checkSource refuses a Source without what the rest of the configuration needs.

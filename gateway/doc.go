@@ -36,7 +36,7 @@
 //
 //   - Nothing is allowed unless Config.Channels, Config.Keys or Config.Allow allows it.
 //     Clients name channels and keys literally: no pattern of theirs reaches Redis, and
-//     no name that begins with __.
+//     no name that begins with __. No * allows the keys and channels of this module.
 //   - Origin, capacity and Config.Authenticate are checked before the upgrade, and before
 //     anything is read from the socket.
 //   - Every limit has a name in [Limits], a default, and a counter in [Stats].

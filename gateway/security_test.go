@@ -32,6 +32,7 @@ func TestSecurity(t *testing.T) {
 		{"auth after connect, refresh", refresh},
 		{"idle sockets", idleSockets},
 		{"channel ACL", accessControl},
+		{"the library's own names", ownNames},
 		{"cache-key collisions", collisions},
 		{"pattern escapes", patterns},
 		{"keyspace channels", keyspace},
@@ -270,15 +271,15 @@ func accessControl(t *testing.T) {
 		{"allow", gateway.Config{Allow: yes}, "", "", "", "", "", none},
 		{"allow nothing", gateway.Config{Allow: no}, forbidden, forbidden, forbidden, forbidden, forbidden, none},
 		{"allow to get", gateway.Config{Allow: gets}, forbidden, "", "", forbidden, forbidden, none},
-		{"channels, allow", gateway.Config{Channels: a, Allow: yes}, "", "", "", "", forbidden, none},
+		{"channels, allow", gateway.Config{Channels: a, Allow: yes}, "", forbidden, forbidden, forbidden, forbidden, none},
 		{"channels, allow nothing", gateway.Config{Channels: a, Allow: no}, forbidden, forbidden, forbidden, forbidden, forbidden, none},
-		{"keys, allow", gateway.Config{Keys: []string{"a*"}, Allow: yes}, "", "", forbidden, "", "", none},
+		{"keys, allow", gateway.Config{Keys: []string{"a*"}, Allow: yes}, forbidden, "", forbidden, forbidden, forbidden, none},
 		{"both, allow", gateway.Config{Channels: a, Keys: []string{"a*"}, Allow: yes}, "", "", forbidden, "", forbidden, none},
 		{"both, allow to get", gateway.Config{Channels: a, Keys: []string{"a*"}, Allow: gets}, forbidden, "", forbidden, forbidden, forbidden, none},
 		{"publish", gateway.Config{ClientPublish: true}, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden},
 		{"publish, keys", gateway.Config{ClientPublish: true, Keys: []string{"a*"}}, forbidden, "", forbidden, forbidden, forbidden, forbidden},
 		{"publish, channels", gateway.Config{ClientPublish: true, Channels: a}, "", forbidden, forbidden, forbidden, forbidden, ""},
-		{"publish, allow to get", gateway.Config{ClientPublish: true, Channels: a, Allow: gets}, forbidden, "", "", forbidden, forbidden, forbidden},
+		{"publish, allow to get", gateway.Config{ClientPublish: true, Channels: a, Allow: gets}, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, address := serve(t, storagetest.New(t), row.cfg)
@@ -293,6 +294,44 @@ func accessControl(t *testing.T) {
 			require.Equal(t, none, b.does("WHO a"), "nothing keeps it")
 			require.Equal(t, none, b.does("AUTH x"), "there is no Refresh")
 		})
+	}
+}
+
+// A star doesn't reach the keys and channels of this module: a pattern must name them.
+func ownNames(t *testing.T) {
+	const forbidden = gateway.CodeForbidden
+	star := []gateway.Channel{{Pattern: "*"}}
+	yes := func(context.Context, *gateway.Conn, gateway.Op, string) bool { return true }
+	for _, row := range []struct {
+		name      string
+		cfg       gateway.Config
+		get, subs gateway.Code
+	}{
+		{"star", gateway.Config{Channels: star, Keys: []string{"*"}}, forbidden, forbidden},
+		{"star, allow", gateway.Config{Channels: star, Keys: []string{"*"}, Allow: yes}, forbidden, forbidden},
+		{"allow", gateway.Config{Allow: yes}, forbidden, forbidden},
+		{"part of the name", gateway.Config{Channels: []gateway.Channel{{Pattern: "k*"}}, Keys: []string{"?w:*"}}, forbidden, forbidden},
+		{"by name", gateway.Config{Channels: []gateway.Channel{{Pattern: "kw:stage:*"}}, Keys: []string{"kw:{stage}:v:*"}}, "", ""},
+		{"star and name", gateway.Config{Channels: append(star, gateway.Channel{Pattern: "kw:*"}), Keys: []string{"*", "kw:*"}}, "", ""},
+		{"name, allow", gateway.Config{Channels: []gateway.Channel{{Pattern: "kw:*"}}, Keys: []string{"kw:*"}, Allow: yes}, "", ""},
+		{"prefix of its own", gateway.Config{Channels: star, Keys: []string{"*"}, KeyPrefix: "web:", ChannelPrefix: "web:"}, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.cfg.ClientPublish = true
+			_, address := serve(t, storagetest.New(t), row.cfg)
+			b := open(t, address)
+			require.Equal(t, row.get, b.does("GET kw:{stage}:v:TEMP"))
+			require.Equal(t, row.subs, b.does("SUB kw:stage:0:changes"))
+			require.Equal(t, row.subs, b.does("PUB kw:stage:0:changes 1"))
+		})
+	}
+	_, address := serve(t, storagetest.New(t), gateway.Config{Channels: star, Keys: []string{"*"}, KeyPrefix: "k", ChannelPrefix: "k"})
+	b := open(t, address)
+	require.Equal(t, forbidden, b.does("GET w:{stage}:v:TEMP"), "the prefix makes it one")
+	require.Equal(t, forbidden, b.does("SUB w:stage:0:changes"))
+	for _, name := range []string{"bus:a", "pubsub:a", "gateway:a", "fws:a", "jobs:a"} {
+		_, address := serve(t, storagetest.New(t), anything)
+		require.Equal(t, forbidden, open(t, address).does("GET "+name), name)
 	}
 }
 
