@@ -136,6 +136,12 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
+// Pool returns the pool that the client was made with.
+func (c *Client) Pool() *storage.Pool { return c.pool }
+
+// Site returns the site whose workers the client calls.
+func (c *Client) Site() string { return c.cfg.Site }
+
 // deadline returns when a call that begins now ends; zero: never.
 func (c *Client) deadline(ctx context.Context, now time.Time) time.Time {
 	if at, ok := ctx.Deadline(); ok {

@@ -28,6 +28,28 @@ type ClientConfig struct {
 	// the Value.Source of what the client sets. Defaults to the user, host, process
 	// number and program of this process.
 	Origin Origin
+
+	// PubSub carries watches and listeners, and Bus carries modifies and refreshes. Both
+	// must be clients of the pool that NewClient gets, and Bus of bus.DefaultSite. Close
+	// leaves them open. Each saves the connections of a client of its own: one for PubSub,
+	// two for Bus. The limits of Bus, such as MaxQueue, and its middleware apply, but each
+	// modify is made once, and Timeout applies first. Defaults to clients of the Client's
+	// own.
+	PubSub *pubsub.Client
+	Bus    *bus.Client
+}
+
+// checkShared returns an error if a shared client can't be used.
+func (c ClientConfig) checkShared(pool *storage.Pool) error {
+	switch {
+	case c.PubSub != nil && c.PubSub.Pool() != pool:
+		return errors.New("keywords: ClientConfig.PubSub: a client of another pool")
+	case c.Bus != nil && c.Bus.Pool() != pool:
+		return errors.New("keywords: ClientConfig.Bus: a client of another pool")
+	case c.Bus != nil && c.Bus.Site() != bus.DefaultSite:
+		return fmt.Errorf("keywords: ClientConfig.Bus: a client of site %s, dispatchers are in site %s", c.Bus.Site(), bus.DefaultSite)
+	}
+	return nil
 }
 
 // Client reads, sets and watches keywords. It may be used by any number of
@@ -38,6 +60,8 @@ type Client struct {
 	origin  string // of cfg.Origin
 	bus     *bus.Client
 	ps      *pubsub.Client
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
 	disown  func()
 	stats   clientStats
 	trouble lastError // why watches wait for Redis
@@ -67,16 +91,24 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	if err := checkOpen(pool); err != nil {
 		return nil, fmt.Errorf("keywords: NewClient: %w", err)
 	}
+	if err := cfg.checkShared(pool); err != nil {
+		return nil, err
+	}
 	c := &Client{
-		pool: pool, cfg: cfg, origin: cfg.Origin.String(),
+		pool: pool, cfg: cfg, origin: cfg.Origin.String(), bus: cfg.Bus, ps: cfg.PubSub,
 		feeds: make(map[string]*feed), listening: make(map[string]*listeners),
 	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var err error
-	if c.bus, err = bus.NewClient(pool, bus.ClientConfig{Timeout: cfg.Timeout}); err != nil {
-		return nil, err
+	if c.bus == nil {
+		if c.bus, err = bus.NewClient(pool, bus.ClientConfig{Timeout: cfg.Timeout}); err != nil {
+			return nil, err
+		}
 	}
-	if c.ps, err = pubsub.NewClient(pool, pubsub.Config{OnEvent: func(e pubsub.Event) { c.trouble.set(e.Err) }}); err != nil {
-		return nil, err
+	if c.ps == nil {
+		if c.ps, err = pubsub.NewClient(pool, pubsub.Config{OnEvent: func(e pubsub.Event) { c.trouble.set(e.Err) }}); err != nil {
+			return nil, err
+		}
 	}
 	if c.disown, err = redisio.Of(pool).Own(c.Close); err != nil {
 		return nil, fmt.Errorf("keywords: NewClient: %w", err)
@@ -94,7 +126,7 @@ func checkOpen(pool *storage.Pool) error {
 }
 
 // Close ends the client's calls, watches and listeners with [ErrClosed]. It returns
-// once they have ended.
+// once they have ended. ClientConfig.PubSub and Bus stay open.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -108,9 +140,16 @@ func (c *Client) Close() error {
 	for _, f := range feeds {
 		f.close(ErrClosed)
 	}
-	err := errors.Join(c.bus.Close(), c.ps.Close())
+	c.cancel()
+	var errs []error
+	if c.cfg.Bus == nil {
+		errs = append(errs, c.bus.Close())
+	}
+	if c.cfg.PubSub == nil {
+		errs = append(errs, c.ps.Close())
+	}
 	c.disown()
-	return err
+	return errors.Join(errs...)
 }
 
 func (c *Client) isClosed() bool {

@@ -7,7 +7,9 @@ import (
 	"log"
 	"strings"
 
+	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/keywords"
+	"github.com/heliograph/heliograph/pubsub"
 )
 
 // Start returns once the dispatcher serves, or with the reason why it does not.
@@ -133,4 +135,16 @@ func ExampleRevision_Compare() {
 	newer, err := keywords.ParseRevision("1700000000000001:1")
 	fmt.Println(older.Compare(newer), err)
 	// Output: -1 <nil>
+}
+
+// A program that uses all packages shares its clients.
+func ExampleClientConfig() {
+	pool := examplePool()
+	defer stopExample()
+	ps, _ := pubsub.NewClient(pool, pubsub.Config{})
+	calls, _ := bus.NewClient(pool, bus.ClientConfig{})
+
+	k, err := keywords.NewClient(pool, keywords.ClientConfig{PubSub: ps, Bus: calls})
+	fmt.Println(k != nil, err)
+	// Output: true <nil>
 }

@@ -246,7 +246,7 @@ func (f *feed) follow(topic pubsub.Topic[message]) (begun bool, err error) {
 		kind = EventResync
 	}
 	<-f.reading // messages wait until all values were read
-	l, err := pubsub.Listen(f.ctx, f.c.ps, topic, f.onMessage)
+	l, err := f.listen(topic)
 	if err == nil {
 		defer func() { _ = l.Close(); <-l.Done() }()
 		err = f.readAll(kind)
@@ -281,6 +281,14 @@ func (f *feed) follow(topic pubsub.Topic[message]) (begun bool, err error) {
 			poll.Reset(f.untilPoll())
 		}
 	}
+}
+
+// listen subscribes to the service. A shared pub/sub client does not tell why it waits for
+// Redis: the error of a try that takes long does.
+func (f *feed) listen(topic pubsub.Topic[message]) (*pubsub.Listener, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, maxSilence)
+	defer cancel()
+	return pubsub.Listen(ctx, f.c.ps, topic, f.onMessage)
 }
 
 // maxResyncDelay spreads the reads of many clients after Redis was away.

@@ -155,6 +155,7 @@ func (f *feed) checkHeads() (again bool) {
 		return true
 	}
 	heads, err := f.readHeads(ctx, slices.Values(dispatchers))
+	f.c.trouble.set(err)
 	if err != nil {
 		f.checkContact()
 		return false

@@ -117,7 +117,7 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, req request)
 		return Revision{}, err
 	}
 	c.stats.requests.Add(1)
-	reply, err := bus.CallRaw(ctx, c.bus, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
+	reply, err := c.call(ctx, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
 	if err == nil {
 		return ParseRevision(string(reply.Data))
 	}
@@ -135,6 +135,28 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, req request)
 		c.stats.failed.Add(1)
 	}
 	return Revision{}, err
+}
+
+// once makes a call of the bus once, whatever the Retry of a shared client says.
+var once = bus.CallOptions{Retry: &bus.Retry{Attempts: 1}}
+
+// call calls a dispatcher. A shared client of the bus has a Timeout of its own, and stays
+// open when this client is closed.
+func (c *Client) call(ctx context.Context, to bus.Address, method string, body bus.Body) (bus.Body, error) {
+	if c.cfg.Bus == nil {
+		return bus.CallRaw(ctx, c.bus, to, method, body)
+	}
+	if c.ctx.Err() != nil {
+		return bus.Body{}, bus.ErrClosed
+	}
+	bounded, cancel := c.bounded(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	reply, err := bus.CallRaw(bounded, c.bus, to, method, body, once)
+	if err != nil && c.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = bus.ErrClosed
+	}
+	return reply, err
 }
 
 // unservedError is ErrNoDispatcher for a keyword or service that is unknown as well.
