@@ -20,7 +20,7 @@ const farewell = grace / 2
 
 func (t *tool) gatewayCommand() *cli.Command {
 	var flags strings.Builder
-	server.Options{Goodbye: farewell}.Help(&flags)
+	server.Options{ShutdownTimeout: farewell}.Help(&flags)
 	return &cli.Command{
 		Name: "gateway", Usage: "serve channels and hashes to browsers over WebSockets", ArgsUsage: "[FLAGS]", Category: "pub/sub and objects",
 		Description: example("Flags after \"gateway\" are those of the stand-alone server, examples/gateway; --port is where it listens. Flags that\n"+
@@ -38,7 +38,7 @@ func (t *tool) gateway(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	o := server.Options{Goodbye: farewell}
+	o := server.Options{ShutdownTimeout: farewell}
 	o.Site, _ = lookup(all, "site")
 	o.Prefix, _ = lookup(all, "prefix")
 	switch err := o.Parse(cmd.Args().Slice()); {

@@ -118,7 +118,7 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 	case <-ctx.Done():
 	}
 	stop()
-	goodbye(h, srv)
+	shutdown(h, srv)
 	running.Wait()
 	return err
 }
@@ -126,8 +126,8 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 // grace is how long closing all connections may take.
 const grace = 2 * time.Second
 
-// goodbye tells the pages to reconnect, and ends the server.
-func goodbye(h *gateway.Handler, srv *http.Server) {
+// shutdown tells the pages to reconnect, and ends the server.
+func shutdown(h *gateway.Handler, srv *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	_ = h.Shutdown(ctx) // at the end of ctx the rest is cut off

@@ -31,9 +31,9 @@ type Options struct {
 	// pool given to Serve has its own.
 	Prefix string
 
-	// Goodbye is how long closing all connections may take. Parse sets 5 seconds if it
+	// ShutdownTimeout is how long closing all connections may take. Parse sets 5 seconds if it
 	// is 0.
-	Goodbye time.Duration
+	ShutdownTimeout time.Duration
 
 	host                   string
 	port                   int
@@ -54,7 +54,7 @@ type Options struct {
 
 func (o *Options) flags() *flag.FlagSet {
 	o.Site = cmp.Or(o.Site, bus.DefaultSite)
-	o.Goodbye = cmp.Or(o.Goodbye, 5*time.Second)
+	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 5*time.Second)
 	fs := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -81,7 +81,7 @@ func (o *Options) flags() *flag.FlagSet {
 	fs.Var(&o.origins, "origins", "`list` of origins whose pages may connect, as https://example.org; *: any (default those of the gateway's own host)")
 	fs.Var(&o.readTimeout, "read_timeout", "longest silence of a client, in `seconds` or as 1m30s; 0: any")
 	fs.Var(&o.keepAlive, "keep_alive_timeout", "longest life of a connection, in `seconds` or as 1m30s; 0: any")
-	fs.Var((*seconds)(&o.Goodbye), "goodbye", "how long the goodbyes to all clients may take, in `seconds` or as 1m30s")
+	fs.Var((*seconds)(&o.ShutdownTimeout), "shutdown_timeout", "how long closing all connections may take, in `seconds` or as 1m30s")
 	fs.StringVar(&o.Site, "site", o.Site, "`name` of the site at whose workers this gateway registers, to tell its statistics; empty: it does not")
 	return fs
 }

@@ -105,13 +105,13 @@ func (o Options) Serve(ctx context.Context, pool *storage.Pool, stdout, stderr i
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
-		return o.goodbye(srv, h)
+		return o.shutdown(srv, h)
 	}
 }
 
-// goodbye closes all connections, within the grace time.
-func (o Options) goodbye(srv *http.Server, h *gateway.Handler) error {
-	ctx, cancel := context.WithTimeout(context.Background(), o.Goodbye)
+// shutdown closes all connections, within ShutdownTimeout.
+func (o Options) shutdown(srv *http.Server, h *gateway.Handler) error {
+	ctx, cancel := context.WithTimeout(context.Background(), o.ShutdownTimeout)
 	defer cancel()
 	if err := h.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) { // srv does not know of WebSockets
 		return err

@@ -277,7 +277,7 @@ func TestTimeouts(t *testing.T) {
 	require.Equal(t, 4002, dial(t, p.ws).closed())
 }
 
-func TestItSaysGoodbye(t *testing.T) {
+func TestItClosesConnectionsWhenItEnds(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	b := dial(t, p.ws)

@@ -55,14 +55,14 @@ func TestStatisticsOverRedis(t *testing.T) {
 // What a program has set before is what the flags are by default.
 func TestOptionsOfAProgram(t *testing.T) {
 	t.Parallel()
-	o := server.Options{Site: "far", Goodbye: time.Second}
+	o := server.Options{Site: "far", ShutdownTimeout: time.Second}
 	var help bytes.Buffer
 	o.Help(&help)
 	require.Regexp(t, `-site name\n.*\(default "?far"?\)`, &help)
-	require.Regexp(t, `-goodbye seconds\n.*\(default 1s\)`, &help)
-	require.NoError(t, o.Parse([]string{"-prefix", "x", "-goodbye", "2"}))
+	require.Regexp(t, `-shutdown_timeout seconds\n.*\(default 1s\)`, &help)
+	require.NoError(t, o.Parse([]string{"-prefix", "x", "-shutdown_timeout", "2"}))
 	require.Equal(t, "far", o.Site)
-	require.Equal(t, 2*time.Second, o.Goodbye)
+	require.Equal(t, 2*time.Second, o.ShutdownTimeout)
 	require.Equal(t, "x", o.Prefix)
 	require.False(t, o.NamesRedis())
 	for _, args := range [][]string{{"-redis", "redis://h"}, {"-redis_host", "h"}, {"-redis_port", "6379"}, {"-storage", "memory"}} {
