@@ -3,9 +3,9 @@ package keywords_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/keywords"
@@ -103,43 +103,38 @@ func TestNamesThatCanNotBeAreRefusedByName(t *testing.T) {
 	require.ErrorContains(t, err, `keywords: DispatcherConfig.Service: name "Stage"`)
 }
 
-// unreachable returns a pool on a port that refuses connections.
-func unreachable(t *testing.T) *storage.Pool {
-	return storagetest.Open(t, storage.Config{Redis: redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}})
-}
-
 func TestWaitsSayWhyTheyWaited(t *testing.T) {
-	t.Parallel()
-	pool := unreachable(t)
-	k := client(t, pool)
-	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage"})
-	require.NoError(t, err)
-	keywords.Serve(d, Speed, keywords.Hooks[float64]{})
-	for name, wait := range map[string]func(ctx context.Context) error{
-		"Modify": func(ctx context.Context) error { _, err := keywords.Modify(ctx, k, Speed, 1); return err },
-		"Watch": func(ctx context.Context) (err error) {
-			for _, err = range keywords.Watch(ctx, k, Speed) {
-			}
-			return err
-		},
-		"WaitFor": func(ctx context.Context) error {
-			_, err := keywords.WaitFor(ctx, k, Speed, func(float64) bool { return true })
-			return err
-		},
-		"WaitForExpr": func(ctx context.Context) error { return keywords.WaitForExpr(ctx, k, "$stage.SPEED > 3") },
-		"Listen": func(ctx context.Context) error {
-			_, err := keywords.Listen(ctx, k, Speed, func(keywords.Event[float64]) {})
-			return err
-		},
-		"Start": func(ctx context.Context) error { _, err := keywords.Start(ctx, d); return err },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
+	synctest.Test(t, func(t *testing.T) {
+		network := storagetest.NewNetwork(t)
+		network.Down()
+		pool := storagetest.Open(t, network.Config())
+		k := client(t, pool)
+		d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage"})
+		require.NoError(t, err)
+		keywords.Serve(d, Speed, keywords.Hooks[float64]{})
+		for name, wait := range map[string]func(ctx context.Context) error{
+			"Modify": func(ctx context.Context) error { _, err := keywords.Modify(ctx, k, Speed, 1); return err },
+			"Watch": func(ctx context.Context) (err error) {
+				for _, err = range keywords.Watch(ctx, k, Speed) {
+				}
+				return err
+			},
+			"WaitFor": func(ctx context.Context) error {
+				_, err := keywords.WaitFor(ctx, k, Speed, func(float64) bool { return true })
+				return err
+			},
+			"WaitForExpr": func(ctx context.Context) error { return keywords.WaitForExpr(ctx, k, "$stage.SPEED > 3") },
+			"Listen": func(ctx context.Context) error {
+				_, err := keywords.Listen(ctx, k, Speed, func(keywords.Event[float64]) {})
+				return err
+			},
+			"Start": func(ctx context.Context) error { _, err := keywords.Start(ctx, d); return err },
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			err := wait(ctx)
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			require.ErrorContains(t, err, "connection refused")
-		})
-	}
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded, name)
+			require.ErrorContains(t, err, "connection refused", name)
+		}
+	})
 }

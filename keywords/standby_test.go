@@ -17,7 +17,7 @@ import (
 func TestAStandbyDoesNotTakeOverAfterARestart(t *testing.T) {
 	t.Parallel()
 	storagetest.Outages(t, func(t *testing.T, pool *storage.Pool, down, up func()) {
-		first := run(t, pool, keywords.DispatcherConfig{Lease: 2 * time.Second}, nil).wait()
+		first := run(t, pool, keywords.DispatcherConfig{Lease: 6 * time.Second}, nil).wait()
 		run(t, storagetest.Open(t, pool.Config()), keywords.DispatcherConfig{Lease: 300 * time.Millisecond}, nil)
 		k := client(t, pool)
 		n := newest(t, k)

@@ -11,11 +11,17 @@ import (
 // tuning is the changes of options with which a client is derived from another.
 type tuning struct {
 	once        bool          // no retries
-	conns       int           // connections (to each server of a cluster); 0: as configured
+	conns       int           // connections used at a time (to each server of a cluster); 0: as configured
 	readTimeout time.Duration // 0: as configured
 	buffers     int           // bytes to read and to write at once; 0: as configured
 	primaries   bool          // no reads from replicas, which may lag behind
 }
+
+// spareConns is how many connections a client may have beside those that are used at a time.
+// To go-redis a connection is in use while it is dialled, also after the caller has given up;
+// without a spare one the next caller waits for it, with a timer that all clients of the
+// process share and that must not leave its bubble of package synctest.
+const spareConns = 8
 
 // origin makes the client that the host sees, and clients derived from it, which share
 // no connection with it.
@@ -143,10 +149,10 @@ func (t tuning) apply(opts any) {
 		}
 	}
 	if t.conns > 0 {
-		set("PoolSize", t.conns)
+		set("PoolSize", t.conns+spareConns)
 		set("MaxIdleConns", 0)
 		set("MaxActiveConns", 0)
-		set("MaxConcurrentDials", t.conns)
+		set("MaxConcurrentDials", t.conns+spareConns)
 		set("PipelinePoolSize", -1)
 	}
 	if t.readTimeout > 0 {
