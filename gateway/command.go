@@ -139,31 +139,19 @@ func (h *Handler) check(r *Request, command Command) error {
 	return nil
 }
 
-// handle handles a message of the client. Every message is charged before a hook sees it:
-// hooks may broadcast it, and an error is an answer as well.
+// handle handles a message of the client, which has been charged.
 func (c *Conn) handle(message []byte) {
 	defer c.flush()
-	paid := c.Charge(1)
-	if paid {
-		var ok bool
-		message, ok = c.applyMessageHooks(message)
-		if !ok || message == nil {
-			return
-		}
-	}
-	var r Request
-	var err error
-	if !c.guard("protocol", func() { r, err = c.v.protocol.Parse(message) }) {
+	message, ok := c.applyMessageHooks(message)
+	if !ok || message == nil {
 		return
 	}
-	if paid && err == nil && r.Command == "" {
+	r, err := c.parse(message)
+	if errors.Is(err, errPanic) || err == nil && r.Command == "" {
 		return
 	}
 	c.h.count.commands.Add(1)
-	switch {
-	case !paid:
-		err = c.tooFastError()
-	case err == nil:
+	if err == nil {
 		err = c.run(&r)
 	}
 	if err == nil {
@@ -171,6 +159,35 @@ func (c *Conn) handle(message []byte) {
 		return
 	}
 	c.sendError(r, err)
+}
+
+// errPanic is returned by parse if the protocol panics, which ends the connection.
+var errPanic = errors.New("gateway: Protocol.Parse panicked")
+
+// parse reads a command from a message.
+func (c *Conn) parse(message []byte) (r Request, err error) {
+	err = errPanic
+	c.guard("protocol", func() { r, err = c.v.protocol.Parse(message, c.h.cfg.Limits.Args) })
+	return r, err
+}
+
+// maxRefused is the maximum size of a message that is read although Limits.Commands
+// refuses it, so that the error has the client's reference.
+const maxRefused = 1 << 10
+
+// refuse answers a message that Limits.Commands refuses. A message that would cost
+// something is not read: nil stands for it.
+func (c *Conn) refuse(message []byte) {
+	defer c.flush()
+	var r Request
+	if message != nil {
+		var err error
+		if r, err = c.parse(message); errors.Is(err, errPanic) {
+			return
+		}
+	}
+	c.h.count.commands.Add(1)
+	c.sendError(r, c.tooFastError())
 }
 
 // run carries out a command.
@@ -182,7 +199,7 @@ func (c *Conn) run(r *Request) (err error) {
 	if command.Cost == 0 {
 		command.Cost = 1
 	}
-	if !c.Charge(command.Cost - 1) { // handle has charged 1
+	if !c.Charge(command.Cost - 1) { // the message has cost 1
 		return c.tooFastError()
 	}
 	if err := c.h.check(r, command); err != nil {

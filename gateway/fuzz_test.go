@@ -175,18 +175,18 @@ func FuzzText(f *testing.F) {
 	}
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	f.Fuzz(func(t *testing.T, message string) {
-		r, err := gateway.Text.Parse([]byte(message))
+		r, err := gateway.Text.Parse([]byte(message), 16)
 		if err == nil { // what it understood it understands again, in quotes
 			again := `"` + quote.Replace(r.Command) + `"`
 			for _, arg := range r.Args {
 				again += ` "` + quote.Replace(arg) + `"`
 			}
-			same, err := gateway.Text.Parse([]byte(again))
+			same, err := gateway.Text.Parse([]byte(again), 16)
 			require.NoError(t, err)
 			require.Equal(t, r.Command, same.Command)
 			require.True(t, slices.Equal(r.Args, same.Args))
 		}
-		j, _ := gateway.JSON.Parse([]byte(message))
+		j, _ := gateway.JSON.Parse([]byte(message), 16)
 		for _, p := range []gateway.Protocol{gateway.Text, gateway.JSON} {
 			for kind := range gateway.KindBroadcast {
 				f := gateway.Frame{Kind: kind, Source: message, Ref: j.Ref, Code: "c", Message: message, Command: message, Offset: message}

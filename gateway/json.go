@@ -22,15 +22,15 @@ type jsonProtocol struct{}
 
 func (jsonProtocol) Name() string { return "heliograph.json.v1" }
 
-func (jsonProtocol) Parse(message []byte) (Request, error) {
+func (jsonProtocol) Parse(message []byte, args int) (Request, error) {
 	if !utf8.Valid(message) { // a binary message; its id would be sent back as text
 		return Request{}, Errorf(CodeBadCommand, "not UTF-8")
 	}
 	var in struct {
-		ID      json.RawMessage            `json:"id"`
-		Command string                     `json:"command"`
-		Args    []json.RawMessage          `json:"args"`
-		Options map[string]json.RawMessage `json:"options"`
+		ID      json.RawMessage `json:"id"`
+		Command string          `json:"command"`
+		Args    json.RawMessage `json:"args"`
+		Options json.RawMessage `json:"options"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(message))
 	dec.DisallowUnknownFields()
@@ -48,25 +48,62 @@ func (jsonProtocol) Parse(message []byte) (Request, error) {
 	case r.Command == "":
 		return r, Errorf(CodeBadCommand, `no "command"`)
 	}
-	for _, raw := range in.Args {
+	words := 0
+	err = eachElement("args", '[', in.Args, func(_ string, raw json.RawMessage) error {
 		word, err := argument(raw)
-		if err != nil {
-			return r, err
+		if words++; err == nil && words > args {
+			err = tooManyArgs(args)
 		}
 		r.Args = append(r.Args, word)
+		return err
+	})
+	if err != nil {
+		return r, err
 	}
-	for name, raw := range in.Options {
+	return r, eachElement("options", '{', in.Options, func(name string, raw json.RawMessage) error {
 		word, err := argument(raw)
-		if err != nil {
-			return r, err
+		if words++; err == nil && words > args {
+			err = tooManyArgs(args)
 		}
 		if r.Options == nil {
 			r.Options = make(map[string]string)
 		}
 		r.Options[name] = word
-	}
-	return r, nil
+		return err
+	})
 }
+
+// eachElement calls do with each element of an array or object, until it returns an error.
+// raw is valid JSON; nothing and null have no elements.
+func eachElement(what string, open json.Delim, raw json.RawMessage, do func(name string, value json.RawMessage) error) error {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if first, _ := dec.Token(); first != open {
+		return Errorf(CodeBadCommand, "not a command: %s must be %s", what, kinds[open])
+	}
+	for dec.More() {
+		var name string
+		if open == '{' {
+			token, err := dec.Token()
+			if err != nil {
+				return err
+			}
+			name, _ = token.(string)
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		if err := do(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var kinds = map[json.Delim]string{'[': "an array", '{': "an object"}
 
 // maxID is the maximum size of an id in bytes: reading a hash of 10,000 fields sends
 // it as many times.
@@ -144,8 +181,8 @@ func (jsonProtocol) Append(dst []byte, f *Frame) []byte {
 
 type plain struct{}
 
-func (plain) Name() string                  { return "" }
-func (plain) Parse([]byte) (Request, error) { return Request{}, nil }
+func (plain) Name() string                       { return "" }
+func (plain) Parse([]byte, int) (Request, error) { return Request{}, nil }
 
 func (plain) Append(dst []byte, f *Frame) []byte {
 	switch {

@@ -42,7 +42,9 @@ func TestPlainClientsGetWhatWasPublished(t *testing.T) {
 // commanded is Plain for clients that send commands.
 type commanded struct{ gateway.Protocol }
 
-func (commanded) Parse(message []byte) (gateway.Request, error) { return gateway.Text.Parse(message) }
+func (commanded) Parse(message []byte, args int) (gateway.Request, error) {
+	return gateway.Text.Parse(message, args)
+}
 
 // Messages held while a client joins are sent unchanged, too.
 func TestPlainClientsGetWhatWasHeldForThem(t *testing.T) {

@@ -12,8 +12,10 @@ type Protocol interface {
 	Name() string
 
 	// Parse reads a command from a message, which it may keep. A request without a
-	// Command is ignored; an error is sent to the client.
-	Parse(message []byte) (Request, error)
+	// Command is ignored; an error is sent to the client. A command with more than args
+	// arguments and options, which is Limits.Args, is refused in any case: Parse need
+	// not read on.
+	Parse(message []byte, args int) (Request, error)
 
 	// Append appends a frame to dst as one message. If it appends nothing, or panics,
 	// nothing is sent.

@@ -199,10 +199,19 @@ func (r *reader) payload(n int) error {
 	return nil
 }
 
-// handleMessage inflates and checks a message, and handles it.
+// handleMessage charges a message, then inflates, checks and handles it. It is charged
+// before that costs anything and before a hook sees it: hooks may broadcast it, and an
+// error is an answer as well.
 func (r *reader) handleMessage(message []byte) error {
 	c := r.c
 	c.h.count.messages.Add(1)
+	if !c.Charge(1) {
+		if r.packed || len(message) > maxRefused {
+			message = nil
+		}
+		c.refuse(message)
+		return nil
+	}
 	if r.packed {
 		var err error
 		if message, err = inflated(message, c.h.cfg.Limits.Message); err != nil {

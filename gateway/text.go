@@ -18,13 +18,16 @@ func (text) Name() string { return "" }
 
 // Parse splits a message into words. It tries once whether the rest is JSON: for a
 // message of many brackets, trying at each would take quadratic time.
-func (text) Parse(message []byte) (Request, error) {
+func (text) Parse(message []byte, args int) (Request, error) {
 	var r Request
 	rest, looked := string(message), false
-	for {
+	for words := 0; ; words++ {
 		rest = strings.TrimLeft(rest, spaces)
 		if rest == "" {
 			break
+		}
+		if words > args { // the command is a word as well
+			return r, tooManyArgs(args)
 		}
 		if (rest[0] == '{' || rest[0] == '[') && r.Command != "" && !looked {
 			looked = true
@@ -34,17 +37,16 @@ func (text) Parse(message []byte) (Request, error) {
 			}
 		}
 		var word string
-		var quoted bool
 		var err error
-		if rest[0] == '"' {
-			quoted = true
+		begin, quoted := rest, rest[0] == '"'
+		if quoted {
 			word, rest, err = unquote(rest)
 		} else {
 			word, rest = cutWord(rest)
 		}
 		name, value, option := strings.Cut(word, "=")
 		if !quoted && option && strings.HasPrefix(value, `"`) { // name="a value" may contain spaces
-			value, rest, err = unquote(value + rest)
+			value, rest, err = unquote(begin[len(name)+len("="):])
 		}
 		switch {
 		case err != nil:
@@ -63,6 +65,10 @@ func (text) Parse(message []byte) (Request, error) {
 		return r, Errorf(CodeBadCommand, "the message is empty; HELP lists the commands")
 	}
 	return r, nil
+}
+
+func tooManyArgs(args int) error {
+	return Errorf(CodeBadCommand, "more than %d arguments and options", args)
 }
 
 const spaces = " \t\r\n\v\f"
