@@ -5,7 +5,7 @@ import "time"
 // bucket is a token bucket: a rate limit with a burst.
 type bucket struct {
 	tokens float64
-	filled int64 // when, in ns; 0: never
+	filled int64 // when, as Handler.elapsed returns it; 0: never
 }
 
 // fill adds the tokens of the time since the last fill. A new bucket is full.

@@ -298,7 +298,7 @@ func auth(ctx context.Context, c *Conn, r Request) error {
 // by no more than a burst.
 func (c *Conn) debit(cost float64) {
 	l := &c.h.cfg.Limits
-	c.rate.fill(time.Now().UnixNano(), l.Commands, l.CommandBurst)
+	c.rate.fill(c.h.elapsed(), l.Commands, l.CommandBurst)
 	c.rate.tokens = max(c.rate.tokens-cost, -l.CommandBurst)
 }
 
@@ -306,7 +306,7 @@ func (c *Conn) debit(cost float64) {
 // the limit allows it. If not, it charges nothing. Commands whose cost shows while they
 // run use it for what exceeds Command.Cost. Only a running command may call it.
 func (c *Conn) Charge(cost float64) bool {
-	l, now := &c.h.cfg.Limits, time.Now().UnixNano()
+	l, now := &c.h.cfg.Limits, c.h.elapsed()
 	c.rate.fill(now, l.Commands, l.CommandBurst)
 	if c.rate.tokens >= l.CommandBurst/2 { // in a flood some commands still succeed, so success alone ends no excess
 		c.fastSince = 0

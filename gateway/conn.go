@@ -40,7 +40,7 @@ type Conn struct {
 	net         net.Conn
 	direct      *direct // writes without blocking; nil: the socket can't
 	v           variant
-	connectedAt int64 // all times are of the sweeper's clock, in ns
+	connectedAt int64 // all times are of Handler.now
 
 	// Used by the goroutine that reads.
 	rate        bucket // of commands

@@ -31,7 +31,8 @@ type Handler struct {
 	ctx    context.Context // ends in Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the handler
-	clock  atomic.Int64   // when the sweeper last ran, in ns
+	began  time.Time      // from which all times are counted
+	clock  atomic.Int64   // when the sweeper last ran, as elapsed returns it
 	warned struct{ unavailable, presence redisio.Throttle }
 
 	open atomic.Int64 // connections
@@ -55,7 +56,7 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 		return nil, gatewayError(err)
 	}
 	h := &Handler{
-		pool: pool, cfg: cfg, log: redisio.Of(pool).Logger(), id: rand.Text()[:16], source: cfg.Source,
+		pool: pool, cfg: cfg, log: redisio.Of(pool).Logger(), id: rand.Text()[:16], source: cfg.Source, began: time.Now(),
 		conns: make(map[*Conn]struct{}), addresses: make(map[string]int),
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}

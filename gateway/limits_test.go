@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -301,4 +303,19 @@ func pingPong(t *testing.T) {
 	}
 	require.Zero(t, h.Stats().Dropouts)
 	require.Eventually(t, func() bool { return h.Stats().Dropouts == 1 }, 10*time.Second, time.Millisecond, "a client that does not answer is dropped")
+}
+
+// No limit is measured by the system's clock, which may be set while clients are
+// connected: a step of -60 s emptied every bucket.
+func TestNoLimitIsMeasuredByTheSystemsClock(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if !strings.HasSuffix(file, "_test.go") {
+			require.NotRegexp(t, `\.Unix(Nano|Milli)?\(\)`, string(source), file)
+		}
+	}
 }

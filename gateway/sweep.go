@@ -19,10 +19,10 @@ func (h *Handler) sweep() {
 			return
 		case <-ticker.C:
 		}
-		now := time.Now().UnixNano()
+		now, wall := h.elapsed(), time.Now()
 		h.clock.Store(now)
 		for _, c := range h.Conns() {
-			c.checkTimes(now)
+			c.checkTimes(now, wall)
 		}
 		if h.redis != nil {
 			h.redis.sweep()
@@ -41,6 +41,10 @@ func (h *Handler) sweepEvery() time.Duration {
 	return max(every/4, time.Millisecond)
 }
 
+// elapsed returns the time since the handler was made, in ns and never 0. The system's
+// clock may be set meanwhile: a step of it must not drop clients or change their limits.
+func (h *Handler) elapsed() int64 { return max(1, int64(time.Since(h.began))) }
+
 // now returns the time of the last sweep: exact enough, and cheap.
 func (h *Handler) now() int64 { return h.clock.Load() }
 
@@ -56,8 +60,9 @@ func (h *Handler) jittered() int64 {
 
 var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 
-// checkTimes enforces the time limits of a connection, and pings.
-func (c *Conn) checkTimes(now int64) {
+// checkTimes enforces the time limits of a connection, and pings. Only Principal.Expires
+// is a time of the system's clock.
+func (c *Conn) checkTimes(now int64, wall time.Time) {
 	l := &c.h.cfg.Limits
 	c.mu.Lock()
 	state, since, closed, busy := c.state, c.writeSince, c.closedAt, c.writing || c.cancel != nil
@@ -84,7 +89,7 @@ func (c *Conn) checkTimes(now int64) {
 		pinged = now
 	}
 	switch {
-	case !expires.IsZero() && now > expires.UnixNano():
+	case !expires.IsZero() && wall.After(expires):
 		c.h.count.ended.Add(1)
 		c.Close(CloseExpired, "expired")
 	case l.Lifetime > 0 && now-c.connectedAt > int64(l.Lifetime):

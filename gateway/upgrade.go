@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gobwas/httphead"
 	"github.com/gobwas/ws"
@@ -185,7 +184,7 @@ func (h *Handler) reserve(address string) int {
 		return http.StatusServiceUnavailable
 	case l.PerAddress > 0 && h.addresses[address] >= l.PerAddress:
 		return http.StatusTooManyRequests
-	case l.AcceptRate > 0 && !h.accepts.take(time.Now().UnixNano(), 1, l.AcceptRate, float64(l.AcceptBurst)):
+	case l.AcceptRate > 0 && !h.accepts.take(h.elapsed(), 1, l.AcceptRate, float64(l.AcceptBurst)):
 		return http.StatusServiceUnavailable
 	}
 	h.open.Add(1)
@@ -221,7 +220,7 @@ func (h *Handler) register(c *Conn) bool {
 	}
 	if !h.sweeping {
 		h.sweeping = true
-		h.clock.Store(time.Now().UnixNano())
+		h.clock.Store(h.elapsed())
 		h.tasks.Go(h.sweep)
 	}
 	c.connectedAt = h.now()
