@@ -17,12 +17,14 @@ type direct struct {
 	err error
 }
 
+// newDirect returns nil for what is not a TCP connection itself. A type of the host's that
+// embeds one has its file descriptor as well, but its Write may count, limit or encrypt.
 func newDirect(conn net.Conn) *direct {
-	sc, ok := conn.(syscall.Conn)
-	if !ok { // TLS
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
 		return nil
 	}
-	raw, err := sc.SyscallConn()
+	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil
 	}
@@ -36,7 +38,7 @@ func newDirect(conn net.Conn) *direct {
 
 // write returns how much the socket has taken: less than all is no error.
 func (d *direct) write(p []byte) (int, error) {
-	d.p = p
+	d.p, d.n, d.err = p, 0, nil // RawConn.Write may fail before it calls try
 	err := d.raw.Write(d.try)
 	d.p = nil
 	if err == nil && d.err != syscall.EAGAIN && d.err != syscall.EINTR {
