@@ -30,6 +30,7 @@ func TestSecurity(t *testing.T) {
 		{"auth on upgrade", authOnUpgrade},
 		{"auth after connect, expiry", expiry},
 		{"auth after connect, refresh", refresh},
+		{"auth after connect, revoked during a SUB", revokedDuringSub},
 		{"idle sockets", idleSockets},
 		{"channel ACL", accessControl},
 		{"the library's own names", ownNames},
@@ -204,6 +205,22 @@ func expiry(t *testing.T) {
 	require.Zero(t, h.Disconnect("bob"))
 	require.Equal(t, gateway.CloseDisconnected, b.closed())
 	require.Equal(t, gateway.CloseDisconnected, other.closed())
+}
+
+// A principal that is changed while Allow decides about the former one.
+func revokedDuringSub(t *testing.T) {
+	cfg := anything
+	cfg.Authenticate = func(*http.Request) (gateway.Principal, error) { return gateway.Principal{Name: "alice"}, nil }
+	cfg.Allow = func(ctx context.Context, c *gateway.Conn, _ gateway.Op, _ string) bool {
+		if c.Principal().Name != "alice" {
+			return false
+		}
+		c.SetPrincipal(ctx, gateway.Principal{Name: "mallory"})
+		return true
+	}
+	h, address := serve(t, storagetest.New(t), cfg)
+	require.Equal(t, gateway.CodeForbidden, open(t, address).does("SUB secrets"))
+	require.Zero(t, h.Stats().Subscriptions)
 }
 
 func refresh(t *testing.T) {

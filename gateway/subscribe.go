@@ -166,13 +166,9 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 			return Errorf(CodeBadCommand, "since: %s is not an offset", quoteName(since))
 		}
 	}
-	if err := c.authorize(ctx, OpSubscribe, name); err != nil {
+	as := c.principal.Load()
+	if err := c.authorizeSub(ctx, name, snapshot); err != nil {
 		return err
-	}
-	if snapshot {
-		if err := c.authorize(ctx, OpGet, name); err != nil {
-			return err
-		}
 	}
 	if m := c.member(name); m != nil {
 		if !snapshot && !resume {
@@ -186,6 +182,12 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	m, err := c.join(ctx, name)
 	if err != nil {
 		return err
+	}
+	if c.principal.Load() != as { // SetPrincipal may have looked before the channel was there
+		if err := c.authorizeSub(ctx, name, snapshot); err != nil {
+			c.leave(m)
+			return err
+		}
 	}
 	s, err := c.catchUp(ctx, r, m, snapshot, since, resume)
 	if err != nil {
@@ -205,6 +207,14 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 		}
 	}
 	return c.goLive(m, s.below)
+}
+
+// authorizeSub returns an error for a SUB that is not allowed.
+func (c *Conn) authorizeSub(ctx context.Context, name string, snapshot bool) error {
+	if err := c.authorize(ctx, OpSubscribe, name); err != nil || !snapshot {
+		return err
+	}
+	return c.authorize(ctx, OpGet, name)
 }
 
 // subscription is how a SUB begins.
