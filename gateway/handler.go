@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +41,7 @@ type Handler struct {
 	next atomic.Uint64
 
 	mu        sync.Mutex
-	conns     map[*Conn]struct{}
+	conns     map[*Conn]bool // whether the Connect hooks have accepted it
 	addresses map[string]int
 	accepts   bucket
 	sweeping  bool
@@ -57,7 +59,7 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		pool: pool, cfg: cfg, log: redisio.Of(pool).Logger(), id: rand.Text()[:16], source: cfg.Source, began: time.Now(),
-		conns: make(map[*Conn]struct{}), addresses: make(map[string]int),
+		conns: make(map[*Conn]bool), addresses: make(map[string]int),
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}
 	if h.commands, err = h.newCommands(); err != nil {
@@ -94,7 +96,7 @@ func Broadcast(data []byte, to ...*Conn) {
 // code only asks clients not to reconnect; Config.Authenticate must also reject the
 // principal.
 func (h *Handler) Disconnect(principal string) (n int) {
-	for _, c := range h.Conns() {
+	for _, c := range h.all() {
 		if c.Principal().Name == principal {
 			c.Close(CloseDisconnected, "disconnected")
 			n++
@@ -103,15 +105,25 @@ func (h *Handler) Disconnect(principal string) (n int) {
 	return n
 }
 
-// Conns returns the connections of the handler, in no particular order.
+// Conns returns the connections of the handler that the Connect hooks have accepted, in
+// no particular order.
 func (h *Handler) Conns() []*Conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	conns := make([]*Conn, 0, len(h.conns))
-	for c := range h.conns {
-		conns = append(conns, c)
+	for c, accepted := range h.conns {
+		if accepted {
+			conns = append(conns, c)
+		}
 	}
 	return conns
+}
+
+// all returns the connections of the handler, also those that are not accepted yet.
+func (h *Handler) all() []*Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.AppendSeq(make([]*Conn, 0, len(h.conns)), maps.Keys(h.conns))
 }
 
 // Shutdown refuses new connections and closes the others with 1012, spread over three
@@ -126,7 +138,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
 	h.mu.Unlock()
-	conns := h.Conns()
+	conns := h.all()
 	var pause time.Duration
 	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
 		pause = time.Until(deadline) * 3 / 4 / time.Duration(len(conns)) // the rest is for the last
@@ -213,7 +225,7 @@ func (h *Handler) Close() error {
 		<-closed
 		return nil
 	}
-	for _, c := range h.Conns() {
+	for _, c := range h.all() {
 		c.abort(CloseReason{Code: CloseGoingAway, Text: "closed"})
 	}
 	h.cancel()

@@ -9,9 +9,10 @@ import (
 // all of them. They are called in the order of Config.Hooks, on the goroutine of the
 // connection or channel that they are about. A panic ends that connection.
 type Hooks struct {
-	// Connect is called with a new connection before anything is read from it. An error
-	// closes it with 1008, or with 1013 if the error says that Redis is unreachable. r
-	// must not be used after Connect returns; ctx ends after Limits.Command.
+	// Connect is called with a new connection before anything is read from it, and before
+	// it is among Handler.Conns. An error closes it with 1008, or with 1013 if the error
+	// says that Redis is unreachable. r must not be used after Connect returns; ctx ends
+	// after Limits.Command.
 	Connect func(ctx context.Context, c *Conn, r *http.Request) error
 
 	// Raw is called with the unmasked payload of each frame of a message, before frames

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
@@ -32,6 +33,7 @@ func TestSecurity(t *testing.T) {
 		{"auth after connect, refresh", refresh},
 		{"auth after connect, revoked during a SUB", revokedDuringSub},
 		{"idle sockets", idleSockets},
+		{"broadcasts before a hook has accepted", notAcceptedYet},
 		{"channel ACL", accessControl},
 		{"the library's own names", ownNames},
 		{"cache-key collisions", collisions},
@@ -266,6 +268,31 @@ func idleSockets(t *testing.T) {
 		require.Equal(t, code, open(t, address).closed())
 		require.EqualValues(t, 1, h.Stats().Ended)
 		empty(t, h)
+	}
+}
+
+// A connection gets no broadcasts while a Connect hook decides about it.
+func notAcceptedYet(t *testing.T) {
+	asked, refuse := make(chan *gateway.Conn), make(chan error)
+	cfg := anything
+	cfg.Hooks = []gateway.Hooks{{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
+		asked <- c
+		return <-refuse
+	}}}
+	h, address := serve(t, storagetest.New(t), cfg)
+	t.Cleanup(func() { close(refuse) })
+	for _, err := range []error{errors.New("no"), nil} {
+		b := open(t, address)
+		<-asked
+		require.Empty(t, h.Conns())
+		gateway.Broadcast([]byte(`{"source": "host", "content": "for members"}`), h.Conns()...)
+		refuse <- err
+		if err != nil {
+			_, _, closed := b.conn.Read(t.Context())
+			require.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(closed), "and nothing before")
+			continue
+		}
+		require.Eventually(t, func() bool { return len(h.Conns()) == 1 }, patience, time.Millisecond)
 	}
 }
 

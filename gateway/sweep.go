@@ -21,7 +21,7 @@ func (h *Handler) sweep() {
 		}
 		now, wall := h.elapsed(), time.Now()
 		h.clock.Store(now)
-		for _, c := range h.Conns() {
+		for _, c := range h.all() {
 			c.checkTimes(now, wall)
 		}
 		if h.redis != nil {

@@ -88,7 +88,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	h.runConnectHooks(ctx, c, r)
+	h.begin(ctx, c, r)
 	if h.isDraining() { // Shutdown may have missed this connection
 		c.closeForRestart()
 	}
@@ -99,10 +99,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// runConnectHooks sends the status open and calls the Connect hooks, until one refuses
-// the connection.
-func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request) {
+// begin sends the status open and accepts the connection if no Connect hook refuses it:
+// until then it is not among Conns, so that it gets no broadcasts.
+func (h *Handler) begin(ctx context.Context, c *Conn, r *http.Request) {
+	if !slices.ContainsFunc(h.cfg.Hooks, func(hooks Hooks) bool { return hooks.Connect != nil }) {
+		h.accept(c) // first, for clients that wait for the status
+	}
 	c.status(map[string]any{"status": "open"}, nil)
+	if h.runConnectHooks(ctx, c, r) {
+		h.accept(c)
+	}
+}
+
+func (h *Handler) accept(c *Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conns[c] = true
+}
+
+// runConnectHooks calls the Connect hooks until one refuses the connection, and reports
+// whether none did.
+func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request) bool {
 	for i := range h.cfg.Hooks {
 		connect := h.cfg.Hooks[i].Connect
 		if connect == nil {
@@ -110,19 +127,20 @@ func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request)
 		}
 		var err error
 		if !c.guard("hook connect", func() { err = connect(ctx, c, r) }) {
-			return
+			return false
 		}
 		if err != nil {
 			if unavailable(err) {
 				h.warned.unavailable.Warn(h.log, "gateway: Redis does not answer", "hook", "connect", "error", err)
 				c.Close(CloseTryAgain, "not available now")
-				return
+				return false
 			}
 			c.log().Info("gateway: a hook refused a connection", "hook", "connect", "error", err)
 			c.Close(CloseRefused, "refused")
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // upgrade does the WebSocket handshake. in reads from the client.
@@ -226,7 +244,7 @@ func (h *Handler) register(c *Conn) bool {
 	c.connectedAt = h.now()
 	c.lastMessage.Store(c.connectedAt)
 	c.nextPing = c.connectedAt + h.jittered()
-	h.conns[c] = struct{}{}
+	h.conns[c] = false
 	h.count.accepted.Add(1)
 	return true
 }

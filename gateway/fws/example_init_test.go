@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -23,14 +24,20 @@ func examplePool() (pool *storage.Pool, stop func()) {
 	return pool, func() { _ = pool.Close() }
 }
 
-// exampleServer serves a handler, until stop.
-func exampleServer(pool *storage.Pool, cfg gateway.Config) (url string, stop func()) {
+// exampleServer serves a handler, until stop. connected returns once the handler has n
+// connections.
+func exampleServer(pool *storage.Pool, cfg gateway.Config) (url string, connected func(n int), stop func()) {
 	h, err := gateway.New(pool, cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
 	srv := httptest.NewServer(h)
-	return strings.Replace(srv.URL, "http", "ws", 1), func() {
+	connected = func(n int) {
+		for len(h.Conns()) < n {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return strings.Replace(srv.URL, "http", "ws", 1), connected, func() {
 		_ = h.Close()
 		srv.Close()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"net/http"
 	"os"
 
 	"github.com/heliograph/heliograph/gateway"
@@ -20,7 +19,7 @@ func ExampleGroups() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	url, closeServer := exampleServer(pool, gateway.Config{
+	url, _, closeServer := exampleServer(pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain},
 		Hooks:     []gateway.Hooks{groups.Hooks()},
 	})
@@ -54,7 +53,7 @@ func ExampleGroups_Join() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	url, closeServer := exampleServer(pool, gateway.Config{
+	url, _, closeServer := exampleServer(pool, gateway.Config{
 		Hooks: []gateway.Hooks{groups.Hooks()},
 		Commands: map[string]gateway.Command{
 			"JOIN": {Min: 1, Max: 1, Usage: "room", Run: func(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
@@ -89,21 +88,15 @@ func ExampleGroups_Join() {
 func ExampleBroadcastMessages() {
 	pool, stop := examplePool()
 	defer stop()
-	connected := make(chan *gateway.Conn, 2)
-	url, closeServer := exampleServer(pool, gateway.Config{
+	url, connected, closeServer := exampleServer(pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain},
 		Hooks: []gateway.Hooks{
 			fws.BroadcastMessages(),
-			{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
-				connected <- c
-				return nil
-			}},
 		},
 	})
 	defer closeServer()
 	ada, bob := exampleDial(url), exampleDial(url)
-	<-connected
-	<-connected
+	connected(2)
 	ada.say("hello")
 	fmt.Println(bob.hear())
 	// Output: hello
@@ -113,8 +106,7 @@ func ExampleBroadcastMessages() {
 func ExampleBroadcastPublications() {
 	pool, stop := examplePool()
 	defer stop()
-	connected := make(chan *gateway.Conn, 2)
-	url, closeServer := exampleServer(pool, gateway.Config{
+	url, connected, closeServer := exampleServer(pool, gateway.Config{
 		Protocols: []gateway.Protocol{gateway.Plain},
 		Hooks: []gateway.Hooks{
 			fws.PrintRaw(os.Stdout),
@@ -122,17 +114,13 @@ func ExampleBroadcastPublications() {
 			fws.BroadcastPublications("news"),
 			fws.PrintPublications(os.Stdout),
 			fws.BroadcastMessages(),
-			{Connect: func(_ context.Context, c *gateway.Conn, _ *http.Request) error {
-				connected <- c
-				return nil
-			}},
 		},
 	})
 	defer closeServer()
 	ada := exampleDial(url)
-	<-connected
+	connected(1)
 	bob := exampleDial(url)
-	<-connected
+	connected(2)
 	ada.say("hello")
 	fmt.Println("bob gets", bob.hear())
 	pool.Redis().Publish(context.Background(), "news", "rain")
