@@ -142,9 +142,11 @@ func (h *Handler) check(r *Request, command Command) error {
 // handle handles a message of the client, which has been charged.
 func (c *Conn) handle(message []byte) {
 	defer c.flush()
-	message, ok := c.applyMessageHooks(message)
-	if !ok || message == nil {
-		return
+	if c.h.hooked(func(h *Hooks) bool { return h.Message != nil }) && !c.isSecret(message) {
+		var ok bool
+		if message, ok = c.applyMessageHooks(message); !ok || message == nil {
+			return
+		}
 	}
 	r, err := c.parse(message)
 	if errors.Is(err, errPanic) || err == nil && r.Command == "" {
@@ -169,6 +171,16 @@ func (c *Conn) parse(message []byte) (r Request, err error) {
 	err = errPanic
 	c.guard("protocol", func() { r, err = c.v.protocol.Parse(message, c.h.cfg.Limits.Args) })
 	return r, err
+}
+
+// isSecret reports whether a message is the command AUTH, even if it is wrong: hooks may
+// print or broadcast what they see.
+func (c *Conn) isSecret(message []byte) bool {
+	if _, ok := c.h.commands["AUTH"]; !ok {
+		return false
+	}
+	r, err := c.parse(message)
+	return r.Command == "AUTH" || errors.Is(err, errPanic)
 }
 
 // maxRefused is the maximum size of a message that is read although Limits.Commands

@@ -15,10 +15,11 @@ type Hooks struct {
 	// after Limits.Command.
 	Connect func(ctx context.Context, c *Conn, r *http.Request) error
 
-	// Raw is called with the unmasked payload of each frame of a message, before frames
-	// are joined, inflated and checked. The returned bytes replace the payload. Nil
-	// drops the frame; a message whose frames are all dropped is ignored. An error
-	// closes the connection with 1008.
+	// Raw is called with the unmasked payload of each frame of a message once all have
+	// come, before they are joined, inflated and checked, unless Limits.Commands refuses
+	// the message. The returned bytes replace the payload. Nil drops the frame; a message
+	// whose frames are all dropped is ignored. An error closes the connection with 1008.
+	// Where there is a command AUTH, its messages are kept from Raw and Message.
 	Raw func(c *Conn, data []byte) ([]byte, error)
 
 	// Message is called with each message before it is read as a command, unless
@@ -44,11 +45,18 @@ func (c *Conn) applyRawHooks(data []byte) (out []byte, ok bool) {
 	})
 }
 
+// hooked reports whether there is a hook of a kind.
+func (h *Handler) hooked(kind func(*Hooks) bool) bool {
+	for i := range h.cfg.Hooks {
+		if kind(&h.cfg.Hooks[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // applyMessageHooks takes a message through the Message hooks.
 func (c *Conn) applyMessageHooks(data []byte) (out []byte, ok bool) {
-	if len(c.h.cfg.Hooks) == 0 {
-		return data, true
-	}
 	ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
 	defer cancel()
 	return c.applyHooks("message", data, func(h *Hooks) func([]byte) ([]byte, error) {

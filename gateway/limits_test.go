@@ -127,19 +127,22 @@ func inboundSize(t *testing.T) {
 	require.EqualValues(t, 2, h.Stats().BadFrames)
 }
 
+// packed returns s as the payload of a message of permessage-deflate.
+func packed(t testing.TB, s string) string {
+	t.Helper()
+	var out bytes.Buffer
+	f, err := flate.NewWriter(&out, flate.BestCompression)
+	require.NoError(t, err)
+	_, _ = f.Write([]byte(s))
+	require.NoError(t, f.Flush())
+	return strings.TrimSuffix(out.String(), "\x00\x00\xff\xff")
+}
+
 func compressionBomb(t *testing.T) {
 	cfg := anything
 	cfg.Compression = true
 	_, address := serve(t, storagetest.New(t), cfg)
-	pack := func(s string) string {
-		var out bytes.Buffer
-		f, err := flate.NewWriter(&out, flate.BestCompression)
-		require.NoError(t, err)
-		_, _ = f.Write([]byte(s))
-		require.NoError(t, f.Flush())
-		return strings.TrimSuffix(out.String(), "\x00\x00\xff\xff")
-	}
-	ping, bomb := pack("PING"), pack(strings.Repeat(" ", 32<<20))
+	ping, bomb := packed(t, "PING"), packed(t, strings.Repeat(" ", 32<<20))
 	require.Less(t, len(bomb), 64<<10)
 	for name, row := range map[string]struct {
 		send []byte
@@ -148,13 +151,13 @@ func compressionBomb(t *testing.T) {
 		"in a frame":              {frame(fin|rsv1|text, ping), `"PONG"`},
 		"in fragments":            {frames(frame(rsv1|text, ping[:2]), frame(fin|pings, ""), frame(fin|more, ping[2:])), `pong , "PONG"`},
 		"and then not":            {frames(frame(fin|rsv1|text, ping), frame(fin|text, "PING")), `"PONG", "PONG"`},
-		"the longest message":     {frame(fin|rsv1|text, pack("PING"+strings.Repeat(" ", 64<<10-4))), `"PONG"`},
-		"one byte more":           {frame(fin|rsv1|text, pack("PING"+strings.Repeat(" ", 64<<10-3))), "close 1009"},
+		"the longest message":     {frame(fin|rsv1|text, packed(t, "PING"+strings.Repeat(" ", 64<<10-4))), `"PONG"`},
+		"one byte more":           {frame(fin|rsv1|text, packed(t, "PING"+strings.Repeat(" ", 64<<10-3))), "close 1009"},
 		"a bomb":                  {frame(fin|rsv1|text, bomb), "close 1009"},
 		"a bomb in fragments":     {frames(frame(rsv1|text, bomb[:100]), frame(fin|more, bomb[100:])), "close 1009"},
 		"not deflated":            {frame(fin|rsv1|text, "PING"), "close 1007"},
 		"cut off":                 {frame(fin|rsv1|text, bomb[:4]), "close 1007"},
-		"not UTF-8":               {frame(fin|rsv1|text, pack("GET \xff")), "close 1007"},
+		"not UTF-8":               {frame(fin|rsv1|text, packed(t, "GET \xff")), "close 1007"},
 		"the bit on a fragment":   {frames(frame(rsv1|text, ping[:2]), frame(fin|rsv1|more, ping[2:])), "close 1002"},
 		"the bit on a ping":       {frame(fin|rsv1|pings, ""), "close 1002"},
 		"the other bits":          {frame(fin|rsv2|text, "PING"), "close 1002"},

@@ -36,11 +36,11 @@ type reader struct {
 	header [ws.MaxHeaderSize]byte
 
 	message    []byte // the frames so far
+	ends       []int  // where each ends in message, for Raw hooks
 	op         ws.OpCode
 	fragmented bool
 	packed     bool // the message is deflated
 	parts      int  // frames so far
-	kept       bool // a Raw hook has kept at least one frame
 }
 
 // badFrame is an error for which the connection is closed with a code and a text.
@@ -147,7 +147,7 @@ func (r *reader) drain() { _, _ = io.Copy(io.Discard, r.in) }
 func (r *reader) dataFrame(h ws.Header) error {
 	c := r.c
 	if h.OpCode != ws.OpContinuation {
-		r.op, r.packed, r.parts, r.kept = h.OpCode, h.Rsv1(), 0, len(c.h.cfg.Hooks) == 0
+		r.op, r.packed, r.parts, r.ends = h.OpCode, h.Rsv1(), 0, r.ends[:0]
 	}
 	r.parts++
 	limit := c.h.cfg.Limits.Message
@@ -160,15 +160,7 @@ func (r *reader) dataFrame(h ws.Header) error {
 	}
 	ws.Cipher(r.message[begin:], h.Mask, 0)
 	if len(c.h.cfg.Hooks) > 0 {
-		if r.message == nil {
-			r.message = []byte{} // nil means dropped
-		}
-		out, ok := c.applyRawHooks(r.message[begin:])
-		if !ok {
-			r.message = nil
-			return nil // the close frame is queued
-		}
-		r.message, r.kept = append(r.message[:begin], out...), r.kept || out != nil
+		r.ends = append(r.ends, len(r.message))
 	}
 	r.fragmented = !h.Fin
 	if r.fragmented {
@@ -176,10 +168,6 @@ func (r *reader) dataFrame(h ws.Header) error {
 	}
 	message := r.message
 	r.message = nil
-	if !r.kept {
-		c.Charge(1) // as any message
-		return nil
-	}
 	return r.handleMessage(message)
 }
 
@@ -204,29 +192,68 @@ func (r *reader) payload(n int) error {
 // error is an answer as well.
 func (r *reader) handleMessage(message []byte) error {
 	c := r.c
-	c.h.count.messages.Add(1)
 	if !c.Charge(1) {
+		c.h.count.messages.Add(1)
 		if r.packed || len(message) > maxRefused {
 			message = nil
 		}
 		c.refuse(message)
 		return nil
 	}
+	if c.h.hooked(func(h *Hooks) bool { return h.Raw != nil }) {
+		plain, err := r.decode(message)
+		if err != nil || !c.isSecret(plain) {
+			if message = r.applyRawHooks(message); message == nil {
+				return nil
+			}
+		}
+	}
+	c.h.count.messages.Add(1)
+	message, err := r.decode(message)
+	if err != nil {
+		return err
+	}
+	c.handle(message)
+	return nil
+}
+
+// applyRawHooks takes each frame of a message through the Raw hooks. Nil: they have dropped
+// all of them, or one has ended the connection.
+func (r *reader) applyRawHooks(message []byte) []byte {
+	if message == nil {
+		message = []byte{} // nil means dropped
+	}
+	var out []byte
+	begin := 0
+	for _, end := range r.ends {
+		kept, ok := r.c.applyRawHooks(message[begin:end:end])
+		switch {
+		case !ok:
+			return nil // the close frame is queued
+		case kept != nil && out == nil:
+			out = make([]byte, 0, len(message))
+		}
+		out, begin = append(out, kept...), end
+	}
+	return out
+}
+
+// decode inflates a message and checks that text is UTF-8.
+func (r *reader) decode(message []byte) ([]byte, error) {
 	if r.packed {
 		var err error
-		if message, err = inflated(message, c.h.cfg.Limits.Message); err != nil {
+		if message, err = inflated(message, r.c.h.cfg.Limits.Message); err != nil {
 			if errors.Is(err, errInflated) {
-				return &badFrame{CloseTooLong, "the message is too long when inflated"}
+				return nil, &badFrame{CloseTooLong, "the message is too long when inflated"}
 			}
-			return &badFrame{CloseNotUTF8, "not deflated"}
+			return nil, &badFrame{CloseNotUTF8, "not deflated"}
 		}
 	}
 	if r.op == ws.OpText && !utf8.Valid(message) {
-		return &badFrame{CloseNotUTF8, "text that is not UTF-8"}
+		return nil, &badFrame{CloseNotUTF8, "text that is not UTF-8"}
 	}
 	if message == nil {
 		message = []byte{} // nil means dropped
 	}
-	c.handle(message)
-	return nil
+	return message, nil
 }

@@ -31,6 +31,7 @@ func TestSecurity(t *testing.T) {
 		{"auth on upgrade", authOnUpgrade},
 		{"auth after connect, expiry", expiry},
 		{"auth after connect, refresh", refresh},
+		{"auth after connect, credentials and hooks", credentialsAndHooks},
 		{"auth after connect, revoked during a SUB", revokedDuringSub},
 		{"idle sockets", idleSockets},
 		{"broadcasts before a hook has accepted", notAcceptedYet},
@@ -207,6 +208,59 @@ func expiry(t *testing.T) {
 	require.Zero(t, h.Disconnect("bob"))
 	require.Equal(t, gateway.CloseDisconnected, b.closed())
 	require.Equal(t, gateway.CloseDisconnected, other.closed())
+}
+
+// Hooks, which may print or broadcast what they see, don't see credentials.
+func credentialsAndHooks(t *testing.T) {
+	var mu sync.Mutex
+	var seen []string
+	see := func(data []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, string(data))
+		return data, nil
+	}
+	cfg := anything
+	cfg.Compression = true
+	cfg.Refresh = func(_ context.Context, _ *gateway.Conn, credentials string) (gateway.Principal, error) {
+		if credentials != "secret" {
+			return gateway.Principal{}, errors.New("no")
+		}
+		return gateway.Principal{Name: "ada"}, nil
+	}
+	cfg.Hooks = []gateway.Hooks{{
+		Raw:     func(_ *gateway.Conn, data []byte) ([]byte, error) { return see(data) },
+		Message: func(_ context.Context, _ *gateway.Conn, data []byte) ([]byte, error) { return see(data) },
+	}}
+	_, address := serve(t, storagetest.New(t), cfg)
+	w := connect(t, address, deflate)
+	const done, no, bad = `{"status":"authenticated"}`, "forbidden", "bad_command"
+	for _, row := range []struct {
+		send []byte
+		want string
+	}{
+		{frame(fin|text, "AUTH secret"), done},
+		{frames(frame(text, "AU"), frame(more, "TH sec"), frame(fin|more, "ret")), done},
+		{frame(fin|rsv1|text, packed(t, "AUTH secret")), done},
+		{frame(fin|text, `  "AUTH" secret`), done},
+		{frame(fin|text, "AUTH secret1"), no},
+		{frame(fin|text, "AUTH my secret"), bad},
+		{frame(fin|text, `AUTH "secret`), bad},
+		{frame(fin|text, "PING"), `"PONG"`},
+	} {
+		w.send(row.send)
+		require.Equal(t, row.want, w.said(), "%q", row.send)
+	}
+	mu.Lock()
+	require.Equal(t, []string{"PING", "PING"}, seen)
+	mu.Unlock()
+
+	j := open(t, address, "heliograph.json.v1")
+	j.send(`{"id": 1, "args": ["secret"], "command": "AUTH"}`)
+	require.Contains(t, j.raw(), `"status":"authenticated"`)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, seen, 2)
 }
 
 // A principal that is changed while Allow decides about the former one.
