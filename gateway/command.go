@@ -306,6 +306,16 @@ func auth(ctx context.Context, c *Conn, r Request) error {
 	return c.Reply(r, "websocket", map[string]any{"status": "authenticated"})
 }
 
+// What a client causes costs by its size as well, beside the cost of the command.
+const (
+	valuesPerCost = 100      // values of a hash, or entries of a presence, that cost 1
+	readPerCost   = 16 << 10 // bytes read for the client that cost 1
+	sentPerCost   = 4 << 10  // bytes sent by the client that cost 1: others may get them, and Limits.CommandBurst of them fit in a queue
+)
+
+// sizeCost returns what n bytes cost.
+func sizeCost(n, perCost int) float64 { return float64(n / perCost) }
+
 // debit charges a cost that is known only afterwards. The bucket may become negative, but
 // by no more than a burst.
 func (c *Conn) debit(cost float64) {

@@ -122,7 +122,9 @@ type Limits struct {
 	Channels int
 
 	// Commands is the cost of commands allowed per second. A message, a ping and most
-	// commands cost 1. A command above it gets the error too_fast. Defaults to 50.
+	// commands cost 1, and 1 more for each 4 KiB of the message. What is read for a client
+	// costs 1 for each 100 values, entries or missed messages, and 1 for each 16 KiB. A
+	// command above it gets the error too_fast. Defaults to 50.
 	Commands float64
 	// CommandBurst is the cost allowed at once. Defaults to 200.
 	CommandBurst float64

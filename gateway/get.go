@@ -45,8 +45,8 @@ func (h *Handler) key(name string) string {
 	return name
 }
 
-// hash reads the values of a hash, or of one field. Many values cost more than one
-// command, even if they are too large to be returned.
+// hash reads the values of a hash, or of one field. Many or large values cost more than
+// one command, many even if they are too large to be returned.
 func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
 	l := &c.h.cfg.Limits
 	reply, err := readScript.Run(ctx, c.h.pool.Redis(), []string{c.h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
@@ -62,12 +62,13 @@ func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]
 		return nil, Errorf(CodeTooLarge, "%s has more than %d bytes", quoteName(name), l.Bytes)
 	}
 	var values []string
+	size := 0
 	for _, v := range reply[1:] {
 		if s, ok := v.(string); ok {
-			values = append(values, s)
+			values, size = append(values, s), size+len(s)
 		}
 	}
-	c.debit(float64(len(values)) / valuesPerCost)
+	c.debit(float64(len(values))/valuesPerCost + sizeCost(size, readPerCost))
 	return values, nil
 }
 
@@ -122,9 +123,6 @@ func (c *Conn) sendValues(ctx context.Context, r Request, source string, values 
 	}
 	return sent, ctx.Err()
 }
-
-// valuesPerCost is how many values cost as much as a command.
-const valuesPerCost = 100
 
 // snapshot reads a hash, and returns the number of the last message that Redis sent before
 // the hash was read; 0: the source does not know.

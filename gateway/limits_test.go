@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
@@ -231,6 +232,52 @@ func rateLimit(t *testing.T) {
 	}
 	j.send(`{"id": 6, "command": "PING"}`)
 	require.Contains(t, j.raw(), `"id":6,"code":"too_fast"`)
+}
+
+// What a client causes costs it by its size: after each of these, nothing of the burst is
+// left.
+func rateOfBytes(t *testing.T) {
+	pool := storagetest.New(t)
+	const large = 60 << 10
+	require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "hash"), "f", strings.Repeat("1", 100<<10)).Err())
+	client, err := pubsub.NewClient(pool, pubsub.Config{})
+	require.NoError(t, err)
+	topic := pubsub.NewTopic[string]("log").WithCodec(storage.JSON).WithHistory(kept)
+	publish := func() {
+		_, err := pubsub.Publish(t.Context(), client, topic, strings.Repeat("x", large))
+		require.NoError(t, err)
+	}
+	cfg := gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "log", History: &kept}, {Pattern: "*"}}, Keys: []string{"*"},
+		ClientPublish: true, Compression: true,
+	}
+	_, address := serve(t, pool, cfg)
+	first := open(t, address)
+	first.send("SUB log")
+	first.status()
+	publish()
+	since := first.next().Offset
+	publish()
+	publish()
+	cfg.Limits = gateway.Limits{Commands: 1e-3, CommandBurst: 5}
+	_, address = serve(t, pool, cfg)
+	for name, send := range map[string][]byte{
+		"a large field":          frame(fin|text, "GET hash f"),
+		"a large hash":           frame(fin|text, "GET hash"),
+		"a snapshot":             frame(fin|text, "SUB hash snapshot=1"),
+		"a recall":               frame(fin|text, "SUB log since="+since),
+		"a publication":          frame(fin|text, "PUB a "+strings.Repeat("1", large)),
+		"a compressed one":       frame(fin|rsv1|text, packed(t, "PUB a "+strings.Repeat("1", large))),
+		"a message in fragments": frames(frame(text, "DEL x"), frame(fin|more, strings.Repeat(" ", large))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := connect(t, address, deflate)
+			w.send(frames(send, frame(fin|text, "PING")))
+			for got := ""; got != "too_fast"; got = w.said() {
+				require.NotEqual(t, `"PONG"`, got)
+			}
+		})
+	}
 }
 
 func snapshotAmplification(t *testing.T) {

@@ -192,7 +192,7 @@ func (r *reader) payload(n int) error {
 // error is an answer as well.
 func (r *reader) handleMessage(message []byte) error {
 	c := r.c
-	if !c.Charge(1) {
+	if !c.Charge(1 + sizeCost(len(message), sentPerCost)) {
 		c.h.count.messages.Add(1)
 		if r.packed || len(message) > maxRefused {
 			message = nil
@@ -209,10 +209,12 @@ func (r *reader) handleMessage(message []byte) error {
 		}
 	}
 	c.h.count.messages.Add(1)
+	size := len(message)
 	message, err := r.decode(message)
 	if err != nil {
 		return err
 	}
+	c.debit(sizeCost(len(message), sentPerCost) - sizeCost(size, sentPerCost)) // the rest, if it was packed
 	c.handle(message)
 	return nil
 }

@@ -46,6 +46,7 @@ func TestSecurity(t *testing.T) {
 		{"inbound size", inboundSize},
 		{"compression bomb", compressionBomb},
 		{"rate limit", rateLimit},
+		{"rate limit of bytes", rateOfBytes},
 		{"snapshot amplification", snapshotAmplification},
 		{"slow consumer", slowConsumer},
 		{"ping and pong", pingPong},

@@ -257,11 +257,14 @@ func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool,
 		if resume {
 			*s.recovered = complete
 		}
+		size := 0
 		for _, p := range missed {
+			size += len(p.Data)
 			if msg := m.ch.message(p); msg != nil {
 				s.missed = append(s.missed, msg)
 			}
 		}
+		c.debit(float64(len(missed))/valuesPerCost + sizeCost(size, readPerCost))
 	}
 	if snapshot {
 		var fields []string
