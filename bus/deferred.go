@@ -19,6 +19,14 @@ func init() {
 		})
 		return w, nil
 	}
+	once := []CallOptions{{Retry: &Retry{Attempts: 1}}}
+	busio.CallOnce = func(ctx context.Context, client any, typ, method string, args []byte, queued func()) ([]byte, error) {
+		rep, err := client.(*Client).call(ctx, Group(typ), &request{method: method, body: Body{Data: args}, queued: queued}, false, once)
+		if err != nil {
+			return nil, err
+		}
+		return rep.body.Data, nil
+	}
 }
 
 // deferredCall is a [busio.Call]: a call that is answered after its handler has

@@ -38,6 +38,7 @@ type request struct {
 	window   window // of a stream; zero: a plain call
 	header   Header
 	body     Body
+	queued   func() // not sent: called when the writer has the request; may be nil
 }
 
 // window is a number of items of a stream and their bytes.

@@ -79,6 +79,9 @@ func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req 
 	}
 	c.stats.calls.Add(1)
 	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, call.pushed)
+	if req.queued != nil {
+		req.queued()
+	}
 	return nil
 }
 

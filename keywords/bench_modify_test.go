@@ -129,6 +129,33 @@ func BenchmarkModify(b *testing.B) {
 	}
 }
 
+// BenchmarkModifyAsync is one goroutine that has so many modifies under way at a time.
+func BenchmarkModifyAsync(b *testing.B) {
+	h := newHall(b, storagetest.BenchServer(b), 64)
+	for _, window := range []int{1, 64} {
+		b.Run("window="+strconv.Itoa(window), func(b *testing.B) {
+			flow := func(n int) {
+				futures := make([]*keywords.Future, window)
+				for i := range n + window {
+					if f := futures[i%window]; f != nil {
+						if _, err := f.Wait(context.Background()); err != nil {
+							b.Fatal(err)
+						}
+						futures[i%window] = nil
+					}
+					if i < n {
+						futures[i%window] = keywords.ModifyAsync(context.Background(), h.client, h.all[i%len(h.all)], int64(i))
+					}
+				}
+			}
+			flow(max(b.N/10, window))
+			b.ResetTimer()
+			flow(b.N)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "modifies/s")
+		})
+	}
+}
+
 // BenchmarkWatch is the time from the begin of a Modify until the watcher of that
 // keyword has its event.
 func BenchmarkWatch(b *testing.B) {

@@ -64,6 +64,7 @@ type Client struct {
 	cancel  context.CancelFunc
 	disown  func()
 	stats   clientStats
+	line    line
 	trouble lastError // why watches wait for Redis
 
 	mu     sync.Mutex
@@ -96,7 +97,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{
 		pool: pool, cfg: cfg, origin: cfg.Origin.String(), bus: cfg.Bus, ps: cfg.PubSub,
-		feeds: make(map[string]*feed), listening: make(map[string]*listeners),
+		feeds: make(map[string]*feed), listening: make(map[string]*listeners), line: newLine(),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var err error

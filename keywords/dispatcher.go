@@ -130,6 +130,7 @@ type Dispatcher struct {
 
 	served map[string]*served // by name; fixed once Run has begun
 	turn   chan struct{}      // holds one token; whoever has taken it may run hooks
+	turns  turns              // of clients, whose modifies are carried out in order
 
 	lease       *lease
 	definitions *publisher
@@ -161,7 +162,7 @@ func NewDispatcher(pool *storage.Pool, cfg DispatcherConfig) (*Dispatcher, error
 	}
 	d := &Dispatcher{
 		pool: pool, cfg: cfg, clock: redisio.NewClock(nil), served: make(map[string]*served),
-		ready: make(chan struct{}), turn: make(chan struct{}, 1),
+		ready: make(chan struct{}), turn: make(chan struct{}, 1), turns: make(turns),
 		loaded: make(chan struct{}), stopping: make(chan struct{}), runEnded: make(chan struct{}),
 	}
 	d.turn <- struct{}{}

@@ -31,7 +31,8 @@
 //   - A refused modify is an [*Error] with a code, and has changed no value.
 //   - If no dispatcher lives, the error is [ErrNoDispatcher], at once. If it dies meanwhile,
 //     the error is [ErrIndeterminate]: the value may have been set.
-//   - A client reads what it has set.
+//   - A client reads what it has set. Its modifies by [ModifyAsync] to one dispatcher are
+//     carried out in the order of the calls.
 //
 // # Guarantees to readers
 //

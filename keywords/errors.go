@@ -40,6 +40,7 @@ const (
 	CodeRejected       Code = "rejected"        // a hook returned an error
 	CodeNotAllowed     Code = "not_allowed"     // DispatcherConfig.Allow returned an error
 	CodeBusy           Code = "busy"            // the keyword moves already, or DispatcherConfig.MaxMoves moves run
+	CodeOvertaken      Code = "overtaken"       // a later ModifyAsync of the client was carried out before; this one is not
 	CodeAborted        Code = "aborted"         // the move was aborted, and the hardware is where that has left it
 )
 

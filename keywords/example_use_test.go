@@ -347,6 +347,21 @@ func ExampleModifyAsync() {
 	// Output: 5 true <nil>
 }
 
+// Modifies of one client are carried out in the order of the calls.
+func ExampleModifyAsync_order() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	keywords.ModifyAsync(ctx, k, ModeOf, Track)
+	keywords.ModifyAsync(ctx, k, Speed, 2)
+	last := keywords.ModifyAsync(ctx, k, Speed, 3)
+	_, err := last.Wait(ctx)
+	v, _ := keywords.Read(ctx, k, Speed)
+	fmt.Println(v.V, err)
+	// Output: 3 <nil>
+}
+
 func ExampleFuture_Done() {
 	_, k := exampleStage(nil)
 	defer stopExample()

@@ -11,14 +11,36 @@ type Future struct {
 	err  error
 }
 
-// ModifyAsync calls [Modify] in a goroutine and returns at once. Ctx and
-// ClientConfig.Timeout bound the modify. Two modifies that run at the same time may be
-// carried out in either order.
+// ModifyAsync is [Modify] that returns at once. Ctx and ClientConfig.Timeout bound the
+// modify.
+//
+// The modifies of one client to one dispatcher are carried out in the order in which
+// ModifyAsync was called; long moves are begun in that order. One that fails is left out, and
+// those after it are carried out. A Modify or refresh that the client calls later is sent
+// after them. No request is sent twice: to try again is to call ModifyAsync again, and comes
+// after what was called meanwhile. If it is unknown whether a request has reached Redis,
+// the next ones are sent, and if it arrives after a later one was carried out, it is
+// refused with [CodeOvertaken].
 func ModifyAsync[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...ModifyOptions) *Future {
 	f := &Future{done: make(chan struct{})}
+	o, err := optional(opts)
+	if err == nil {
+		err = k.check("ModifyAsync")
+	}
+	if err != nil {
+		f.err = err
+		close(f.done)
+		return f
+	}
+	p := c.line.join(workerType(k.def.Service, k.def.Dispatcher))
 	go func() {
 		defer close(f.done)
-		f.rev, f.err = Modify(ctx, c, k, v, opts...)
+		defer p.leave()
+		if f.err = k.checkKind(ctx, c); f.err != nil {
+			return
+		}
+		req := request{Changes: []requestedChange{k.change(v, o)}, Origin: c.origin}
+		f.rev, f.err = c.ask(ctx, k.def.Service, k.def.Dispatcher, methodModify, req, p)
 	}()
 	return f
 }

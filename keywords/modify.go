@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/busio"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -42,7 +43,12 @@ func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...M
 		return Revision{}, err
 	}
 	def := k.def
-	return c.modify(ctx, def.Service, def.Dispatcher, requestedChange{Name: def.Name, Text: def.Text(k.encode(v)), If: o.IfRevision.String()})
+	return c.modify(ctx, def.Service, def.Dispatcher, k.change(v, o))
+}
+
+// change returns the request to set the keyword to v.
+func (k Keyword[T]) change(v T, o ModifyOptions) requestedChange {
+	return requestedChange{Name: k.def.Name, Text: k.def.Text(k.encode(v)), If: o.IfRevision.String()}
 }
 
 // ModifyText is [Modify] by service, name and text, which [Definition.Parse] reads.
@@ -105,21 +111,29 @@ func ModifyMany(ctx context.Context, c *Client, settings ...Setting) (Revision, 
 	return c.modify(ctx, first.Service, first.Dispatcher, changes...)
 }
 
-// modify asks a dispatcher to carry out changes.
+// modify asks a dispatcher to carry out changes, after those whose ModifyAsync was called
+// before.
 func (c *Client) modify(ctx context.Context, svc, disp string, changes ...requestedChange) (Revision, error) {
-	return c.ask(ctx, svc, disp, methodModify, request{Changes: changes, Origin: c.origin})
+	return c.ask(ctx, svc, disp, methodModify, request{Changes: changes, Origin: c.origin}, nil)
 }
 
-// ask calls a method of a dispatcher.
-func (c *Client) ask(ctx context.Context, svc, disp, method string, req request) (Revision, error) {
+// ask calls a method of a dispatcher: in its place in line, or if that is nil after those
+// that are in line.
+func (c *Client) ask(ctx context.Context, svc, disp, method string, req request, p *place) (Revision, error) {
+	typ := workerType(svc, disp)
+	var queued func()
+	before := c.line.end(typ)
+	if p != nil {
+		req.Client, req.Turn, queued, before = c.line.client, p.turn, p.leave, p.before
+	}
 	body, err := storage.MsgPack.Marshal(&req)
 	if err != nil {
 		return Revision{}, err
 	}
 	c.stats.requests.Add(1)
-	reply, err := c.call(ctx, bus.Group(workerType(svc, disp)), method, bus.Body{Data: body})
+	reply, err := c.call(ctx, before, typ, method, body, queued)
 	if err == nil {
-		return ParseRevision(string(reply.Data))
+		return ParseRevision(string(reply))
 	}
 	name := req.Changes[0].Name
 	var refused, unknown *Error
@@ -137,22 +151,27 @@ func (c *Client) ask(ctx context.Context, svc, disp, method string, req request)
 	return Revision{}, err
 }
 
-// once makes a call of the bus once, whatever the Retry of a shared client says.
-var once = bus.CallOptions{Retry: &bus.Retry{Attempts: 1}}
-
-// call calls a dispatcher. A shared client of the bus has a Timeout of its own, and stays
-// open when this client is closed.
-func (c *Client) call(ctx context.Context, to bus.Address, method string, body bus.Body) (bus.Body, error) {
-	if c.cfg.Bus == nil {
-		return bus.CallRaw(ctx, c.bus, to, method, body)
+// call calls a dispatcher, once the channel before is closed.
+func (c *Client) call(ctx context.Context, before <-chan struct{}, typ, method string, body []byte, queued func()) ([]byte, error) {
+	wait := before != nil && !closed(before)
+	if c.cfg.Bus == nil && !wait {
+		return busio.CallOnce(ctx, c.bus, typ, method, body, queued)
 	}
+	// A wait counts, and a shared client of the bus has a Timeout of its own and stays open
+	// when this client is closed.
 	if c.ctx.Err() != nil {
-		return bus.Body{}, bus.ErrClosed
+		return nil, bus.ErrClosed
 	}
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
-	reply, err := bus.CallRaw(bounded, c.bus, to, method, body, once)
+	if wait {
+		select {
+		case <-before:
+		case <-bounded.Done():
+		}
+	}
+	reply, err := busio.CallOnce(bounded, c.bus, typ, method, body, queued)
 	if err != nil && c.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = bus.ErrClosed
 	}

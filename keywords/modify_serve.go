@@ -24,6 +24,11 @@ const (
 type request struct {
 	Changes []requestedChange `json:"c"`
 	Origin  string            `json:"o"`
+
+	// Of a modify that has its turn among those of a client: a number of the client, and
+	// the turn, which rises. Both are zero in others.
+	Client int64 `json:"i,omitempty"`
+	Turn   int64 `json:"t,omitempty"`
 }
 
 type requestedChange struct {
@@ -44,6 +49,9 @@ func (d *Dispatcher) handle(ctx context.Context, p busio.Call) {
 		switch p.Method() {
 		case methodModify:
 			d.stats.modifies.Add(1)
+			if err := d.turns.take(req); err != nil {
+				return err
+			}
 			return d.modify(ctx, req, p)
 		case methodRefresh:
 			d.stats.refreshes.Add(1)

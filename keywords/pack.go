@@ -11,23 +11,23 @@ import (
 // reflection that took a tenth of a modify's time in Go.
 
 func (r *request) EncodeMsgpack(enc *msgpack.Encoder) error {
-	err := cmp.Or(enc.EncodeArrayLen(2), enc.EncodeArrayLen(len(r.Changes)))
+	err := cmp.Or(enc.EncodeArrayLen(4), enc.EncodeArrayLen(len(r.Changes)))
 	for i := range r.Changes {
 		c := &r.Changes[i]
 		err = cmp.Or(err, enc.EncodeArrayLen(3), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeString(c.If))
 	}
-	return cmp.Or(err, enc.EncodeString(r.Origin))
+	return cmp.Or(err, enc.EncodeString(r.Origin), enc.EncodeInt(r.Client), enc.EncodeInt(r.Turn))
 }
 
 func (r *request) DecodeMsgpack(dec *msgpack.Decoder) error {
 	u := unpacker{dec: dec}
-	u.open(2)
+	u.open(4)
 	r.Changes = make([]requestedChange, u.len())
 	for i := range r.Changes {
 		u.open(3)
 		r.Changes[i] = requestedChange{Name: u.text(), Text: u.text(), If: u.text()}
 	}
-	r.Origin = u.text()
+	r.Origin, r.Client, r.Turn = u.text(), u.int(), u.int()
 	return u.err
 }
 

@@ -87,7 +87,7 @@ func ReadText(ctx context.Context, c *Client, service, name string, opts ...Read
 
 // refresh makes the dispatcher of a keyword run its read hooks.
 func (c *Client) refresh(ctx context.Context, def Definition) error {
-	_, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, request{Changes: []requestedChange{{Name: def.Name}}, Origin: c.origin})
+	_, err := c.ask(ctx, def.Service, def.Dispatcher, methodRefresh, request{Changes: []requestedChange{{Name: def.Name}}, Origin: c.origin}, nil)
 	return err
 }
 

@@ -31,6 +31,13 @@ type Call interface {
 	Packed()
 }
 
+// CallOnce is bus.CallRaw by client, a *bus.Client, to the group of a type, of a call that
+// is made once, whatever the client's Retry says. It calls queued, unless that is nil, when
+// the pool's writer has the request: requests that are given to it one after another are
+// queued in that order. A call that ends without being sent does not call queued. Package
+// bus sets CallOnce.
+var CallOnce func(ctx context.Context, client any, typ, method string, args []byte, queued func()) (result []byte, err error)
+
 // NewWorker returns a *bus.Worker with the configuration cfg, a bus.WorkerConfig.
 // The worker is left out of the types of its site, and its type may begin with
 // "kw.". Handle gets all calls, except those to the built-in methods. A Serial
