@@ -28,6 +28,11 @@ type Config struct {
 	// such as kw:{stage}:v:*, not *.
 	Keys []string
 
+	// Follow are channels that the handler itself follows from New until Close, so that
+	// Hooks.Publication sees all their messages, whether or not a client follows them.
+	// While Redis is unreachable it tries again.
+	Follow []string
+
 	// Allow decides on names that a pattern of Channels or Keys allows. With neither
 	// Channels nor Keys it decides alone on all names, except those of this module's
 	// own keys and channels. Without Allow the patterns decide. It is called before
@@ -243,6 +248,11 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 	for i, glob := range cfg.Keys {
 		if err := checkGlob(glob); err != nil {
 			return cfg, fmt.Errorf("Config.Keys[%d]: %w", i, err)
+		}
+	}
+	for i, name := range cfg.Follow {
+		if _, err := pubsub.ParseTopic[[]byte](cfg.ChannelPrefix + name); err != nil || name == "" {
+			return cfg, fmt.Errorf("Config.Follow[%d]: %q is not the name of a channel", i, name)
 		}
 	}
 	for i, origin := range cfg.Origins {

@@ -62,7 +62,8 @@
 //     [Message.With] and [Message.Memo].
 //   - To see or change what passes, for all connections, see [Hooks].
 //   - To send from the server, see [Broadcast], [Handler.Conns] and [Conn.Send].
-//   - To make a client follow a channel, see [Conn.Subscribe] and [Conn.Unsubscribe].
+//   - To make a client follow a channel, see [Conn.Subscribe] and [Conn.Unsubscribe]; to
+//     see all messages of a channel on the server, [Config].Follow.
 //   - To change the format of commands and messages, see [Protocol]: [Text], [JSON] and
 //     [Plain] are built in.
 //   - To get publications from elsewhere than Redis, see [Source].

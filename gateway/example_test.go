@@ -243,7 +243,7 @@ func ExampleHooks() {
 				Connect: func(ctx context.Context, c *gateway.Conn, _ *http.Request) error {
 					return c.Subscribe(ctx, "global")
 				},
-				Publication: func(m *gateway.Message) *gateway.Message {
+				Publication: func(_ *gateway.Handler, m *gateway.Message) *gateway.Message {
 					return m.With(json.RawMessage(strings.ToUpper(string(m.Content))))
 				},
 				Disconnect: func(_ context.Context, _ *gateway.Conn, reason gateway.CloseReason) { ended <- reason },

@@ -16,7 +16,7 @@ import (
 )
 
 // Handler is an http.Handler that serves WebSockets. It starts no goroutine before its
-// first connection.
+// first connection, except for Config.Follow.
 type Handler struct {
 	pool     *storage.Pool
 	cfg      Config
@@ -35,7 +35,7 @@ type Handler struct {
 	tasks  sync.WaitGroup // every goroutine of the handler
 	began  time.Time      // from which all times are counted
 	clock  atomic.Int64   // when the sweeper last ran, as elapsed returns it
-	warned struct{ unavailable, presence redisio.Throttle }
+	warned struct{ unavailable, presence, follow redisio.Throttle }
 
 	open atomic.Int64 // connections
 	next atomic.Uint64
@@ -50,7 +50,7 @@ type Handler struct {
 	closed    chan struct{} // closed when Close has ended; nil: it has not begun
 }
 
-// New returns a handler that reads and subscribes with the pool. It does not contact
+// New returns a handler that reads and subscribes with the pool. It does not wait for
 // Redis. [storage.Pool.Close] closes it, if nothing did before.
 func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	cfg, err := cfg.complete(pool)
@@ -75,6 +75,9 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	h.marker, _ = h.source.(marker)
 	if h.disown, err = redisio.Of(pool).Own(h.Close); err != nil {
 		return nil, gatewayError(err)
+	}
+	for _, name := range cfg.Follow {
+		h.tasks.Go(func() { h.followAlways(name) })
 	}
 	return h, nil
 }

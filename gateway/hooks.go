@@ -27,9 +27,10 @@ type Hooks struct {
 	// after Limits.Command, and with the handler.
 	Message func(ctx context.Context, c *Conn, data []byte) ([]byte, error)
 
-	// Publication is called with each message of a followed channel, once for all its
-	// followers. The returned message replaces it; nil drops it, as does a panic.
-	Publication func(m *Message) *Message
+	// Publication is called with each message of a channel that a client follows or that
+	// Config.Follow names, once for all its followers. h is the handler, whose Conns it
+	// may send to. The returned message replaces it; nil drops it, as does a panic.
+	Publication func(h *Handler, m *Message) *Message
 
 	// Disconnect is called when a connection has ended. ctx ends after Limits.Command.
 	Disconnect func(ctx context.Context, c *Conn, reason CloseReason)
@@ -99,7 +100,7 @@ func (h *Handler) applyPublicationHooks(m *Message) *Message {
 			h.guard("hook publication", func() {
 				in := m
 				m = nil
-				m = run(in)
+				m = run(h, in)
 			})
 		}
 	}

@@ -54,7 +54,7 @@ func TestPlainClientsGetWhatWasHeldForThem(t *testing.T) {
 	cfg.Protocols = []gateway.Protocol{commanded{gateway.Plain}}
 	const all = 100 // more than are handed out at once
 	var came atomic.Int32
-	cfg.Hooks = []gateway.Hooks{{Publication: func(m *gateway.Message) *gateway.Message {
+	cfg.Hooks = []gateway.Hooks{{Publication: func(_ *gateway.Handler, m *gateway.Message) *gateway.Message {
 		came.Add(1)
 		return m
 	}}}

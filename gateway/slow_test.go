@@ -189,7 +189,7 @@ func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
 			cfg := gateway.Config{
 				Channels: []gateway.Channel{{Pattern: "news", Slow: slow}}, Keys: []string{"news"},
 				Limits: gateway.Limits{QueueMessages: 10},
-				Hooks: []gateway.Hooks{{Publication: func(m *gateway.Message) *gateway.Message {
+				Hooks: []gateway.Hooks{{Publication: func(_ *gateway.Handler, m *gateway.Message) *gateway.Message {
 					if string(m.Content) == "99" {
 						close(floodgate)
 					}

@@ -32,6 +32,7 @@
 //   - To see who is in a group, see [Groups.Members] and [Groups.Group].
 //   - To send every message to every client, see [BroadcastMessages].
 //   - To make every client follow channels, see [BroadcastPublications].
+//   - To share sets of strings between hooks, see [Storage] and [StorageOf].
 //   - To print what passes, see [PrintRaw], [PrintMessages] and [PrintPublications].
 //
 // README.md has the keys in Redis, the format of broadcasts, and a table for

@@ -45,6 +45,38 @@ func ExampleGroups() {
 	// tea is served tea is served <nil>
 }
 
+// Hooks of all processes share sets of strings.
+func ExampleStorage() {
+	pool, stop := examplePool()
+	defer stop()
+	s, err := fws.NewStorage(pool, "my_app")
+	if err != nil {
+		log.Fatal(err)
+	}
+	url, _, closeServer := exampleServer(pool, gateway.Config{
+		Protocols: []gateway.Protocol{gateway.Plain},
+		Hooks: []gateway.Hooks{s.Hooks(), {Message: func(ctx context.Context, c *gateway.Conn, data []byte) ([]byte, error) {
+			if err := fws.StorageOf(c).Add(ctx, "words", string(data)); err != nil {
+				return nil, err
+			}
+			words, err := fws.StorageOf(c).Get(ctx, "words")
+			c.Send(fmt.Append(nil, words))
+			return data, err
+		}}},
+	})
+	defer closeServer()
+	ada := exampleDial(url)
+	ada.say("good")
+	fmt.Println(ada.hear())
+	ada.say("morning")
+	fmt.Println(ada.hear())
+	fmt.Println(s.Remove(context.Background(), "words", "good"))
+	// Output:
+	// [good]
+	// [good morning]
+	// <nil>
+}
+
 // The host puts connections into groups, by what it knows of them.
 func ExampleGroups_Join() {
 	pool, stop := examplePool()

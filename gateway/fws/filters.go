@@ -55,7 +55,7 @@ func PrintMessages(w io.Writer) gateway.Hooks {
 // PrintPublications writes a line to w for each message of a followed channel.
 func PrintPublications(w io.Writer) gateway.Hooks {
 	p := &printer{w: w}
-	return gateway.Hooks{Publication: func(m *gateway.Message) *gateway.Message {
+	return gateway.Hooks{Publication: func(_ *gateway.Handler, m *gateway.Message) *gateway.Message {
 		p.print("publication", m.Source, m.Content)
 		return m
 	}}

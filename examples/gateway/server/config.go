@@ -72,8 +72,8 @@ func (o *Options) flags() *flag.FlagSet {
 	fs.StringVar(&o.redis, "redis", "", "`URL` of the Redis; $REDIS_URL if that is set")
 	fs.StringVar(&o.redisHost, "redis_host", "", "`host` of the Redis, in place of a URL")
 	fs.IntVar(&o.redisPort, "redis_port", 6379, "its `port`; without -redis_host, on this machine")
-	fs.Var(&o.redisChannels, "redis_channels", "`list` of the channels that broadcast_pubsub follows (default global)")
-	fs.StringVar(&o.redisKey, "redis_key", "groups", "`name` under which broadcast_messages_by_token keeps its groups")
+	fs.Var(&o.redisChannels, "redis_channels", "`list` of the channels that broadcast_pubsub and stdout_pubsub follow (default global)")
+	fs.StringVar(&o.redisKey, "redis_key", "fws", "`name` under which broadcast_messages_by_token keeps its groups")
 	fs.Var(&o.channels, "channels", "`list` of globs of the channels, and the hashes of the same names, that clients may read (default * with a Redis inside the process, else none)")
 	fs.StringVar(&o.geoID, "geo_id", "", "`property` by which features without an id are known, to BBOX with exit=1")
 	fs.BoolVar(&o.strictAxes, "strict_axes", false, "send coordinates in the order that the authority of each EPSG code says; else x is east and y is north")
@@ -101,12 +101,31 @@ func (o *Options) Parse(args []string) error {
 			return err
 		}
 	}
+	if err := o.storageModule(); err != nil {
+		return err
+	}
 	fs.Visit(func(f *flag.Flag) {
 		if f.Name == "redis_port" {
 			o.redisHost = cmp.Or(o.redisHost, "localhost")
 		}
 	})
 	return o.check()
+}
+
+// storageModule sets -storage by the variable by which fws_server chooses its storage, in
+// Python's form: filtered_websocket.storage_objects.redis.
+func (o *Options) storageModule() error {
+	module := os.Getenv("STORAGE_OBJECT_MODULE")
+	switch name := module[strings.LastIndexByte(module, '.')+1:]; {
+	case module == "" || o.NamesRedis() || o.storage != "":
+	case name == "redis":
+		o.storage = "redis"
+	case name == "default":
+		o.storage = "memory"
+	default:
+		return fmt.Errorf("$STORAGE_OBJECT_MODULE: %q is neither filtered_websocket.storage_objects.redis nor .default", module)
+	}
+	return nil
 }
 
 // Help prints the flags.
@@ -159,6 +178,12 @@ func readFile(fs *flag.FlagSet, file string) error {
 	}
 	seen := make(map[flag.Value]string)
 	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if key == "flags" { // as fws_server has it: flags that take no value
+			if err := setFlags(fs, object[key]); err != nil {
+				return fmt.Errorf("%s: %q: %w", file, key, err)
+			}
+			continue
+		}
 		f := fs.Lookup(key)
 		if f == nil || f.Name == "c" || f.Name == "config" {
 			return fmt.Errorf("%s: unknown key %q", file, key)
@@ -173,6 +198,21 @@ func readFile(fs *flag.FlagSet, file string) error {
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %q: %w", file, key, err)
+		}
+	}
+	return nil
+}
+
+// setFlags sets what the list "flags" names: redis is the only flag of fws_server without a
+// value.
+func setFlags(fs *flag.FlagSet, value any) error {
+	names, _ := value.([]any)
+	for _, name := range names {
+		if name != "redis" {
+			return fmt.Errorf("there is no flag %v without a value", name)
+		}
+		if fs.Lookup("storage").Value.String() == "" {
+			_ = fs.Set("storage", "redis") // a string takes any
 		}
 	}
 	return nil

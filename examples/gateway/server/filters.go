@@ -35,6 +35,11 @@ func (o *Options) plain() bool {
 	return slices.ContainsFunc(o.filters, func(name string) bool { return strings.HasPrefix(name, "broadcast_") })
 }
 
+// consumes reports whether a filter is about publications.
+func (o *Options) consumes() bool {
+	return slices.ContainsFunc(o.filters, func(name string) bool { return strings.HasSuffix(name, "_pubsub") })
+}
+
 // hooks returns the hooks of the filters, in their order.
 func (o *Options) hooks(pool *storage.Pool, stdout io.Writer) (hooks []gateway.Hooks, err error) {
 	for _, name := range o.filters {

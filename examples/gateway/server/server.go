@@ -138,6 +138,9 @@ func (o Options) gateway(pool *storage.Pool, stdout io.Writer) (gateway.Config, 
 	for _, pattern := range o.channels {
 		cfg.Channels = append(cfg.Channels, gateway.Channel{Pattern: pattern})
 	}
+	if o.consumes() {
+		cfg.Follow = o.redisChannels
+	}
 	if o.plain() {
 		cfg.Protocols = []gateway.Protocol{gateway.Plain}
 	}
