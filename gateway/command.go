@@ -299,7 +299,7 @@ func auth(ctx context.Context, c *Conn, r Request) error {
 		err = p.checkExpiry()
 	}
 	if err != nil {
-		c.log().Info("gateway: AUTH was refused", "error", err)
+		c.h.warned.refused.Warn(c.log(), "gateway: AUTH was refused", "error", err)
 		return Errorf(CodeForbidden, "the credentials are not accepted")
 	}
 	c.SetPrincipal(ctx, p)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -69,7 +70,8 @@ type Config struct {
 	Address func(r *http.Request) string
 
 	// Protocols are the protocols that clients can choose by WebSocket subprotocol. The
-	// first one is used for clients that choose none. Defaults to Text and JSON.
+	// first one is used for clients that choose none. They are compared by ==: clients of
+	// the same protocol share what is compiled. Defaults to Text and JSON.
 	Protocols []Protocol
 
 	// Commands are added to the built-in ones. A command replaces the built-in one of
@@ -271,6 +273,8 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 		switch {
 		case p == nil:
 			return cfg, fmt.Errorf("Config.Protocols[%d]: nil", i)
+		case !reflect.ValueOf(p).Comparable():
+			return cfg, fmt.Errorf("Config.Protocols[%d]: a %T can't be compared by ==; use a pointer to it", i, p)
 		case i > 0 && p.Name() == "":
 			return cfg, fmt.Errorf("Config.Protocols[%d]: only the first may have no name", i)
 		case seen[p.Name()]:

@@ -191,7 +191,8 @@ func (c *Conn) compiledStatus(content, ref json.RawMessage) []byte {
 func (c *Conn) answer(f *Frame) error { return c.reply(entry{data: compile(c.v, f)}) }
 
 // Close sends a close frame after what is queued for the client, then closes the
-// connection. text is cut to 123 bytes. Close does not block.
+// connection. text is cut to 123 bytes. A code that may not be sent, such as
+// CloseAbnormal, and its text are left out of the frame. Close does not block.
 func (c *Conn) Close(code CloseCode, text string) {
 	c.closeWith(CloseReason{Code: code, Text: text}, true)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/embedded"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -139,6 +141,41 @@ func TestBadConfig(t *testing.T) {
 
 // idle is a command that does nothing.
 func idle(context.Context, *gateway.Conn, gateway.Request) error { return nil }
+
+// listed is a protocol that can't be compared.
+type listed struct {
+	gateway.Protocol
+	words []string
+}
+
+func TestProtocolsMustBeComparable(t *testing.T) {
+	t.Parallel()
+	_, err := gateway.New(storagetest.New(t), gateway.Config{Protocols: []gateway.Protocol{listed{gateway.Text, nil}}})
+	require.EqualError(t, err, "gateway: Config.Protocols[0]: a gateway_test.listed can't be compared by ==; use a pointer to it")
+	_, err = gateway.New(storagetest.New(t), gateway.Config{Protocols: []gateway.Protocol{&listed{gateway.Text, nil}}})
+	require.NoError(t, err)
+}
+
+// A flood of requests without credentials makes one line.
+func TestRefusalsAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer // slog writes one line at a time
+	storing, stop, err := embedded.Start()
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	storing.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+	pool := storagetest.Open(t, storing)
+	cfg := anything
+	cfg.Authenticate = func(*http.Request) (gateway.Principal, error) { return gateway.Principal{}, gateway.ErrForbidden }
+	h, address := serve(t, pool, cfg)
+	for range 20 {
+		require.Equal(t, http.StatusForbidden, upgrade(t, address))
+	}
+	require.EqualValues(t, 20, h.Stats().RefusedAuth)
+	require.NoError(t, h.Close()) // nothing is logged any more
+	require.NoError(t, pool.Close())
+	require.Equal(t, 1, strings.Count(lines.String(), "refused a client"))
+}
 
 func TestAnExpiredPrincipalIsRefused(t *testing.T) {
 	t.Parallel()

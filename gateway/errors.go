@@ -3,6 +3,9 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/gobwas/ws"
 )
 
 // Code identifies an error that a client is told. README.md lists what each means.
@@ -62,3 +65,19 @@ const (
 	CloseTooFast      CloseCode = 4029 // Limits.CommandExcess
 	CloseDisconnected CloseCode = 4500 // Handler.Disconnect; clients should not reconnect
 )
+
+// sendable reports whether RFC 6455 allows a code in a close frame.
+func (code CloseCode) sendable() bool {
+	return code >= 1000 && code <= 1014 && (code < 1004 || code > 1006) || code >= 3000 && code <= 4999
+}
+
+// frame returns the close frame. A code that may not be sent is left out, and its text with
+// it.
+func (r CloseReason) frame() []byte {
+	var body []byte
+	if r.Code.sendable() {
+		text := strings.ToValidUTF8(r.Text[:min(len(r.Text), ws.MaxControlFramePayloadSize-2)], "")
+		body = ws.NewCloseFrameBody(ws.StatusCode(r.Code), text)
+	}
+	return ws.MustCompileFrame(ws.NewCloseFrame(body))
+}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,27 @@ import (
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
+
+// A code that RFC 6455 does not allow in a close frame is not in it.
+func TestCodesThatMayNotBeSent(t *testing.T) {
+	t.Parallel()
+	var code atomic.Uint32
+	cfg := anything
+	cfg.Commands = map[string]gateway.Command{"QUIT": {Run: func(_ context.Context, c *gateway.Conn, _ gateway.Request) error {
+		c.Close(gateway.CloseCode(code.Load()), "text")
+		return nil
+	}}}
+	_, address := serve(t, storagetest.New(t), cfg)
+	for sent, want := range map[gateway.CloseCode]gateway.CloseCode{
+		gateway.CloseAbnormal: 1005, 0: 1005, 999: 1005, 1004: 1005, 1005: 1005, 1015: 1005, 2999: 1005, 5000: 1005,
+		1000: 1000, gateway.CloseGoingAway: 1001, 1014: 1014, 3000: 3000, 4999: 4999,
+	} {
+		code.Store(uint32(sent))
+		b := open(t, address)
+		b.send("QUIT")
+		require.Equal(t, want, b.closed(), sent)
+	}
+}
 
 // A client that is too slow finds the close frame after a whole frame, however much of it the
 // socket had taken.

@@ -35,7 +35,7 @@ type Handler struct {
 	tasks  sync.WaitGroup // every goroutine of the handler
 	began  time.Time      // from which all times are counted
 	clock  atomic.Int64   // when the sweeper last ran, as elapsed returns it
-	warned struct{ unavailable, presence, follow redisio.Throttle }
+	warned struct{ unavailable, refused, presence, follow redisio.Throttle }
 
 	open atomic.Int64 // connections
 	next atomic.Uint64

@@ -81,7 +81,7 @@ func (c *Conn) applyHooks(what string, data []byte, pick func(*Hooks) func([]byt
 			return nil, false
 		}
 		if err != nil {
-			c.log().Info("gateway: a hook refused a connection", "hook", what, "error", err)
+			c.h.warned.refused.Warn(c.log(), "gateway: a hook refused a connection", "hook", what, "error", err)
 			c.Close(CloseRefused, "refused")
 			return nil, false
 		}

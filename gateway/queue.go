@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"slices"
-	"strings"
 	"sync"
-
-	"github.com/gobwas/ws"
 )
 
 // entry is a part of a client's queue: compiled frames.
@@ -324,8 +321,7 @@ func (c *Conn) closeLocked(reason CloseReason, afterQueue bool) {
 			c.addLocked(waiting[0])
 		}
 	}
-	text := strings.ToValidUTF8(reason.Text[:min(len(reason.Text), ws.MaxControlFramePayloadSize-2)], "")
-	c.addLocked(entry{data: ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(reason.Code), text)))})
+	c.addLocked(entry{data: reason.frame()})
 	c.wakeLocked()
 }
 

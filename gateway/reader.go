@@ -124,10 +124,8 @@ func (r *reader) clientClose(payload []byte) error {
 	case len(payload) == 1:
 		return &badFrame{CloseProtocol, "a close code of one byte"}
 	case len(payload) >= 2:
-		code := ws.StatusCode(binary.BigEndian.Uint16(payload))
-		reason.Code, reason.Text = CloseCode(code), string(payload[2:])
-		if code.IsNotUsed() || code.IsProtocolReserved() || code == ws.StatusNoMeaningYet || code > 4999 ||
-			code.IsProtocolSpec() && code > 1014 {
+		reason.Code, reason.Text = CloseCode(binary.BigEndian.Uint16(payload)), string(payload[2:])
+		if !reason.Code.sendable() {
 			return &badFrame{CloseProtocol, "a close code that may not be sent"}
 		}
 		if !utf8.ValidString(reason.Text) {

@@ -63,7 +63,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if err != nil {
 			h.count.auth.Add(1)
-			h.log.Info("gateway: Config.Authenticate refused a client", "remote", r.RemoteAddr, "error", err)
+			h.warned.refused.Warn(h.log, "gateway: Config.Authenticate refused a client", "remote", r.RemoteAddr, "error", err)
 			status := http.StatusUnauthorized
 			if errors.Is(err, ErrForbidden) {
 				status = http.StatusForbidden
@@ -135,7 +135,7 @@ func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request)
 				c.Close(CloseTryAgain, "not available now")
 				return false
 			}
-			c.log().Info("gateway: a hook refused a connection", "hook", "connect", "error", err)
+			h.warned.refused.Warn(c.log(), "gateway: a hook refused a connection", "hook", "connect", "error", err)
 			c.Close(CloseRefused, "refused")
 			return false
 		}

@@ -2,6 +2,7 @@ package geo
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/heliograph/heliograph/gateway"
@@ -107,6 +108,9 @@ func (g *Geo) lookup(code string) (Projector, error) {
 	}
 	if n == degrees {
 		return nil, nil
+	}
+	if g.cfg.Codes != nil && !slices.Contains(g.cfg.Codes, n) {
+		return nil, gateway.Errorf(gateway.CodeBadCommand, "%v is not one of those that may be asked for", n)
 	}
 	find := Lookup
 	if g.cfg.StrictAxes {

@@ -2,6 +2,7 @@ package geo
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -15,6 +16,10 @@ type Config struct {
 	// national grids, and for degrees, north before east. Otherwise x is east and y is
 	// north.
 	StrictAxes bool
+
+	// Codes are the projections that clients may ask for, beside EPSG:4326. Defaults to
+	// all that [Lookup] knows.
+	Codes []EPSG
 
 	// MaxExits is how many features are remembered for each connection that has sent
 	// BBOX with exit=1. Defaults to 10,000, which take 300 KB.
@@ -31,6 +36,12 @@ type Geo struct {
 func New(cfg Config) (*Geo, error) {
 	if cfg.MaxExits < 0 {
 		return nil, fmt.Errorf("geo: Config.MaxExits: %d is negative", cfg.MaxExits)
+	}
+	cfg.Codes = slices.Clone(cfg.Codes)
+	for i, code := range cfg.Codes {
+		if _, err := Lookup(code); err != nil {
+			return nil, fmt.Errorf("geo: Config.Codes[%d]: %w", i, err)
+		}
 	}
 	return &Geo{cfg: cfg}, nil
 }

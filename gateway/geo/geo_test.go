@@ -135,6 +135,20 @@ func mercator(t testing.TB, id int, lon, lat float64) string {
 	return fmt.Sprintf(`{"type":"Feature","id":%d,"geometry":{"type":"Point","coordinates":[%.17v,%.17v]}}`, id, x, y)
 }
 
+func TestOnlyListedProjectionsMayBeAskedFor(t *testing.T) {
+	t.Parallel()
+	s := serve(t, storagetest.New(t), geo.Config{Codes: []geo.EPSG{3857}})
+	b := s.open()
+	require.Empty(t, b.ask("PROJECTION epsg:3857"))
+	require.Empty(t, b.ask("PROJECTION epsg:4326"))
+	require.Equal(t, []string{"null"}, b.ask("PGET trains projection=epsg:3857"))
+	for _, command := range []string{"PROJECTION epsg:3395", "PGET trains projection=epsg:3395"} {
+		require.Equal(t, "epsg:3395 is not one of those that may be asked for", b.fails(command), command)
+	}
+	_, err := geo.New(geo.Config{Codes: []geo.EPSG{3857, 1}})
+	require.EqualError(t, err, "geo: Config.Codes[1]: geo: no projection of that code: epsg:1")
+}
+
 func TestABrowserOfTheOriginal(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
