@@ -286,7 +286,7 @@ func (c *Client) Clear(ctx context.Context, service string) error {
 			tx.Del(ctx, s.value(name), s.log(name))
 		}
 		for _, disp := range fences {
-			tx.Del(ctx, s.meta(disp))
+			tx.Del(ctx, s.meta(disp), s.standbys(disp))
 			tx.HIncrBy(ctx, s.fence(), disp, 1) // a suspended dispatcher must not write again
 		}
 		tx.Expire(ctx, s.fence(), fenceTTL)

@@ -76,7 +76,8 @@
 //   - read earlier values: Spec.History, [History]
 //   - limit, raise alarms, display: Spec.Min, Spec.Alarm, Spec.Format, [Definition.Display]
 //   - restrict who may write: DispatcherConfig.Allow; by Redis ACL: README.md
-//   - list or remove services: [Client.Services], [Client.Clear]
+//   - list or remove services: [Client.Services], [Client.Clear]; see which processes serve
+//     and wait: [Client.Dispatchers]
 //   - count what happens: [Client.Stats], [Dispatcher.Stats]; share connections:
 //     ClientConfig.PubSub, ClientConfig.Bus
 //   - keys and messages, the ACL lines, figures, coming from KTL, Cauldron, EPICS or

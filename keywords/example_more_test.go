@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/keywords"
@@ -147,4 +149,19 @@ func ExampleClientConfig() {
 	k, err := keywords.NewClient(pool, keywords.ClientConfig{PubSub: ps, Bus: calls})
 	fmt.Println(k != nil, err)
 	// Output: true <nil>
+}
+
+// Which process serves a service, and since when.
+func ExampleClient_Dispatchers() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+
+	all, err := k.Dispatchers(context.Background(), "stage")
+	for _, d := range all {
+		fmt.Println(d.Name, d.Serving.PID == os.Getpid(), time.Since(d.Serving.Since) < time.Minute, len(d.Standbys))
+	}
+	fmt.Println(err)
+	// Output:
+	// main true true 0
+	// <nil>
 }

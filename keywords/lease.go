@@ -79,6 +79,8 @@ func (l *lease) acquire(ctx context.Context) error {
 	var others time.Duration // what was left of the other dispatcher's lease when it was seen last
 	var seen uint64          // its fencing number
 	var forgotten time.Time  // when Redis was found to have lost it
+	waits := standby{l: l}
+	defer waits.leave()
 	for try := 0; ; {
 		err := l.clock.Sync(ctx, l.client)
 		var left int64
@@ -108,11 +110,13 @@ func (l *lease) acquire(ctx context.Context) error {
 		case l.refuse:
 			return redisio.Wrap(l.label, ErrServed)
 		case left == leaseDeferred:
+			waits.wait(ctx)
 			if forgotten.IsZero() {
 				forgotten = time.Now()
 			}
 			pause = l.length / 3
 		default:
+			waits.wait(ctx)
 			theirs := time.Duration(left) * time.Millisecond
 			others, forgotten = max(others, theirs), time.Time{}
 			if number, err := l.client.HGet(ctx, l.service.fence(), l.name).Uint64(); err == nil {

@@ -387,7 +387,8 @@ func aReplacedDispatcherComesBack(t *testing.T, phase time.Duration) {
 		require.NoError(t, pool.Redis().FlushDB(ctx).Err())
 		wire.plug()
 		require.ErrorIs(t, <-first.ended, keywords.CodeFenced)
-		v, err := keywords.Read(ctx, k, Note)
+		// The second has renewed its lease, and is about to commit its values again.
+		v, err := keywords.WaitFor(soon(t), k, Note, func(string) bool { return true })
 		require.NoError(t, err)
 		require.Equal(t, "of the second", v.V)
 		select {

@@ -20,6 +20,8 @@ import (
 //	kw:{service}:own:<disp>  string  the lease: fence:worker id
 //	kw:{service}:fence       hash    dispatcher → fencing number of its newest tenure;
 //	                                 Clear leaves it for a day
+//	kw:{service}:wait:<disp> zset    dispatchers that wait: time in µs and worker id →
+//	                                 end of the entry in ms
 //	kw:{service}:meta:<disp> hash    of the tenure: e its number, n that of the newest value
 //
 // The channel kw:<service>:<database>:changes brings each batch of changes as a
@@ -42,12 +44,13 @@ func newService(pool *storage.Pool, name string) (service, error) {
 	}, err
 }
 
-func (s service) definitions() string      { return s.base + ":def" }
-func (s service) value(name string) string { return s.base + ":v:" + name }
-func (s service) log(name string) string   { return s.base + ":log:" + name }
-func (s service) owner(disp string) string { return s.base + ":own:" + disp }
-func (s service) fence() string            { return s.base + ":fence" }
-func (s service) meta(disp string) string  { return s.base + ":meta:" + disp }
+func (s service) definitions() string         { return s.base + ":def" }
+func (s service) value(name string) string    { return s.base + ":v:" + name }
+func (s service) log(name string) string      { return s.base + ":log:" + name }
+func (s service) owner(disp string) string    { return s.base + ":own:" + disp }
+func (s service) fence() string               { return s.base + ":fence" }
+func (s service) standbys(disp string) string { return s.base + ":wait:" + disp }
+func (s service) meta(disp string) string     { return s.base + ":meta:" + disp }
 
 // workerType returns the type of the bus worker that carries out a dispatcher's calls.
 func workerType(service, disp string) string { return "kw." + service + "." + disp }

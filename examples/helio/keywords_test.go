@@ -262,6 +262,20 @@ func TestModifyThatIsInterrupted(t *testing.T) {
 	<-ended
 }
 
+func TestDispatchers(t *testing.T) {
+	t.Parallel()
+	s := on(t, storagetest.New(t))
+	require.Contains(t, s.fails(exitNotFound, "dispatchers", "stage"), `no service "stage"`)
+	serve := s.serving(stage)
+	require.Regexp(t, `^DISPATCHER +STATE +EPOCH +HOST +PID +SINCE +FOR +WORKER\nmain +serves +\d{16} +\S+ +\d+ +\S+ +\S+ +kw\.stage\.main:\S+$`, s.ok("dispatchers", "stage"))
+	require.Contains(t, s.fails(exitNotFound, "dispatchers", "dome"), "services: stage")
+	require.Regexp(t, `^\[\{"service":"stage","name":"main","serving":\{"worker":"kw\.stage\.main:\S+","host":"\S+","pid":\d+,"since":"\S+"\},"epoch":\d+,"standbys":\[\]\}\]$`,
+		s.ok("dispatchers", "STAGE", "-o", "json"))
+	require.Equal(t, exitOK, serve.end())
+	require.Regexp(t, `\nmain +none +\d{16}$`, s.ok("dispatchers", "stage"))
+	require.Contains(t, s.fails(exitUsage, "dispatchers"), "SERVICE is missing")
+}
+
 // The keywords of several dispatchers can't be set in one step: the error names those
 // that were set.
 func TestModifyOfSeveralDispatchers(t *testing.T) {

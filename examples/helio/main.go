@@ -181,7 +181,7 @@ func (t *tool) root() *cli.Command {
 		Commands: []*cli.Command{
 			t.callCommand(), t.workerCommand(),
 			t.workersCommand(), t.pingCommand(), t.infoCommand(), t.statsCommand(), t.stopCommand(), t.logsCommand(), t.downloadCommand(),
-			t.showCommand(), t.modifyCommand(), t.watchCommand(), t.waitforCommand(), t.listCommand(), t.describeCommand(), t.gshowCommand(), t.keywordsCommand(),
+			t.showCommand(), t.modifyCommand(), t.watchCommand(), t.waitforCommand(), t.listCommand(), t.describeCommand(), t.gshowCommand(), t.dispatchersCommand(), t.keywordsCommand(),
 			t.pubCommand(), t.subCommand(), t.setCommand(), t.mapCommand(), t.gatewayCommand(),
 			t.topCommand(), t.versionCommand(),
 		},
