@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -111,11 +110,11 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 }
 
 // holds reports whether a condition is true of the values in Redis, where those of a
-// service are of one moment. It tries again while Redis is unreachable.
+// service are of one moment. It tries again while Redis is unreachable, or refuses for a
+// reason that passes.
 func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*Definition) (bool, error) {
 	for try := 0; ; try++ {
 		values, err := c.values(ctx, defs)
-		var reply redis.Error
 		switch {
 		case err == nil:
 			return e.Eval(func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok })
@@ -123,13 +122,10 @@ func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*De
 			return false, redisio.Because(ctx.Err(), err)
 		case c.isClosed():
 			return false, ErrClosed
-		case errors.As(err, &reply) && !redis.IsLoadingError(err), errors.Is(err, redis.ErrClosed):
+		case refusedByRedis(err), errors.Is(err, redis.ErrClosed):
 			return false, err
 		}
-		select {
-		case <-time.After(redisio.Backoff(try)):
-		case <-ctx.Done():
-		}
+		redisio.Sleep(ctx, redisio.Backoff(try))
 	}
 }
 

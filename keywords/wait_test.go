@@ -2,8 +2,12 @@ package keywords_test
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/keywords"
@@ -72,4 +76,47 @@ func TestWaitForTakesWhatADispatcherHasLeft(t *testing.T) {
 		require.Equal(t, keywords.QualityStale, v.Quality)
 		require.NoError(t, keywords.WaitForExpr(soon(t), k, "$stage.SPEED == 1"))
 	})
+}
+
+// passing makes Redis refuse some requests that a client makes to read keywords, for a
+// reason that passes.
+type passing struct {
+	reply error
+	left  atomic.Int32
+}
+
+func (p *passing) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (p *passing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *passing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		reads := slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Name() == "hexists" })
+		if !reads || p.left.Add(-1) < 0 {
+			return next(ctx, cmds)
+		}
+		for _, cmd := range cmds {
+			cmd.SetErr(p.reply)
+		}
+		return p.reply
+	}
+}
+
+func TestWaitForExprWaitsOutWhatPasses(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []string{"LOADING loading", "CLUSTERDOWN down", "MASTERDOWN down", "TRYAGAIN again", "READONLY replica"} {
+		storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+			run(t, pool, keywords.DispatcherConfig{}, nil).wait()
+			p := &passing{reply: pool.Redis().Eval(t.Context(), "return redis.error_reply(ARGV[1])", nil, reply).Err()}
+			pool.Redis().AddHook(p)
+			k := client(t, pool)
+			ended := make(chan error, 1)
+			ctx := soon(t)
+			go func() { ended <- keywords.WaitForExpr(ctx, k, "$stage.SPEED == 1 and $stage.NOTE == here") }()
+			time.Sleep(time.Second) // the service is read
+			p.left.Store(5)
+			_, err := keywords.Modify(ctx, k, Note, "here")
+			require.NoError(t, err)
+			require.NoError(t, <-ended)
+			require.Negative(t, p.left.Load(), "it was refused")
+		})
+	}
 }

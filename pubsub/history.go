@@ -179,7 +179,7 @@ type tracker struct {
 // page is how many messages are read from a history at once.
 const page = 128
 
-// insist asks Redis until it answers, or ctx ends.
+// insist asks Redis until it answers, or ctx ends. It waits out refusals that pass.
 func insist(ctx context.Context, ask func() error) error {
 	for try := 0; ; try++ {
 		err := ask()
@@ -187,15 +187,13 @@ func insist(ctx context.Context, ask func() error) error {
 		switch {
 		case err == nil, errors.Is(err, errTrimmed), errors.Is(err, errEpoch), errors.Is(err, errTooMuch), errors.Is(err, redis.ErrClosed):
 			return err
-		case errors.As(err, &reply) && !redis.IsLoadingError(err) && !redis.IsClusterDownError(err):
+		case errors.As(err, &reply) && !redisio.Passing(err):
 			return err
 		case ctx.Err() != nil:
 			return redisio.Because(ctx.Err(), err)
 		}
-		select {
-		case <-ctx.Done():
+		if !redisio.Sleep(ctx, redisio.Backoff(try)) {
 			return redisio.Because(ctx.Err(), err)
-		case <-time.After(redisio.Backoff(try)):
 		}
 	}
 }

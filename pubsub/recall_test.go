@@ -1,9 +1,12 @@
 package pubsub_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/pubsub"
@@ -91,4 +94,40 @@ func TestSeqIsTheOrderOfAllChannels(t *testing.T) {
 			last = m.Seq
 		}
 	})
+}
+
+// passing makes Redis refuse the first requests for the head of a history, for a reason that
+// passes.
+type passing struct {
+	reply error
+	left  atomic.Int32
+}
+
+func (p *passing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (p *passing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "hmget" || p.left.Add(-1) < 0 {
+			return next(ctx, cmd)
+		}
+		cmd.SetErr(p.reply)
+		return p.reply
+	}
+}
+func (p *passing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func TestHistoriesWaitOutWhatPasses(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []string{"LOADING loading", "CLUSTERDOWN down", "MASTERDOWN down", "TRYAGAIN again", "READONLY replica"} {
+		storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+			p := &passing{reply: pool.Redis().Eval(t.Context(), "return redis.error_reply(ARGV[1])", nil, reply).Err()}
+			p.left.Store(5)
+			pool.Redis().AddHook(p)
+			c := client(t, pool, pubsub.Config{})
+			_, _, err := pubsub.Recall(t.Context(), c, Kept, "")
+			require.NoError(t, err, reply)
+			require.Negative(t, p.left.Load(), "it was refused")
+		})
+	}
 }
