@@ -6,6 +6,7 @@ import "math"
 // several answers to where, each good somewhere.
 type datum struct {
 	el     ellipsoid
+	table  *ntv2   // where it has the place, in place of shifts; nil: there is none
 	shifts []shift // the first that is for a place is taken there, else the last
 }
 
@@ -56,12 +57,22 @@ func (d *datum) at(lon, lat float64) *shift {
 
 // enter returns where a place of WGS 84 lies in the datum, in degrees.
 func (d *datum) enter(lon, lat float64) (float64, float64) {
+	if d.table != nil {
+		if toLon, toLat, ok := d.table.enter(lon, lat); ok {
+			return toLon, toLat
+		}
+	}
 	return d.at(lon, lat).enter(d.el, lon, lat)
 }
 
 // leave is the inverse of enter. Where two areas meet, a place may have none, or
 // two: metres decide, and the first shift that leads back to itself is taken.
 func (d *datum) leave(lon, lat float64) (float64, float64) {
+	if d.table != nil {
+		if toLon, toLat, ok := d.table.leave(lon, lat); ok {
+			return toLon, toLat
+		}
+	}
 	var toLon, toLat float64
 	for i := range d.shifts {
 		s := &d.shifts[i]

@@ -36,7 +36,9 @@
 //   - To identify features by a property, see [Config].IDProperty.
 //   - To send north before east where the authority says so, see [Config].StrictAxes.
 //   - To project in Go, see [Lookup].
-//   - To add a projection or replace one, see [Register].
+//   - To add a projection or replace one, see [Register]; to take the datum shift from a
+//     national grid, [Grid].
+//   - To limit the projections that clients may ask for, see [Config].Codes.
 //   - To count what was dropped and withheld, see [Geo.Stats].
 //
 // README.md has the commands exactly, the projections with their accuracy, and figures.

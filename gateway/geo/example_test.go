@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/gateway/geo"
@@ -106,4 +108,12 @@ func ExampleConfig() {
 	// {"type":"Feature","properties":{"number":7},"geometry":{"type":"Point","coordinates":[5,5]}}
 	// {"type":"Feature","id":7,"geometry":null}
 	// {"type":"Feature","properties":{"number":7},"geometry":{"type":"Point","coordinates":[6,6]}}
+}
+
+// The national grid of Germany, which Debian's proj-data has, in place of a shift that is
+// metres off.
+func ExampleGrid() {
+	err := geo.Grid(os.DirFS("/nonexistent"), "BETA2007.gsb", 31466, 31467, 31468, 31469)
+	fmt.Println(err != nil, errors.Is(err, fs.ErrNotExist))
+	// Output: true true
 }

@@ -63,3 +63,22 @@ func (d *document) IDs() (ids []string) {
 // Projected and Boxed are the filters of PROJECTION and BBOX.
 func (g *Geo) Projected(p Projector) gateway.Filter { return g.projected(p) }
 func (g *Geo) Boxed(b box) gateway.Filter           { return g.boxed(b) }
+
+// Forget undoes Register and Grid.
+func Forget(codes ...EPSG) {
+	projectors.Lock()
+	defer projectors.Unlock()
+	for _, code := range codes {
+		delete(projectors.of, code)
+	}
+}
+
+// CheckNTv2 reads a grid, and asks it for a place.
+func CheckNTv2(data []byte, lon, lat float64) (toLon, toLat float64, ok bool, err error) {
+	t, err := parseNTv2(data)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	toLon, toLat, ok = t.leave(lon, lat)
+	return toLon, toLat, ok, nil
+}

@@ -25,7 +25,12 @@ type place struct {
 
 func reference(t testing.TB) map[geo.EPSG][]place {
 	t.Helper()
-	f, err := os.Open("testdata/reference.csv")
+	return referenceIn(t, "testdata/reference.csv")
+}
+
+func referenceIn(t testing.TB, file string) map[geo.EPSG][]place {
+	t.Helper()
+	f, err := os.Open(file)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, f.Close()) }()
 	r := csv.NewReader(f)

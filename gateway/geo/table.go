@@ -34,9 +34,9 @@ func define(code EPSG) (p Projector, northFirst bool) {
 		return &grid{newTransverse(grs80, 0, 0.9993), 19, 500000, -5300000, nil}, true
 	case code >= 31466 && code <= 31469: // Germany
 		zone := float64(code - 31464)
-		d := dhdn
-		if code == 31467 || code == 31468 {
-			d = dhdnEast
+		d := dhdnEast
+		if code == 31466 {
+			d = dhdn
 		}
 		return tm(d, 3*zone, 1, zone*1e6+500000, 0), true
 	case code == 27700: // Great Britain
@@ -77,33 +77,34 @@ func austrian(zone EPSG) float64 { return 10 + 1/3.0 + 3*float64(zone) }
 
 // The shifts are those that PROJ takes without grids, from EPSG:4326: of what the
 // registry has for the area of use, the most accurate at the place, then the
-// first in the list. Their numbers there are in the comments.
+// first in the list. Their numbers there are in the comments. 31469 is an exception: it is
+// used in the east, where its official area of use does not reach.
 var (
 	dhdnWest = positionVector(598.1, 73.7, 418.2, 0.202, 0.045, -2.455, 6.7) // 1777
-	dhdn     = &datum{bessel, []shift{dhdnWest}}
-	dhdnEast = &datum{bessel, []shift{
+	dhdn     = &datum{el: bessel, shifts: []shift{dhdnWest}}
+	dhdnEast = &datum{el: bessel, shifts: []shift{
 		positionVector(612.4, 77, 440.2, -0.054, 0.057, -2.797, 2.55).within(9.92, 50.2, 15.04, 54.74), // 15869
 		dhdnWest,
 	}}
 
 	mgiAll    = positionVector(577.326, 90.129, 463.919, 5.137, 1.474, 5.297, 2.4232) // 1618
-	mgiWest   = &datum{bessel, []shift{mgiAll}}
-	mgiStyria = &datum{bessel, []shift{
+	mgiWest   = &datum{el: bessel, shifts: []shift{mgiAll}}
+	mgiStyria = &datum{el: bessel, shifts: []shift{
 		coordinateFrame(601.705, 84.263, 485.227, -4.7354, -1.3145, -5.393, -2.3887).within(13.58, 46.64, 16.17, 47.84), // 1194
 		mgiAll,
 	}}
 
-	sjtsk = &datum{bessel, []shift{
+	sjtsk = &datum{el: bessel, shifts: []shift{
 		coordinateFrame(572.213, 85.334, 461.94, -4.9732, -1.529, -5.2484, 3.5378).within(12.09, 48.58, 18.86, 51.06), // 5239
 		positionVector(485, 169.5, 483.8, 7.786, 4.398, 4.103, 0).within(16.84, 47.73, 22.56, 49.61),                  // 4836
 		translation(589, 76, 480), // 15965
 	}}
 
-	osgb36 = &datum{airy, []shift{positionVector(446.448, -125.157, 542.06, 0.15, 0.247, 0.842, -20.489)}}             // 1314
-	bd72   = &datum{intl24, []shift{coordinateFrame(-106.8686, 52.2978, -103.7239, -0.3366, 0.457, -1.8422, -1.2747)}} // 15929
-	ch1903 = &datum{bessel, []shift{translation(674.374, 15.056, 405.346)}}                                            // 1766; CH1903+ has the same as 1676
+	osgb36 = &datum{el: airy, shifts: []shift{positionVector(446.448, -125.157, 542.06, 0.15, 0.247, 0.842, -20.489)}}             // 1314
+	bd72   = &datum{el: intl24, shifts: []shift{coordinateFrame(-106.8686, 52.2978, -103.7239, -0.3366, 0.457, -1.8422, -1.2747)}} // 15929
+	ch1903 = &datum{el: bessel, shifts: []shift{translation(674.374, 15.056, 405.346)}}                                            // 1766; CH1903+ has the same as 1676
 
-	amersfoort = &datum{bessel, []shift{coordinateFrame(565.4171, 50.3319, 465.5524,
+	amersfoort = &datum{el: bessel, shifts: []shift{coordinateFrame(565.4171, 50.3319, 465.5524,
 		0.398957388243134, -0.343987817378283, 1.87740163998045, 4.0725)}} // 4833
 )
 

@@ -37,3 +37,16 @@ export PROJ_DATA="$bare" PROJ_LIB="$bare" PROJ_NETWORK=OFF LC_ALL=C
 			awk -v code="$code" '{ printf "%s,%s,%s,%s,%s\n", code, $2, $1, $3, $4 }'
 	done
 } >reference.csv
+
+# With the national grid (Debian: proj-data), which is within centimetres of the truth.
+export PROJ_DATA=/usr/share/proj PROJ_LIB=/usr/share/proj
+grep -v '^#' beta2007.csv | cut -d, -f1-3 >"$bare/cities"
+{
+	grep '^#' beta2007.csv
+	while IFS=, read -r code lon lat; do
+		zone=$((code - 31464))
+		echo "$lat $lon" | cs2cs -f %.9f EPSG:4326 +to +proj=tmerc +lon_0=$((3 * zone)) +x_0=${zone}500000 +ellps=bessel +nadgrids=BETA2007.gsb +type=crs |
+			awk -v head="$code,$lon,$lat" '{ printf "%s,%s,%s\n", head, $2, $1 }'
+	done <"$bare/cities"
+} >"$bare/beta2007.csv"
+mv "$bare/beta2007.csv" beta2007.csv
