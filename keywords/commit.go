@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -223,12 +224,16 @@ func (c *committer) run(stop <-chan struct{}) {
 		case idle:
 			select {
 			case <-c.more:
+				runtime.Gosched() // see below
 			case <-stop:
 				return
 			case <-c.ended:
 			}
 		case err == nil:
 			try = 0
+			// Requests come in bursts. Let the dispatcher stage the rest of one, so that it
+			// is one batch: with 64 writers that is 1.2 times the modifies.
+			runtime.Gosched()
 		case isLost(err):
 			c.lose()
 		case isFenced(err):
