@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -69,10 +68,8 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 // recover waits a little, and reports whether Redis can be reached and has the inbox.
 func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err error, try *int) bool {
 	in.c.link.markDown(err)
-	select {
-	case <-ctx.Done():
+	if !redisio.Sleep(ctx, redisio.Backoff(*try)) {
 		return false
-	case <-time.After(redisio.Backoff(*try)):
 	}
 	*try++
 	if in.c.renew(ctx, client) != nil {

@@ -238,5 +238,5 @@ func (w *Worker) closeOverflow() {
 		l.closing = true
 		l.mu.Unlock()
 	}
-	waitFor(&w.overflowing, stopTimeout)
+	redisio.WaitFor(&w.overflowing, stopTimeout)
 }

@@ -134,10 +134,8 @@ func (l *lease) enter(ctx context.Context, rehearse func(context.Context) error)
 			return err
 		}
 		l.link.markDown(err)
-		select {
-		case <-ctx.Done():
+		if !redisio.Sleep(ctx, redisio.Backoff(try)) {
 			return ctx.Err()
-		case <-time.After(redisio.Backoff(try)):
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -83,7 +82,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	err = cmp.Or(denied, w.drain(time.Until(drainEnd)))
 	w.runOnStop()
 	stopControl(func() { w.wake(plain, w.keys.control(w.info.ID)) })
-	waitFor(&w.heldControl, stopTimeout)
+	redisio.WaitFor(&w.heldControl, stopTimeout)
 	stopLingering()
 	_ = w.withStopTimeout(lease.end)
 	return err
@@ -275,7 +274,7 @@ func (w *Worker) haltLanes() []*task {
 // drain waits for the handlers and their replies, then cancels the handlers'
 // contexts and waits a little longer.
 func (w *Worker) drain(patience time.Duration) error {
-	done := waited(&w.held)
+	done := redisio.Waited(&w.held)
 	within := func(d time.Duration) bool {
 		select {
 		case <-done:
@@ -296,24 +295,6 @@ func (w *Worker) drain(patience time.Duration) error {
 		return nil
 	}
 	return fmt.Errorf("bus: worker %s stopped, but %d of its handlers did not return after their contexts were cancelled", w.ID(), w.slots.inUse())
-}
-
-// waited returns a channel that is closed once all of a group are done.
-func waited(group *sync.WaitGroup) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		group.Wait()
-		close(done)
-	}()
-	return done
-}
-
-// waitFor waits until all of a group are done, at most for a time.
-func waitFor(group *sync.WaitGroup, limit time.Duration) {
-	select {
-	case <-waited(group):
-	case <-time.After(limit):
-	}
 }
 
 // withStopTimeout runs do, commands of a stopping worker, with stopTimeout.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
@@ -146,15 +145,7 @@ func (v *mover) abort(ctx context.Context, s *served, reason string) error {
 // stop ends all moves, because the dispatcher ends, and waits for those that heed it.
 func (v *mover) stop() {
 	v.end(errStopping)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		v.all.Wait()
-	}()
-	select {
-	case <-ended:
-	case <-time.After(stopTimeout):
-	}
+	redisio.WaitFor(&v.all, stopTimeout)
 }
 
 var errStopping = errors.New("the dispatcher ends")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // poll counts the heartbeat and refreshes what has a period, until stop is closed.
@@ -43,15 +45,7 @@ func (d *Dispatcher) poll(stop <-chan struct{}) {
 	d.refreshing = nil
 	d.mu.Unlock()
 	cancel()
-	polled := make(chan struct{})
-	go func() {
-		defer close(polled)
-		d.refreshers.Wait()
-	}()
-	select {
-	case <-polled:
-	case <-time.After(d.cfg.Drain): // a hook that ignores its ctx
-	}
+	redisio.WaitFor(&d.refreshers, d.cfg.Drain) // a hook may ignore its ctx
 }
 
 // refreshPeriodic refreshes a keyword that no client has asked to refresh.
