@@ -327,6 +327,19 @@ func TestNotAHandshake(t *testing.T) {
 	require.Zero(t, h.Stats().Connections)
 }
 
+// A browser that opens the address is told what is there.
+func TestAPageOfTheEndpoint(t *testing.T) {
+	t.Parallel()
+	_, address := serve(t, storagetest.New(t), anything)
+	answer, err := http.Get(strings.Replace(address, "ws", "http", 1))
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUpgradeRequired, answer.StatusCode)
+	require.Equal(t, "this is a WebSocket endpoint: connect with new WebSocket(url), or new WebSocket(url, \"heliograph.json.v1\")\n", string(body))
+}
+
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	h, err := gateway.New(storagetest.New(t), anything)
@@ -342,6 +355,7 @@ func TestHTTP2(t *testing.T) {
 	require.Equal(t, http.StatusHTTPVersionNotSupported, answer.StatusCode)
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(body), "use HTTP/1.1")
+	require.Equal(t, `this is a WebSocket endpoint: connect with new WebSocket(url), or new WebSocket(url, "heliograph.json.v1"); `+
+		"WebSocket over HTTP/2 (RFC 8441) is not supported, use HTTP/1.1\n", string(body))
 	require.Empty(t, answer.Header.Get("Upgrade"))
 }

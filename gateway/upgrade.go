@@ -26,14 +26,14 @@ func gatewayError(err error) error { return fmt.Errorf("gateway: %w", err) }
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor > 1 { // HTTP/2 has no Upgrade header
 		h.count.request.Add(1)
-		http.Error(w, "WebSockets over HTTP/2 are not supported; use HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		http.Error(w, h.sign()+"; WebSocket over HTTP/2 (RFC 8441) is not supported, use HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	}
 	if !slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") }) {
 		h.count.request.Add(1)
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
-		http.Error(w, "this is a WebSocket endpoint", http.StatusUpgradeRequired)
+		http.Error(w, h.sign(), http.StatusUpgradeRequired)
 		return
 	}
 	if !h.originAllowed(r) {
@@ -97,6 +97,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.read(in)
 		c.abort(CloseReason{Code: CloseAbnormal, Text: "the socket was closed"})
 	})
+}
+
+// sign returns a line for a request that is not a WebSocket's, such as a browser's.
+func (h *Handler) sign() string {
+	line := "this is a WebSocket endpoint: connect with new WebSocket(url)"
+	for _, p := range h.cfg.Protocols {
+		if name := p.Name(); name != "" {
+			line += ", or new WebSocket(url, " + strconv.Quote(name) + ")"
+		}
+	}
+	return line
 }
 
 // begin sends the status open and accepts the connection if no Connect hook refuses it:
