@@ -72,7 +72,7 @@ func TestThePageOfFilteredWebsocket(t *testing.T) {
 		}
 		ann.send("hello")
 		bob.hears("hello")
-		require.Contains(t, p.stdout.String(), `"hello"`)
+		require.Eventually(t, func() bool { return strings.Contains(p.stdout.String(), `"hello"`) }, 20*time.Second, time.Millisecond)
 		n, err := pool.Redis().Exists(t.Context(), "{fws:my_app}:owners").Result()
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n, "--redis_key is in the names of keys")
