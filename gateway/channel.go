@@ -23,19 +23,21 @@ const (
 	OpPresence  Op = "presence"  // see who follows a channel
 )
 
-// Slow says what happens to messages for a client that reads too slowly, once its
-// queue has reached Limits.QueueBytes or QueueMessages.
+// Slow says what happens to a client that reads too slowly: one that has not been sent a
+// message of the channel when that leaves the log, by Limits.LogBytes or LogMessages.
 type Slow uint8
 
 const (
 	// SlowDisconnect closes the connection with 4008. A client that reconnects and reads
 	// the state anew has lost nothing.
 	SlowDisconnect Slow = iota
-	// SlowDropOldest drops the oldest messages, and sends a status lost with their number.
+	// SlowDropOldest goes on with the oldest message of the log, after a status lost with
+	// the number of messages that were dropped.
 	SlowDropOldest
-	// SlowConflate replaces a queued message by a newer one of the same Channel.Key, even
-	// when the queue isn't full. It is for positions, of which only the newest counts.
-	// A queue that is full nevertheless is treated as by SlowDropOldest.
+	// SlowConflate keeps in the log only the newest message of each Channel.Key, so that a
+	// client gets that one alone of those that it has not been sent. It is for positions,
+	// of which only the newest counts. If there are more keys than the log holds, the
+	// client is treated as by SlowDropOldest.
 	SlowConflate
 
 	slowCount // the number of policies
@@ -50,14 +52,20 @@ type Channel struct {
 	// Slow is the policy for clients that read too slowly. Defaults to SlowDisconnect.
 	Slow Slow
 
-	// Key returns what a message is about, for SlowConflate, such as an id. Without Key
-	// a newer message replaces any other of its channel.
+	// Key returns what a message is about, for SlowConflate, such as an id. It is called
+	// once for each message, before the filters of connections. Without Key a newer
+	// message replaces any other of its channel.
 	Key func(content []byte) string
 
 	// History lets clients resume with SUB channel since=offset. Publishers must use
 	// [pubsub.Topic.WithHistory] with the same value. Without History, messages that a
 	// client has missed are lost.
 	History *pubsub.History
+
+	// Rewind is how many of the last messages a client may ask for with SUB channel
+	// rewind=N. The log has those that came while the channel was followed. Defaults to 0:
+	// none.
+	Rewind int
 
 	// Presence records which clients follow the channel, for the command WHO.
 	Presence bool
@@ -72,6 +80,9 @@ func (ch Channel) complete() (Channel, error) {
 	}
 	if h := ch.History; h != nil && (h.Size < 0 || h.TTL < 0) {
 		return ch, fmt.Errorf("Channel.History: %+v is negative", *h)
+	}
+	if ch.Rewind < 0 {
+		return ch, fmt.Errorf("Channel.Rewind: %d is negative", ch.Rewind)
 	}
 	return ch, nil
 }

@@ -46,7 +46,7 @@ type Command struct {
 func (h *Handler) newCommands() (map[string]Command, error) {
 	all := map[string]Command{
 		"GET":  {Run: get, Usage: "key [ref] [client_ref]", Min: 1, Max: 3, Names: []string{"channel_name", "ref", "client_ref"}},
-		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "ack"}, Names: []string{"channel_name"}},
+		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [rewind=count] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "rewind", "ack"}, Names: []string{"channel_name"}},
 		"DEL":  {Run: del, Usage: "channel", Min: 1, Max: 1, Names: []string{"channel_name"}},
 		"PING": {Run: ping, Max: -1},
 		"HELP": {Run: help},

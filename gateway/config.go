@@ -145,18 +145,30 @@ type Limits struct {
 	// Bytes is the maximum size of the values of a hash that is read. Defaults to 1 MiB.
 	Bytes int
 
-	// QueueBytes is the maximum size of what is queued for a client, counting 64 bytes
-	// more for each message. Above it Channel.Slow applies. Answers to commands wait
-	// while half of it is taken. Defaults to 1 MiB.
+	// QueueBytes is the maximum size of answers, statuses and what Conn.Send sends that
+	// wait for a client, counting 64 bytes more for each. A client that exceeds it is
+	// closed with 4008; answers to commands wait while half of it is taken. Defaults to
+	// 1 MiB.
 	QueueBytes int
-	// QueueMessages is the maximum number of messages queued for a client. Above it
-	// Channel.Slow applies. Answers wait while they are half of it. Defaults to 1,024.
+	// QueueMessages is the maximum number of what Conn.Send has sent and waits for a
+	// client. Answers wait while they are half of it. Defaults to 1,024.
 	QueueMessages int
-	// Pending is the maximum number of publications of one channel that wait to be
-	// delivered to its followers. Above it they are dropped, and the followers told of
+	// LogBytes is the maximum size of the messages of one channel that are kept for its
+	// followers, all together, counting 256 bytes more for each. Messages that all
+	// followers have been sent are not kept, unless by Channel.History or Rewind. To a
+	// follower that has not been sent a message that must go, Channel.Slow applies.
+	// Defaults to 4 MiB.
+	LogBytes int
+	// LogMessages is the maximum number of these messages. If they come faster than they
+	// can be handed out to the followers, they are dropped, and all followers are told of
 	// a gap. Defaults to 4,096.
-	Pending int
+	LogMessages int
 
+	// SnapshotAge is how old the read of a hash may be that SUB snapshot=1 answers with,
+	// if the log has all messages since. It spares Redis a read for each of many clients
+	// that come at once. Negative: each SUB waits for a read of its own. Defaults to 1
+	// second.
+	SnapshotAge time.Duration
 	// Handshake is the maximum time for writing the answer to the upgrade. Defaults to
 	// 10 seconds.
 	Handshake time.Duration
@@ -190,7 +202,7 @@ func (l Limits) complete() (Limits, error) {
 		{"Message", &l.Message, 64 << 10}, {"Args", &l.Args, 16}, {"Name", &l.Name, 255}, {"Channels", &l.Channels, 128},
 		{"Fields", &l.Fields, 10_000}, {"Bytes", &l.Bytes, 1 << 20},
 		{"QueueBytes", &l.QueueBytes, 1 << 20}, {"QueueMessages", &l.QueueMessages, 1024},
-		{"Pending", &l.Pending, 4096},
+		{"LogBytes", &l.LogBytes, 4 << 20}, {"LogMessages", &l.LogMessages, 4096},
 	} {
 		if *f.n < 0 {
 			return l, fmt.Errorf("Config.Limits.%s: %d is negative", f.name, *f.n)
@@ -216,9 +228,10 @@ func (l Limits) complete() (Limits, error) {
 	}{
 		{"CommandExcess", &l.CommandExcess, 10 * time.Second}, {"Handshake", &l.Handshake, 10 * time.Second},
 		{"Command", &l.Command, 5 * time.Second}, {"Write", &l.Write, 5 * time.Second}, {"Ping", &l.Ping, 25 * time.Second},
+		{"SnapshotAge", &l.SnapshotAge, time.Second},
 		{"Pong", &l.Pong, 10 * time.Second}, {"Idle", &l.Idle, 0}, {"Lifetime", &l.Lifetime, 0},
 	} {
-		if *f.d < 0 && f.d != &l.Ping {
+		if *f.d < 0 && f.d != &l.Ping && f.d != &l.SnapshotAge {
 			return l, fmt.Errorf("Config.Limits.%s: %v is negative", f.name, *f.d)
 		}
 		*f.d = cmp.Or(*f.d, f.zero)

@@ -39,7 +39,7 @@ type Conn struct {
 	address     string // what Limits.PerAddress counts
 	net         net.Conn
 	direct      *direct // writes without blocking; nil: the socket can't
-	v           variant
+	v           *variant
 	connectedAt int64 // all times are of Handler.now
 
 	// Used by the goroutine that reads.
@@ -56,16 +56,19 @@ type Conn struct {
 	nextPing    int64        // when to ping; used by the sweeper
 
 	mu           sync.Mutex
-	queue        []entry // queue[head:] waits to be written
-	head         int
-	bytes        int // size of the queue
-	count        int // messages in the queue
-	answers      int // answers in the queue
-	writing      bool
-	writeSince   int64         // when the current write began; 0: there is none
+	queue        []entry       // waits to be written
+	bytes        int           // size of the queue
+	sends        int           // entries of the queue that count in Limits.QueueMessages
+	answers      int           // answers in the queue
+	news         []*follower   // those with messages in their logs, in turn
+	rest         [][]byte      // what the socket did not take; written first
+	writing      bool          // there is a writer
+	full         bool          // the socket did not take all, and the writer has not caught up since
+	began        time.Time     // when the write that may block began; zero: there is none
+	took         time.Time     // when the writer last took something to be written
 	drained      chan struct{} // closed when the queue is empty; nil: nothing waits for it
 	cancel       context.CancelFunc
-	members      map[string]*member
+	following    map[string]*follower
 	values       map[any]any
 	state        connState
 	reason       CloseReason
@@ -77,7 +80,7 @@ type connState uint8
 
 const (
 	open    connState = iota
-	closing           // the last entry of the queue is a close frame; no more are added
+	closing           // a close frame is queued or sent; nothing is added
 	ended             // the socket is closed
 )
 
@@ -108,12 +111,12 @@ func (c *Conn) Principal() Principal { return *c.principal.Load() }
 func (c *Conn) SetPrincipal(ctx context.Context, p Principal) {
 	c.principal.Store(&p)
 	for _, name := range c.Channels() {
-		m := c.member(name)
+		f := c.follower(name)
 		switch {
-		case m == nil:
+		case f == nil:
 		case c.allowed(ctx, OpSubscribe, name):
-			m.ch.renamePresence(ctx, m)
-		case c.leave(m):
+			f.ch.renamePresence(ctx, f)
+		case c.leave(f):
 			c.status(map[string]any{"status": "unsubscribed", "channel": name}, nil)
 		}
 	}
@@ -144,14 +147,14 @@ func (c *Conn) SetValue(key, value any) {
 func (c *Conn) Channels() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Sorted(maps.Keys(c.members))
+	return slices.Sorted(maps.Keys(c.following))
 }
 
 // Send sends data to the client unchanged, as one message: a text message, or a binary
 // one if data is not UTF-8. It does not block: a client whose queue is full is closed
 // with 4008.
 func (c *Conn) Send(data []byte) {
-	c.push(entry{data: compile(c.v, &Frame{Kind: KindBroadcast, Content: data}), n: 1})
+	c.push(entry{data: compile(c.v, &Frame{Kind: KindBroadcast, Content: data})})
 }
 
 // Reply sends a value that answers a request. It blocks while half of the client's queue
@@ -172,7 +175,7 @@ func (c *Conn) ReplyMessage(r Request, m *Message) (sent bool, err error) {
 	if m == nil {
 		return false, nil
 	}
-	return true, c.reply(entry{data: m.compiled(c.v)})
+	return true, c.reply(m.compiled(c.v))
 }
 
 // status sends a status of the connection.
@@ -188,14 +191,7 @@ func (c *Conn) compiledStatus(content, ref json.RawMessage) []byte {
 	return compile(c.v, &Frame{Kind: KindStatus, Content: content, Ref: ref, Time: time.Now()})
 }
 
-func (c *Conn) answer(f *Frame) error { return c.reply(entry{data: compile(c.v, f)}) }
-
-// Close sends a close frame after what is queued for the client, then closes the
-// connection. text is cut to 123 bytes. A code that may not be sent, such as
-// CloseAbnormal, and its text are left out of the frame. Close does not block.
-func (c *Conn) Close(code CloseCode, text string) {
-	c.closeWith(CloseReason{Code: code, Text: text}, true)
-}
+func (c *Conn) answer(f *Frame) error { return c.reply(compile(c.v, f)) }
 
 func (c *Conn) isOpen() bool {
 	c.mu.Lock()

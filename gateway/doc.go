@@ -26,7 +26,8 @@
 //     after the hash was read: nothing is missing between the two, and nothing comes
 //     twice that was published in the same MULTI or script as its HSET.
 //   - SUB channel since=offset resumes, on a channel with a History: either all missed
-//     messages follow, with recovered true, or none, with recovered false.
+//     messages follow, with recovered true, or none, with recovered false. An offset is
+//     safe to store when it comes: all messages after it are still to come.
 //   - A bad command, a bad value in Redis, a key of another type or an unreachable Redis
 //     is answered by an error with a fixed code. It does not end the connection.
 //   - A client that reads too slowly is handled by Channel.Slow and does not delay other
@@ -40,8 +41,9 @@
 //   - Origin, capacity and Config.Authenticate are checked before the upgrade, and before
 //     anything is read from the socket.
 //   - Every limit has a name in [Limits], a default, and a counter in [Stats].
-//   - Each channel is subscribed to once in Redis. Each message is decoded, filtered and
-//     framed once for all clients that get the same bytes.
+//   - Each channel is subscribed to once in Redis. Each message is in memory once, and is
+//     decoded, filtered and framed once for all clients that get the same bytes.
+//   - Clients that come at once share one read of a snapshot. See Limits.SnapshotAge.
 //   - A panic in a hook, command or filter ends that connection only. In Protocol.Append
 //     it loses one frame, in Source.Follow one subscription.
 //   - [Handler.Shutdown] spreads the closing of connections over the time that it is
@@ -56,7 +58,8 @@
 //   - To admit pages of other sites, see [Config].Origins.
 //   - To bound what a client may cost, see [Limits] and [Conn.Charge].
 //   - To choose what happens to slow clients, see [Channel].Slow and Key.
-//   - To let clients resume, see [Channel].History; to list followers, [Channel].Presence.
+//   - To let clients resume, see [Channel].History; to get the last messages, Rewind; to
+//     list followers, Presence.
 //   - To add a command, see [Command], [Get], [Conn.Reply] and [Errorf].
 //   - To withhold or change messages for one connection, see [Conn.SetFilter],
 //     [Message.With] and [Message.Memo].

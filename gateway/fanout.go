@@ -2,164 +2,267 @@ package gateway
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 )
 
-// deliver takes a publication from the source, without blocking. Those that come while
-// a batch is handed out form the next one.
+// deliver takes a publication from the source into the log.
 func (ch *channel) deliver(p Publication) {
+	h := ch.hub.h
+	var m *Message
+	var key string
+	if p.ended == nil {
+		m, key = ch.message(p)
+		h.count.published.Add(1)
+		if m == nil {
+			return
+		}
+	}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	if ch.over {
+	switch {
+	case ch.over, ch.ended != nil:
 		return
+	case m == nil:
+		ch.ended = p.ended
+	default:
+		ch.appendLocked(m, key)
 	}
-	if len(ch.pending) >= ch.hub.h.cfg.Limits.Pending {
-		ch.hub.h.count.overflowed.Add(int64(len(ch.pending)))
-		ch.pending = append(ch.pending[:0], Publication{Gap: true})
-	}
-	ch.pending = append(ch.pending, p)
 	if !ch.running {
 		ch.running = true
-		ch.hub.h.tasks.Go(ch.run)
+		h.tasks.Go(ch.run)
 	}
 }
 
-// maxBatch is the maximum number of publications handed out at once.
-const maxBatch = 64
-
-// run hands out pending publications, on a goroutine of its own, until there are none.
-func (ch *channel) run() {
-	var batch []Publication
-	for {
-		ch.mu.Lock()
-		n := min(maxBatch, len(ch.pending))
-		if n == 0 {
-			ch.running = false
-			ch.mu.Unlock()
-			return
-		}
-		batch = append(batch[:0], ch.pending[:n]...)
-		ch.pending = slices.Delete(ch.pending, 0, n)
-		if ch.sorted == nil {
-			ch.sorted = slices.Clone(ch.members)
-		}
-		members := ch.sorted
-		ch.mu.Unlock()
-		ch.handOut(batch, members)
-	}
-}
-
-// message makes a message of a publication. Nil: a hook has dropped it.
-func (ch *channel) message(p Publication) *Message {
-	if p.Gap {
-		ch.hub.h.count.gaps.Add(1)
-		raw := append(appendString([]byte(`{"status": "gap", "channel": `), ch.name), '}')
-		return &Message{Name: ch.name, Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
-	}
-	m := newMessage(ch.name, ch.name, p.Data)
-	m.Offset, m.seq = p.Offset, p.seq
-	return ch.hub.h.applyPublicationHooks(m)
-}
-
-// handOut gives a batch to all members. Members that get the same bytes share them.
-func (ch *channel) handOut(batch []Publication, members []*member) {
+// message makes a message of a publication, with its key for SlowConflate. Nil: a hook has
+// dropped it.
+func (ch *channel) message(p Publication) (m *Message, key string) {
 	h := ch.hub.h
-	messages := make([]*Message, 0, len(batch))
-	for _, p := range batch {
-		if p.ended != nil {
-			ch.unsubscribeAll(members, p.ended)
-			return
-		}
-		if m := ch.message(p); m != nil {
-			messages = append(messages, m)
-		}
+	if p.Gap {
+		h.count.gaps.Add(1)
+		return ch.gapMessage(), ""
 	}
-	h.count.published.Add(int64(len(batch)))
-	if len(messages) == 0 {
+	m = newMessage(ch.name, ch.name, p.Data)
+	m.Offset, m.seq = p.Offset, p.seq
+	m = h.applyPublicationHooks(m)
+	if m != nil && ch.rule.Slow == SlowConflate && ch.rule.Key != nil {
+		h.guard("Channel.Key", func() { key = ch.rule.Key(m.Content) })
+	}
+	return m, key
+}
+
+// appendLocked appends a message to the log. The lock is held.
+func (ch *channel) appendLocked(m *Message, key string) {
+	count := &ch.hub.h.count
+	if !ch.log.begun(m) {
 		return
 	}
-	var batches []batchFrame
-	var entries []entry
-	delivered, waits := 0, len(members) > flushShare
-	for _, m := range members {
-		if !m.live.Load() && m.hold(messages) {
-			continue
-		}
-		if m.floor.Load() == nil && ch.rule.Slow == SlowDisconnect && m.c.filters.Load() == nil {
-			entries = append(entries[:0], joinBatch(&batches, messages, m.c.v))
-		} else {
-			entries = m.entries(entries[:0], m.fresh(messages))
-		}
-		if len(members) > flushShare { // these are flushed by several goroutines
-			delivered += m.offer(entries)
-			continue
-		}
-		n, wait := m.deliver(entries)
-		delivered, waits = delivered+n, waits || wait
+	if m.kind != KindStatus && ch.log.replace(key) {
+		count.conflated.Add(1)
 	}
-	h.count.delivered.Add(int64(delivered))
-	if waits {
-		flush(members)
+	if n := ch.log.makeRoom(m.size()); n > 0 {
+		count.overflowed.Add(int64(n))
+		count.gaps.Add(1)
+		ch.log.add(ch.gapMessage(), "")
+	}
+	ch.log.add(m, key)
+}
+
+func (ch *channel) status(raw []byte) *Message {
+	return &Message{Name: ch.name, Source: ch.name, Content: raw, Time: time.Now(), kind: KindStatus}
+}
+
+// round hands a part of the log to all followers. Several goroutines may share one, each
+// with its own part of the followers.
+type round struct {
+	records   []record
+	from, to  uint64 // the positions of the part
+	tail      uint64 // of the log
+	seeks     int
+	followers []*follower
+
+	batches   []batch
+	delivered int
+	behind    uint64 // the first cursor afterwards
+	waiting   uint64 // the first cursor of a connection that isn't stalled
+}
+
+// batch is the rest of a round's part from a record on, compiled for one variant.
+type batch struct {
+	v    *variant
+	from int
+	data []byte
+	n    int // messages
+}
+
+// maxBatch is the maximum number of messages that are written at once.
+const maxBatch = 64
+
+// run hands out the log, on a goroutine of its own, until all of it is handed out.
+func (ch *channel) run() {
+	var r round
+	for ch.begin(&r) {
+		r.visitAll()
+		clear(r.followers)
+		ch.hub.h.count.delivered.Add(int64(r.delivered))
+		if !ch.finish(&r) { // the writers must catch up, or the log would lose what they have not read
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
-// flushShare is how many members one goroutine flushes.
-const flushShare = 1024
-
-// flush writes the queues of members: for large channels with as many goroutines as
-// there are processors.
-func flush(members []*member) {
-	n := min(runtime.GOMAXPROCS(0), (len(members)+flushShare-1)/flushShare)
-	if n <= 1 {
-		for _, m := range members {
-			m.c.flush()
+// begin begins a round, unless all is handed out.
+func (ch *channel) begin(r *round) bool {
+	ch.mu.Lock()
+	l := &ch.log
+	records, to := l.read(r.records[:0], l.handed, maxBatch, chunk)
+	if to == l.handed || ch.over {
+		ended := ch.ended
+		ch.running = ended != nil && !ch.over
+		again := ch.running
+		ch.mu.Unlock()
+		if again {
+			ch.unsubscribeAll(ended)
 		}
+		return false
+	}
+	l.beginRound()
+	*r = round{
+		records: records, from: l.handed, to: to, tail: l.tail, seeks: ch.seeks,
+		followers: append(r.followers[:0], ch.followers...), batches: r.batches[:0], behind: to, waiting: to,
+	}
+	ch.mu.Unlock()
+	return true
+}
+
+// finish ends a round, and removes what all followers have read. If some that could have
+// read on are far behind, the part isn't handed out yet, and finish reports false.
+func (ch *channel) finish(r *round) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	l := &ch.log
+	if l.live > l.maxMessages/2 || l.bytes > l.maxBytes/2 {
+		if middle := l.head + (len(l.records)-l.head)/2; r.waiting < l.records[middle].at {
+			return false
+		}
+	}
+	l.handed = max(l.handed, r.to)
+	if ch.seeks != r.seeks { // behind is not up to date
+		return true
+	}
+	if ch.snap != nil {
+		r.behind = min(r.behind, ch.snap.at)
+	}
+	keep := ch.rule.Rewind
+	if ch.rule.History != nil {
+		keep = max(keep, l.maxMessages/4)
+	}
+	l.trim(r.behind, keep, l.maxBytes/4)
+	return true
+}
+
+// visitShare is how many followers one goroutine visits.
+const visitShare = 1024
+
+// visitAll visits all followers: for large channels with as many goroutines as there are
+// processors.
+func (r *round) visitAll() {
+	n := min(runtime.GOMAXPROCS(0), (len(r.followers)+visitShare-1)/visitShare)
+	if n <= 1 {
+		r.visit(r.followers)
 		return
 	}
 	var wg sync.WaitGroup
-	for part := range slices.Chunk(members, (len(members)+n-1)/n) {
-		wg.Go(func() {
-			for _, m := range part {
-				m.c.flush()
-			}
-		})
+	parts := make([]round, n)
+	for i := range parts {
+		parts[i] = *r
+		parts[i].batches = nil
+		part := r.followers[len(r.followers)*i/n : len(r.followers)*(i+1)/n]
+		wg.Go(func() { parts[i].visit(part) })
 	}
 	wg.Wait()
+	for i := range parts {
+		r.delivered += parts[i].delivered
+		r.behind, r.waiting = min(r.behind, parts[i].behind), min(r.waiting, parts[i].waiting)
+	}
 }
 
-// unsubscribeAll ends all memberships of a channel whose subscription has ended.
-func (ch *channel) unsubscribeAll(members []*member, why error) {
+func (r *round) visit(followers []*follower) {
+	for _, f := range followers {
+		f.c.mu.Lock()
+		r.visitLocked(f)
+		f.c.mu.Unlock()
+	}
+}
+
+// visitLocked writes to a follower whose socket is idle, and wakes the writer of another.
+// The lock of the connection is held.
+func (r *round) visitLocked(f *follower) {
+	c := f.c
+	if f.left {
+		return
+	}
+	if f.at < r.tail {
+		f.ch.mu.Lock()
+		f.settleLocked()
+		f.ch.mu.Unlock()
+	}
+	if c.state != open {
+		return
+	}
+	if f.live && f.at < r.to && !f.news {
+		if f.at >= r.from && f.seq == 0 && f.after == "" && c.idleLocked() {
+			b := r.batch(c.v, f.at)
+			c.writeIdleLocked(b.data)
+			f.at = r.to
+			r.delivered += b.n
+		} else {
+			c.newsLocked(f)
+		}
+	}
+	r.behind = min(r.behind, f.at)
+	if f.news && !c.stalledLocked() {
+		r.waiting = min(r.waiting, f.at)
+	}
+}
+
+// batch returns the messages from a position on, for a variant.
+func (r *round) batch(v *variant, at uint64) *batch {
+	from := 0
+	for from < len(r.records) && r.records[from].at < at {
+		from++
+	}
+	for i := range r.batches {
+		if b := &r.batches[i]; b.v == v && b.from == from {
+			return b
+		}
+	}
+	b := batch{v: v, from: from}
+	for _, record := range r.records[from:] {
+		data := record.m.compiled(v)
+		if b.data == nil {
+			b.data = data[:len(data):len(data)] // one message is not copied
+		} else {
+			b.data = append(b.data, data...)
+		}
+		if record.m.kind != KindStatus && len(data) > 0 {
+			b.n++
+		}
+	}
+	r.batches = append(r.batches, b)
+	return &r.batches[len(r.batches)-1]
+}
+
+// unsubscribeAll removes all followers of a channel whose subscription has ended.
+func (ch *channel) unsubscribeAll(why error) {
 	ch.hub.h.log.Warn("gateway: the subscription of a channel ended; its followers are unsubscribed", "channel", ch.name, "error", why)
 	ch.hub.forget(ch)
-	for _, m := range members {
-		if m.c.leave(m) {
-			m.c.status(map[string]any{"status": "unsubscribed", "channel": ch.name}, nil)
+	ch.mu.Lock()
+	followers := append([]*follower(nil), ch.followers...) // add adds no more
+	ch.mu.Unlock()
+	for _, f := range followers {
+		if f.c.leave(f) {
+			f.c.status(map[string]any{"status": "unsubscribed", "channel": ch.name}, nil)
 		}
 	}
-}
-
-// batchFrame is a whole batch, compiled for one variant.
-type batchFrame struct {
-	v variant
-	e entry
-}
-
-// joinBatch returns a whole batch for a variant, as one entry.
-func joinBatch(known *[]batchFrame, messages []*Message, v variant) entry {
-	for _, t := range *known {
-		if t.v == v {
-			return t.e
-		}
-	}
-	e := entry{data: messages[0].compiled(v), n: len(messages)}
-	if len(messages) > 1 {
-		e.data = append([]byte(nil), e.data...)
-		for _, m := range messages[1:] {
-			e.data = append(e.data, m.compiled(v)...)
-		}
-	}
-	*known = append(*known, batchFrame{v, e})
-	return e
 }

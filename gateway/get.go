@@ -2,12 +2,8 @@ package gateway
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"github.com/heliograph/heliograph/internal/redisio"
-	"github.com/heliograph/heliograph/pubsub"
-	"github.com/heliograph/heliograph/storage"
 )
 
 // readScript returns the values of a hash, or which limit they exceed, with the number of
@@ -45,31 +41,28 @@ func (h *Handler) key(name string) string {
 	return name
 }
 
-// hash reads the values of a hash, or of one field. Many or large values cost more than
-// one command, many even if they are too large to be returned.
-func (c *Conn) hash(ctx context.Context, name, field, channel, token string) ([]string, error) {
-	l := &c.h.cfg.Limits
-	reply, err := readScript.Run(ctx, c.h.pool.Redis(), []string{c.h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
+// hash reads the values of a hash, or of one field, and returns what many or large ones
+// cost beside the command; many do even if they are too large to be returned.
+func (h *Handler) hash(ctx context.Context, name, field, channel, token string) (values []string, cost float64, err error) {
+	l := &h.cfg.Limits
+	reply, err := readScript.Run(ctx, h.pool.Redis(), []string{h.key(name)}, l.Fields, l.Bytes, field, channel, token).Slice()
 	switch {
 	case err != nil:
-		return nil, redisio.Normalize(ctx, err)
+		return nil, 0, redisio.Normalize(ctx, err)
 	case reply[0] == "type":
-		return nil, Errorf(CodeNotAHash, "%s is not a hash", quoteName(name))
+		return nil, 0, Errorf(CodeNotAHash, "%s is not a hash", quoteName(name))
 	case reply[0] == "fields":
-		return nil, Errorf(CodeTooLarge, "%s has more than %d fields", quoteName(name), l.Fields)
+		return nil, 0, Errorf(CodeTooLarge, "%s has more than %d fields", quoteName(name), l.Fields)
 	case reply[0] == "bytes":
-		c.debit(float64(reply[1].(int64)) / valuesPerCost)
-		return nil, Errorf(CodeTooLarge, "%s has more than %d bytes", quoteName(name), l.Bytes)
+		return nil, float64(reply[1].(int64)) / valuesPerCost, Errorf(CodeTooLarge, "%s has more than %d bytes", quoteName(name), l.Bytes)
 	}
-	var values []string
 	size := 0
 	for _, v := range reply[1:] {
 		if s, ok := v.(string); ok {
 			values, size = append(values, s), size+len(s)
 		}
 	}
-	c.debit(float64(len(values))/valuesPerCost + sizeCost(size, readPerCost))
-	return values, nil
+	return values, float64(len(values))/valuesPerCost + sizeCost(size, readPerCost), nil
 }
 
 // get is the command GET.
@@ -92,111 +85,27 @@ func Get(ctx context.Context, c *Conn, r Request, change func(*Message) *Message
 	if err := c.authorize(ctx, OpGet, name); err != nil {
 		return err
 	}
-	values, err := c.hash(ctx, name, field, "", "")
+	values, cost, err := c.h.hash(ctx, name, field, "", "")
+	c.debit(cost)
 	if err != nil {
 		return err
 	}
-	sent, err := c.sendValues(ctx, r, source, values, change)
-	if err == nil && sent == 0 {
-		err = c.Reply(r, source, nil)
-	}
-	return err
-}
-
-// sendValues sends the values that change and the filters leave, and returns their number.
-func (c *Conn) sendValues(ctx context.Context, r Request, source string, values []string, change func(*Message) *Message) (sent int, err error) {
+	none := true
 	for _, v := range values {
-		m := newMessage(r.Args[0], source, []byte(v))
+		m := newMessage(name, source, []byte(v))
 		if change != nil {
-			m = change(m)
-			if m == nil {
+			if m = change(m); m == nil {
 				continue
 			}
 		}
-		ok, err := c.ReplyMessage(r, m)
+		sent, err := c.ReplyMessage(r, m)
 		if err != nil {
-			return sent, err
+			return err
 		}
-		if ok {
-			sent++
-		}
+		none = none && !sent
 	}
-	return sent, ctx.Err()
-}
-
-// snapshot reads a hash, and returns the number of the last message that Redis sent before
-// the hash was read; 0: the source does not know.
-func (c *Conn) snapshot(ctx context.Context, name string) (values []string, seq int64, err error) {
-	if c.h.marker == nil {
-		values, err = c.hash(ctx, name, "", "", "")
-		return values, 0, err
-	}
-	channel, token, seen, err := c.h.marker.mark(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer c.h.marker.unmark(token)
-	if values, err = c.hash(ctx, name, "", channel, token); err != nil {
-		return nil, 0, err
-	}
-	select {
-	case seq = <-seen:
-		return values, seq, nil
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	}
-}
-
-// mark returns a token to be published on a channel. seen receives its number among the
-// messages from Redis.
-func (s *redisSource) mark(ctx context.Context) (channel, token string, seen <-chan int64, err error) {
-	if err := s.listenForMarks(ctx); err != nil {
-		return "", "", nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.marked++
-	token = strconv.Itoa(s.marked)
-	ch := make(chan int64, 1)
-	s.marks[token] = ch
-	return s.markChannel, token, ch, nil
-}
-
-// listenForMarks subscribes to the channel of marks, at the first mark.
-func (s *redisSource) listenForMarks(ctx context.Context) error {
-	s.listening.Lock()
-	defer s.listening.Unlock()
-	if s.marking != nil && s.marking.Err() == nil {
-		return nil
-	}
-	parts := []string{"gateway", strconv.Itoa(redisio.Of(s.h.pool).Database()), "mark", s.h.id}
-	channel, err := s.client.Pool().Key(parts...)
-	if err != nil {
-		return err
-	}
-	topic := pubsub.NewTopic[[]byte](strings.Join(parts, ":")).WithCodec(storage.Raw)
-	listener, err := pubsub.Listen(ctx, s.client, topic, s.seen)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.marking, s.markChannel = listener, channel
-	return nil
-}
-
-func (s *redisSource) unmark(token string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.marks, token)
-}
-
-func (s *redisSource) seen(_ context.Context, m pubsub.Message[[]byte]) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ch := s.marks[string(m.Value)]; ch != nil && m.Err == nil {
-		ch <- m.Seq
-		delete(s.marks, string(m.Value))
+	if none {
+		return c.Reply(r, source, nil)
 	}
 	return nil
 }

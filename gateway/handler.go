@@ -27,6 +27,7 @@ type Handler struct {
 	marker   marker       // the source, if it is one; else nil
 	hub      hub
 	commands map[string]Command
+	variants []variant // of each protocol, without compression and with
 	count    counters
 	disown   func()
 
@@ -62,6 +63,9 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 		conns: make(map[*Conn]bool), addresses: make(map[string]int),
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}
+	for _, p := range cfg.Protocols {
+		h.variants = append(h.variants, variant{h, p, false}, variant{h, p, true})
+	}
 	if h.commands, err = h.newCommands(); err != nil {
 		return nil, gatewayError(err)
 	}
@@ -86,12 +90,12 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 // handler and protocol share one compiled message.
 func Broadcast(data []byte, to ...*Conn) {
 	f := &Frame{Kind: KindBroadcast, Content: data}
-	compiled := make(map[variant][]byte)
+	compiled := make(map[*variant][]byte)
 	for _, c := range to {
 		if _, ok := compiled[c.v]; !ok {
 			compiled[c.v] = compile(c.v, f)
 		}
-		c.push(entry{data: compiled[c.v], n: 1})
+		c.push(entry{data: compiled[c.v]})
 	}
 }
 

@@ -25,16 +25,19 @@ type channel struct {
 	ready chan struct{} // closed once subscribed, or with err
 	stop  func()
 	err   error
-	users int // members and those that wait for ready; guarded by hub.mu
+	users int // followers and those that wait for ready; guarded by hub.mu
 
-	presence *storage.Presence[presenceEntry] // nil: Channel.Presence is not set
+	presence  *storage.Presence[presenceEntry] // nil: Channel.Presence is not set
+	recalling chan struct{}                    // holds a token while the history is read
 
-	mu      sync.Mutex
-	over    bool // nothing is delivered any more
-	pending []Publication
-	running bool
-	members []*member
-	sorted  []*member // a copy of members; nil: they have changed since
+	mu        sync.Mutex // may be taken while Conn.mu is held, not the other way round
+	log       log
+	snap      *snapshot // that further clients may get; nil: there is none
+	running   bool      // run hands out
+	over      bool      // nothing is delivered any more
+	ended     error     // why the subscription has ended
+	followers []*follower
+	seeks     int // cursors that were set anywhere but at the end, or joined, so far
 }
 
 // follow returns a channel once it is subscribed to. The caller must release it.
@@ -46,10 +49,11 @@ func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 	}
 	ch := hb.channels[name]
 	if ch == nil {
-		ch = &channel{hub: hb, name: name, rule: hb.h.rule(name), ready: make(chan struct{})}
+		ch = &channel{hub: hb, name: name, rule: hb.h.rule(name), ready: make(chan struct{}), recalling: make(chan struct{}, 1)}
 		if ch.rule == nil { // no pattern matches: Conn.Subscribe allows any name
 			ch.rule = &anyChannel
 		}
+		ch.log = newLog(&hb.h.cfg.Limits, ch.rule.Slow == SlowConflate)
 		hb.channels[name] = ch
 		hb.h.tasks.Go(func() { ch.start() })
 	}
@@ -82,6 +86,14 @@ func (ch *channel) start() {
 	if ch.err == nil {
 		ch.err = errors.New("gateway: Source.Follow panicked") // replaced if Follow returns
 		h.guard("Source.Follow", func() { ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver) })
+	}
+	if ch.err == nil && ch.rule.History != nil {
+		var base string
+		if _, base, _, ch.err = h.source.(Recaller).Recall(ctx, ch.name, ""); ch.err == nil {
+			ch.mu.Lock()
+			ch.log.begin(base)
+			ch.mu.Unlock()
+		}
 	}
 	if ch.err != nil {
 		ch.hub.forget(ch)
@@ -130,30 +142,32 @@ func (hb *hub) release(ch *channel) {
 	}
 }
 
-// add makes a connection a member. Its messages are held until it is live.
-func (ch *channel) add(c *Conn, as presenceEntry) *member {
-	m := &member{c: c, ch: ch, presence: as}
+// add adds a connection to the followers, at the end of the log. It returns nil if the
+// subscription has ended.
+func (ch *channel) add(c *Conn, as presenceEntry) *follower {
+	f := &follower{c: c, ch: ch, presence: as}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	m.index = len(ch.members)
-	ch.members = append(ch.members, m)
-	ch.sorted = nil
-	return m
+	if ch.ended != nil {
+		return nil
+	}
+	f.index, f.at = len(ch.followers), ch.log.next
+	ch.followers = append(ch.followers, f)
+	ch.seeks++
+	return f
 }
 
-// remove ends a membership: nothing is queued for it any more.
-func (ch *channel) remove(m *member) {
-	m.c.mu.Lock()
-	m.left, m.held = true, nil
-	m.notifyLocked()
-	m.c.mu.Unlock()
+// remove removes a follower: nothing more is sent for it.
+func (ch *channel) remove(f *follower) {
+	f.c.mu.Lock()
+	f.left = true
+	f.c.mu.Unlock()
 	ch.mu.Lock()
-	last := len(ch.members) - 1
-	ch.members[m.index] = ch.members[last]
-	ch.members[m.index].index = m.index
-	ch.members[last] = nil
-	ch.members = ch.members[:last]
-	ch.sorted = nil
+	last := len(ch.followers) - 1
+	ch.followers[f.index] = ch.followers[last]
+	ch.followers[f.index].index = f.index
+	ch.followers[last] = nil
+	ch.followers = ch.followers[:last]
 	ch.mu.Unlock()
 	ch.hub.release(ch)
 }

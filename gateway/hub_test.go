@@ -113,7 +113,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "log*", History: &kept}, {Pattern: "plain"}}}
-		_, url := serve(t, pool, cfg)
+		h, url := serve(t, pool, cfg)
 		ps, err := pubsub.NewClient(pool, pubsub.Config{})
 		require.NoError(t, err)
 		topic := pubsub.NewTopic[int]("log").WithCodec(storage.JSON).WithHistory(kept)
@@ -140,7 +140,8 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 		}
 		require.NoError(t, b.conn.CloseNow())
 
-		resume := func(since string) (*browser, status) {
+		resume := func(since string) (*browser, status) { // with nothing but the history
+			require.Eventually(t, func() bool { return h.Stats().Channels == 0 }, patience, time.Millisecond)
 			b := open(t, url)
 			b.send("SUB log since=" + since)
 			return b, b.news()
@@ -156,6 +157,7 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 		}{{offsets[0], 1}, {offsets[9], 10}} {
 			b, s := resume(row.since)
 			require.True(t, *s.Recovered)
+			require.Equal(t, row.since, s.Offset, "safe to store before the rest comes")
 			for i := row.from; i < n; i++ {
 				require.Equal(t, strconv.Itoa(i), b.from("log"))
 			}
@@ -168,7 +170,8 @@ func TestRecoveryIsAllOrNothing(t *testing.T) {
 		require.False(t, *s.Recovered, "it was trimmed")
 		publish(1)
 		require.Equal(t, strconv.Itoa(n-1), b.from("log"), "nothing of it")
-		_, s = resume("other:1-1")
+		require.NoError(t, b.conn.CloseNow())
+		b, s = resume("other:1-1")
 		require.False(t, *s.Recovered, "another history")
 
 		b.send("SUB log since=nonsense")
@@ -185,7 +188,7 @@ func TestRecoveryWhileMessagesCome(t *testing.T) {
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
 		history := pubsub.History{Size: 100_000}
 		_, url := serve(t, pool, gateway.Config{
-			Channels: []gateway.Channel{{Pattern: "log", History: &history}}, Limits: gateway.Limits{QueueMessages: 100_000, QueueBytes: 64 << 20},
+			Channels: []gateway.Channel{{Pattern: "log", History: &history}}, Limits: gateway.Limits{LogMessages: 100_000, LogBytes: 64 << 20},
 		})
 		ps, err := pubsub.NewClient(pool, pubsub.Config{})
 		require.NoError(t, err)

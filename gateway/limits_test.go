@@ -305,7 +305,7 @@ func snapshotAmplification(t *testing.T) {
 
 func slowConsumer(t *testing.T) {
 	cfg := anything
-	cfg.Limits = gateway.Limits{Write: 100 * time.Millisecond, QueueBytes: 64 << 10}
+	cfg.Limits = gateway.Limits{Write: 100 * time.Millisecond, LogBytes: 256 << 10}
 	pool := storagetest.New(t)
 	h, address := serve(t, pool, cfg)
 	slow := connect(t, address)

@@ -3,14 +3,17 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 )
 
-// Message is a message of a channel, or a value of a hash, on its way to clients. One
-// goroutine at a time uses it.
+// Message is a message of a channel, or a value of a hash, on its way to clients. Many
+// connections use it at once: it must not be modified once a filter or hook has returned
+// it.
 type Message struct {
 	// Name is the channel, or the key.
 	Name string
@@ -26,27 +29,38 @@ type Message struct {
 	kind Kind            // KindPublication, KindValue or, of a gap, KindStatus
 	raw  []byte          // Frame.Raw
 	ref  json.RawMessage // Frame.Ref, for KindValue
-	seq  int64           // Publication.Seq
+	seq  int64           // Publication.seq
 
+	mu     sync.Mutex
 	memos  []memo
-	frames []frame
+	frames []*frame
 }
 
-type memo struct{ key, value any }
+// memo is a value that is made when it is first needed.
+type memo struct {
+	key   any
+	value func() any
+}
 
-// frame is a message compiled for one variant.
+// frame is a message compiled for one variant, when it is first needed.
 type frame struct {
-	v    variant
+	v    *variant
+	once sync.Once
 	data []byte
 }
 
 // variant is what connections have in common that get the same bytes for the same
-// message.
+// message. A handler has one for each protocol and compression.
 type variant struct {
 	h        *Handler // handles a panic of the protocol
 	protocol Protocol
 	deflate  bool
 }
+
+// messageBytes is what a message counts in Limits.LogBytes beside its content.
+const messageBytes = 256
+
+func (m *Message) size() int { return len(m.Content) + len(m.raw) + messageBytes }
 
 // newMessage makes a message of data from Redis. What isn't JSON becomes a string.
 func newMessage(name, source string, data []byte) *Message {
@@ -72,35 +86,48 @@ func (m *Message) With(content json.RawMessage) *Message {
 	return &Message{Name: m.Name, Source: m.Source, Content: content, Offset: m.Offset, Time: m.Time, kind: m.kind, ref: m.ref, seq: m.seq}
 }
 
-// Memo returns what make returned when Memo was first called with key for this
-// message. Filters of many connections share by it what is the same for all of them,
-// such as the parsed message.
+// withRef returns a copy that answers a request.
+func (m *Message) withRef(ref json.RawMessage) *Message {
+	c := m.With(m.Content)
+	c.raw, c.ref = m.raw, ref
+	return c
+}
+
+// Memo returns what make returned when Memo was first called with key for this message.
+// Filters of many connections share by it what is the same for all of them, such as the
+// parsed message. Calls for the same key wait for the first; make may call Memo with
+// other keys. If make panics, so does every call for the key.
 func (m *Message) Memo(key any, make func() any) any {
-	for _, known := range m.memos {
-		if known.key == key {
-			return known.value
-		}
+	m.mu.Lock()
+	i := slices.IndexFunc(m.memos, func(known memo) bool { return known.key == key })
+	if i < 0 {
+		i = len(m.memos)
+		m.memos = append(m.memos, memo{key, sync.OnceValue(make)})
 	}
-	value := make()
-	m.memos = append(m.memos, memo{key, value})
-	return value
+	value := m.memos[i].value
+	m.mu.Unlock()
+	return value()
 }
 
 // compiled returns the WebSocket frame of a message for a variant. Empty: the protocol
 // sends nothing.
-func (m *Message) compiled(v variant) []byte {
-	for _, f := range m.frames {
-		if f.v == v {
-			return f.data
-		}
+func (m *Message) compiled(v *variant) []byte {
+	m.mu.Lock()
+	i := slices.IndexFunc(m.frames, func(f *frame) bool { return f.v == v })
+	if i < 0 {
+		i = len(m.frames)
+		m.frames = append(m.frames, &frame{v: v})
 	}
-	data := compile(v, &Frame{Kind: m.kind, Source: m.Source, Content: m.Content, Raw: m.raw, Ref: m.ref, Time: m.Time, Offset: m.Offset})
-	m.frames = append(m.frames, frame{v, data})
-	return data
+	f := m.frames[i]
+	m.mu.Unlock()
+	f.once.Do(func() {
+		f.data = compile(v, &Frame{Kind: m.kind, Source: m.Source, Content: m.Content, Raw: m.raw, Ref: m.ref, Time: m.Time, Offset: m.Offset})
+	})
+	return f.data
 }
 
 // compile returns the WebSocket frame of f.
-func compile(v variant, f *Frame) []byte {
+func compile(v *variant, f *Frame) []byte {
 	const room = 10 // for the header, whose length is known at the end
 	var payload []byte
 	v.h.guard("protocol", func() { payload = v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f) })

@@ -40,20 +40,20 @@ func (ch *channel) addPresence(ctx context.Context, c *Conn) (presenceEntry, err
 	return a, err
 }
 
-// renamePresence replaces the entry of a member by one with its current principal.
-func (ch *channel) renamePresence(ctx context.Context, m *member) {
+// renamePresence replaces the entry of a follower by one with its current principal.
+func (ch *channel) renamePresence(ctx context.Context, f *follower) {
 	if ch.presence == nil {
 		return
 	}
-	as, err := ch.addPresence(ctx, m.c)
+	as, err := ch.addPresence(ctx, f.c)
 	if err != nil {
 		ch.warnPresence("a client is still listed under its former name", err)
 		return
 	}
-	m.c.mu.Lock()
-	before, left := m.presence, m.c.members[ch.name] != m
-	m.presence = as
-	m.c.mu.Unlock()
+	f.c.mu.Lock()
+	before, left := f.presence, f.c.following[ch.name] != f
+	f.presence = as
+	f.c.mu.Unlock()
 	switch {
 	case left:
 		ch.removePresence(ctx, as)

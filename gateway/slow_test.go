@@ -93,14 +93,17 @@ func TestSlowIsDisconnected(t *testing.T) {
 	require.NotZero(t, code)
 }
 
-// flood publishes until something was left out, and then a last message.
+// flood publishes until something was left out for a client that reads nothing, and then a
+// last message. Another client gets each message before the next one is published.
 func flood(t *testing.T, cfg gateway.Config, dropped func(gateway.Stats) int64) (h *gateway.Handler, contents []string, sent int) {
 	pool := storagetest.New(t)
 	h, url := serve(t, pool, cfg)
-	slow := sleep(t, url, "SUB news")
-	require.Eventually(t, func() bool { return h.Stats().Subscriptions == 1 }, 5*time.Second, time.Millisecond)
+	slow, fast := sleep(t, url, "SUB news"), open(t, url)
+	require.Empty(t, fast.does("SUB news"))
+	require.Eventually(t, func() bool { return h.Stats().Subscriptions == 2 }, 5*time.Second, time.Millisecond)
 	for ; sent < 1000 && dropped(h.Stats()) < 50; sent++ {
 		require.NoError(t, pool.Redis().Publish(t.Context(), key(t, pool, "news"), bulk(sent)).Err())
+		require.Equal(t, sent, number(t, fast.from("news")))
 	}
 	require.NoError(t, pool.Redis().Publish(t.Context(), key(t, pool, "news"), `"end"`).Err())
 	require.Eventually(t, func() bool { return h.Stats().Published == int64(sent+1) }, 5*time.Second, time.Millisecond)
@@ -178,23 +181,18 @@ func TestAnswersWaitForTheClient(t *testing.T) {
 	require.Equal(t, 3+times*9, len(contents))
 }
 
-// What comes while a snapshot is taken is held. Of more than the queue may hold, the
-// oldest is dropped and reported, or else the SUB fails and may be tried again.
-func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
+// What comes while a snapshot is sent is in the log. Of more than that holds, the oldest is
+// dropped and reported, or the client disconnected.
+func TestMoreComesDuringASnapshotThanTheLogHolds(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]gateway.Slow{"drop": gateway.SlowDropOldest, "disconnect": gateway.SlowDisconnect} {
 		t.Run(name, func(t *testing.T) {
 			pool := storagetest.New(t)
-			floodgate := make(chan struct{})
+			var fast *browser
+			published := make(chan struct{})
 			cfg := gateway.Config{
 				Channels: []gateway.Channel{{Pattern: "news", Slow: slow}}, Keys: []string{"news"},
-				Limits: gateway.Limits{QueueMessages: 10},
-				Hooks: []gateway.Hooks{{Publication: func(_ *gateway.Handler, m *gateway.Message) *gateway.Message {
-					if string(m.Content) == "99" {
-						close(floodgate)
-					}
-					return m
-				}}},
+				Limits:   gateway.Limits{LogMessages: 10},
 				Commands: make(map[string]gateway.Command),
 			}
 			// The filter of the snapshot's value holds the SUB until all is published.
@@ -203,8 +201,9 @@ func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
 					if string(m.Content) == `"state"` {
 						for i := range 100 {
 							_ = pool.Redis().Publish(context.Background(), key(t, pool, "news"), i).Err()
+							_ = fast.raw()
 						}
-						<-floodgate
+						close(published)
 					}
 					return m
 				})
@@ -212,15 +211,18 @@ func TestMoreIsHeldThanTheQueueHolds(t *testing.T) {
 			}}
 			require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "news"), "s", `"state"`).Err())
 			_, url := serve(t, pool, cfg)
+			fast = open(t, url)
+			require.Empty(t, fast.does("SUB news"))
 			b := open(t, url)
 			b.send("HOLD")
 			b.send("SUB news snapshot=1")
-			require.Equal(t, `"state"`, b.from("news"))
-			require.Equal(t, "subscribed", b.news().Status)
 			if slow == gateway.SlowDisconnect {
-				require.Equal(t, gateway.CodeUnavailable, b.fails())
+				require.Equal(t, gateway.CloseSlow, b.closed())
+				<-published
 				return
 			}
+			require.Equal(t, `"state"`, b.from("news"))
+			require.Equal(t, "subscribed", b.news().Status)
 			first := b.news()
 			require.Equal(t, "lost", first.Status)
 			for i := first.Count; i < 100; { // and perhaps again, on the way out

@@ -16,9 +16,9 @@ import (
 // knows the order of the two.
 type Source interface {
 	// Follow calls deliver with each publication on a channel, in order and one at a
-	// time, from before it returns until stop is called. deliver does not block. An
-	// [*Error] goes to the client; the client sees any other as unavailable or
-	// internal.
+	// time, from before it returns until stop is called. deliver runs the hooks
+	// [Hooks].Publication, and does not wait for clients. An [*Error] goes to the client;
+	// the client sees any other as unavailable or internal.
 	Follow(ctx context.Context, channel string, deliver func(Publication)) (stop func(), err error)
 }
 
@@ -37,13 +37,6 @@ type Recaller interface {
 	// not reach back to since. An empty since asks for the newest offset only. Offsets
 	// have the form of a [pubsub.Offset], and its order.
 	Recall(ctx context.Context, channel, since string) (missed []Publication, newest string, complete bool, err error)
-}
-
-// marker is implemented by a Source that knows which publications preceded a read of
-// a hash: the script that reads it publishes a mark.
-type marker interface {
-	mark(ctx context.Context) (channel, token string, seen <-chan int64, err error)
-	unmark(token string)
 }
 
 // Publication is a message from a [Source].
@@ -176,7 +169,7 @@ func (s *redisSource) Recall(ctx context.Context, channel, since string) (missed
 		return nil, "", false, err
 	}
 	messages, last, err := pubsub.Recall(ctx, s.client, topic, pubsub.Offset(since), pubsub.SubscribeOptions{
-		MaxMessages: s.h.cfg.Limits.QueueMessages, MaxBytes: s.h.cfg.Limits.QueueBytes,
+		MaxMessages: s.h.cfg.Limits.LogMessages, MaxBytes: s.h.cfg.Limits.LogBytes,
 	})
 	switch {
 	case errors.Is(err, pubsub.ErrGap):

@@ -22,12 +22,12 @@ type Stats struct {
 	Unavailable int64 `json:"unavailable"` // commands that Redis did not answer
 
 	Published  int64 `json:"published"`  // messages received on channels
-	Delivered  int64 `json:"delivered"`  // messages queued for a client; one published may be delivered to many
+	Delivered  int64 `json:"delivered"`  // messages written for a client; one published may be delivered to many
 	Filtered   int64 `json:"filtered"`   // messages withheld by filters
 	Gaps       int64 `json:"gaps"`       // gaps announced to channels
-	Overflowed int64 `json:"overflowed"` // messages lost because of Limits.Pending, and announced as a gap
-	Dropped    int64 `json:"dropped"`    // messages dropped by SlowDropOldest
-	Conflated  int64 `json:"conflated"`  // messages replaced by newer ones, by SlowConflate
+	Overflowed int64 `json:"overflowed"` // messages that came faster than they could be handed out, above Limits.LogMessages or LogBytes, and were announced as a gap
+	Dropped    int64 `json:"dropped"`    // messages dropped for a client by SlowDropOldest
+	Conflated  int64 `json:"conflated"`  // messages of a log replaced by newer ones, by SlowConflate
 
 	Slow      int64 `json:"slow"`       // connections ended because the client read too slowly
 	Dropouts  int64 `json:"dropouts"`   // connections ended because a ping was not answered

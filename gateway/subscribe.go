@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"strconv"
 
@@ -15,133 +14,119 @@ func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 	if err := c.h.checkName(channel); err != nil {
 		return err
 	}
-	if c.member(channel) != nil {
+	if c.follower(channel) != nil {
 		return nil
 	}
-	m, err := c.join(ctx, channel)
+	f, err := c.join(ctx, channel)
 	if err != nil {
 		return err
 	}
-	return c.goLive(m, floor{})
+	c.push(entry{live: f, kept: true})
+	return nil
 }
 
 // Unsubscribe ends following a channel, and reports whether the client followed it.
 func (c *Conn) Unsubscribe(channel string) bool {
-	m := c.member(channel)
-	return m != nil && c.leave(m)
+	f := c.follower(channel)
+	return f != nil && c.leave(f)
 }
 
-// leaveAll ends all memberships, within Limits.Command altogether: with Redis
-// unreachable, each could take that long.
+// leaveAll leaves all channels, within Limits.Command altogether: with Redis unreachable,
+// each could take that long.
 func (c *Conn) leaveAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
 	defer cancel()
 	for _, name := range c.Channels() {
-		if m := c.member(name); m != nil {
-			c.leaveWithin(ctx, m)
+		if f := c.follower(name); f != nil {
+			c.leaveWithin(ctx, f)
 		}
 	}
 }
 
-func (c *Conn) member(channel string) *member {
+func (c *Conn) follower(channel string) *follower {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.members[channel]
+	return c.following[channel]
 }
 
-// leave ends a membership, and reports whether it had not ended before.
-func (c *Conn) leave(m *member) bool {
+// leave removes a follower, and reports whether nothing has removed it before.
+func (c *Conn) leave(f *follower) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), c.h.cfg.Limits.Command)
 	defer cancel()
-	return c.leaveWithin(ctx, m)
+	return c.leaveWithin(ctx, f)
 }
 
 // leaveWithin is leave until ctx ends.
-func (c *Conn) leaveWithin(ctx context.Context, m *member) bool {
+func (c *Conn) leaveWithin(ctx context.Context, f *follower) bool {
 	c.mu.Lock()
-	if c.members[m.ch.name] != m {
+	if c.following[f.ch.name] != f {
 		c.mu.Unlock()
 		return false
 	}
-	delete(c.members, m.ch.name)
-	as := m.presence
+	delete(c.following, f.ch.name)
+	as := f.presence
 	c.mu.Unlock()
-	m.ch.removePresence(ctx, as)
-	m.ch.remove(m)
+	f.ch.removePresence(ctx, as)
+	f.ch.remove(f)
 	c.h.count.subscriptions.Add(-1)
 	return true
 }
 
-// join makes the connection a member of a channel. The messages for the member are
-// held until goLive.
-func (c *Conn) join(ctx context.Context, channel string) (*member, error) {
+// join makes the connection a follower of a channel, from the end of its log on. Nothing is
+// sent before the follower is live.
+func (c *Conn) join(ctx context.Context, channel string) (*follower, error) {
 	c.mu.Lock()
-	n := len(c.members)
+	n := len(c.following)
 	c.mu.Unlock()
 	if n >= c.h.cfg.Limits.Channels {
 		return nil, Errorf(CodeTooMany, "%d channels are followed, which is the limit", n)
 	}
-	ch, err := c.h.hub.follow(ctx, channel)
+	f, err := c.add(ctx, channel)
 	if err != nil {
 		return nil, err
 	}
-	as, err := ch.addPresence(ctx, c)
-	if err != nil {
-		c.h.hub.release(ch)
-		return nil, err
-	}
-	m := ch.add(c, as)
 	c.mu.Lock()
-	if c.state != open || c.members[channel] != nil {
-		again := c.members[channel] != nil // another goroutine was faster
-		c.mu.Unlock()
-		if !again {
-			ch.removePresence(ctx, as)
+	closed, again := c.state != open, c.following[channel] != nil
+	if !closed && !again {
+		if c.following == nil {
+			c.following = make(map[string]*follower)
 		}
-		ch.remove(m)
-		if again {
-			return nil, Errorf(CodeBadCommand, "%s is followed already", quoteName(channel))
-		}
+		c.following[channel] = f
+	}
+	c.mu.Unlock()
+	switch {
+	case again: // another goroutine was faster
+		f.ch.remove(f)
+		return nil, Errorf(CodeBadCommand, "%s is followed already", quoteName(channel))
+	case closed:
+		f.ch.removePresence(ctx, f.presence)
+		f.ch.remove(f)
 		return nil, ErrClosed
 	}
-	if c.members == nil {
-		c.members = make(map[string]*member)
-	}
-	c.members[channel] = m
-	c.mu.Unlock()
 	c.h.count.subscriptions.Add(1)
-	return m, nil
+	return f, nil
 }
 
-// goLive sends what was held for a member, except what is below the floor. From then
-// on messages go to the queue directly.
-func (c *Conn) goLive(m *member, below floor) error {
-	m.floor.Store(&below)
+// add adds the connection to the followers of a channel. If the subscription of the channel
+// ends meanwhile, it begins anew.
+func (c *Conn) add(ctx context.Context, channel string) (*follower, error) {
 	for {
-		c.mu.Lock()
-		held := m.held
-		m.held, m.bytes = nil, 0
-		switch {
-		case m.left:
-			c.mu.Unlock()
-			return ErrClosed
-		case m.over:
-			c.mu.Unlock()
-			c.leave(m)
-			return Errorf(CodeUnavailable, "more was published during the snapshot than the queue holds")
-		case len(held) == 0:
-			m.live.Store(true)
-			c.mu.Unlock()
-			c.flush()
-			return nil
+		ch, err := c.h.hub.follow(ctx, channel)
+		if err != nil {
+			return nil, err
 		}
-		if m.lost > 0 && !m.lossQueued { // while they were held
-			m.lossQueued = true
-			c.addLocked(entry{of: m})
+		as, err := ch.addPresence(ctx, c)
+		if err == nil {
+			if f := ch.add(c, as); f != nil {
+				return f, nil
+			}
+			ch.removePresence(ctx, as)
+			c.h.hub.forget(ch)
+			err = ctx.Err()
 		}
-		c.mu.Unlock()
-		if n := m.offer(m.entries(nil, m.fresh(held))); n > 0 {
-			c.h.count.delivered.Add(int64(n))
+		c.h.hub.release(ch)
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -158,55 +143,70 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 		return err
 	}
 	since, resume := r.Options["since"]
-	if snapshot && resume {
-		return Errorf(CodeBadCommand, "snapshot and since exclude each other")
+	rewind, rewinds := r.Options["rewind"]
+	if snapshot && resume || snapshot && rewinds || resume && rewinds {
+		return Errorf(CodeBadCommand, "snapshot, since and rewind exclude each other")
 	}
 	if resume {
 		if _, err := pubsub.ParseOffset(since); err != nil {
 			return Errorf(CodeBadCommand, "since: %s is not an offset", quoteName(since))
 		}
 	}
+	last, err := strconv.ParseUint(rewind, 10, 31)
+	if rewinds && err != nil {
+		return Errorf(CodeBadCommand, "rewind: %s is not a number of messages", quoteName(rewind))
+	}
 	as := c.principal.Load()
 	if err := c.authorizeSub(ctx, name, snapshot); err != nil {
 		return err
 	}
-	if m := c.member(name); m != nil {
-		if !snapshot && !resume {
+	if rule := c.h.rule(name); rewinds && (rule == nil || rule.Rewind == 0) {
+		return Errorf(CodeForbidden, "%s has no rewind", quoteName(name))
+	}
+	if f := c.follower(name); f != nil {
+		if !snapshot && !resume && !rewinds {
 			if ack {
 				c.subscribed(r, name, subscription{})
 			}
 			return nil
 		}
-		c.leave(m) // and join anew
+		c.leave(f) // and join anew
 	}
-	m, err := c.join(ctx, name)
+	f, err := c.join(ctx, name)
 	if err != nil {
 		return err
 	}
 	if c.principal.Load() != as { // SetPrincipal may have looked before the channel was there
 		if err := c.authorizeSub(ctx, name, snapshot); err != nil {
-			c.leave(m)
+			c.leave(f)
 			return err
 		}
 	}
-	s, err := c.catchUp(ctx, r, m, snapshot, since, resume)
+	var s subscription
+	switch {
+	case snapshot:
+		err = f.beginSnapshot(ctx, r, &s)
+	case resume:
+		err = f.beginSince(ctx, since, &s)
+	case rewinds:
+		f.seek(func(l *log) (uint64, bool) { return l.back(min(int(last), f.ch.rule.Rewind)), true })
+	}
 	if err != nil {
-		c.leave(m)
+		c.leave(f)
 		return err
 	}
-	if ack || snapshot || resume || m.ch.rule.History != nil {
+	if resume || rewinds {
+		n, size := f.missed()
+		c.debit(float64(n)/valuesPerCost + sizeCost(size, readPerCost))
+	}
+	if s.offset == "" && f.ch.rule.History != nil {
+		s.offset = f.offset()
+	}
+	if ack || snapshot || resume || rewinds || f.ch.rule.History != nil {
 		c.subscribed(r, name, s)
 	}
-	for _, missed := range s.missed {
-		missed = c.filter(missed)
-		if missed == nil {
-			continue
-		}
-		if err := c.reply(entry{data: missed.compiled(c.v)}); err != nil {
-			return err
-		}
-	}
-	return c.goLive(m, s.below)
+	c.push(entry{live: f, kept: true})
+	return nil
 }
 
 // authorizeSub returns an error for a SUB that is not allowed.
@@ -219,17 +219,16 @@ func (c *Conn) authorizeSub(ctx context.Context, name string, snapshot bool) err
 
 // subscription is how a SUB begins.
 type subscription struct {
-	below     floor      // what the client gets in other ways
-	missed    []*Message // sent first
-	recovered *bool      // nil: the client did not ask
-	values    *int       // number of values in the snapshot; nil: there is none
+	offset    string // all messages after it follow; empty: unknown
+	recovered *bool  // nil: the client did not ask
+	values    *int   // number of values in the snapshot; nil: there is none
 }
 
 // subscribed answers a SUB.
 func (c *Conn) subscribed(r Request, name string, s subscription) {
 	raw := appendString([]byte(`{"status": "subscribed", "channel": `), name)
-	if s.below.head != "" {
-		raw = appendString(append(raw, `, "offset": `...), s.below.head)
+	if s.offset != "" {
+		raw = appendString(append(raw, `, "offset": `...), s.offset)
 	}
 	if s.recovered != nil {
 		raw = strconv.AppendBool(append(raw, `, "recovered": `...), *s.recovered)
@@ -240,82 +239,107 @@ func (c *Conn) subscribed(r Request, name string, s subscription) {
 	c.push(entry{data: c.compiledStatus(append(raw, '}'), r.Ref), kept: true})
 }
 
-// catchUp finds out what the member missed, and sends a snapshot.
-func (c *Conn) catchUp(ctx context.Context, r Request, m *member, snapshot bool, since string, resume bool) (s subscription, err error) {
-	name := m.ch.name
-	keeps := m.ch.rule.History != nil
-	if resume {
-		s.recovered = new(false)
+// beginSnapshot sends a snapshot.
+func (f *follower) beginSnapshot(ctx context.Context, r Request, s *subscription) error {
+	snap, err := f.snapshot(ctx)
+	if err != nil {
+		return err
 	}
-	if keeps {
-		var missed []Publication
-		var complete bool
-		missed, s.below.head, complete, err = c.h.source.(Recaller).Recall(ctx, name, since)
-		if err != nil {
-			return s, err
-		}
-		if resume {
-			*s.recovered = complete
-		}
-		size := 0
-		for _, p := range missed {
-			size += len(p.Data)
-			if msg := m.ch.message(p); msg != nil {
-				s.missed = append(s.missed, msg)
-			}
-		}
-		c.debit(float64(len(missed))/valuesPerCost + sizeCost(size, readPerCost))
-	}
-	if snapshot {
-		var fields []string
-		if fields, s.below.seq, err = c.snapshot(ctx, name); err != nil {
-			return s, err
-		}
-		s.values = new(0)
-		if *s.values, err = c.sendValues(ctx, r, name, fields, nil); err != nil {
-			return s, err
-		}
-		if keeps {
-			s.below.head, err = c.offsetAt(ctx, m, s.below)
-		}
-	}
-	return s, err
+	sent, err := snap.send(f.c, r)
+	s.values = &sent
+	return err
 }
 
-// offsetAt returns the offset of the last message before a snapshot. f has the number
-// of that message and an older offset; the messages after f are being held, with their
-// offsets and numbers.
-func (c *Conn) offsetAt(ctx context.Context, m *member, f floor) (string, error) {
-	_, now, _, err := c.h.source.(Recaller).Recall(ctx, m.ch.name, "")
-	if err != nil {
-		return "", err
+// missed returns the number and the size of the messages that follow at once.
+func (f *follower) missed() (n, size int) {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.ch.mu.Lock()
+	defer f.ch.mu.Unlock()
+	return f.ch.log.since(f.at)
+}
+
+// offset returns the offset before the first message that the follower gets.
+func (f *follower) offset() string {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.ch.mu.Lock()
+	defer f.ch.mu.Unlock()
+	l, at := &f.ch.log, f.at
+	for _, r := range l.records[l.search(at):] {
+		if r.m != nil && (r.m.seq == 0 || r.m.seq > f.seq) {
+			break
+		}
+		at = r.at + 1
 	}
-	for came := f.head; now != f.head && !covers(came, now); {
-		at := ""
-		c.mu.Lock()
-		for _, held := range m.held {
-			came = cmp.Or(held.Offset, came)
-			if held.seq <= f.seq && held.Offset != "" {
-				at = held.Offset
-			}
-		}
-		over := m.over || m.left
-		changed := make(chan struct{})
-		m.changed = changed
-		c.mu.Unlock()
-		if at != "" && covers(came, now) {
-			return at, nil
-		}
-		if over {
-			break // goLive returns the error
-		}
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-changed:
+	return l.offsetBefore(at)
+}
+
+// beginSince sets the cursor after an offset: in the log, or in the history, whose
+// messages become part of the log.
+func (f *follower) beginSince(ctx context.Context, since string, s *subscription) error {
+	s.recovered = new(false)
+	ch := f.ch
+	if ch.rule.History == nil {
+		return nil
+	}
+	if f.seekAfter(since) {
+		*s.recovered, s.offset = true, since
+		return nil
+	}
+	select {
+	case ch.recalling <- struct{}{}:
+		defer func() { <-ch.recalling }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !f.seekAfter(since) { // nobody else has read it meanwhile
+		missed, _, complete, err := ch.hub.h.source.(Recaller).Recall(ctx, ch.name, since)
+		if err != nil || !complete || !f.recall(since, missed) {
+			return err
 		}
 	}
-	return f.head, nil
+	*s.recovered, s.offset = true, since
+	return nil
+}
+
+// seekAfter sets the cursor after an offset, if all that follows is in the log.
+func (f *follower) seekAfter(since string) bool {
+	return f.seek(func(l *log) (uint64, bool) {
+		at, where := l.locate(since)
+		return at, where == inside
+	})
+}
+
+// recall sets the cursor after an offset, with the messages of the history that follow it.
+// It reports false if the log has no room for them.
+func (f *follower) recall(since string, missed []Publication) bool {
+	ch := f.ch
+	ch.mu.Lock()
+	base := ch.log.base
+	ch.mu.Unlock()
+	var before []record
+	for _, p := range missed {
+		if !covers(base, p.Offset) {
+			break // the log has it, or will have it
+		}
+		if m, key := ch.message(p); m != nil {
+			before = append(before, record{m: m, key: key})
+		}
+	}
+	return f.seek(func(l *log) (uint64, bool) {
+		at, where := l.locate(since)
+		switch {
+		case where == ahead:
+			f.after = since
+			return f.at, true
+		case where == older && !l.prepend(before, since, base):
+			return 0, false
+		case where == older:
+			at = l.tail
+		}
+		return at, true
+	})
 }
 
 // del is the command DEL.

@@ -65,12 +65,12 @@ var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 func (c *Conn) checkTimes(now int64, wall time.Time) {
 	l := &c.h.cfg.Limits
 	c.mu.Lock()
-	state, since, closed, busy := c.state, c.writeSince, c.closedAt, c.writing || c.cancel != nil
+	state, began, closed, busy := c.state, c.began, c.closedAt, c.writing || c.cancel != nil
 	c.mu.Unlock()
 	switch {
 	case state == ended:
 		return
-	case since != 0 && now-since > int64(l.Write):
+	case !began.IsZero() && time.Since(began) > l.Write:
 		if state == open {
 			c.h.count.slow.Add(1)
 		}

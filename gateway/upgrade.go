@@ -158,11 +158,11 @@ func (h *Handler) runConnectHooks(ctx context.Context, c *Conn, r *http.Request)
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in io.Reader, err error) {
 	var deflate wsflate.Extension
 	upgrader := ws.HTTPUpgrader{Timeout: h.cfg.Limits.Handshake}
-	var protocol Protocol
+	v := 0 // of h.variants
 	upgrader.Protocol = func(name string) bool {
 		i := slices.IndexFunc(h.cfg.Protocols, func(p Protocol) bool { return p.Name() == name && name != "" })
 		if i >= 0 {
-			protocol = h.cfg.Protocols[i]
+			v = 2 * i
 		}
 		return i >= 0
 	}
@@ -183,11 +183,10 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 		}
 		return nil, nil, err
 	}
-	if protocol == nil {
-		protocol = h.cfg.Protocols[0]
+	if _, deflated := deflate.Accepted(); deflated {
+		v++
 	}
-	_, deflated := deflate.Accepted()
-	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, direct: newDirect(conn), v: variant{h, protocol, deflated}}
+	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, direct: newDirect(conn), v: &h.variants[v]}
 	return c, unread(rw.Reader, conn), nil
 }
 

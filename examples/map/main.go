@@ -89,9 +89,6 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 		},
 		Keys:     []string{groundName, objectsName, statsName},
 		Commands: g.Commands(),
-		// Two seconds of messages of the largest fleet: a page may take that long to
-		// read the snapshot.
-		Limits: gateway.Limits{QueueMessages: 4 * maxObjects, QueueBytes: 4 * maxObjects * 512},
 	})
 	if err != nil {
 		return err

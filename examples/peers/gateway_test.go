@@ -59,7 +59,10 @@ func ours(addr string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gateway.New(pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "heliograph"}}})
+	return gateway.New(pool, gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "heliograph"}, {Pattern: "positions", Slow: gateway.SlowConflate, Key: func(content []byte) string { return string(content[:8]) }}},
+		Keys:     []string{"heliograph"}, Limits: gateway.Limits{Write: time.Minute},
+	})
 }
 
 // naive is the obvious implementation: a loop over the sockets for each message.
@@ -159,7 +162,11 @@ func (p *process) connect(b testing.TB, n int, hello string) {
 
 // dial opens a socket. In reads from it.
 func (p *process) dial(b testing.TB, hello string) (conn net.Conn, in *bufio.Reader) {
-	conn, in, _, err := ws.Dial(context.Background(), "ws://"+p.addr+"/")
+	return p.dialWith(b, ws.Dialer{}, hello)
+}
+
+func (p *process) dialWith(b testing.TB, d ws.Dialer, hello string) (conn net.Conn, in *bufio.Reader) {
+	conn, in, _, err := d.Dial(context.Background(), "ws://"+p.addr+"/")
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = conn.Close() })
 	if hello != "" {
@@ -188,6 +195,15 @@ func (p *process) read(conn net.Conn, br *bufio.Reader) {
 		}
 	}
 }
+
+// narrow dials sockets with a small buffer, which a few messages fill.
+var narrow = ws.Dialer{NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err == nil {
+		err = conn.(*net.TCPConn).SetReadBuffer(4096)
+	}
+	return conn, err
+}}
 
 // publish publishes messages, with a number of them under way at a time, and returns the
 // server's CPU time for each delivery.
@@ -270,6 +286,82 @@ func BenchmarkGatewaySlow(b *testing.B) {
 			_ = stalled.Close()
 		}
 		b.ReportMetric(median(ratios), "p99-x")
+	}
+}
+
+// BenchmarkGatewayStalled measures what 300 sockets that read nothing of a conflated channel
+// take from 200 others: it compares the rate at which those get 500 positions.
+func BenchmarkGatewayStalled(b *testing.B) {
+	const sockets, stalled, messages, turns = 200, 300, 1000, 5
+	srv := storagetest.Start(b)
+	client := redis.NewClient(&redis.Options{Addr: srv.Addr()})
+	defer client.Close()
+	p := startServer(b, "heliograph", srv.Addr())
+	p.connect(b, sockets, "SUB positions ack=1")
+	rate := func(size int) float64 {
+		begun, begin := time.Now(), p.count.Load()
+		for i := range messages {
+			for p.count.Load()-begin < int64(i-7)*sockets {
+				time.Sleep(20 * time.Microsecond)
+			}
+			payload := fmt.Sprintf(`"%07d %s"`, i%500, strings.Repeat("x", size))
+			require.NoError(b, client.Publish(context.Background(), "positions", payload).Err())
+		}
+		for p.count.Load()-begin < messages*sockets {
+			time.Sleep(20 * time.Microsecond)
+		}
+		return messages / time.Since(begun).Seconds()
+	}
+	for b.Loop() {
+		var alone, beside []float64
+		for range turns {
+			alone = append(alone, rate(1000))
+		}
+		for range stalled {
+			p.dialWith(b, narrow, "SUB positions")
+		}
+		rate(8000) // fills their buffers
+		for range turns {
+			beside = append(beside, rate(1000))
+		}
+		b.ReportMetric(median(beside)/median(alone), "of-alone")
+		b.ReportMetric(median(alone), "alone/s")
+	}
+}
+
+// BenchmarkGatewayReturn measures how often Redis is asked when 10,000 clients come at once
+// with SUB snapshot=1.
+func BenchmarkGatewayReturn(b *testing.B) {
+	const sockets = 10_000
+	srv := storagetest.Start(b)
+	client := redis.NewClient(&redis.Options{Addr: srv.Addr()})
+	defer client.Close()
+	require.NoError(b, client.HSet(context.Background(), "heliograph", "f", "1").Err())
+	reads := func() int {
+		stats, err := client.Info(context.Background(), "commandstats").Result()
+		require.NoError(b, err)
+		_, rest, _ := strings.Cut(stats, "cmdstat_hvals:calls=")
+		calls, _, _ := strings.Cut(rest, ",")
+		n, _ := strconv.Atoi(calls)
+		return n
+	}
+	for b.Loop() {
+		p := startServer(b, "heliograph", srv.Addr())
+		conns := make([]net.Conn, sockets)
+		for i := range conns {
+			var in *bufio.Reader
+			conns[i], in = p.dial(b, "")
+			go p.read(conns[i], in)
+		}
+		before, begun := reads(), time.Now()
+		for _, conn := range conns {
+			require.NoError(b, ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte("SUB heliograph snapshot=1")))))
+		}
+		for p.count.Load() < 3*sockets { // a greeting, the value, and the answer to SUB
+			time.Sleep(time.Millisecond)
+		}
+		b.ReportMetric(float64(reads()-before), "reads")
+		b.ReportMetric(time.Since(begun).Seconds(), "s")
 	}
 }
 

@@ -1,0 +1,21 @@
+package gateway
+
+import "errors"
+
+// EndSubscription ends the subscription of a channel, as Redis does that refuses it.
+func (h *Handler) EndSubscription(channel string) {
+	h.hub.mu.Lock()
+	ch := h.hub.channels[channel]
+	h.hub.mu.Unlock()
+	ch.deliver(Publication{ended: errors.New("refused")})
+}
+
+// Users returns how many connections follow a channel, or are about to.
+func (h *Handler) Users(channel string) int {
+	h.hub.mu.Lock()
+	defer h.hub.mu.Unlock()
+	if ch := h.hub.channels[channel]; ch != nil {
+		return ch.users
+	}
+	return 0
+}
