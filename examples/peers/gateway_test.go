@@ -290,7 +290,7 @@ func BenchmarkGatewaySlow(b *testing.B) {
 }
 
 // BenchmarkGatewayStalled measures what 300 sockets that read nothing of a conflated channel
-// take from 200 others: it compares the rate at which those get 500 positions.
+// take from 200 others: it compares the rates at which those get its messages.
 func BenchmarkGatewayStalled(b *testing.B) {
 	const sockets, stalled, messages, turns = 200, 300, 1000, 5
 	srv := storagetest.Start(b)
