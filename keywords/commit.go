@@ -86,6 +86,7 @@ type staged struct {
 	served    *served
 	write     bool // or else only an answer, when all before it is committed
 	again     bool // it was committed before, and Redis has lost it
+	relog     bool // so was its line in the history
 	acted     bool // its Write hook has run
 	uncertain bool // it was sent, and Redis has not answered
 	seq       int  // served.seq when it was staged
@@ -99,7 +100,9 @@ type staged struct {
 }
 
 // logs reports whether the value gets a line in the history of its keyword.
-func (st *staged) logs() bool { return st.write && !st.again && st.served.def.History > 0 }
+func (st *staged) logs() bool {
+	return st.write && (!st.again || st.relog) && st.served.def.History > 0
+}
 
 func (st *staged) size() int {
 	return len(st.rec.text) + len(st.rec.source) + len(st.rec.remark) + len(st.rec.name) + 128

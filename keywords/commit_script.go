@@ -15,7 +15,7 @@ type commitScript struct {
 	args    []any
 	msg     message
 	logs    []string // keys of histories
-	past    []any    // for each of logs: its maximum length, its new line
+	past    []any    // for each of logs: its length, the id of its new line, the line
 	inboxes []inbox
 }
 
@@ -86,14 +86,15 @@ func (c *committer) addValue(st *staged) error {
 	if st.served.def.NoBroadcast {
 		ch = change{Name: r.name, At: r.at, Silent: true}
 	}
-	f.msg.Changes = append(f.msg.Changes, ch)
 	if st.logs() {
 		line, err := historyLine(r, st.prev)
 		if err != nil {
 			return err
 		}
-		f.logs, f.past = append(f.logs, c.lease.service.log(r.name)), append(f.past, st.served.def.History, line)
+		f.logs, f.past = append(f.logs, c.lease.service.log(r.name)), append(f.past, st.served.def.History, r.rev.entryID(), line)
+		ch.After = &st.prev
 	}
+	f.msg.Changes = append(f.msg.Changes, ch)
 	return nil
 }
 

@@ -46,6 +46,8 @@
 //     with [QualityStale]. It is told when Redis can't be reached ([EventDisconnected]), when
 //     a dispatcher has taken over with the same value ([EventGood]) and when a value was
 //     removed ([EventGone]). A watch goes on until its ctx ends.
+//   - With WatchOptions.Every a watch yields every value, out of the keyword's history.
+//     Values that the history has lost are told ([EventGap]).
 //
 // # Guarantees to dispatchers
 //
@@ -73,7 +75,7 @@
 //   - read from the hardware: ReadOptions.Refresh; several values of one moment: [ReadMany]
 //   - call functions on each change: [Listen]
 //   - wait for a condition on several keywords: [WaitForExpr]
-//   - read earlier values: Spec.History, [History]
+//   - read earlier values: Spec.History, [History]; record every value: WatchOptions.Every
 //   - limit, raise alarms, display: Spec.Min, Spec.Alarm, Spec.Format, [Definition.Display]
 //   - restrict who may write: DispatcherConfig.Allow; by Redis ACL: README.md
 //   - list or remove services: [Client.Services], [Client.Clear]; see which processes serve

@@ -396,6 +396,37 @@ func ExampleHistory() {
 	// <nil>
 }
 
+// An archiver records every value, and continues after the last that it has recorded.
+func ExampleWatchOptions_every() {
+	_, k := exampleStage(func(d *keywords.Dispatcher) { keywords.Serve(d, Seeing, keywords.Hooks[float64]{}) })
+	defer stopExample()
+	ctx := context.Background()
+	for _, v := range []float64{0.8, 1.1, 0.9} {
+		_, _ = keywords.Modify(ctx, k, Seeing, v)
+	}
+
+	last := keywords.Revision{N: 1} // the archive is empty: from the oldest value on
+	for ev, err := range keywords.Watch(ctx, k, Seeing, keywords.WatchOptions{Every: true, From: last}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch ev.Kind {
+		case keywords.EventChange:
+			fmt.Println(ev.Value.V)
+			last = ev.Value.Rev // recorded with the value
+		case keywords.EventGap:
+			fmt.Println("lost:", ev.Gap)
+		}
+		if ev.Value.V == 0.9 {
+			break
+		}
+	}
+	// Output:
+	// 0.8
+	// 1.1
+	// 0.9
+}
+
 // Schedule makes the dispatcher refresh a keyword once, at a given time.
 func ExampleSchedule() {
 	d, k := exampleStage(func(d *keywords.Dispatcher) {

@@ -42,8 +42,9 @@ type feed struct {
 type keywordState struct {
 	def      *Definition // replaced, never changed: watchers use it too
 	rec      record
-	ok       bool // it has a value
-	gone     bool // it is not defined any more; its watchers wait until it is again
+	after    *Revision // of the line before that of rec in the history; nil: rec was read, or has none
+	ok       bool      // it has a value
+	gone     bool      // it is not defined any more; its watchers wait until it is again
 	watchers map[*watcher]struct{}
 	polled   time.Time // when it was last read because its changes are not published
 }
@@ -141,16 +142,30 @@ func (f *feed) join(w *watcher, t target) error {
 				return err
 			}
 		}
+		if err := w.accept(f.s, k.def, f.qualityLocked(k)); err != nil {
+			return err
+		}
 		k.watchers[w] = struct{}{}
 		f.notifyLocked(w, EventInitial, k)
 		return nil
 	}
 	f.all[w] = t.match
+	var refused error
+	accepted := 0
 	for name, k := range f.keywords {
-		if t.match(name) {
-			k.watchers[w] = struct{}{}
-			f.notifyLocked(w, EventInitial, k)
+		if !t.match(name) {
+			continue
 		}
+		if err := w.accept(f.s, k.def, f.qualityLocked(k)); err != nil {
+			refused = err
+		} else {
+			accepted++
+		}
+		k.watchers[w] = struct{}{} // also of one that is not accepted now: its definition may change
+		f.notifyLocked(w, EventInitial, k)
+	}
+	if accepted == 0 && refused != nil {
+		return refused
 	}
 	return nil
 }
@@ -160,7 +175,7 @@ func (f *feed) notifyLocked(w *watcher, kind EventKind, k *keywordState) {
 	if !k.ok && kind != EventGone || k.def.WriteOnly {
 		return
 	}
-	w.push(notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec, quality: f.qualityLocked(k)})
+	w.push(notice{kind: kind, service: f.s.name, def: k.def, rec: k.rec, after: k.after, quality: f.qualityLocked(k)})
 }
 
 // notifyAllLocked sends an event of a keyword to all its watchers.
@@ -361,7 +376,7 @@ func (f *feed) apply(m message) (again bool) {
 		}
 		f.setLocked(k, EventChange, record{
 			name: ch.Name, text: ch.Text, rev: Revision{m.Epoch, m.N + uint64(i)}, at: ch.At, severity: ch.Severity, source: ch.Source, remark: ch.Remark,
-		})
+		}, ch.After)
 	}
 	h.newest, h.behind = last, 0
 	return false
@@ -369,8 +384,9 @@ func (f *feed) apply(m message) (again bool) {
 
 // setLocked notes a value and notifies its watchers, unless it is known or older. A value
 // that was committed again, by a dispatcher that took over or after Redis had lost it,
-// has another revision and is otherwise the same: it is an EventGood.
-func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
+// has another revision and is otherwise the same: it is an EventGood. After is the revision
+// of the line before that of the value in its history, if it is known.
+func (f *feed) setLocked(k *keywordState, kind EventKind, rec record, after *Revision) {
 	if k.ok {
 		order := rec.rev.Compare(k.rec.rev)
 		if rec == k.rec || order < 0 || order == 0 && f.alive(k) {
@@ -380,7 +396,7 @@ func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
 			kind = EventGood
 		}
 	}
-	k.rec, k.ok = rec, true
+	k.rec, k.after, k.ok = rec, after, true
 	f.notifyAllLocked(kind, k)
 }
 
@@ -389,7 +405,7 @@ func (f *feed) setLocked(k *keywordState, kind EventKind, rec record) {
 func (f *feed) setReadLocked(k *keywordState, kind EventKind, r readResult) {
 	switch _, err := k.def.Parse(r.text); {
 	case r.ok && err == nil:
-		f.setLocked(k, kind, r.record)
+		f.setLocked(k, kind, r.record, nil)
 	case !r.ok && r.err == nil && k.ok:
 		k.ok = false
 		f.notifyAllLocked(EventGone, k)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
@@ -31,7 +34,7 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	lines, err := c.pool.Redis().LRange(ctx, s.log(name), 0, int64(min(n, def.History))-1).Result()
+	lines, err := c.pool.Redis().XRevRangeN(ctx, s.log(name), "+", "-", int64(min(n, def.History))).Result()
 	if err != nil {
 		return nil, redisio.Wrap(fmt.Sprintf("keywords: history of %s.%s", service, name), redisio.Normalize(ctx, err))
 	}
@@ -46,19 +49,24 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	return values, nil
 }
 
-// historyLine returns a value as a line of the history. Prev is the revision of the line
-// before, by which a reader knows whether it has missed lines: the longest history
-// loses its oldest line with each new one, and Redis may lose lines.
+// historyLine returns a value as a line of the history, without its revision, which is the
+// line's id. Prev is the revision of the line before, by which a reader knows whether it
+// has missed lines: the longest history loses its oldest line with each new one, and
+// Redis may lose lines.
 func historyLine(r *record, prev Revision) ([]byte, error) {
-	return storage.JSON.Marshal([]any{r.text, r.rev, prev, r.at, r.severity, r.source, r.remark})
+	return storage.JSON.Marshal([]any{r.text, prev, r.at, r.severity, r.source, r.remark})
 }
 
 // readLine reads what historyLine returned.
-func readLine(name, line string) (r record, prev Revision, err error) {
+func readLine(name string, line redis.XMessage) (r record, prev Revision, err error) {
 	r.name = name
+	if r.rev, err = ParseRevision(strings.Replace(line.ID, "-", ":", 1)); err != nil {
+		return r, prev, err
+	}
+	text, _ := line.Values["l"].(string)
 	var fields []json.RawMessage
-	into := []any{&r.text, &r.rev, &prev, &r.at, &r.severity, &r.source, &r.remark}
-	if err = storage.JSON.Unmarshal([]byte(line), &fields); err == nil && len(fields) != len(into) {
+	into := []any{&r.text, &prev, &r.at, &r.severity, &r.source, &r.remark}
+	if err = storage.JSON.Unmarshal([]byte(text), &fields); err == nil && len(fields) != len(into) {
 		err = fmt.Errorf("%d fields, want %d", len(fields), len(into))
 	}
 	for i := range into {

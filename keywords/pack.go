@@ -35,8 +35,8 @@ func (m *message) EncodeMsgpack(enc *msgpack.Encoder) error {
 	err := cmp.Or(enc.EncodeArrayLen(6), enc.EncodeString(m.Dispatcher), enc.EncodeUint(m.Epoch), enc.EncodeUint(m.N), enc.EncodeArrayLen(len(m.Changes)))
 	for i := range m.Changes {
 		c := &m.Changes[i]
-		err = cmp.Or(err, enc.EncodeArrayLen(7), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeInt(c.At),
-			enc.EncodeUint(uint64(c.Severity)), enc.EncodeString(c.Source), enc.EncodeString(c.Remark), enc.EncodeBool(c.Silent))
+		err = cmp.Or(err, enc.EncodeArrayLen(8), enc.EncodeString(c.Name), enc.EncodeString(c.Text), enc.EncodeInt(c.At),
+			enc.EncodeUint(uint64(c.Severity)), enc.EncodeString(c.Source), enc.EncodeString(c.Remark), enc.EncodeBool(c.Silent), encodeRevision(enc, c.After))
 	}
 	return cmp.Or(err, enc.EncodeBool(m.Ended), enc.EncodeBool(m.Defined))
 }
@@ -47,11 +47,19 @@ func (m *message) DecodeMsgpack(dec *msgpack.Decoder) error {
 	m.Dispatcher, m.Epoch, m.N = u.text(), uint64(u.int()), uint64(u.int())
 	m.Changes = make([]change, u.len())
 	for i := range m.Changes {
-		u.open(7)
-		m.Changes[i] = change{Name: u.text(), Text: u.text(), At: u.int(), Severity: Severity(u.int()), Source: u.text(), Remark: u.text(), Silent: u.bool()}
+		u.open(8)
+		m.Changes[i] = change{Name: u.text(), Text: u.text(), At: u.int(), Severity: Severity(u.int()), Source: u.text(), Remark: u.text(), Silent: u.bool(), After: u.revision()}
 	}
 	m.Ended, m.Defined = u.bool(), u.bool()
 	return u.err
+}
+
+// encodeRevision encodes a revision as an array of two numbers, empty if r is nil.
+func encodeRevision(enc *msgpack.Encoder, r *Revision) error {
+	if r == nil {
+		return enc.EncodeArrayLen(0)
+	}
+	return cmp.Or(enc.EncodeArrayLen(2), enc.EncodeUint(r.Epoch), enc.EncodeUint(r.N))
 }
 
 // unpacker decodes until the first error, and returns zeros afterwards.
@@ -89,6 +97,18 @@ func (u *unpacker) int() (n int64) {
 		n, u.err = u.dec.DecodeInt64()
 	}
 	return n
+}
+
+// revision decodes what encodeRevision has encoded.
+func (u *unpacker) revision() *Revision {
+	switch n := u.len(); {
+	case u.err != nil || n == 0:
+		return nil
+	case n != 2:
+		u.err = fmt.Errorf("a revision of %d numbers", n)
+		return nil
+	}
+	return &Revision{uint64(u.int()), uint64(u.int())}
 }
 
 func (u *unpacker) bool() (b bool) {

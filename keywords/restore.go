@@ -2,7 +2,6 @@ package keywords
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
@@ -45,25 +44,25 @@ func (c *committer) resume() error {
 
 // readLogged reads the revision of the newest line of each history.
 func (c *committer) readLogged(ctx context.Context) (map[*served]Revision, error) {
-	lines := make(map[*served]*redis.StringCmd)
+	lines := make(map[*served]*redis.XMessageSliceCmd)
 	_, _ = c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, s := range c.served {
 			if s.def.History > 0 {
-				lines[s] = pipe.LIndex(ctx, c.lease.service.log(s.def.Name), 0)
+				lines[s] = pipe.XRevRangeN(ctx, c.lease.service.log(s.def.Name), "+", "-", 1)
 			}
 		}
 		return nil
 	})
 	logged := make(map[*served]Revision, len(lines))
 	for s, cmd := range lines {
-		line, err := cmd.Result()
-		switch {
-		case err == nil:
+		newest, err := cmd.Result()
+		if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+			return nil, redisio.Normalize(ctx, err)
+		}
+		for _, line := range newest {
 			if r, _, err := readLine(s.def.Name, line); err == nil {
 				logged[s] = r.rev
 			}
-		case !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE"):
-			return nil, redisio.Normalize(ctx, err)
 		}
 	}
 	return logged, nil
@@ -75,7 +74,8 @@ func (c *committer) readLogged(ctx context.Context) (map[*served]Revision, error
 // value of each of its keywords counts, and a writer of an earlier one is told that
 // the end is unknown. Logged is what readLogged returned. It decides whether a line of
 // that batch was written; lines that are known to have been written count even where
-// Redis has lost them.
+// Redis has lost them. A history whose newest line is lost, or that has none yet, gets a
+// line of the value that is committed again, by which its readers learn of the gap.
 func (c *committer) restore(logged map[*served]Revision) {
 	var superseded []staged
 	c.mu.Lock()
@@ -84,9 +84,9 @@ func (c *committer) restore(logged map[*served]Revision) {
 			st.served.logged = st.prev
 		}
 	}
-	for s, rev := range logged {
-		if rev.Compare(s.logged) > 0 {
-			s.logged = rev
+	for _, s := range c.served {
+		if logged[s].Compare(s.logged) > 0 {
+			s.logged = logged[s]
 		}
 	}
 	c.epoch, c.n, c.lost = c.lease.number(), 0, false
@@ -119,7 +119,8 @@ func (c *committer) restore(logged map[*served]Revision) {
 	for _, name := range slices.Sorted(maps.Keys(c.served)) {
 		s := c.served[name]
 		if at, ok := newest[s]; s.committed.at != 0 && (!ok || c.batch[at].again) {
-			again = append(again, staged{served: s, rec: s.committed, write: true, again: true})
+			lost := logged[s] != s.logged || s.logged == Revision{}
+			again = append(again, staged{served: s, rec: s.committed, write: true, again: true, relog: lost})
 		}
 	}
 	for _, st := range c.staged { // but for those of a restore that was not completed
@@ -184,11 +185,6 @@ func (c *committer) load(ctx context.Context, d *Dispatcher) (committed <-chan e
 	logged, err := c.readLogged(ctx)
 	if err != nil {
 		return nil, err
-	}
-	for _, s := range c.served {
-		if _, ok := logged[s]; !ok { // values that were set before there was a history
-			logged[s] = s.committed.rev
-		}
 	}
 	c.restore(logged)
 	done := make(chan error, 1)

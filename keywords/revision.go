@@ -33,6 +33,11 @@ func (r Revision) String() string {
 	return strconv.FormatUint(r.Epoch, 10) + ":" + strconv.FormatUint(r.N, 10)
 }
 
+// entryID returns the revision as the id of a line in a history.
+func (r Revision) entryID() string {
+	return strconv.FormatUint(r.Epoch, 10) + "-" + strconv.FormatUint(r.N, 10)
+}
+
 // ParseRevision reads what [Revision.String] returns.
 func ParseRevision(s string) (Revision, error) {
 	if s == "" {

@@ -71,8 +71,8 @@ type Spec[T Type] struct {
 	// 1 ms. Defaults to 0: the hook is called only on request.
 	Period time.Duration
 
-	// History is the number of values that are kept for the function History, at most
-	// 10,000. Defaults to 0.
+	// History is the number of values that are kept for the function History and for
+	// WatchOptions.Every, at most 10,000. Redis may keep up to a hundred more. Defaults to 0.
 	History int
 
 	// Dispatcher is the name of the dispatcher that the keyword belongs to. Defaults to

@@ -18,6 +18,8 @@ type ClientStats struct {
 	Conflated  int64 `json:"conflated"`  // events replaced by a newer one before they were yielded
 	Suppressed int64 `json:"suppressed"` // changes within WatchOptions.DeadBand
 	Resyncs    int64 `json:"resyncs"`    // times that all values of a service were read again, after a gap
+	Overflows  int64 `json:"overflows"`  // changes that exceeded WatchOptions.Queue, and were left in the history
+	Gaps       int64 `json:"gaps"`       // gaps told to watches with WatchOptions.Every
 }
 
 type clientStats struct {
@@ -25,7 +27,7 @@ type clientStats struct {
 	reads                         atomic.Int64
 	requests, refused, failed     atomic.Int64
 	events, conflated, suppressed atomic.Int64
-	resyncs                       atomic.Int64
+	resyncs, overflows, gaps      atomic.Int64
 }
 
 // Stats returns what the client does and has done.
@@ -35,7 +37,7 @@ func (c *Client) Stats() ClientStats {
 		Watchers: int(n.watchers.Load()), Reads: n.reads.Load(),
 		Requests: n.requests.Load(), Refused: n.refused.Load(), Failed: n.failed.Load(),
 		Events: n.events.Load(), Conflated: n.conflated.Load(), Suppressed: n.suppressed.Load(),
-		Resyncs: n.resyncs.Load(),
+		Resyncs: n.resyncs.Load(), Overflows: n.overflows.Load(), Gaps: n.gaps.Load(),
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/keywords"
@@ -17,8 +18,8 @@ import (
 
 // snapshot is what Redis held of a service at a moment.
 type snapshot struct {
-	hashes map[string]map[string]string
-	lists  map[string][]string
+	hashes  map[string]map[string]string
+	streams map[string][]redis.XMessage
 }
 
 // snap reads the keys of a service. restore writes them back, in the place of those
@@ -27,7 +28,7 @@ type snapshot struct {
 func snap(t *testing.T, pool *storage.Pool) (restore func()) {
 	t.Helper()
 	ctx, rdb := t.Context(), pool.Redis()
-	s := snapshot{map[string]map[string]string{}, map[string][]string{}}
+	s := snapshot{map[string]map[string]string{}, map[string][]redis.XMessage{}}
 	keys := func() []string {
 		keys, err := rdb.Keys(ctx, "kw:*").Result()
 		require.NoError(t, err)
@@ -37,8 +38,8 @@ func snap(t *testing.T, pool *storage.Pool) (restore func()) {
 		switch rdb.Type(ctx, key).Val() {
 		case "hash":
 			s.hashes[key] = rdb.HGetAll(ctx, key).Val()
-		case "list":
-			s.lists[key] = rdb.LRange(ctx, key, 0, -1).Val()
+		case "stream":
+			s.streams[key] = rdb.XRange(ctx, key, "-", "+").Val()
 		}
 	}
 	return func() {
@@ -50,9 +51,9 @@ func snap(t *testing.T, pool *storage.Pool) (restore func()) {
 			for key, fields := range s.hashes {
 				pipe.HSet(ctx, key, fields)
 			}
-			for key, lines := range s.lists {
+			for key, lines := range s.streams {
 				for _, line := range lines {
-					pipe.RPush(ctx, key, line)
+					pipe.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: line.ID, Values: line.Values})
 				}
 			}
 			_, err = pipe.Exec(ctx)

@@ -26,11 +26,12 @@ const (
 	EventDisconnected                  // the client has not reached Redis for 3 s; the value is the last that it knows
 	EventMismatch                      // the value can't be read as Event.Err says; it may have been set by a newer program
 	EventGone                          // the keyword has no value any more, or is no longer defined
+	EventGap                           // with WatchOptions.Every: values are lost, as Event.Gap says; Value has only Gap.After
 )
 
-var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "disconnected", "mismatch", "gone"}
+var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "disconnected", "mismatch", "gone", "gap"}
 
-// String returns initial, change, resync, stale, good, disconnected, mismatch or gone.
+// String returns initial, change, resync, stale, good, disconnected, mismatch, gone or gap.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
 		return eventNames[k]
@@ -61,9 +62,10 @@ type Event[T any] struct {
 	Kind    EventKind `json:"kind"`
 	Service string    `json:"service"`
 	Keyword string    `json:"keyword"`
-	Value   Value[T]  `json:"value"`          // the last value, if Kind is EventGone
+	Value   Value[T]  `json:"value"`          // the last value, if nothing was set
 	Err     error     `json:"-"`              // why the value is none of the keyword's type, if Kind is EventMismatch; Value.V is zero then
 	Prev    *Value[T] `json:"prev,omitempty"` // the value of the event before, of the same watch and keyword; nil if this is the first
+	Gap     *Gap      `json:"gap,omitempty"`  // if Kind is EventGap
 }
 
 // WatchOptions are the options of [Watch] and [WatchText].
@@ -76,10 +78,40 @@ type WatchOptions struct {
 	// at most this much from the last yielded value, in the keyword's units.
 	// Defaults to 0: every commit is yielded, also one of the same value.
 	DeadBand float64
+
+	// Every makes the watch yield every value that is set, in order: for archivers. The
+	// values come out of the keyword's history, so that a loop may be as many values
+	// behind as Spec.History says; that must not be 0. Values that the history has lost
+	// are told as an [EventGap]. MinInterval and DeadBand must be 0. Defaults to false:
+	// a loop that is slower than the changes misses values, but never the newest.
+	Every bool
+
+	// From is the revision after which a watch with Every begins: that of the last event
+	// which an archive has. If the history does not reach back to it, the first event is
+	// an [EventGap]. It is for a watch of one keyword. The zero Revision begins with
+	// the present value, Revision{N: 1} with the oldest value of the history.
+	From Revision
+
+	// Queue is how many bytes of changes may wait in this process until a watch with
+	// Every yields them. Changes that exceed it are left in the history and read from
+	// there, as many bytes at a time. Defaults to 1 MiB.
+	Queue int
 }
 
-func (o WatchOptions) check() error {
+func (o WatchOptions) check(targets []target) error {
 	switch {
+	case !o.Every && o.From != Revision{}:
+		return fmt.Errorf("keywords: WatchOptions.From: %v without Every", o.From)
+	case !o.Every && o.Queue != 0:
+		return fmt.Errorf("keywords: WatchOptions.Queue: %d without Every", o.Queue)
+	case o.Queue < 0:
+		return fmt.Errorf("keywords: WatchOptions.Queue: %d is negative", o.Queue)
+	case o.Every && o.MinInterval != 0:
+		return fmt.Errorf("keywords: WatchOptions.MinInterval: %v with Every", o.MinInterval)
+	case o.Every && o.DeadBand != 0:
+		return fmt.Errorf("keywords: WatchOptions.DeadBand: %v with Every", o.DeadBand)
+	case o.From != Revision{} && (len(targets) > 1 || targets[0].name == ""):
+		return fmt.Errorf("keywords: WatchOptions.From: %v is of one keyword: watch each by itself", o.From)
 	case o.MinInterval < 0:
 		return fmt.Errorf("keywords: WatchOptions.MinInterval: %v is negative", o.MinInterval)
 	case o.DeadBand < 0 || math.IsNaN(o.DeadBand):
@@ -90,8 +122,8 @@ func (o WatchOptions) check() error {
 
 // Watch yields the value of a keyword and then its changes, until ctx ends. An error
 // is the last item. A loop that is slower than the changes gets the newest value next
-// and misses those between. While Redis is unreachable nothing is yielded; afterwards
-// a changed value is yielded with EventResync.
+// and misses those between, unless WatchOptions.Every is set. While Redis is unreachable
+// no value is yielded; afterwards a changed value is yielded with EventResync.
 func Watch[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...WatchOptions) iter.Seq2[Event[T], error] {
 	return func(yield func(Event[T], error) bool) {
 		if err := k.check("Watch"); err != nil {
@@ -136,7 +168,7 @@ func watchAs[T any](ctx context.Context, c *Client, value func(*record) (Value[T
 // definition that this program was compiled with differs from the dispatcher's, does
 // not end a watch.
 func eventOf[T any](n notice, value func(*record) (Value[T], error)) Event[T] {
-	ev := Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name}
+	ev := Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name, Gap: n.gap}
 	if ev.Value, ev.Err = value(&n.rec); ev.Err != nil {
 		var zero T
 		ev.Kind, ev.Value = EventMismatch, valueOf(&n.rec, zero)
@@ -188,13 +220,16 @@ func (c *Client) events(ctx context.Context, opts []WatchOptions, targets ...tar
 	return func(yield func(notice, error) bool) {
 		o, err := optional(opts)
 		if err == nil {
-			err = o.check()
+			err = o.check(targets)
 		}
 		if err != nil {
 			yield(notice{}, err)
 			return
 		}
 		w := newWatcher(o, &c.stats)
+		if o.Every {
+			w.every = newEveryChange(c, o)
+		}
 		c.stats.watchers.Add(1)
 		defer c.stats.watchers.Add(-1)
 		for _, t := range targets {
@@ -227,6 +262,8 @@ type notice struct {
 	rec     record
 	prev    *record
 	quality Quality
+	after   *Revision // of the line before that of rec in the history; nil: it has none, or it is not known
+	gap     *Gap
 }
 
 // watcher holds the newest notice of each keyword until it is yielded. A slow watcher
@@ -234,7 +271,8 @@ type notice struct {
 type watcher struct {
 	opts  WatchOptions
 	stats *clientStats
-	more  chan struct{} // signals that waiting or err has changed; holds one
+	more  chan struct{} // signals that there is something new; holds one
+	every *everyChange  // nil without WatchOptions.Every
 
 	mu      sync.Mutex
 	waiting map[string]*notice // by service.NAME
@@ -277,7 +315,11 @@ func (k EventKind) then(next EventKind) EventKind {
 func (w *watcher) push(n notice) {
 	key := n.service + "." + n.rec.name
 	w.mu.Lock()
-	if old := w.waiting[key]; old != nil {
+	if w.every != nil {
+		if err := w.every.pushLocked(n); err != nil {
+			w.err = err
+		}
+	} else if old := w.waiting[key]; old != nil {
 		n.kind = old.kind.then(n.kind)
 		*old = n
 		w.stats.conflated.Add(1)
@@ -298,6 +340,9 @@ func (w *watcher) fail(err error) {
 
 // next waits for a notice that is due.
 func (w *watcher) next(ctx context.Context) (notice, error) {
+	if w.every != nil {
+		return w.every.next(ctx, w)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return notice{}, err

@@ -14,9 +14,8 @@ import (
 //	kw:{service}:def         hash    name → Definition as JSON
 //	kw:{service}:v:<NAME>    hash    a value: v text, m its mark: revision, time in
 //	                                 µs, severity, which client set it, remark
-//	kw:{service}:log:<NAME>  list    the last values, newest first, as JSON: text,
-//	                                 revision, revision of the line before, time in
-//	                                 µs, severity, client, remark
+//	kw:{service}:log:<NAME>  stream  the last values: l a line of the history, whose
+//	                                 id is the revision with a hyphen
 //	kw:{service}:own:<disp>  string  the lease: fence:worker id
 //	kw:{service}:fence       hash    dispatcher → fencing number of its newest tenure;
 //	                                 Clear leaves it for a day
@@ -77,7 +76,8 @@ type change struct {
 	Severity Severity
 	Source   string
 	Remark   string
-	Silent   bool // the keyword has NoBroadcast; Text is empty, watchers read the value
+	Silent   bool      // the keyword has NoBroadcast; Text is empty, watchers read the value
+	After    *Revision // of the line before in the keyword's history; nil: the change has no line
 }
 
 // valueFields are the fields of a value: only two, since each costs every modify.
@@ -153,14 +153,16 @@ end
 //	KEYS  owner, meta, a value for each change, a log for each that has one, an
 //	      inbox for each of replies
 //	ARGV  token, epoch, n before, n after, channel, message, how many changes, how
-//	      many logs, v m of each change, how long and what of each log, then
+//	      many logs, v m of each change, how long, id and line of each log, then
 //	      for each inbox how many frames and the frames
 //
 // Where it was carried out already, it says so and does nothing. A key that
-// holds another type is deleted first.
+// holds another type, or a log with an id that is not smaller, is deleted first. A log
+// may be a little longer than it should be: to trim it exactly would cost five times
+// as much.
 var luaCommit = redisio.NewScript(luaFence + `
 local function again(r, command, key, ...)
-  if string.find(r.err, 'WRONGTYPE', 1, true) then redis.call('DEL', key) end
+  if string.find(r.err, 'WRONGTYPE', 1, true) or string.find(r.err, 'equal or smaller', 1, true) then redis.call('DEL', key) end
   redis.call(command, key, ...) -- which raises any other error
 end
 local m = redis.pcall('HMGET', KEYS[2], 'e', 'n')
@@ -176,10 +178,9 @@ for i = 1, count do
 end
 redis.call('HSET', KEYS[2], 'n', ARGV[4])
 for i = 3 + count, 2 + count + logs do
-  local r = redis.pcall('LPUSH', KEYS[i], ARGV[a+1])
-  if type(r) ~= 'number' then again(r, 'LPUSH', KEYS[i], ARGV[a+1]) end
-  redis.call('LTRIM', KEYS[i], 0, ARGV[a] - 1)
-  a = a + 2
+  local r = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[a], ARGV[a+1], 'l', ARGV[a+2])
+  if type(r) == 'table' and r.err then again(r, 'XADD', KEYS[i], ARGV[a+1], 'l', ARGV[a+2]) end
+  a = a + 3
 end
 for i = 3 + count + logs, #KEYS do
   local frames = {}
