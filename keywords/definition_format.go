@@ -9,6 +9,7 @@ import (
 type verb struct {
 	format string
 	letter byte
+	sexa   sexagesimal // if letter is H
 }
 
 const maxWidth = 100 // of a Format's width and precision
@@ -23,6 +24,10 @@ func parseVerb(format string, kind Kind) (verb, error) {
 		return verb{}, fmt.Errorf("%.40q is too long or not printable", format)
 	}
 	v := verb{format: format}
+	if s, ok := parseColons(format); ok && kind.isFloat() {
+		v.letter, v.sexa = 'H', s
+		return v, v.sexa.check(format)
+	}
 	for rest := format; ; {
 		_, after, found := strings.Cut(rest, "%")
 		if !found {
@@ -31,7 +36,9 @@ func parseVerb(format string, kind Kind) (verb, error) {
 		if rest, found = strings.CutPrefix(after, "%"); found {
 			continue
 		}
+		verbAt, flags := len(format)-len(after)-1, after
 		after = strings.TrimLeft(after, "+-# 0")
+		flags = flags[:len(flags)-len(after)]
 		after, width := cutNumber(after)
 		precision := 0
 		if digits, ok := strings.CutPrefix(after, "."); ok {
@@ -48,11 +55,18 @@ func parseVerb(format string, kind Kind) (verb, error) {
 			return verb{}, fmt.Errorf("%q: %%%c is not for a keyword that is %v", format, after[0], kind)
 		}
 		v.letter, rest = after[0], after[1:]
+		if v.letter == 'H' {
+			v.sexa = newSexagesimal(format[:verbAt], flags, rest)
+			v.sexa.width, v.sexa.decimals = width, precision
+			if strings.Contains(flags, "0") {
+				v.sexa.digits = width - len(":00:00") - precision - min(precision, 1)
+			}
+		}
 	}
 	if v.letter == 0 {
 		return verb{}, fmt.Errorf("%q: no verb", format)
 	}
-	return v, nil
+	return v, v.sexa.check(format)
 }
 
 func cutNumber(s string) (rest string, n int) {
@@ -70,7 +84,7 @@ func verbsOf(kind Kind) string {
 	case KindInteger, KindInteger64, KindIntegerArray:
 		return "dvxXob"
 	case KindFloat, KindDouble, KindFloatArray, KindDoubleArray:
-		return "fFeEgGv"
+		return "fFeEgGvH"
 	case KindEnumerated, KindMask:
 		return "svqdxXob"
 	case KindBytes:
@@ -117,7 +131,12 @@ func displayEach[E any](list []E, display func(E) string) string {
 	return strings.Join(words, " ")
 }
 
-func (v verb) of(value any) string { return fmt.Sprintf(v.format, value) }
+func (v verb) of(value any) string {
+	if f, ok := value.(float64); ok && v.letter == 'H' {
+		return v.sexa.text(f)
+	}
+	return fmt.Sprintf(v.format, value)
+}
 
 // ofBool returns a boolean by its name, but with %t as true or false.
 func (v verb) ofBool(r *rules, on bool) string {

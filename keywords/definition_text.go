@@ -19,7 +19,8 @@ const noBits = "none"
 //   - boolean: true, t, yes, y, on, 1, false, f, no, n, off, 0 and the names of its
 //     enumerators, all in any case;
 //   - integers: 12, -12, +12, 0x1f, and 12.0 or 1.2e1 if exactly an integer;
-//   - floats: 1, 1.5, 15e-1, NaN, Inf, -Inf, in any case;
+//   - floats: 1, 1.5, 15e-1, NaN, Inf, -Inf, in any case; if Format has the verb H also
+//     12:34:56.7, -0:30, which are degrees or hours, minutes and seconds;
 //   - enumerated: a name, in any case if that is unambiguous, or a number. Text that is
 //     both is read as a name;
 //   - mask: names or numbers separated by commas or |, or none;
@@ -212,6 +213,9 @@ func cutHex(word string) (digits string, ok bool) {
 }
 
 func (r *rules) parseFloat(word string) (any, error) {
+	if r.format.letter == 'H' && strings.Contains(word, ":") {
+		return r.parseSexagesimal(word)
+	}
 	size := r.kind.floatSize()
 	f, err := readFloat(word, size)
 	switch {

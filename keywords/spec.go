@@ -16,8 +16,10 @@ type Spec[T Type] struct {
 
 	// Format is how Definition.Display prints a value, or each element of an array:
 	// text with one verb of package fmt that suits the kind, such as "%.2f" or "%04d°".
-	// With %s, %v and %q, boolean, enumerated and mask keywords print names. Empty:
-	// the value's text.
+	// With %s, %v and %q, boolean, enumerated and mask keywords print names. With %H,
+	// floats are printed as degrees or hours, minutes and seconds: 12.5821 by "%.1H" as
+	// 12:34:55.6, and read in that form too. KTL's "%d:%m:%.1s" is the same. Empty: the
+	// value's text.
 	Format string
 
 	// Min and Max are the inclusive limits of a number. Nil: no limit. For an array

@@ -92,6 +92,11 @@ func (k Kind) isNumeric() bool {
 // isBoolean reports whether values are booleans or arrays of them.
 func (k Kind) isBoolean() bool { return k == KindBoolean || k == KindBooleanArray }
 
+// isFloat reports whether values are floats or arrays of them.
+func (k Kind) isFloat() bool {
+	return k == KindFloat || k == KindDouble || k == KindFloatArray || k == KindDoubleArray
+}
+
 // floatSize returns how many bits the floats of values have.
 func (k Kind) floatSize() int {
 	if k == KindFloat || k == KindFloatArray {

@@ -9,7 +9,8 @@
 // services, dispatchers and keywords may be in any case. Load takes
 //
 //   - name, type, units, help (brief and verbose are both kept), and format, those
-//     of C too;
+//     of C too, and the sexagesimal ones (%12.3H, %d:%m:%s), in which limits and initial
+//     values may be written then;
 //   - range, with minimum and maximum, both inclusive;
 //   - values: the enumerators; the bits of a mask, by number; the names of false and
 //     true, also of an array of booleans. A mask without bits is called none, whatever the file says;

@@ -259,7 +259,7 @@ func (k *keyword) defineCapabilities(d *keywords.Definition) error {
 // defineValues reads limits and the initial value. They are written as the keyword's values
 // are, so that its kind and names must be known.
 func (k *keyword) defineValues(d *keywords.Definition) error {
-	plain := keywords.Definition{Service: "ktl", Name: "VALUE", Kind: d.Kind, Enumerators: d.Enumerators, Bits: d.Bits}
+	plain := keywords.Definition{Service: "ktl", Name: "VALUE", Kind: d.Kind, Format: d.Format, Enumerators: d.Enumerators, Bits: d.Bits}
 	plain, err := plain.Complete()
 	if err != nil {
 		return err
@@ -332,7 +332,7 @@ func parseNumber(text string) (int64, error) {
 }
 
 // goFormat converts a format of C to one of Go: it drops lengths and replaces %i and %u
-// by %d.
+// by %d. The sexagesimal forms of KTL, as %12.3H and %d:%m:%.1s, are those of Spec.Format.
 func goFormat(format string) string {
 	verb := strings.IndexByte(format, '%')
 	if verb < 0 {

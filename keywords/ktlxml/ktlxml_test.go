@@ -220,3 +220,17 @@ func FuzzXML(f *testing.F) {
 		}
 	})
 }
+
+// Limits and initial values may be written as the format displays them.
+func TestSexagesimalFormats(t *testing.T) {
+	defs, err := ktlxml.Load(strings.NewReader(`<bundle service="dcs"><keyword><name>dec</name><type>double</type>
+		<format>%d:%m:%.1s</format><range><minimum>-30:30:00</minimum><maximum>89:59:59.9</maximum></range>
+		<serverside><initialize><value>-0:30</value></initialize></serverside></keyword></bundle>`))
+	require.NoError(t, err)
+	require.Equal(t, -30.5, defs[0].Min)
+	require.Equal(t, -0.5, defs[0].Initial)
+	require.Equal(t, "89:59:59.9", defs[0].Display(defs[0].Max))
+	_, err = ktlxml.Load(strings.NewReader(`<bundle service="dcs"><keyword><name>dec</name><type>double</type>
+		<format>%12.3H</format><range><minimum>-30:60:00</minimum></range></keyword></bundle>`))
+	require.EqualError(t, err, `ktlxml: dcs.DEC: <range><minimum>: "-30:60:00": 60 minutes, want less than 60`)
+}
