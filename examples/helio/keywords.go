@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"path"
 	"strings"
 	"time"
@@ -157,11 +156,18 @@ func (v shown) json() any {
 	if err != nil || v.def.Kind == keywords.KindEnumerated || v.def.Kind == keywords.KindMask {
 		return v.value.V
 	}
-	if f, ok := parsed.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
-		return v.value.V // NaN and Inf are no JSON numbers
+	switch v.def.Kind { // with the digits of their text: as doubles they have more
+	case keywords.KindFloat:
+		parsed = float32(parsed.(float64))
+	case keywords.KindFloatArray:
+		list := []float32{}
+		for _, f := range parsed.([]float64) {
+			list = append(list, float32(f))
+		}
+		parsed = list
 	}
 	if _, err := storage.JSON.Marshal(parsed); err != nil {
-		return v.value.V
+		return v.value.V // NaN and Inf are no JSON numbers
 	}
 	return parsed
 }
@@ -179,6 +185,7 @@ type record struct {
 	Severity keywords.Severity `json:"severity"`
 	Text     string            `json:"text,omitempty"`
 	Source   string            `json:"source,omitempty"`
+	Gap      *keywords.Gap     `json:"gap,omitempty"`
 }
 
 func (v shown) record() record {

@@ -20,7 +20,7 @@ const every = `[
 	{"service":"all","name":"ON","kind":"boolean","initial":true},
 	{"service":"all","name":"N32","kind":"integer","initial":1,"dispatcher":"other"},
 	{"service":"all","name":"N64","kind":"integer64","initial":2},
-	{"service":"all","name":"F32","kind":"float","initial":0.5,"units":"m"},
+	{"service":"all","name":"F32","kind":"float","initial":0.1,"units":"m"},
 	{"service":"all","name":"F64","kind":"double","initial":"NaN"},
 	{"service":"all","name":"MODE","kind":"enumerated","enumerators":{"0":"idle","1":"track"},"initial":"idle"},
 	{"service":"all","name":"LAMPS","kind":"mask","bits":["red","green"],"initial":"red"},
@@ -29,7 +29,7 @@ const every = `[
 	{"service":"all","name":"NS","kind":"integer array","initial":[1,2]},
 	{"service":"all","name":"FS","kind":"double array","initial":[1.5]},
 	{"service":"all","name":"BS","kind":"boolean array","initial":[true,false]},
-	{"service":"all","name":"F32S","kind":"float array","initial":[0.5]},
+	{"service":"all","name":"F32S","kind":"float array","initial":[0.1]},
 	{"service":"all","name":"SS","kind":"string array","initial":["a","b c"]},
 	{"service":"all","name":"UNSET","kind":"double"},
 	{"service":"all","name":"SECRET","kind":"string","write_only":true},
@@ -52,14 +52,14 @@ func TestKeywordsOfEveryKind(t *testing.T) {
 		s := on(t, pool)
 		serve := s.serving(every)
 		require.Equal(t, strings.Join([]string{
-			"BLOB   AAH/", "BS     true false", "F32    0.5 m", "F32S   0.5", "F64    NaN         invalid", "FIXED  3", "FS     1.5", "LAMPS  red", "MODE   idle", "N32    1", "N64    2",
+			"BLOB   AAH/", "BS     true false", "F32    0.1 m", "F32S   0.1", "F64    NaN         invalid", "FIXED  3", "FS     1.5", "LAMPS  red", "MODE   idle", "N32    1", "N64    2",
 			"NOTE   two words", "NS     1 2", "ON     true", `SS     a "b c"`, "UNSET  (no value)",
 		}, "\n"), s.ok("show", "-s", "all"))
 		json := s.ok("show", "-s", "all", "-o", "json")
 		require.Equal(t, json, s.ok("show", "-s", "all", "-o", "json", "--terse"))
 		for _, want := range []string{
-			`"keyword":"ON","value":true,`, `"keyword":"N64","value":2,`, `"keyword":"F32","value":0.5,"units":"m",`, `"keyword":"F64","value":"NaN",`,
-			`"keyword":"MODE","value":"idle",`, `"keyword":"LAMPS","value":"red",`, `"keyword":"BS","value":[true,false],`, `"keyword":"F32S","value":[0.5],`, `"keyword":"NS","value":[1,2],`, `"keyword":"SS","value":["a","b c"],`, `"keyword":"UNSET","value":null,`,
+			`"keyword":"ON","value":true,`, `"keyword":"N64","value":2,`, `"keyword":"F32","value":0.1,"units":"m",`, `"keyword":"F64","value":"NaN",`,
+			`"keyword":"MODE","value":"idle",`, `"keyword":"LAMPS","value":"red",`, `"keyword":"BS","value":[true,false],`, `"keyword":"F32S","value":[0.1],`, `"keyword":"NS","value":[1,2],`, `"keyword":"SS","value":["a","b c"],`, `"keyword":"UNSET","value":null,`,
 		} {
 			require.Contains(t, json, want)
 		}
@@ -291,4 +291,22 @@ func TestModifyOfSeveralDispatchers(t *testing.T) {
 	require.Equal(t, "stage.SPEED = 3 mm/s\n", r.out)
 	require.Contains(t, r.err, "no dispatcher serves dome.SPEED, dome.MODE: ")
 	require.Contains(t, r.err, "; already set: stage.SPEED\n")
+}
+
+// Every value is printed, from a revision on; what the history has lost is told.
+func TestWatchEvery(t *testing.T) {
+	t.Parallel()
+	s := on(t, storagetest.New(t))
+	s.serving(stage)
+	for _, speed := range []string{"1", "2", "3"} {
+		s.ok("modify", "stage.SPEED="+speed)
+	}
+	require.Regexp(t, `(?s)values after 0:1 and before \d+:\d+ are lost.* = 1 mm/s\n.* = 2 mm/s\n.* = 3 mm/s$`, s.ok("watch", "stage.SPEED", "--every", "--from", "0:1", "--count", "4"))
+	first, _, _ := strings.Cut(s.ok("watch", "stage.SPEED", "--every", "--from", "0:1", "--count", "2", "-o", "json"), "\n")
+	require.Regexp(t, `^\{"service":"stage","keyword":"SPEED","event":"gap",.*"gap":\{"after":"0:1","before":"\d+:\d+"\}\}$`, first)
+	require.Contains(t, s.fails(exitFailed, "watch", "stage.MODE", "--every"), "Spec.History of the keyword is 0")
+	require.Equal(t, `--from: "five" is no revision such as 1790000000000000:5`, s.fails(exitUsage, "watch", "stage.SPEED", "--every", "--from", "five"))
+	require.Equal(t, "--from is for --every", s.fails(exitUsage, "watch", "stage.SPEED", "--from", "0:1"))
+	require.Equal(t, "--from is a revision of one keyword", s.fails(exitUsage, "watch", "-s", "stage", "--every", "--from", "0:1"))
+	require.Equal(t, "--every prints every value: it can't be with --interval", s.fails(exitUsage, "watch", "stage.SPEED", "--every", "--interval", "1"))
 }

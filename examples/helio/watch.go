@@ -18,11 +18,14 @@ import (
 func (t *tool) watchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "watch", Usage: "print values and their changes, until Ctrl-C", ArgsUsage: "[KEYWORD | GLOB]...", Category: "keywords",
-		Description: example("Prints the current values, then each change. If changes come faster than they are printed, the newest is printed next.",
-			"helio watch -s stage", "helio watch -s stage SPEED 'T*' --interval 0.5", "helio watch stage.SPEED dome.SHUTTER"),
+		Description: example("Prints the current values, then each change. If changes come faster than they are printed, the newest is printed next. "+
+			"With --every each value is printed, out of the keyword's history, and what that has lost is told.",
+			"helio watch -s stage", "helio watch -s stage SPEED 'T*' --interval 0.5", "helio watch stage.SPEED dome.SHUTTER", "helio watch stage.TEMP --every --from 0:1 -o json"),
 		Flags: []cli.Flag{
 			serviceFlag(),
 			&secondsFlag{Name: "interval", Usage: "minimum time between two lines of a keyword"},
+			&cli.BoolFlag{Name: "every", Usage: "print every value; the keywords must keep a history"},
+			&cli.StringFlag{Name: "from", Usage: "with --every: begin after the `REVISION` that was printed last; 0:1 begins with the oldest value of the history"},
 			&cli.IntFlag{Name: "count", HideDefault: true, Validator: positive, Usage: "end after `N` lines"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -37,8 +40,20 @@ func (t *tool) watchCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			opts := keywords.WatchOptions{MinInterval: cmd.Duration("interval"), Every: cmd.Bool("every")}
+			if opts.From, err = keywords.ParseRevision(cmd.String("from")); err != nil {
+				return usage("--from: %q is no revision such as 1790000000000000:5", cmd.String("from"))
+			}
+			switch {
+			case opts.Every && opts.MinInterval != 0:
+				return usage("--every prints every value: it can't be with --interval")
+			case !opts.Every && cmd.IsSet("from"):
+				return usage("--from is for --every")
+			case cmd.IsSet("from") && (len(refs) > 1 || strings.ContainsAny(refs[0].name, "*?[")):
+				return usage("--from is a revision of one keyword")
+			}
 			return untilCtrlC(ctx, t.withKeywords(ctx, cmd, func(s kwSession) error {
-				return s.watch(ctx, refs, cmd.Int("count"), keywords.WatchOptions{MinInterval: cmd.Duration("interval")})
+				return s.watch(ctx, refs, cmd.Int("count"), opts)
 			}))
 		},
 	}
@@ -98,8 +113,11 @@ func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definitio
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if ev.Kind == keywords.EventGone {
+	switch ev.Kind {
+	case keywords.EventGone:
 		return s.gone(ev)
+	case keywords.EventGap:
+		return s.gap(ev)
 	}
 	def, ok := defs[ev.Service+"."+ev.Keyword]
 	if !ok {
@@ -130,6 +148,15 @@ func (s kwSession) gone(ev keywords.Event[string]) error {
 	}
 	what := strings.TrimSuffix(ev.Service+"."+ev.Keyword, ".")
 	_, err := fmt.Fprintln(s.out, s.dress.yellow(fmt.Sprintf("%s  %s is gone", clock(time.Now()), what)))
+	return err
+}
+
+// gap prints which values a history has lost.
+func (s kwSession) gap(ev keywords.Event[string]) error {
+	if s.json {
+		return s.emit(record{Service: ev.Service, Keyword: ev.Keyword, Event: ev.Kind.String(), Gap: ev.Gap})
+	}
+	_, err := fmt.Fprintln(s.out, s.dress.yellow(fmt.Sprintf("%s  %s.%s: %s are lost", clock(time.Now()), ev.Service, ev.Keyword, ev.Gap)))
 	return err
 }
 
