@@ -44,6 +44,7 @@ var (
 	})
 	StagePosition = keywords.Define("stage", "POSITION", keywords.Spec[float64]{
 		Help: "position of the stage", Units: "mm", Format: "%.2f", ReadOnly: true, Initial: new(0.0),
+		History: 10_000, // an archiver may be away for 4 minutes of moves
 	})
 	StageSpeed = keywords.Define("stage", "SPEED", keywords.Spec[float64]{
 		Help: "speed of moves", Units: "mm/s", Min: new(1.0), Max: new(500.0), Initial: new(50.0),

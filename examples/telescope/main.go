@@ -6,8 +6,10 @@
 //	export REDIS_URL=redis://localhost:6379/0
 //	go run ./examples/telescope           # the stage and the dome, until Ctrl-C
 //	go run ./examples/telescope observe   # in another terminal: the observer; ends
+//	go run ./examples/telescope archive positions.txt   # records every position of the stage
 //
-// keywords.go defines the keywords. stage.go and dome.go serve them; observe.go uses them.
+// keywords.go defines the keywords. stage.go and dome.go serve them; observe.go and
+// archive.go use them.
 package main
 
 import (
@@ -30,16 +32,20 @@ import (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: telescope [observe]\nServes the keywords of a stage and a dome on the Redis of REDIS_URL, or observes with them. Without REDIS_URL it does both, on a Redis inside the process.")
+		fmt.Fprintln(os.Stderr, "usage: telescope [observe | archive FILE]\nServes the keywords of a stage and a dome on the Redis of REDIS_URL, observes with them, or appends every position of the stage to FILE. Without REDIS_URL it serves and observes, on a Redis inside the process.")
 	}
 	flag.Parse()
-	if flag.NArg() > 1 || flag.NArg() == 1 && flag.Arg(0) != "observe" {
+	url := os.Getenv("REDIS_URL")
+	switch args := flag.Args(); {
+	case len(args) == 0, len(args) == 1 && args[0] == "observe":
+	case len(args) == 2 && args[0] == "archive" && url != "":
+	default:
 		flag.Usage()
 		os.Exit(2)
 	}
 	logging.Disable() // go-redis logs every failed dial; errors are returned anyway
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, os.Getenv("REDIS_URL"), flag.NArg() == 1)
+	err := run(ctx, os.Stdout, url, flag.Args()...)
 	cancel()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "telescope:", err)
@@ -47,8 +53,8 @@ func main() {
 	}
 }
 
-// run is the program: serve, observe or, without a URL, both.
-func run(ctx context.Context, out io.Writer, url string, observing bool) error {
+// run is the program: serve, observe, archive or, without a URL, the first two.
+func run(ctx context.Context, out io.Writer, url string, args ...string) error {
 	if url == "" {
 		cfg, stop, err := embedded.Start()
 		if err != nil {
@@ -58,8 +64,11 @@ func run(ctx context.Context, out io.Writer, url string, observing bool) error {
 		return with(ctx, cfg, func(pool *storage.Pool) error { return both(ctx, pool, out) })
 	}
 	return with(ctx, storage.Config{URL: url}, func(pool *storage.Pool) error {
-		if observing {
+		switch len(args) {
+		case 1:
 			return interrupted(ctx, observe(ctx, pool, out))
+		case 2:
+			return archive(ctx, pool, out, args[1])
 		}
 		return serve(ctx, pool, func() { fmt.Fprintln(out, "the stage and the dome are ready") })
 	})

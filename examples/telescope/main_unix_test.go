@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -60,8 +61,47 @@ func seen(t *testing.T, out string) {
 
 func TestBothInOneProcess(t *testing.T) {
 	var out printed.Page
-	require.NoError(t, run(t.Context(), &out, "", false))
+	require.NoError(t, run(t.Context(), &out, ""))
 	seen(t, out.String())
+}
+
+// An archive is whole, though its archiver was ended twice, once within a line.
+func TestTheArchiveIsWhole(t *testing.T) {
+	pool, name := storagetest.New(t), t.TempDir()+"/positions"
+	d, err := keywords.NewDispatcher(pool, keywords.DispatcherConfig{Service: "stage"})
+	require.NoError(t, err)
+	keywords.Serve(d, StagePosition, keywords.Hooks[float64]{})
+	stop, err := keywords.Start(t.Context(), d)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, stop()) }()
+	want := "0\n"
+	for part := range 3 {
+		for i := range 20 {
+			at := float64(part*20 + i + 1)
+			require.NoError(t, keywords.Set(t.Context(), d, StagePosition, at))
+			want += fmt.Sprintln(at)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ended := make(chan error, 1)
+		go func() { ended <- archive(ctx, pool, io.Discard, name) }()
+		var text []byte
+		require.Eventually(t, func() bool {
+			text, err = os.ReadFile(name)
+			return err == nil && bytes.Count(text, []byte{'\n'}) == 20*part+21
+		}, patience, 5*time.Millisecond)
+		cancel()
+		require.NoError(t, <-ended)
+		if part == 1 { // it was killed while it wrote a line
+			require.NoError(t, os.WriteFile(name, text[:len(text)-3], 0o600))
+		}
+	}
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	var got strings.Builder
+	for line := range strings.Lines(string(text)) {
+		got.WriteString(line[strings.LastIndexByte(line, ' ')+1:])
+	}
+	require.Equal(t, want, got.String())
 }
 
 // build returns the program.
@@ -147,16 +187,16 @@ func TestTwoPrograms(t *testing.T) {
 
 func TestBadUsage(t *testing.T) {
 	bin := build(t)
-	for _, args := range [][]string{{"stare"}, {"observe", "twice"}, {"-x"}} {
+	for _, args := range [][]string{{"stare"}, {"observe", "twice"}, {"archive"}, {"-x"}} {
 		var errs bytes.Buffer
 		cmd := exec.Command(bin, args...)
 		cmd.Stderr = &errs
 		require.Error(t, cmd.Run())
 		require.Equal(t, 2, cmd.ProcessState.ExitCode())
-		require.Contains(t, errs.String(), "usage: telescope [observe]\n")
+		require.Contains(t, errs.String(), "usage: telescope [observe | archive FILE]\n")
 	}
-	require.ErrorContains(t, run(t.Context(), io.Discard, "redis://127.0.0.1:1", true), "REDIS_URL: ")
-	require.ErrorContains(t, run(t.Context(), io.Discard, "http://h", false), `unknown scheme "http"`)
+	require.ErrorContains(t, run(t.Context(), io.Discard, "redis://127.0.0.1:1", "observe"), "REDIS_URL: ")
+	require.ErrorContains(t, run(t.Context(), io.Discard, "http://h"), `unknown scheme "http"`)
 }
 
 func TestTheDomeTurnsTheShorterWay(t *testing.T) {
