@@ -29,6 +29,10 @@ type ClientConfig struct {
 	// number and program of this process.
 	Origin Origin
 
+	// MaxCached is the maximum number of keywords that are followed for reads with
+	// ReadOptions.Cached. Such reads of further keywords ask Redis. Defaults to 1,024.
+	MaxCached int
+
 	// PubSub carries watches and listeners, and Bus carries modifies and refreshes. Both
 	// must be clients of the pool that NewClient gets, and Bus of bus.DefaultSite. Close
 	// leaves them open. Each saves the connections of a client of its own: one for PubSub,
@@ -64,6 +68,7 @@ type Client struct {
 	cancel  context.CancelFunc
 	disown  func()
 	stats   clientStats
+	cache   cache
 	line    line
 	trouble lastError // why watches wait for Redis
 
@@ -83,6 +88,10 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 		return nil, errors.New("keywords: NewClient: nil pool")
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
+	cfg.MaxCached = cmp.Or(cfg.MaxCached, 1024)
+	if cfg.MaxCached < 0 {
+		return nil, fmt.Errorf("keywords: ClientConfig.MaxCached: %d is negative", cfg.MaxCached)
+	}
 	if cfg.Origin == (Origin{}) {
 		cfg.Origin = thisProcess()
 	}
@@ -98,6 +107,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	c := &Client{
 		pool: pool, cfg: cfg, origin: cfg.Origin.String(), bus: cfg.Bus, ps: cfg.PubSub,
 		feeds: make(map[string]*feed), listening: make(map[string]*listeners), line: newLine(),
+		cache: cache{all: make(map[string]*cachedKeyword)},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var err error
@@ -134,6 +144,7 @@ func (c *Client) Close() error {
 	feeds, listening := c.feeds, c.listening
 	c.feeds, c.listening = nil, nil
 	c.mu.Unlock()
+	c.cache.close()
 	for _, g := range listening {
 		g.cancel()
 		<-g.done

@@ -72,7 +72,8 @@
 //   - start a dispatcher and know that it serves: [Start]
 //   - set several keywords in one step: [ModifyMany]; without waiting: [ModifyAsync];
 //     only if unchanged: ModifyOptions.IfRevision
-//   - read from the hardware: ReadOptions.Refresh; several values of one moment: [ReadMany]
+//   - read from the hardware: ReadOptions.Refresh; without a round trip: ReadOptions.Cached;
+//     several values of one moment: [ReadMany]
 //   - call functions on each change: [Listen]
 //   - wait for a condition on several keywords: [WaitForExpr]
 //   - read earlier values: Spec.History, [History]; record every value: WatchOptions.Every

@@ -194,3 +194,21 @@ func ExampleWaitForExpr() {
 	// <nil>
 	// keywords: stage.COLOR: unknown_keyword
 }
+
+// A control loop reads the newest value that has arrived, without a round trip.
+func ExampleReadOptions_cached() {
+	_, k := exampleStage(nil)
+	defer stopExample()
+	ctx := context.Background()
+
+	for range 3 {
+		v, err := keywords.Read(ctx, k, Speed, keywords.ReadOptions{Cached: true})
+		fmt.Println(v.V, v.Quality, err)
+	}
+	fmt.Println(k.Stats().Reads < 10, k.Stats().Cached)
+	// Output:
+	// 1 good <nil>
+	// 1 good <nil>
+	// 1 good <nil>
+	// true 1
+}

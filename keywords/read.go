@@ -20,6 +20,20 @@ type ReadOptions struct {
 	// without a Read hook, but fails with [ErrNoDispatcher] where no dispatcher
 	// lives. False reads the value in Redis.
 	Refresh bool
+
+	// Cached reads the newest value that the client has received, without a request to
+	// Redis. The first such read of a keyword begins to follow it, as Watch does, and
+	// waits for the present value; what was not read for a minute is followed no more.
+	// The Quality is that of a watch: also [QualityDisconnected]. A value that this client
+	// has just set may arrive later. Cached excludes Refresh. See ClientConfig.MaxCached.
+	Cached bool
+}
+
+func (o ReadOptions) check() error {
+	if o.Cached && o.Refresh {
+		return errors.New("keywords: ReadOptions.Cached, Refresh: they exclude each other")
+	}
+	return nil
 }
 
 // Read returns the value of a keyword that its dispatcher has committed last. If no
@@ -29,6 +43,17 @@ func Read[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...ReadOpti
 	o, err := optional(opts)
 	if err == nil {
 		err = k.check("Read")
+	}
+	if err == nil {
+		err = o.check()
+	}
+	if err == nil && o.Cached {
+		r, followed, err := c.cached(ctx, target{service: k.def.Service, name: k.def.Name, fits: k.fits})
+		if followed {
+			return readValue(k, r)
+		} else if err != nil {
+			return Value[T]{}, err
+		}
 	}
 	if err == nil {
 		err = k.checkKind(ctx, c)
@@ -65,8 +90,23 @@ func readValue[T Type](k Keyword[T], r readResult) (Value[T], error) {
 // [Definition.Text].
 func ReadText(ctx context.Context, c *Client, service, name string, opts ...ReadOptions) (Value[string], error) {
 	o, err := optional(opts)
+	if err == nil {
+		err = o.check()
+	}
 	if err != nil {
 		return Value[string]{}, err
+	}
+	if o.Cached {
+		r, followed, err := c.cached(ctx, target{service: service, name: name})
+		if followed {
+			err = r.refused(&Definition{Service: service, Name: name})
+		}
+		if err != nil {
+			return Value[string]{}, err
+		}
+		if followed {
+			return r.value(), nil
+		}
 	}
 	def, err := c.Describe(ctx, service, name)
 	if err == nil && o.Refresh {

@@ -2,12 +2,13 @@ package keywords
 
 import "sync/atomic"
 
-// ClientStats is a snapshot of a [Client]. Services, Watchers and Listeners are current
-// numbers; the other fields count since the client was made.
+// ClientStats is a snapshot of a [Client]. Services, Watchers, Listeners and Cached
+// are current numbers; the other fields count since the client was made.
 type ClientStats struct {
 	Services  int `json:"services"`  // services that are watched
 	Watchers  int `json:"watchers"`  // watches and waits that run; those of listeners count too
 	Listeners int `json:"listeners"` // listeners that are not closed
+	Cached    int `json:"cached"`    // keywords that are followed for ReadOptions.Cached
 
 	Reads    int64 `json:"reads"`    // keywords read from Redis
 	Requests int64 `json:"requests"` // modifies and refreshes sent to dispatchers
@@ -37,7 +38,7 @@ func (c *Client) Stats() ClientStats {
 		Watchers: int(n.watchers.Load()), Reads: n.reads.Load(),
 		Requests: n.requests.Load(), Refused: n.refused.Load(), Failed: n.failed.Load(),
 		Events: n.events.Load(), Conflated: n.conflated.Load(), Suppressed: n.suppressed.Load(),
-		Resyncs: n.resyncs.Load(), Overflows: n.overflows.Load(), Gaps: n.gaps.Load(),
+		Resyncs: n.resyncs.Load(), Cached: c.cache.len(), Overflows: n.overflows.Load(), Gaps: n.gaps.Load(),
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -272,6 +272,7 @@ type watcher struct {
 	opts  WatchOptions
 	stats *clientStats
 	more  chan struct{} // signals that there is something new; holds one
+	kept  bool          // notices are looked at by newest and never taken
 	every *everyChange  // nil without WatchOptions.Every
 
 	mu      sync.Mutex
@@ -322,13 +323,29 @@ func (w *watcher) push(n notice) {
 	} else if old := w.waiting[key]; old != nil {
 		n.kind = old.kind.then(n.kind)
 		*old = n
-		w.stats.conflated.Add(1)
+		if !w.kept {
+			w.stats.conflated.Add(1)
+		}
 	} else {
 		w.waiting[key] = &n
 		w.order = append(w.order, key)
 	}
 	w.mu.Unlock()
 	signal(w.more)
+}
+
+// newest returns the newest notice of a keyword that was not taken. Ok is false if there
+// is none.
+func (w *watcher) newest(key string) (n notice, ok bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return notice{}, false, w.err
+	}
+	if waiting := w.waiting[key]; waiting != nil {
+		return *waiting, true, nil
+	}
+	return notice{}, false, nil
 }
 
 func (w *watcher) fail(err error) {
