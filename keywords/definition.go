@@ -1,10 +1,12 @@
 package keywords
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/heliograph/heliograph/internal/redisio"
+	"github.com/heliograph/heliograph/storage"
 )
 
 const (
@@ -75,6 +78,16 @@ type Definition struct {
 
 // String returns "stage.SPEED".
 func (d Definition) String() string { return d.Service + "." + d.Name }
+
+// same reports whether two definitions are published alike.
+func (d *Definition) same(other *Definition) bool {
+	if reflect.DeepEqual(d, other) {
+		return true
+	}
+	a, errA := storage.JSON.Marshal(d) // NaN differs from itself
+	b, errB := storage.JSON.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
 
 // Complete returns the definition with its defaults filled in, or an error with a
 // [*FieldError] in its chain. The result shares no memory with d.

@@ -86,9 +86,16 @@ func (f *feed) tryReadAll(kind EventKind) error {
 				}
 			}
 		}
-		k.def, k.gone = &def, false
+		redefined := k.def != nil && !k.def.same(&def)
+		if redefined || k.def == nil {
+			k.def = &def // watchers know by the pointer that it has changed
+		}
+		k.gone = false
 		was, h := k.rec.rev, before[def.Dispatcher]
 		f.setReadLocked(k, kind, recs[i])
+		if redefined {
+			f.notifyAllLocked(EventRedefined, k)
+		}
 		now := f.qualityLocked(k)
 		switch {
 		case h == nil || k.rec.rev != was || now == qualityOf(h, cut):

@@ -28,7 +28,7 @@ func WaitFor[T Type](ctx context.Context, c *Client, k Keyword[T], until func(v 
 		if ev.Err != nil {
 			return Value[T]{}, ev.Err
 		}
-		if ev.Kind != EventGone && until(ev.Value.V) {
+		if ev.Kind != EventGone && ev.Kind != EventRedefined && until(ev.Value.V) {
 			return ev.Value, nil
 		}
 	}
@@ -85,7 +85,9 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 			return err
 		}
 		name := expr.Name{Service: n.service, Keyword: n.rec.name}
-		if n.kind == EventGone {
+		if n.kind == EventRedefined {
+			continue // its dispatcher is about to commit the value again
+		} else if n.kind == EventGone {
 			delete(values, name)
 			delete(defs, name)
 		} else if values[name], err = exprValue(n.def, n.rec.text); err != nil {

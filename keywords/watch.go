@@ -26,12 +26,14 @@ const (
 	EventDisconnected                  // the client has not reached Redis for 3 s; the value is the last that it knows
 	EventMismatch                      // the value can't be read as Event.Err says; it may have been set by a newer program
 	EventGone                          // the keyword has no value any more, or is no longer defined
+	EventRedefined                     // the keyword has another definition, such as other units, limits or enumerators: see Event.Definition
 	EventGap                           // with WatchOptions.Every: values are lost, as Event.Gap says; Value has only Gap.After
 )
 
-var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "disconnected", "mismatch", "gone", "gap"}
+var eventNames = [...]string{"initial", "change", "resync", "stale", "good", "disconnected", "mismatch", "gone", "redefined", "gap"}
 
-// String returns initial, change, resync, stale, good, disconnected, mismatch, gone or gap.
+// String returns initial, change, resync, stale, good, disconnected, mismatch,
+// gone, redefined or gap.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
 		return eventNames[k]
@@ -63,9 +65,14 @@ type Event[T any] struct {
 	Service string    `json:"service"`
 	Keyword string    `json:"keyword"`
 	Value   Value[T]  `json:"value"`          // the last value, if nothing was set
-	Err     error     `json:"-"`              // why the value is none of the keyword's type, if Kind is EventMismatch; Value.V is zero then
+	Err     error     `json:"-"`              // why the value is none of the keyword's type, if Kind is EventMismatch or EventRedefined; Value.V is zero then
 	Prev    *Value[T] `json:"prev,omitempty"` // the value of the event before, of the same watch and keyword; nil if this is the first
 	Gap     *Gap      `json:"gap,omitempty"`  // if Kind is EventGap
+
+	// Definition is the new definition, if Kind is EventRedefined. That event comes before
+	// those of values that were set under it, with the value yielded last. A keyword that
+	// has had no value yet is not announced: read its definition with Client.Describe.
+	Definition *Definition `json:"definition,omitempty"`
 }
 
 // WatchOptions are the options of [Watch] and [WatchText].
@@ -171,7 +178,14 @@ func eventOf[T any](n notice, value func(*record) (Value[T], error)) Event[T] {
 	ev := Event[T]{Kind: n.kind, Service: n.service, Keyword: n.rec.name, Gap: n.gap}
 	if ev.Value, ev.Err = value(&n.rec); ev.Err != nil {
 		var zero T
-		ev.Kind, ev.Value = EventMismatch, valueOf(&n.rec, zero)
+		ev.Value = valueOf(&n.rec, zero)
+		if n.kind != EventRedefined {
+			ev.Kind = EventMismatch
+		}
+	}
+	if n.kind == EventRedefined {
+		def := *n.def
+		ev.Definition = &def
 	}
 	ev.Value.Quality = n.quality
 	if n.prev != nil {
@@ -295,6 +309,7 @@ func newWatcher(o WatchOptions, stats *clientStats) *watcher {
 // yielded is the last event of a keyword that a watcher yielded.
 type yielded struct {
 	rec     record
+	def     *Definition
 	quality Quality
 	gone    bool
 }
@@ -304,6 +319,8 @@ type yielded struct {
 func (k EventKind) then(next EventKind) EventKind {
 	news := k == EventInitial || k == EventChange || k == EventResync
 	switch {
+	case next == EventRedefined: // watcher.redefined finds it
+		return k
 	case news && (next == EventStale || next == EventGood || next == EventDisconnected):
 		return k
 	case k == EventInitial && next != EventGone:
@@ -399,10 +416,19 @@ func (w *watcher) nextDue(now time.Time) (due *notice, wait time.Duration, err e
 			continue
 		}
 		n := w.waiting[key]
+		if told := w.redefined(key, n); told != nil {
+			if w.opts.MinInterval > 0 {
+				w.due[key] = now.Add(w.opts.MinInterval)
+			}
+			return told, 0, nil
+		}
 		delete(w.waiting, key)
 		copy(w.order[1:], w.order[:i]) // notices that are not due stay in front
 		w.order = w.order[1:]
 		i--
+		if n.kind == EventRedefined { // it was told
+			continue
+		}
 		if w.withinDeadBand(key, n) {
 			w.stats.suppressed.Add(1)
 			continue
@@ -410,13 +436,27 @@ func (w *watcher) nextDue(now time.Time) (due *notice, wait time.Duration, err e
 		if last := w.last[key]; last != nil {
 			n.prev = &last.rec
 		}
-		w.last[key] = &yielded{n.rec, n.quality, n.kind == EventGone}
+		w.last[key] = &yielded{n.rec, n.def, n.quality, n.kind == EventGone}
 		if w.opts.MinInterval > 0 {
 			w.due[key] = now.Add(w.opts.MinInterval)
 		}
 		return n, 0, nil
 	}
 	return nil, wait, nil
+}
+
+// redefined returns the notice that the definition has changed since the last event of
+// the keyword, if it has; nil: it has not, or that was told. The waiting notice n comes
+// later.
+func (w *watcher) redefined(key string, n *notice) *notice {
+	last := w.last[key]
+	if last == nil || last.def == n.def || n.kind == EventGone {
+		return nil
+	}
+	last.def = n.def
+	told := *n
+	told.kind, told.rec, told.quality, told.prev = EventRedefined, last.rec, last.quality, &last.rec
+	return &told
 }
 
 // withinDeadBand reports whether a change is too small to be yielded.

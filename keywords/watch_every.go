@@ -138,7 +138,7 @@ func (e *everyChange) pushLocked(n notice) error {
 		return fmt.Errorf("keywords: %v: its dispatcher keeps no history any more, which WatchOptions.Every needs", n.def)
 	}
 	switch n.kind {
-	case EventStale, EventDisconnected, EventGone:
+	case EventStale, EventDisconnected, EventGone, EventRedefined:
 		e.tellLocked(k, n.kind)
 		return nil
 	case EventGood:

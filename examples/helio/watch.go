@@ -119,6 +119,9 @@ func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definitio
 	case keywords.EventGap:
 		return s.gap(ev)
 	}
+	if ev.Kind == keywords.EventRedefined {
+		defs[ev.Definition.String()] = *ev.Definition
+	}
 	def, ok := defs[ev.Service+"."+ev.Keyword]
 	if !ok {
 		var err error
@@ -134,6 +137,9 @@ func (s kwSession) event(ctx context.Context, defs map[string]keywords.Definitio
 		return s.emit(r)
 	}
 	line := fmt.Sprintf("%s  %s = %s", clock(ev.Value.Time), def, v.text())
+	if ev.Kind == keywords.EventRedefined {
+		line += "  redefined"
+	}
 	if note := v.note(); note != "" {
 		line = s.dress.yellow(line + "  " + note)
 	}
