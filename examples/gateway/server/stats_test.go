@@ -43,9 +43,9 @@ func TestStatisticsOverRedis(t *testing.T) {
 		require.Eventually(t, func() bool {
 			all := gateways(t, pool, bus.DefaultSite)
 			return len(all) == 1 && all[0].Connections == 1 && all[0].Channels == 1 && len(gateways(t, pool, "far")) == 1
-		}, 20*time.Second, 10*time.Millisecond)
+		}, patience, 10*time.Millisecond)
 		p.stop()
-		require.Eventually(t, func() bool { return len(gateways(t, pool, bus.DefaultSite)) == 0 }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return len(gateways(t, pool, bus.DefaultSite)) == 0 }, patience, 10*time.Millisecond)
 	})
 	var stderr printed.Page
 	require.Equal(t, 1, server.Main(t.Context(), []string{"-p", "0", "-redis", redisURL(storagetest.New(t)), "-site", "a b"}, &stderr, &stderr))

@@ -33,8 +33,8 @@ func (p *Page) String() string {
 	return p.text.String()
 }
 
-// patience bounds Await.
-const patience = 20 * time.Second
+// patience ends an Await for what is never printed. It is no limit for a loaded machine.
+const patience = 2 * time.Minute
 
 // Await waits until a text has been printed.
 func (p *Page) Await(tb testing.TB, text string) {
