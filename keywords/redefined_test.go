@@ -124,3 +124,61 @@ func TestRedefinedWhileGone(t *testing.T) {
 		require.Equal(t, 25.0, next(keywords.EventChange).Value.V)
 	})
 }
+
+// A watch with Every is told of another definition before the values that were set under
+// it, also where the definition has changed back while the loop was busy.
+func TestEveryWatchIsToldOfAnotherDefinition(t *testing.T) {
+	t.Run("queue", func(t *testing.T) { redefinedOften(t, keywords.WatchOptions{Every: true}) })
+	t.Run("history", func(t *testing.T) { redefinedOften(t, keywords.WatchOptions{Every: true, Queue: 1}) })
+}
+
+func redefinedOften(t *testing.T, o keywords.WatchOptions) {
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		in := func(units string) keywords.Keyword[float64] {
+			return keywords.Define("stage", "SPEED", keywords.Spec[float64]{Units: units, History: 100, Persist: true})
+		}
+		d := run(t, pool, keywords.DispatcherConfig{}, serving(in("mm/s"))).wait()
+		k := client(t, pool)
+		set := func(v float64) {
+			_, err := keywords.Modify(soon(t), k, Speed, v)
+			require.NoError(t, err)
+		}
+		set(1)
+		next := watched(t, keywords.Watch(soon(t), k, Speed, o))
+		require.Equal(t, 1.0, next(keywords.EventInitial).Value.V)
+
+		d = replace(t, pool, d, serving(in("m/s")))
+		time.Sleep(10 * time.Millisecond)
+		set(2)
+		set(3)
+		time.Sleep(10 * time.Millisecond)
+		ev := next(keywords.EventRedefined)
+		require.Equal(t, "m/s", ev.Definition.Units)
+		require.Equal(t, 1.0, ev.Value.V)
+		require.Equal(t, 2.0, next(keywords.EventChange).Value.V)
+		require.Equal(t, 3.0, next(keywords.EventChange).Value.V)
+
+		// The definition alone, without a value that was set under it.
+		d = replace(t, pool, d, serving(in("cm/s")))
+		time.Sleep(10 * time.Millisecond)
+		ev = next(keywords.EventRedefined)
+		require.Equal(t, "cm/s", ev.Definition.Units)
+		require.Equal(t, 3.0, ev.Value.V)
+
+		// While the loop is busy: each value after its definition.
+		set(4)
+		d = replace(t, pool, d, serving(in("m/s")))
+		set(5)
+		replace(t, pool, d, serving(in("mm/s")))
+		set(6)
+		time.Sleep(10 * time.Millisecond)
+		ev = next(keywords.EventChange)
+		require.Equal(t, 4.0, ev.Value.V)
+		for i, units := range []string{"m/s", "mm/s"} {
+			ev = next(keywords.EventRedefined)
+			require.Equal(t, units, ev.Definition.Units)
+			require.Equal(t, float64(4+i), ev.Value.V)
+			require.Equal(t, float64(5+i), next(keywords.EventChange).Value.V)
+		}
+	})
+}

@@ -29,7 +29,17 @@ func (g Gap) String() string {
 const (
 	defaultQueue = 1 << 20 // of WatchOptions.Queue
 	maxLines     = 256     // of a history that are read at once
+
+	// maxRedefinitions is how many definitions of a keyword may wait to be told. Each is
+	// of another run of its dispatcher. The oldest of more are not told.
+	maxRedefinitions = 16
 )
+
+// redefinition is another definition of a keyword.
+type redefinition struct {
+	def  *Definition
+	from Revision // values of this revision and later are under it
+}
 
 // everyChange is the part of a watcher that yields every change. The feed queues changes
 // as they are published. The goroutine that ranges over the watch compares the revision of
@@ -62,10 +72,12 @@ type followed struct {
 
 	// By watcher.mu:
 	def     *Definition
+	defs    []redefinition // to be told, oldest first
 	quality Quality
-	status  EventKind // to be told; EventInitial: none
+	status  EventKind // to be told; EventInitial: none; EventRedefined: only defs
 	behind  bool      // it is in everyChange.behind
 	queued  Revision  // of the newest change that was queued
+	newest  Revision  // of the newest value that the feed has told
 
 	// Of the goroutine that calls next:
 	begun   bool     // at is known: the first value was looked for
@@ -127,9 +139,44 @@ func (e *everyChange) tellLocked(k *followed, status EventKind) {
 	k.status = status
 }
 
+// redefinedLocked notes that a keyword has the definition of a notice, the first with it.
+func (e *everyChange) redefinedLocked(k *followed, n notice) {
+	from := Revision{n.rec.rev.Epoch, n.rec.rev.N + 1}
+	if n.kind != EventRedefined && n.rec.rev.Epoch != k.newest.Epoch {
+		from.N = 0 // the run of the dispatcher that has the definition has set the value
+	}
+	if len(k.defs) == maxRedefinitions {
+		k.defs = k.defs[1:]
+	}
+	k.defs = append(k.defs, redefinition{n.def, from})
+	e.tellDefinitionsLocked(k)
+}
+
+// tellDefinitionsLocked notes that the definitions of a keyword must be told, if no value
+// comes that tells them.
+func (e *everyChange) tellDefinitionsLocked(k *followed) {
+	if k.status == EventInitial {
+		e.tellLocked(k, EventRedefined)
+	}
+}
+
+// nextDefinitionLocked returns the notice of the first definition to be told, with the
+// value that was yielded last; nil: nothing was yielded, and so it need not be told.
+func (e *everyChange) nextDefinitionLocked(k *followed, last *record) *notice {
+	def := k.defs[0].def
+	k.defs = k.defs[1:]
+	if last == nil {
+		return nil
+	}
+	return &notice{kind: EventRedefined, service: e.service.name, def: def, rec: *last, prev: last, quality: k.told}
+}
+
 // pushLocked adds what the feed says. It returns an error if the keyword keeps no
 // history any more.
 func (e *everyChange) pushLocked(n notice) error {
+	if k := e.keys[n.def.Name]; k != nil && k.def != n.def {
+		e.redefinedLocked(k, n)
+	}
 	k := e.followLocked(n.def, n.quality)
 	switch {
 	case k == nil:
@@ -137,8 +184,13 @@ func (e *everyChange) pushLocked(n notice) error {
 	case n.def.History == 0:
 		return fmt.Errorf("keywords: %v: its dispatcher keeps no history any more, which WatchOptions.Every needs", n.def)
 	}
+	if n.rec.rev.Compare(k.newest) > 0 {
+		k.newest = n.rec.rev
+	}
 	switch n.kind {
-	case EventStale, EventDisconnected, EventGone, EventRedefined:
+	case EventRedefined: // redefinedLocked has noted it
+		return nil
+	case EventStale, EventDisconnected, EventGone:
 		e.tellLocked(k, n.kind)
 		return nil
 	case EventGood:
@@ -195,15 +247,26 @@ func (e *everyChange) next(ctx context.Context, w *watcher) (notice, error) {
 	}
 }
 
-// take returns the first event that is ready.
+// take returns the first event that is ready, or before it that its value was set under
+// another definition.
 func (e *everyChange) take(w *watcher) notice {
-	n := e.ready[0]
-	e.ready[0] = notice{}
-	e.ready = e.ready[1:]
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	k := e.keys[n.rec.name]
-	n.def, n.quality, k.told = k.def, k.quality, k.quality
+	n := e.ready[0]
+	k, rev := e.keys[n.rec.name], n.rec.rev
+	if n.gap != nil {
+		rev = n.gap.Before // the value is the next event
+	}
+	for n.kind != EventRedefined && len(k.defs) > 0 && rev.Compare(k.defs[0].from) >= 0 {
+		if told := e.nextDefinitionLocked(k, n.prev); told != nil {
+			return *told
+		}
+	}
+	e.ready[0] = notice{}
+	e.ready = e.ready[1:]
+	if n.kind != EventRedefined {
+		n.def, n.quality, k.told = k.def, k.quality, k.quality
+	}
 	return n
 }
 
@@ -239,7 +302,12 @@ func (e *everyChange) work(w *watcher) (k *followed, upTo Revision, err error) {
 		return k, k.queued, nil
 	case len(e.changed) > 0:
 		k, e.changed = e.changed[0], e.changed[1:]
-		if k.last != nil && (k.status != EventGood || k.told != QualityGood) {
+		for len(k.defs) > 0 && !k.behind { // or readHistory has it told afterwards
+			if told := e.nextDefinitionLocked(k, k.last); told != nil {
+				e.ready = append(e.ready, *told)
+			}
+		}
+		if k.last != nil && k.status != EventRedefined && (k.status != EventGood || k.told != QualityGood) {
 			e.ready = append(e.ready, notice{kind: k.status, service: e.service.name, rec: *k.last, prev: k.last})
 		}
 		k.status = EventInitial
@@ -314,6 +382,9 @@ func (e *everyChange) readHistory(ctx context.Context, w *watcher, k *followed, 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(k.defs) > 0 {
+		e.tellDefinitionsLocked(k)
+	}
 	if k.begun && len(lines) == k.lines {
 		e.readLocked(k)
 	} else {
