@@ -74,8 +74,8 @@
 //     only if unchanged: ModifyOptions.IfRevision
 //   - read from the hardware: ReadOptions.Refresh; without a round trip: ReadOptions.Cached;
 //     several values of one moment: [ReadMany]
-//   - call functions on each change: [Listen]
-//   - wait for a condition on several keywords: [WaitForExpr]
+//   - call functions on each change: [Listen]; wait for several keywords: [WaitForExpr]
+//   - read and watch a service that Cauldron still serves: [NewLegacy]
 //   - read earlier values: Spec.History, [History]; record every value: WatchOptions.Every
 //   - limit, raise alarms, display: Spec.Min, Spec.Alarm, Spec.Format, [Definition.Display]
 //   - restrict who may write: DispatcherConfig.Allow; by Redis ACL: README.md
