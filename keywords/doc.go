@@ -44,8 +44,9 @@
 //     lost connection the service is read again, so that no change is missed for good.
 //   - A watcher is told when the dispatcher has gone ([EventStale]); values are still read,
 //     with [QualityStale]. It is told when Redis can't be reached ([EventDisconnected]), when
-//     a dispatcher has taken over with the same value ([EventGood]) and when a value was
-//     removed ([EventGone]), and when units or limits are others ([EventRedefined]). A watch goes on until its ctx ends.
+//     a dispatcher has taken over with the same value ([EventGood]), when a value was
+//     removed ([EventGone]), and when units or limits have changed ([EventRedefined]). A
+//     watch goes on until its ctx ends.
 //   - With WatchOptions.Every a watch yields every value, out of the keyword's history.
 //     Values that the history has lost are told ([EventGap]).
 //
