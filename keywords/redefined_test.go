@@ -64,7 +64,7 @@ func TestWatchersAreToldOfAnotherDefinition(t *testing.T) {
 		require.Nil(t, ev.Definition)
 
 		// A watcher that was slow is told too, before the value that was set under it.
-		d = replace(t, pool, d, serving(persistent))
+		replace(t, pool, d, serving(persistent))
 		_, err = keywords.Modify(soon(t), k, Speed, 3)
 		require.NoError(t, err)
 		time.Sleep(50 * time.Millisecond)
