@@ -68,9 +68,10 @@ type Presence[T any] struct {
 	stop    context.CancelFunc // ends renewAlways; nil before the first Add
 	running sync.WaitGroup
 
-	mu    sync.Mutex          // never held while waiting for Redis
-	held  map[string]struct{} // encoded members
-	dirty bool                // Redis may differ from held
+	mu      sync.Mutex          // never held while waiting for Redis
+	held    map[string]struct{} // encoded members
+	dirty   bool                // Redis may differ from held
+	waiting []*presenceChange   // for the turn; each has a caller that waits
 }
 
 // Present is a member and one owner that holds it.
@@ -116,56 +117,14 @@ func (p *Presence[T]) Owner() string { return p.opts.Owner }
 // it did not hold before. After an error it does not hold these: the next renewal
 // removes them from Redis if necessary.
 func (p *Presence[T]) Add(ctx context.Context, members ...T) (added int, err error) {
-	elems, err := p.encode(members)
-	if err != nil {
-		return 0, err
-	}
-	if err := p.begin(ctx); err != nil {
-		return 0, err
-	}
-	defer p.end()
-	elems, size := p.filter(elems, false)
-	if size+len(elems) > p.opts.MaxMembers {
-		return 0, fmt.Errorf("%w: PresenceOptions.MaxMembers is %d", ErrFull, p.opts.MaxMembers)
-	}
-	if len(elems) == 0 {
-		return 0, nil
-	}
-	p.renewAlways()
-	if err := p.change(ctx, "SADD", elems); err != nil {
-		return 0, err
-	}
-	return len(elems), nil
+	return p.change(ctx, true, members)
 }
 
 // Remove removes members from those that this owner holds, and returns the number of
 // those that it held. After an error it does not hold them either: the next renewal
 // removes them from Redis.
 func (p *Presence[T]) Remove(ctx context.Context, members ...T) (removed int, err error) {
-	elems, err := p.encode(members)
-	if err != nil {
-		return 0, err
-	}
-	if err := p.begin(ctx); err != nil {
-		p.forget(elems)
-		return 0, err
-	}
-	defer p.end()
-	if elems, _ = p.filter(elems, true); len(elems) == 0 {
-		return 0, nil
-	}
-	return len(elems), p.change(ctx, "SREM", elems)
-}
-
-// filter returns the members that are held, or those that are not, and the number of all
-// held members.
-func (p *Presence[T]) filter(elems []string, want bool) ([]string, int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.DeleteFunc(elems, func(e string) bool {
-		_, held := p.held[e]
-		return held != want
-	}), len(p.held)
+	return p.change(ctx, false, members)
 }
 
 // encode returns the distinct encoded members.
@@ -267,9 +226,10 @@ func (p *Presence[T]) Close() error {
 		p.stop()
 		p.mu.Lock()
 		clear(p.held)
+		p.dirty = true
 		p.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), p.opts.Lease)
-		err = p.rewrite(ctx, nil)
+		err = p.write(ctx, nil)
 		cancel()
 	}
 	p.end()

@@ -47,92 +47,66 @@ end
 
 // Both answer -2 if the owners' key is no sorted set.
 var (
-	// presenceChange also renews the lease. It answers -1, and does nothing, if
+	// presenceUpdate also renews the lease. It answers -1, and does nothing, if
 	// the owner does not hold as many as it should: Redis has lost some.
-	presenceChange = redisio.NewScript(presenceHold + `
+	presenceUpdate = redisio.NewScript(presenceHold + `
 if redis.call('SCARD', KEYS[1]) ~= tonumber(ARGV[3]) then return -1 end
-local n = each(ARGV[4], 5)
+local adds = 5 + ARGV[4]
+each('SREM', 5, adds - 1)
+each('SADD', adds)
 hold(ARGV[1], ARGV[2])
-return n`)
+return 0`)
 	presenceRewrite = redisio.NewScript(presenceHold + `
 redis.call('SCARD', KEYS[1])
 redis.call('DEL', KEYS[1])
-local n = each('SADD', 3)
+each('SADD', 3)
 hold(ARGV[1], ARGV[2])
-return n`)
+return 0`)
 )
 
-// change adds (SADD) or removes (SREM) members in Redis and in held, and renews the
-// lease. If Redis may differ from held, all members are written. After an error the
-// members are not held, whatever the command was.
-func (p *Presence[T]) change(ctx context.Context, command string, elems []string) error {
-	p.mu.Lock()
-	size, dirty := len(p.held), p.dirty
-	if command == "SREM" {
-		for _, e := range elems {
-			delete(p.held, e)
+// write makes changes in Redis, of members to whether they will be held, and in held, and
+// renews the lease. If Redis may differ from held, all members are written. After an error
+// the members are not held, whatever the changes were.
+func (p *Presence[T]) write(ctx context.Context, changes map[string]bool) error {
+	var adds, removes []any
+	for e, add := range changes {
+		if add {
+			adds = append(adds, e)
+		} else {
+			removes = append(removes, e)
 		}
 	}
+	p.mu.Lock()
+	size, dirty := len(p.held), p.dirty
 	p.mu.Unlock()
 	n, err := -1, error(nil)
 	if !dirty {
-		n, err = p.script(ctx, presenceChange, append([]any{p.opts.Owner, p.opts.Lease.Milliseconds(), size, command}, anys(elems)...))
-	}
-	var more []string
-	if command == "SADD" {
-		more = elems
+		args := append([]any{p.opts.Owner, p.opts.Lease.Milliseconds(), size, len(removes)}, removes...)
+		n, err = p.script(ctx, presenceUpdate, append(args, adds...))
 	}
 	if n == -1 && err == nil {
-		err = p.rewrite(ctx, more)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		p.dirty = true
-		return err
-	}
-	for _, e := range more {
-		p.held[e] = struct{}{}
-	}
-	return nil
-}
-
-// rewrite writes to Redis all that is held, and the members in more, and nothing else.
-func (p *Presence[T]) rewrite(ctx context.Context, more []string) error {
-	args := []any{p.opts.Owner, p.opts.Lease.Milliseconds()}
-	p.mu.Lock()
-	p.dirty = false // a change meanwhile sets it again
-	for e := range p.held {
-		args = append(args, e)
-	}
-	p.mu.Unlock()
-	_, err := p.script(ctx, presenceRewrite, append(args, anys(more)...))
-	if err != nil {
+		args := append([]any{p.opts.Owner, p.opts.Lease.Milliseconds()}, adds...)
 		p.mu.Lock()
-		p.dirty = true
+		p.dirty = false // a change meanwhile sets it again
+		for e := range p.held {
+			if _, changed := changes[e]; !changed {
+				args = append(args, e)
+			}
+		}
 		p.mu.Unlock()
+		_, err = p.script(ctx, presenceRewrite, args)
 	}
-	return err
-}
-
-// forget removes members from held, and does not access Redis.
-func (p *Presence[T]) forget(elems []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, e := range elems {
-		if _, held := p.held[e]; held {
+	for e, add := range changes {
+		if add && err == nil {
+			p.held[e] = struct{}{}
+		} else {
 			delete(p.held, e)
-			p.dirty = true
 		}
 	}
-}
-
-func anys(elems []string) []any {
-	all := make([]any, len(elems))
-	for i, e := range elems {
-		all[i] = e
-	}
-	return all
+	p.dirty = p.dirty || err != nil
+	return err
 }
 
 func (p *Presence[T]) script(ctx context.Context, s redisio.Script, args []any) (int, error) {
@@ -178,7 +152,7 @@ func (p *Presence[T]) renew(ctx context.Context) {
 	if idle {
 		return
 	}
-	err := p.change(ctx, "SADD", nil)
+	err := p.write(ctx, nil)
 	if errors.Is(err, context.Canceled) {
 		return // by Close
 	}

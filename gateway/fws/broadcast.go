@@ -154,9 +154,5 @@ func (g *Groups) relisten(listener *pubsub.Listener) {
 func (g *Groups) listenAgain() error {
 	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.Lease)
 	defer cancel()
-	if err := g.begin(ctx); err != nil {
-		return err
-	}
-	defer g.end()
-	return g.listen(ctx)
+	return g.ready(ctx)
 }

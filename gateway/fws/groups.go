@@ -99,8 +99,7 @@ type Groups struct {
 	disown  func()
 	own     bool // the client is closed with the groups
 
-	// turn holds a token. Whoever takes it may change the membership of connections
-	// and use these.
+	// turn holds a token. Whoever takes it may use these.
 	turn      chan struct{}
 	listener  *pubsub.Listener // nil before the first Join
 	closed    bool
@@ -177,13 +176,14 @@ func (g *Groups) Join(ctx context.Context, c *gateway.Conn, group string) error 
 	if err := g.check(group); err != nil {
 		return err
 	}
-	if err := g.begin(ctx); err != nil {
+	if err := g.ready(ctx); err != nil {
 		return err
 	}
-	defer g.end()
-	if err := g.listen(ctx); err != nil {
+	end, err := g.beginConn(ctx, c)
+	if err != nil {
 		return err
 	}
+	defer end()
 	g.mu.Lock()
 	from, was := g.members[c]
 	if was && from.group == group {
@@ -199,13 +199,20 @@ func (g *Groups) Join(ctx context.Context, c *gateway.Conn, group string) error 
 	if err != nil || g.cfg.Local {
 		return err
 	}
-	if _, err := g.present.Add(ctx, to.presence()); err != nil {
-		g.mu.Lock()
+	_, err = g.present.Add(ctx, to.presence())
+	g.mu.Lock()
+	left := g.members[c] != to
+	if err != nil && !left {
 		g.forgetLocked(c)
-		g.mu.Unlock()
-		return err
 	}
-	return nil
+	g.mu.Unlock()
+	switch {
+	case g.ctx.Err() != nil:
+		return gateway.ErrClosed
+	case err == nil && left: // by a Leave that did not wait for its turn
+		g.withdraw(ctx, to)
+	}
+	return err
 }
 
 // Leave takes a connection out of its group, if it is in one.
@@ -216,11 +223,12 @@ func (g *Groups) Leave(ctx context.Context, c *gateway.Conn) error {
 	if !was {
 		return nil
 	}
-	if err := g.begin(ctx); err != nil {
+	end, err := g.beginConn(ctx, c)
+	if err != nil {
 		g.withdraw(ctx, from) // ctx has ended: the next renewal of the lease removes it
 		return err
 	}
-	defer g.end()
+	defer end()
 	g.withdraw(ctx, from)
 	return nil
 }
@@ -304,8 +312,16 @@ func (g *Groups) check(name string) error {
 	return nil
 }
 
-// begin takes the turn: memberships change in Redis in the order in which they
-// change here.
+// ready returns once this process receives broadcasts.
+func (g *Groups) ready(ctx context.Context) error {
+	if err := g.begin(ctx); err != nil {
+		return err
+	}
+	defer g.end()
+	return g.listen(ctx)
+}
+
+// begin takes the turn.
 func (g *Groups) begin(ctx context.Context) error {
 	select {
 	case <-g.turn:
@@ -321,12 +337,34 @@ func (g *Groups) begin(ctx context.Context) error {
 
 func (g *Groups) end() { g.turn <- struct{}{} }
 
+// turnOf is the turn of a connection among its values: its memberships change in Redis in
+// the order in which they change here. Those of different connections don't wait for one
+// another: each membership has an id of its own.
+type turnOf struct{ of *Groups }
+
+// beginConn takes the turn of a connection, until end is called.
+func (g *Groups) beginConn(ctx context.Context, c *gateway.Conn) (end func(), err error) {
+	g.mu.Lock()
+	turn, ok := c.Value(turnOf{g}).(chan struct{})
+	if !ok {
+		turn = make(chan struct{}, 1)
+		c.SetValue(turnOf{g}, turn)
+	}
+	g.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // ended marks a connection whose Disconnect hook has run: it can't join any more.
 type ended struct{ of *Groups }
 
 // rememberLocked puts a connection into a group. The lock is held.
 func (g *Groups) rememberLocked(c *gateway.Conn, group string) (member, error) {
-	if c.Value(ended{g}) != nil {
+	if c.Value(ended{g}) != nil || g.ctx.Err() != nil {
 		return member{}, gateway.ErrClosed
 	}
 	if g.groups[group] == nil {
