@@ -199,19 +199,19 @@ func (r *round) visit(followers []*follower) {
 // The lock of the connection is held.
 func (r *round) visitLocked(f *follower) {
 	c := f.c
-	if f.left {
+	if f.left || c.state != open {
 		return
 	}
 	if f.at < r.tail {
 		f.ch.mu.Lock()
-		f.settleLocked()
+		goesOn := f.settleLocked()
 		f.ch.mu.Unlock()
-	}
-	if c.state != open {
-		return
+		if !goesOn {
+			return
+		}
 	}
 	if f.live && f.at < r.to && !f.news {
-		if f.at >= r.from && f.seq == 0 && f.after == "" && c.idleLocked() {
+		if f.at >= r.from && f.seq == 0 && f.after == "" && !f.gap && c.idleLocked() {
 			b := r.batch(c.v, f.at)
 			c.writeIdleLocked(b.data)
 			f.at = r.to

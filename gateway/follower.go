@@ -41,19 +41,22 @@ func (f *follower) repeatsLocked(m *Message) bool {
 }
 
 // settleLocked applies the policy for slow clients if the tail of the log has passed the
-// cursor. The locks of the connection and the channel are held.
-func (f *follower) settleLocked() {
+// cursor. It reports false if nothing more may be sent: the connection is being closed, and
+// its client would resume after the offset of what follows. The locks of the connection and
+// the channel are held.
+func (f *follower) settleLocked() bool {
 	at, lost, gap := f.ch.log.settle(f.at)
+	passed := at != f.at
 	f.at, f.gap = at, f.gap || gap
-	if lost == 0 {
-		return
-	}
-	if f.ch.rule.Slow == SlowDisconnect {
+	switch {
+	case lost == 0:
+	case f.ch.rule.Slow == SlowDisconnect:
 		f.c.closeSlowLocked()
-		return
+	default:
+		f.lost += lost
+		f.c.h.count.dropped.Add(int64(lost))
 	}
-	f.lost += lost
-	f.c.h.count.dropped.Add(int64(lost))
+	return !passed || f.c.state == open
 }
 
 // readLocked appends messages from the cursor on to a list, and moves the cursor. It
@@ -62,7 +65,10 @@ func (f *follower) readLocked(to []*Message, room int) (_ []*Message, more bool)
 	ch := f.ch
 	var buf [maxBatch]record
 	ch.mu.Lock()
-	f.settleLocked()
+	if !f.settleLocked() {
+		ch.mu.Unlock()
+		return to, false
+	}
 	records, at := ch.log.read(buf[:0], f.at, maxBatch, room)
 	more = at < ch.log.next
 	ch.mu.Unlock()
