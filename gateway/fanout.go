@@ -147,7 +147,7 @@ func (ch *channel) finish(r *round) bool {
 		}
 	}
 	l.handed = max(l.handed, r.to)
-	if ch.seeks != r.seeks { // behind is not up to date
+	if ch.seeks != r.seeks || len(ch.recalling) > 0 { // behind is not up to date, or older messages are to be prepended
 		return true
 	}
 	if ch.snap != nil {

@@ -230,6 +230,41 @@ func TestMessagesOfTheLogAreNotReadAgain(t *testing.T) {
 	require.Equal(t, "21", b.from("log"))
 }
 
+// The log goes on while older messages are read from the history.
+func TestTheHistoryIsReadWhileTheLogGoesOn(t *testing.T) {
+	t.Parallel()
+	source := &scribe{}
+	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "log", History: &pubsub.History{}}}, Source: source, Limits: gateway.Limits{LogMessages: 40}}
+	var follower *browser
+	published := 0
+	publish := func(n int) {
+		for range n {
+			source.publish(1)
+			published++
+			require.Equal(t, strconv.Itoa(published), follower.from("log"))
+		}
+	}
+	cfg.Hooks = []gateway.Hooks{{Publication: func(_ *gateway.Handler, m *gateway.Message) *gateway.Message {
+		if string(m.Content) == "6" { // recalled
+			publish(5)
+		}
+		return m
+	}}}
+	_, url := serve(t, storagetest.New(t), cfg)
+	follower = open(t, url)
+	source.publish(10)
+	published = 10
+	follower.send("SUB log")
+	require.Equal(t, "a:1-10", follower.news().Offset)
+	publish(15)
+	b := open(t, url)
+	b.send("SUB log since=a:1-5")
+	require.True(t, *b.news().Recovered)
+	for i := 6; i <= 30; i++ {
+		require.Equal(t, strconv.Itoa(i), b.from("log"))
+	}
+}
+
 func TestRewind(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
