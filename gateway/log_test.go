@@ -290,6 +290,23 @@ func TestRewind(t *testing.T) {
 	require.Equal(t, gateway.CodeForbidden, b.does("SUB other rewind=1"))
 }
 
+// A client that follows a channel alone, and asks for the last messages, has not left it.
+func TestRewindOfTheOnlyFollower(t *testing.T) {
+	t.Parallel()
+	pool := storagetest.New(t)
+	_, url := serve(t, pool, gateway.Config{Channels: []gateway.Channel{{Pattern: "news", Rewind: 3}}})
+	b := open(t, url)
+	require.Empty(t, b.does("SUB news"))
+	for i := range 5 {
+		require.NoError(t, pool.Redis().Publish(t.Context(), key(t, pool, "news"), i).Err())
+		require.Equal(t, strconv.Itoa(i), b.from("news"))
+	}
+	b.send("SUB news rewind=2")
+	require.Equal(t, "subscribed", b.news().Status)
+	require.Equal(t, "3", b.from("news"))
+	require.Equal(t, "4", b.from("news"))
+}
+
 // A message that many clients don't read is in memory once.
 func TestALargeMessageIsInMemoryOnce(t *testing.T) {
 	storagetest.Long(t) // not parallel: it measures the memory of the process

@@ -170,6 +170,11 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 			}
 			return nil
 		}
+		held, err := c.h.hub.follow(ctx, name) // the log must not end with its last follower
+		if err != nil {
+			return err
+		}
+		defer c.h.hub.release(held)
 		c.leave(f) // and join anew
 	}
 	f, err := c.join(ctx, name)
