@@ -83,8 +83,9 @@ type round struct {
 
 	batches   []batch
 	delivered int
-	behind    uint64 // the first cursor afterwards
-	waiting   uint64 // the first cursor of a connection that isn't stalled
+	behind    uint64   // the first cursor afterwards
+	waiting   []uint64 // the cursors of those with news whose connection isn't stalled
+	current   int      // the number of those that have read all
 }
 
 // batch is the rest of a round's part from a record on, compiled for one variant.
@@ -105,7 +106,7 @@ func (ch *channel) run() {
 		r.visitAll()
 		clear(r.followers)
 		ch.hub.h.count.delivered.Add(int64(r.delivered))
-		if !ch.finish(&r) { // the writers must catch up, or the log would lose what they have not read
+		if !ch.finish(&r) { // the writers must catch up, or they would lose what they have not read
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -129,20 +130,27 @@ func (ch *channel) begin(r *round) bool {
 	l.beginRound()
 	*r = round{
 		records: records, from: l.handed, to: to, tail: l.tail, seeks: ch.seeks,
-		followers: append(r.followers[:0], ch.followers...), batches: r.batches[:0], behind: to, waiting: to,
+		followers: append(r.followers[:0], ch.followers...), batches: r.batches[:0], behind: to, waiting: r.waiting[:0],
 	}
 	ch.mu.Unlock()
 	return true
 }
 
-// finish ends a round, and removes what all followers have read. If some that could have
-// read on are far behind, the part isn't handed out yet, and finish reports false.
+// finish ends a round, and removes what all followers have read. If most that could have
+// read on are far behind, the machine is slow: the part isn't handed out yet, and finish
+// reports false. A few are slow themselves, and the others don't wait for them.
 func (ch *channel) finish(r *round) bool {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	l := &ch.log
 	if l.live > l.maxMessages/2 || l.bytes > l.maxBytes/2 {
-		if middle := l.head + (len(l.records)-l.head)/2; r.waiting < l.records[middle].at {
+		middle, far := l.records[l.head+(len(l.records)-l.head)/2].at, 0
+		for _, at := range r.waiting {
+			if at < middle {
+				far++
+			}
+		}
+		if far > r.current+len(r.waiting)-far {
 			return false
 		}
 	}
@@ -176,14 +184,16 @@ func (r *round) visitAll() {
 	parts := make([]round, n)
 	for i := range parts {
 		parts[i] = *r
-		parts[i].batches = nil
+		parts[i].batches, parts[i].waiting = nil, nil
 		part := r.followers[len(r.followers)*i/n : len(r.followers)*(i+1)/n]
 		wg.Go(func() { parts[i].visit(part) })
 	}
 	wg.Wait()
 	for i := range parts {
 		r.delivered += parts[i].delivered
-		r.behind, r.waiting = min(r.behind, parts[i].behind), min(r.waiting, parts[i].waiting)
+		r.behind = min(r.behind, parts[i].behind)
+		r.waiting = append(r.waiting, parts[i].waiting...)
+		r.current += parts[i].current
 	}
 }
 
@@ -221,8 +231,11 @@ func (r *round) visitLocked(f *follower) {
 		}
 	}
 	r.behind = min(r.behind, f.at)
-	if f.news && !c.stalledLocked() {
-		r.waiting = min(r.waiting, f.at)
+	switch {
+	case f.at >= r.to:
+		r.current++
+	case f.news && !c.stalledLocked():
+		r.waiting = append(r.waiting, f.at)
 	}
 }
 

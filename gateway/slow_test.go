@@ -157,6 +157,32 @@ func TestSlowGetsTheNewest(t *testing.T) {
 	require.Less(t, len(numbers), sent)
 }
 
+// A filter that is slower than the channel costs the others nothing.
+func TestASlowFilterDoesNotHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	const messages = 400
+	source := &scribe{}
+	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "log", Slow: gateway.SlowDropOldest}}, Source: source, Limits: gateway.Limits{LogMessages: 64}}
+	cfg.Commands = map[string]gateway.Command{"FILTER": {Run: func(_ context.Context, c *gateway.Conn, _ gateway.Request) error {
+		c.SetFilter("slow", func(m *gateway.Message) *gateway.Message { time.Sleep(10 * time.Millisecond); return m })
+		return nil
+	}}}
+	_, url := serve(t, storagetest.New(t), cfg)
+	slow, fast := open(t, url), open(t, url)
+	require.Empty(t, slow.does("FILTER"))
+	require.Empty(t, slow.does("SUB log"))
+	require.Empty(t, fast.does("SUB log"))
+	go func() {
+		for range messages {
+			time.Sleep(2 * time.Millisecond)
+			source.publish(1)
+		}
+	}()
+	for i := 1; i <= messages; i++ {
+		require.Equal(t, strconv.Itoa(i), fast.from("log"))
+	}
+}
+
 // Answers are never dropped: a client that does not read them gets no more.
 func TestAnswersWaitForTheClient(t *testing.T) {
 	t.Parallel()
