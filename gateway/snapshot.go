@@ -96,14 +96,19 @@ func (ch *channel) take(s *snapshot) {
 	}
 }
 
-// send sends the snapshot, and returns the number of values that the filters left.
-func (s *snapshot) send(c *Conn, r Request) (sent int, err error) {
+// send sends the snapshot to a follower, while it is one, and returns the number of values
+// that the filters left.
+func (s *snapshot) send(f *follower, r Request) (sent int, err error) {
+	c := f.c
 	for _, m := range s.values {
 		if m = c.filter(m); m == nil {
 			continue
 		}
 		if r.Ref != nil {
 			m = m.withRef(r.Ref)
+		}
+		if c.follower(f.ch.name) != f {
+			return sent, errLeft
 		}
 		if err := c.reply(m.compiled(c.v)); err != nil {
 			return sent, err

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/heliograph/heliograph/pubsub"
@@ -166,7 +167,7 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	if f := c.follower(name); f != nil {
 		if !snapshot && !resume && !rewinds {
 			if ack {
-				c.subscribed(r, name, subscription{})
+				c.push(entry{data: c.subscribed(r, name, subscription{}), kept: true})
 			}
 			return nil
 		}
@@ -196,6 +197,9 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	case rewinds:
 		f.seek(func(l *log) (uint64, bool) { return l.back(min(int(last), f.ch.rule.Rewind)), true })
 	}
+	if errors.Is(err, errLeft) {
+		return c.leftError(ctx, name, snapshot)
+	}
 	if err != nil {
 		c.leave(f)
 		return err
@@ -207,11 +211,45 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	if s.offset == "" && f.ch.rule.History != nil {
 		s.offset = f.offset()
 	}
+	var answer []byte
 	if ack || snapshot || resume || rewinds || f.ch.rule.History != nil {
-		c.subscribed(r, name, s)
+		answer = c.subscribed(r, name, s)
 	}
-	c.push(entry{live: f, kept: true})
+	if !c.goLive(f, answer) {
+		return c.leftError(ctx, name, snapshot)
+	}
 	return nil
+}
+
+// errLeft says that a follower was removed before it was live.
+var errLeft = errors.New("gateway: unsubscribed meanwhile")
+
+// leftError returns why a SUB failed whose follower was removed meanwhile: by SetPrincipal
+// for instance, which has told the client.
+func (c *Conn) leftError(ctx context.Context, name string, snapshot bool) error {
+	if !c.isOpen() {
+		return ErrClosed
+	}
+	if err := c.authorizeSub(ctx, name, snapshot); err != nil {
+		return err
+	}
+	return Errorf(CodeUnavailable, "%s was unsubscribed meanwhile; try again", quoteName(name))
+}
+
+// goLive queues what answers a SUB, if anything does, and has messages sent from then on.
+// It reports false, and queues nothing, if the follower was removed.
+func (c *Conn) goLive(f *follower, answer []byte) bool {
+	c.mu.Lock()
+	follows := c.following[f.ch.name] == f
+	if follows && c.state == open {
+		if len(answer) > 0 {
+			c.queueLocked(entry{data: answer, kept: true})
+		}
+		c.queueLocked(entry{live: f, kept: true})
+	}
+	c.mu.Unlock()
+	c.flush()
+	return follows
 }
 
 // authorizeSub returns an error for a SUB that is not allowed.
@@ -229,8 +267,8 @@ type subscription struct {
 	values    *int   // number of values in the snapshot; nil: there is none
 }
 
-// subscribed answers a SUB.
-func (c *Conn) subscribed(r Request, name string, s subscription) {
+// subscribed returns the answer of a SUB.
+func (c *Conn) subscribed(r Request, name string, s subscription) []byte {
 	raw := appendString([]byte(`{"status": "subscribed", "channel": `), name)
 	if s.offset != "" {
 		raw = appendString(append(raw, `, "offset": `...), s.offset)
@@ -241,7 +279,7 @@ func (c *Conn) subscribed(r Request, name string, s subscription) {
 	if s.values != nil {
 		raw = strconv.AppendInt(append(raw, `, "snapshot": `...), int64(*s.values), 10)
 	}
-	c.push(entry{data: c.compiledStatus(append(raw, '}'), r.Ref), kept: true})
+	return c.compiledStatus(append(raw, '}'), r.Ref)
 }
 
 // beginSnapshot sends a snapshot.
@@ -250,7 +288,7 @@ func (f *follower) beginSnapshot(ctx context.Context, r Request, s *subscription
 	if err != nil {
 		return err
 	}
-	sent, err := snap.send(f.c, r)
+	sent, err := snap.send(f, r)
 	s.values = &sent
 	return err
 }

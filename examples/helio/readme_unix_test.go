@@ -65,6 +65,7 @@ var differ = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`), "TIME"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\.\d{3}\b`), "TIME"},
 	{regexp.MustCompile(`\b\d{16}:\d+\b`), "REVISION"},
+	{regexp.MustCompile(`\b(serves|waits) +\S+ +\S+ +\d+ `), "$1 EPOCH HOST PID "},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`(shop.zip: )\d+`), "${1}SIZE"},
 	{regexp.MustCompile(`  (user|path|go)  +.*`), "  $1  HERE"},
