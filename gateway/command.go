@@ -176,11 +176,17 @@ func (c *Conn) parse(message []byte) (r Request, err error) {
 // isSecret reports whether a message is the command AUTH, even if it is wrong: hooks may
 // print or broadcast what they see.
 func (c *Conn) isSecret(message []byte) bool {
-	if _, ok := c.h.commands["AUTH"]; !ok {
+	if !c.h.hasAuth() {
 		return false
 	}
 	r, err := c.parse(message)
 	return r.Command == "AUTH" || errors.Is(err, errPanic)
+}
+
+// hasAuth reports whether there is a command AUTH.
+func (h *Handler) hasAuth() bool {
+	_, ok := h.commands["AUTH"]
+	return ok
 }
 
 // maxRefused is the maximum size of a message that is read although Limits.Commands

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"time"
 
 	"github.com/heliograph/heliograph/internal/redisio"
 )
@@ -17,30 +16,14 @@ func (h *Handler) followAlways(name string) {
 		cancel()
 		if err == nil {
 			try = 0
-			h.hub.awaitEnd(ch)
+			select {
+			case <-ch.forgotten:
+			case <-h.ctx.Done():
+			}
 			h.hub.release(ch)
 		} else if h.ctx.Err() == nil {
 			h.warned.follow.Warn(h.log, "gateway: a channel of Config.Follow is not subscribed to, trying again", "channel", name, "error", err)
 		}
 		redisio.Sleep(h.ctx, redisio.Backoff(try))
-	}
-}
-
-// awaitEnd returns when a channel is no longer subscribed to, or the handler is closed.
-func (hb *hub) awaitEnd(ch *channel) {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-hb.h.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		hb.mu.Lock()
-		ended := hb.channels[ch.name] != ch
-		hb.mu.Unlock()
-		if ended {
-			return
-		}
 	}
 }

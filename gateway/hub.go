@@ -19,13 +19,14 @@ type hub struct {
 
 // channel is a channel that at least one connection follows, or is about to.
 type channel struct {
-	hub   *hub
-	name  string
-	rule  *Channel
-	ready chan struct{} // closed once subscribed, or with err
-	stop  func()
-	err   error
-	users int // followers and those that wait for ready; guarded by hub.mu
+	hub       *hub
+	name      string
+	rule      *Channel
+	ready     chan struct{} // closed once subscribed, or with err
+	forgotten chan struct{} // closed once the subscription has ended by itself
+	stop      func()
+	err       error
+	users     int // followers and those that wait for ready; guarded by hub.mu
 
 	presence  *storage.Presence[presenceEntry] // nil: Channel.Presence is not set
 	recalling chan struct{}                    // holds a token while the history is read
@@ -49,7 +50,7 @@ func (hb *hub) follow(ctx context.Context, name string) (*channel, error) {
 	}
 	ch := hb.channels[name]
 	if ch == nil {
-		ch = &channel{hub: hb, name: name, rule: hb.h.rule(name), ready: make(chan struct{}), recalling: make(chan struct{}, 1)}
+		ch = &channel{hub: hb, name: name, rule: hb.h.rule(name), ready: make(chan struct{}), forgotten: make(chan struct{}), recalling: make(chan struct{}, 1)}
 		if ch.rule == nil { // no pattern matches: Conn.Subscribe allows any name
 			ch.rule = &anyChannel
 		}
@@ -120,6 +121,7 @@ func (hb *hub) forget(ch *channel) {
 	defer hb.mu.Unlock()
 	if hb.channels[ch.name] == ch {
 		delete(hb.channels, ch.name)
+		close(ch.forgotten)
 	}
 }
 

@@ -210,7 +210,7 @@ func (l *log) beginRound() {
 	l.settling = len(l.evicted)
 }
 
-// begin sets the offset after which all messages are in the log. Nobody follows yet.
+// begin sets the offset after which all messages are in the log. The channel has no followers yet.
 func (l *log) begin(base string) {
 	last := -1
 	for i := l.head; i < len(l.records); i++ {

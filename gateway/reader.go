@@ -198,12 +198,9 @@ func (r *reader) handleMessage(message []byte) error {
 		c.refuse(message)
 		return nil
 	}
-	if c.h.hooked(func(h *Hooks) bool { return h.Raw != nil }) {
-		plain, err := r.decode(message)
-		if err != nil || !c.isSecret(plain) {
-			if message = r.applyRawHooks(message); message == nil {
-				return nil
-			}
+	if c.h.hooked(func(h *Hooks) bool { return h.Raw != nil }) && !r.isSecret(message) {
+		if message = r.applyRawHooks(message); message == nil {
+			return nil
 		}
 	}
 	c.h.count.messages.Add(1)
@@ -215,6 +212,15 @@ func (r *reader) handleMessage(message []byte) error {
 	c.debit(sizeCost(len(message), sentPerCost) - sizeCost(size, sentPerCost)) // the rest, if it was packed
 	c.handle(message)
 	return nil
+}
+
+// isSecret reports whether a message is the command AUTH; see Conn.isSecret.
+func (r *reader) isSecret(message []byte) bool {
+	if !r.c.h.hasAuth() { // saves inflating it twice
+		return false
+	}
+	plain, err := r.decode(message)
+	return err == nil && r.c.isSecret(plain)
 }
 
 // applyRawHooks takes each frame of a message through the Raw hooks. Nil: they have dropped

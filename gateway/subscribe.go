@@ -336,7 +336,7 @@ func (f *follower) beginSince(ctx context.Context, since string, s *subscription
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if !f.seekAfter(since) { // nobody else has read it meanwhile
+	if !f.seekAfter(since) { // no other SUB has read it meanwhile
 		missed, _, complete, err := ch.hub.h.source.(Recaller).Recall(ctx, ch.name, since)
 		if err != nil || !complete || !f.recall(since, missed) {
 			return err

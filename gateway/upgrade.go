@@ -113,7 +113,7 @@ func (h *Handler) sign() string {
 // begin sends the status open and accepts the connection if no Connect hook refuses it:
 // until then it is not among Conns, so that it gets no broadcasts.
 func (h *Handler) begin(ctx context.Context, c *Conn, r *http.Request) {
-	if !slices.ContainsFunc(h.cfg.Hooks, func(hooks Hooks) bool { return hooks.Connect != nil }) {
+	if !h.hooked(func(hooks *Hooks) bool { return hooks.Connect != nil }) {
 		h.accept(c) // first, for clients that wait for the status
 	}
 	c.status(map[string]any{"status": "open"}, nil)
