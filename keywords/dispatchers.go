@@ -1,6 +1,7 @@
 package keywords
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,10 +110,7 @@ func (c *Client) Dispatchers(ctx context.Context, service string) ([]DispatcherI
 			}
 		}
 		slices.SortFunc(info.Standbys, func(a, b DispatcherProcess) int {
-			if order := a.Since.Compare(b.Since); order != 0 {
-				return order
-			}
-			return strings.Compare(a.Worker, b.Worker)
+			return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Worker, b.Worker))
 		})
 		if defined.Val() > 0 || info.Serving != nil || len(info.Standbys) > 0 {
 			all = append(all, info)

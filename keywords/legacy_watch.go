@@ -34,16 +34,22 @@ func (l *Legacy) watch(ctx context.Context, def *Definition, event func(EventKin
 	}
 	// Notifications only say that something is to be read, so the newest is enough.
 	newest := pubsub.SubscribeOptions{Overflow: pubsub.OverflowConflate}
-	values, err := pubsub.Subscribe(ctx, l.ps, pubsub.NewKeyEvents(l.key(def)), newest)
+	subscribe := func(key string) (*pubsub.Subscription[string], error) {
+		s, err := pubsub.Subscribe(ctx, l.ps, pubsub.NewKeyEvents(key), newest)
+		if err != nil {
+			trouble = redisio.Reason(err)
+			err = ended(redisio.Wrap(fmt.Sprintf("keywords: %v", def), err))
+		}
+		return s, err
+	}
+	values, err := subscribe(l.key(def))
 	if err != nil {
-		trouble = redisio.Reason(err)
-		return ended(redisio.Wrap(fmt.Sprintf("keywords: %v", def), err))
+		return err
 	}
 	defer values.Close()
-	registry, err := pubsub.Subscribe(ctx, l.ps, pubsub.NewKeyEvents(l.registry()), newest)
+	registry, err := subscribe(l.registry())
 	if err != nil {
-		trouble = redisio.Reason(err)
-		return ended(redisio.Wrap(fmt.Sprintf("keywords: %v", def), err))
+		return err
 	}
 	defer registry.Close()
 

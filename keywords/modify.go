@@ -122,9 +122,11 @@ func (c *Client) modify(ctx context.Context, svc, disp string, changes ...reques
 func (c *Client) ask(ctx context.Context, svc, disp, method string, req request, p *place) (Revision, error) {
 	typ := workerType(svc, disp)
 	var queued func()
-	before := c.line.end(typ)
+	var before <-chan struct{}
 	if p != nil {
 		req.Client, req.Turn, queued, before = c.line.client, p.turn, p.leave, p.before
+	} else {
+		before = c.line.end(typ)
 	}
 	body, err := storage.MsgPack.Marshal(&req)
 	if err != nil {

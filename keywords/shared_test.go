@@ -101,18 +101,7 @@ func TestCloseLeavesSharedClientsOpen(t *testing.T) {
 		k, other := h.client(t, pool, keywords.ClientConfig{Timeout: -1}), h.client(t, pool, keywords.ClientConfig{})
 		l, err := keywords.Listen(t.Context(), k, Speed, func(keywords.Event[float64]) {})
 		require.NoError(t, err)
-		ended := make(chan error, 2)
-		begun := make(chan struct{})
-		go func() {
-			for ev, err := range keywords.Watch(t.Context(), k, Speed) {
-				if err != nil {
-					ended <- err
-				} else if ev.Kind == keywords.EventInitial {
-					close(begun)
-				}
-			}
-		}()
-		<-begun
+		ended := watchSpeed(t, k)
 		pending := keywords.ModifyAsync(context.Background(), k, Speed, 3)
 		<-entered
 		require.NoError(t, k.Close())
@@ -131,6 +120,24 @@ func TestCloseLeavesSharedClientsOpen(t *testing.T) {
 	})
 }
 
+// watchSpeed watches SPEED. It returns, once the watch has begun, a channel that gets the error
+// by which the watch ends.
+func watchSpeed(t *testing.T, k *keywords.Client) (ended chan error) {
+	ended = make(chan error, 1)
+	begun := make(chan struct{})
+	go func() {
+		for ev, err := range keywords.Watch(t.Context(), k, Speed) {
+			if err != nil {
+				ended <- err
+			} else if ev.Kind == keywords.EventInitial {
+				close(begun)
+			}
+		}
+	}()
+	<-begun
+	return ended
+}
+
 // A host may close the shared clients first: calls and watches end, and say why.
 func TestSharedClientsClosedFirst(t *testing.T) {
 	t.Parallel()
@@ -138,18 +145,7 @@ func TestSharedClientsClosedFirst(t *testing.T) {
 		run(t, pool, keywords.DispatcherConfig{}, nil).wait()
 		h := newHost(t, pool)
 		k := h.client(t, pool, keywords.ClientConfig{})
-		ended := make(chan error)
-		begun := make(chan struct{})
-		go func() {
-			for ev, err := range keywords.Watch(t.Context(), k, Speed) {
-				if err != nil {
-					ended <- err
-				} else if ev.Kind == keywords.EventInitial {
-					close(begun)
-				}
-			}
-		}()
-		<-begun
+		ended := watchSpeed(t, k)
 		require.NoError(t, h.bc.Close())
 		_, err := keywords.Modify(soon(t), k, Speed, 2)
 		require.ErrorIs(t, err, keywords.ErrClosed)
