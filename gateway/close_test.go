@@ -42,7 +42,7 @@ func TestCodesThatMayNotBeSent(t *testing.T) {
 
 // A client that is too slow finds the close frame after a whole frame, however much of it the
 // socket had taken.
-func TestTheGoodbyeOfTheSlowIsNotInAFrame(t *testing.T) {
+func TestTheCloseFrameOfTheSlowIsNotInAFrame(t *testing.T) {
 	t.Parallel()
 	conns := make(chan *gateway.Conn, 1)
 	cfg := anything

@@ -68,7 +68,7 @@ func TestNothingIsSentAfterWhatADisconnectedClientLost(t *testing.T) {
 	require.Equal(t, CloseSlow, f.c.reason.Code)
 }
 
-// Nobody waits for a connection that is being closed. If its client has missed something,
+// The fan-out does not wait for a connection that is being closed. If its client has missed something,
 // nothing after that is sent.
 func TestNothingIsSentAfterWhatAClosingConnectionMissed(t *testing.T) {
 	t.Parallel()

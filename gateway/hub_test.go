@@ -406,21 +406,13 @@ func TestSourceOfTheHost(t *testing.T) {
 	}, 5*time.Second, time.Millisecond)
 }
 
-type tower struct {
+// tap is a source whose messages the test delivers.
+type tap struct {
 	mu      sync.Mutex
 	deliver func(gateway.Publication)
 }
 
-func (s *tower) shine(p gateway.Publication) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deliver(p)
-}
-
-func (s *tower) Follow(_ context.Context, channel string, deliver func(gateway.Publication)) (func(), error) {
-	if channel == "dark" {
-		return nil, gateway.Errorf(gateway.CodeForbidden, "it is dark")
-	}
+func (s *tap) Follow(_ context.Context, _ string, deliver func(gateway.Publication)) (stop func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deliver = deliver
@@ -429,4 +421,19 @@ func (s *tower) Follow(_ context.Context, channel string, deliver func(gateway.P
 		defer s.mu.Unlock()
 		s.deliver = nil
 	}, nil
+}
+
+type tower struct{ tap }
+
+func (s *tower) shine(p gateway.Publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliver(p)
+}
+
+func (s *tower) Follow(ctx context.Context, channel string, deliver func(gateway.Publication)) (func(), error) {
+	if channel == "dark" {
+		return nil, gateway.Errorf(gateway.CodeForbidden, "it is dark")
+	}
+	return s.tap.Follow(ctx, channel, deliver)
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -146,9 +145,8 @@ func TestASnapshotIsOneReadForAll(t *testing.T) {
 
 // scribe is a source with a history whose messages the test publishes.
 type scribe struct {
-	mu       sync.Mutex
+	tap
 	all      []gateway.Publication
-	deliver  func(gateway.Publication)
 	recalled atomic.Int64
 }
 
@@ -163,17 +161,6 @@ func (s *scribe) publish(n int) {
 			s.deliver(p)
 		}
 	}
-}
-
-func (s *scribe) Follow(_ context.Context, _ string, deliver func(gateway.Publication)) (stop func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deliver = deliver
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.deliver = nil
-	}, nil
 }
 
 func (s *scribe) Recall(_ context.Context, _, since string) (missed []gateway.Publication, newest string, complete bool, err error) {
@@ -210,7 +197,7 @@ func TestMessagesOfTheLogAreNotReadAgain(t *testing.T) {
 		}
 		require.Empty(t, b.does("DEL log"))
 	}
-	source.publish(10) // nobody follows
+	source.publish(10) // before any client follows
 	b := open(t, url)
 	b.send("SUB log")
 	require.Equal(t, "a:1-10", b.news().Offset)
@@ -341,7 +328,7 @@ func TestALargeMessageIsInMemoryOnce(t *testing.T) {
 }
 
 // A client that subscribes while the subscription of the channel ends follows a new one.
-func TestNobodyStaysInAChannelThatHasEnded(t *testing.T) {
+func TestNoFollowerStaysInAChannelThatHasEnded(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
@@ -361,7 +348,7 @@ func TestNobodyStaysInAChannelThatHasEnded(t *testing.T) {
 }
 
 // What is published faster than it can be handed out becomes a gap for all followers, and
-// disconnects nobody.
+// disconnects no client.
 func TestABurstThatTheLogCanNotHold(t *testing.T) {
 	t.Parallel()
 	source, burst := &scribe{}, make(chan struct{})

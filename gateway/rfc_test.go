@@ -352,7 +352,7 @@ func TestFramesInTheSegmentOfTheHandshake(t *testing.T) {
 
 // Where the server sends the first close frame, the client gets all that was sent before,
 // may answer, and is not waited for.
-func TestTheServerSaysGoodbye(t *testing.T) {
+func TestTheServerSendsACloseFrame(t *testing.T) {
 	t.Parallel()
 	cfg := anything
 	cfg.Limits = gateway.Limits{Write: 50 * time.Millisecond}

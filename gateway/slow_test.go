@@ -267,7 +267,7 @@ func TestMoreComesDuringASnapshotThanTheLogHolds(t *testing.T) {
 	}
 }
 
-func TestShutdownSaysGoodbyeToEachInTurn(t *testing.T) {
+func TestShutdownClosesEachInTurn(t *testing.T) {
 	t.Parallel()
 	pool := storagetest.New(t)
 	h, url := serve(t, pool, anything)
