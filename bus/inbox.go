@@ -46,9 +46,8 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 	for try := 0; ctx.Err() == nil; {
 		elems, next, err := redisio.ReadAppended(ctx, client, in.key, last, readCount)
 		if err != nil {
-			if ctx.Err() == nil && in.recover(ctx, client, err, &try) {
-				last = "0" // replies that were read before are ignored by their ids
-			}
+			in.recover(ctx, client, err, &try)
+			last = "0" // replies that were read before are ignored by their ids
 			continue
 		}
 		try, last = 0, next
@@ -65,16 +64,18 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 	return ctx.Err()
 }
 
-// recover waits a little, and reports whether Redis can be reached and has the inbox.
-func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err error, try *int) bool {
-	in.c.link.markDown(err)
-	if !redisio.Sleep(ctx, redisio.Backoff(*try)) {
-		return false
+// recover waits after a failed read until Redis can be reached and has the inbox, or
+// ctx ends.
+func (in *inbox) recover(ctx context.Context, client redis.UniversalClient, err error, try *int) {
+	for err != nil && ctx.Err() == nil {
+		in.c.link.markDown(err)
+		if !redisio.Sleep(ctx, redisio.Backoff(*try)) {
+			return
+		}
+		*try++
+		err = in.c.renew(ctx, client)
 	}
-	*try++
-	if in.c.renew(ctx, client) != nil {
-		return false
+	if err == nil {
+		in.c.link.markUp()
 	}
-	in.c.link.markUp()
-	return true
 }
