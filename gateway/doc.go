@@ -71,7 +71,8 @@
 //     [Plain] are built in.
 //   - To get publications from elsewhere than Redis, see [Source].
 //   - To watch the handler, see [Handler.Stats].
-//   - For maps, see package gateway/geo; for groups of clients, gateway/fws.
+//   - For maps, see package gateway/geo; for groups of clients, gateway/fws; to sign in by
+//     JSON Web Tokens, gateway/jwt.
 //
 // README.md has the protocols exactly, close codes, the rights that Redis must grant, and
 // figures.

@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"keywords/ktlxml":        {"keywords"},
 	"gateway":                {"internal/redisio", "storage", "pubsub"},
 	"gateway/geo":            {"gateway"},
+	"gateway/jwt":            {"internal/redisio", "gateway"},
 	"gateway/fws":            {"internal/redisio", "storage", "pubsub", "gateway"},
 }
 
@@ -43,6 +44,7 @@ var only = map[string][]string{
 	"github.com/stretchr/testify":    {},
 	"github.com/alicebob/miniredis/": {"storage/embedded", "storage/storagetest"},
 	"github.com/gobwas/ws":           {"gateway"},
+	"github.com/go-jose/":            {"gateway/jwt"},
 	"github.com/urfave/cli":          {"examples/helio"},
 	"golang.org/x/term":              {"examples/helio"},
 }
