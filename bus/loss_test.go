@@ -332,8 +332,7 @@ func TestCallsThatAreGivenBackAreNotLost(t *testing.T) {
 // A call is lost only after two looks: between them, a stopping worker may give the
 // call back, or a missing worker may be found again.
 func TestACallIsNotLostAfterOneLook(t *testing.T) {
-	t.Parallel()
-	storagetest.Slow(t, func(t *testing.T, pool *storage.Pool) {
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
 		g := newGate()
 		w := start(t, pool, bus.WorkerConfig{Concurrency: 1, Lease: 600 * time.Millisecond}, func(w *bus.Worker) {
 			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })

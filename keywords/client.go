@@ -187,9 +187,10 @@ func (c *Client) Services(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := c.pool.Redis().SMembers(ctx, key).Result()
+	var names []string
+	err = c.persist(ctx, func() (err error) { names, err = c.pool.Redis().SMembers(ctx, key).Result(); return err })
 	if err != nil {
-		return nil, redisio.Wrap("keywords: list services", redisio.Normalize(ctx, err))
+		return nil, redisio.Wrap("keywords: list services", err)
 	}
 	slices.Sort(names)
 	return names, nil
@@ -205,13 +206,19 @@ func (c *Client) Keywords(ctx context.Context, service string) ([]Definition, er
 	if err != nil {
 		return nil, err
 	}
-	return c.definitions(ctx, s)
+	var defs []Definition
+	err = c.persist(ctx, func() (err error) { defs, err = c.definitions(ctx, s); return err })
+	if err != nil {
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: definitions of %s", service), err)
+	}
+	return defs, nil
 }
 
+// definitions reads the definitions of a service, sorted by name. It makes one try.
 func (c *Client) definitions(ctx context.Context, s service) ([]Definition, error) {
-	all, err := c.pool.Redis().HGetAll(ctx, s.definitions()).Result()
+	all, err := scanDefinitions(ctx, c.pool.Redis(), s)
 	if err != nil {
-		return nil, redisio.Wrap(fmt.Sprintf("keywords: definitions of %s", s.name), redisio.Normalize(ctx, err))
+		return nil, err
 	}
 	if len(all) == 0 {
 		return nil, &Error{Code: CodeUnknownService, Service: s.name}
@@ -245,75 +252,23 @@ func (c *Client) Describe(ctx context.Context, service, name string) (Definition
 }
 
 func (c *Client) describe(ctx context.Context, s service, name string) (Definition, error) {
-	text, err := c.pool.Redis().HGet(ctx, s.definitions(), name).Result()
+	var text string
+	err := c.persist(ctx, func() (err error) { text, err = c.pool.Redis().HGet(ctx, s.definitions(), name).Result(); return err })
 	if errors.Is(err, redis.Nil) {
-		n, err := c.pool.Redis().Exists(ctx, s.definitions()).Result()
-		if err == nil && n == 0 {
+		var n int64
+		err = c.persist(ctx, func() (err error) { n, err = c.pool.Redis().Exists(ctx, s.definitions()).Result(); return err })
+		switch {
+		case err != nil:
+		case n == 0:
 			return Definition{}, &Error{Code: CodeUnknownService, Service: s.name}
+		default:
+			return Definition{}, &Error{Code: CodeUnknownKeyword, Service: s.name, Keyword: name}
 		}
-		return Definition{}, &Error{Code: CodeUnknownKeyword, Service: s.name, Keyword: name}
 	}
 	if err != nil {
-		return Definition{}, redisio.Wrap(fmt.Sprintf("keywords: definition of %s.%s", s.name, name), redisio.Normalize(ctx, err))
+		return Definition{}, redisio.Wrap(fmt.Sprintf("keywords: definition of %s.%s", s.name, name), err)
 	}
 	return readDefinition(s.name, name, text)
-}
-
-// fenceTTL is how long Clear keeps the fencing numbers, so that a dispatcher that was
-// suspended for less time can't write again.
-const fenceTTL = 24 * time.Hour
-
-// Clear removes a service: definitions, values, history and revisions. It returns
-// [ErrServed] if a dispatcher of the service lives. A dispatcher that was suspended
-// during Clear ends with [CodeFenced] when it resumes.
-func (c *Client) Clear(ctx context.Context, service string) error {
-	ctx, cancel := c.bounded(ctx)
-	defer cancel()
-	s, err := newService(c.pool, service)
-	if err != nil {
-		return err
-	}
-	failed := func(err error) error {
-		return redisio.Wrap(fmt.Sprintf("keywords: clear %s", service), redisio.Normalize(ctx, err))
-	}
-	rdb := c.pool.Redis()
-	fences, err := rdb.HKeys(ctx, s.fence()).Result()
-	if err != nil {
-		return failed(err)
-	}
-	for _, disp := range fences {
-		if n, err := rdb.Exists(ctx, s.owner(disp)).Result(); err != nil {
-			return failed(err)
-		} else if n > 0 {
-			return redisio.Wrap(fmt.Sprintf("keywords: %s.%s", service, disp), ErrServed)
-		}
-	}
-	names, err := rdb.HKeys(ctx, s.definitions()).Result()
-	if err != nil {
-		return failed(err)
-	}
-	_, err = rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		for _, name := range names {
-			tx.Del(ctx, s.value(name), s.log(name))
-		}
-		for _, disp := range fences {
-			tx.Del(ctx, s.meta(disp), s.standbys(disp))
-			tx.HIncrBy(ctx, s.fence(), disp, 1) // a suspended dispatcher must not write again
-		}
-		tx.Expire(ctx, s.fence(), fenceTTL)
-		tx.Del(ctx, s.definitions())
-		return nil
-	})
-	if err == nil {
-		var key string
-		if key, err = servicesKey(c.pool); err == nil {
-			err = rdb.SRem(ctx, key, service).Err()
-		}
-	}
-	if err != nil {
-		return failed(err)
-	}
-	return nil
 }
 
 func isCluster(client redis.UniversalClient) bool {

@@ -70,28 +70,30 @@ func (c *Client) Dispatchers(ctx context.Context, service string) ([]DispatcherI
 	if err != nil {
 		return nil, err
 	}
-	failed := func(err error) error {
-		return redisio.Wrap(fmt.Sprintf("keywords: dispatchers of %s", service), redisio.Normalize(ctx, err))
-	}
-	fences, err := c.pool.Redis().HGetAll(ctx, s.fence()).Result()
-	if err != nil {
-		return nil, failed(err)
-	}
-	names := slices.Sorted(maps.Keys(fences))
-	owners := make([]*redis.StringCmd, len(names))
-	waiting := make([]*redis.ZSliceCmd, len(names))
+	var names []string
+	var fences map[string]string
+	var owners []*redis.StringCmd
+	var waiting []*redis.ZSliceCmd
 	var now *redis.TimeCmd
 	var defined *redis.IntCmd
-	_, err = c.pool.Redis().Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		now, defined = pipe.Time(ctx), pipe.Exists(ctx, s.definitions())
-		for i, name := range names {
-			owners[i] = pipe.Get(ctx, s.owner(name))
-			waiting[i] = pipe.ZRangeWithScores(ctx, s.standbys(name), 0, maxStandbys-1)
+	err = c.persist(ctx, func() error {
+		if fences, err = c.pool.Redis().HGetAll(ctx, s.fence()).Result(); err != nil {
+			return err
 		}
-		return nil
+		names = slices.Sorted(maps.Keys(fences))
+		owners, waiting = owners[:0], waiting[:0]
+		_, err := c.pool.Redis().Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			now, defined = pipe.Time(ctx), pipe.Exists(ctx, s.definitions())
+			for _, name := range names {
+				owners = append(owners, pipe.Get(ctx, s.owner(name)))
+				waiting = append(waiting, pipe.ZRangeWithScores(ctx, s.standbys(name), 0, maxStandbys-1))
+			}
+			return nil
+		})
+		return err
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, failed(err)
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: dispatchers of %s", service), err)
 	}
 	all := make([]DispatcherInfo, 0, len(names))
 	for i, name := range names {

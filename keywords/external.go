@@ -284,7 +284,7 @@ func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrite
 		return true
 	}
 	if err != nil { // HSET fails on a key of another type
-		_ = e.definitions.drop(ctx, s.def.Name)
+		_ = e.definitions.drop(ctx, []string{s.def.Name})
 	}
 	again := staged{served: s, write: true, rec: committed}
 	again.canonical, _ = s.def.Parse(committed.text)
@@ -294,7 +294,7 @@ func (e *external) tryCheck(ctx context.Context, s *served, policy ExternalWrite
 		}
 	}
 	if again.rec.at == 0 { // there is no value to go back to
-		_ = e.definitions.drop(ctx, s.def.Name)
+		_ = e.definitions.drop(ctx, []string{s.def.Name})
 		return true
 	}
 	e.stats.external.Add(1)

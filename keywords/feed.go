@@ -246,12 +246,6 @@ func (f *feed) endsWith(err error) bool {
 	return !closed(f.primed) && refusedByRedis(err)
 }
 
-// refusedByRedis reports whether Redis has refused a command, and will the next time.
-func refusedByRedis(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply) && !redisio.Passing(err)
-}
-
 // follow subscribes to the service, reads it, and applies what is published, until the
 // subscription ends: because the client is slower than the service as a whole, or the
 // pool is closed. Begun reports whether it came as far as that.

@@ -38,10 +38,6 @@ func (f *feed) readAll(kind EventKind) error {
 	}
 }
 
-// readChunk is how many values are read at once: a service may have many, and Redis
-// serves no other client meanwhile.
-const readChunk = 256
-
 // tryReadAll is one try of readAll.
 func (f *feed) tryReadAll(kind EventKind) error {
 	ctx, cancel := context.WithTimeout(f.ctx, redisio.BlockTime)
@@ -62,7 +58,7 @@ func (f *feed) tryReadAll(kind EventKind) error {
 		return err
 	}
 	recs := make([]readResult, 0, len(defs))
-	for chunk := range slices.Chunk(defs, readChunk) {
+	for chunk := range slices.Chunk(defs, pieceSize) {
 		some, err := f.readSome(chunk)
 		if err != nil {
 			return err

@@ -34,9 +34,13 @@ func History(ctx context.Context, c *Client, service, name string, n int) ([]Val
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	lines, err := c.pool.Redis().XRevRangeN(ctx, s.log(name), "+", "-", int64(min(n, def.History))).Result()
+	var lines []redis.XMessage
+	err = c.persist(ctx, func() (err error) {
+		lines, err = c.pool.Redis().XRevRangeN(ctx, s.log(name), "+", "-", int64(min(n, def.History))).Result()
+		return err
+	})
 	if err != nil {
-		return nil, redisio.Wrap(fmt.Sprintf("keywords: history of %s.%s", service, name), redisio.Normalize(ctx, err))
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: history of %s.%s", service, name), err)
 	}
 	values := make([]Value[string], len(lines))
 	for i, line := range lines {

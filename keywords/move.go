@@ -88,7 +88,7 @@ func ReadMove[T Type](ctx context.Context, c *Client, k Keyword[T]) (Value[Move]
 	if err != nil {
 		return Value[Move]{}, err
 	}
-	recs, err := c.read(ctx, def.Service, []Definition{def})
+	recs, err := c.persistRead(ctx, def.Service, []Definition{def})
 	if err == nil {
 		err = recs[0].refused(&def)
 	}

@@ -40,9 +40,9 @@ func (p *publisher) publish(ctx context.Context) error {
 
 func (p *publisher) define(ctx context.Context) error {
 	service, self := p.lease.service, p.lease.name
-	all, err := p.client.HGetAll(ctx, service.definitions()).Result()
+	all, err := scanDefinitions(ctx, p.client, service)
 	if err != nil {
-		return redisio.Normalize(ctx, err)
+		return err
 	}
 	var gone []string
 	others := make(map[string]bool) // owners of what this one takes over
@@ -56,6 +56,9 @@ func (p *publisher) define(ctx context.Context) error {
 		case err != nil: // no dispatcher's
 		case s != nil && of != self:
 			owner := service.owner(of)
+			if others[owner] {
+				break
+			}
 			n, err := p.client.Exists(ctx, owner).Result()
 			switch {
 			case err != nil:
@@ -72,38 +75,62 @@ func (p *publisher) define(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys := []string{service.owner(self), service.definitions()}
-	args := []any{p.lease.owner(), p.channel, msg, len(others), len(gone)}
-	keys = slices.AppendSeq(keys, maps.Keys(others))
+	for names := range slices.Chunk(gone, pieceSize) {
+		if err := p.definePiece(ctx, all, others, names, nil, ""); err != nil {
+			return err
+		}
+	}
+	for names := range slices.Chunk(slices.Collect(maps.Keys(p.served)), pieceSize) {
+		if err := p.definePiece(ctx, all, others, nil, names, ""); err != nil {
+			return err
+		}
+	}
+	// Watchers read the definitions once all are there.
+	if err := p.definePiece(ctx, all, others, nil, nil, string(msg)); err != nil {
+		return err
+	}
+	return redisio.Normalize(ctx, p.client.SAdd(ctx, p.services, service.name).Err())
+}
+
+// definePiece removes the definitions of keywords that are gone, writes those of others,
+// and publishes a message, unless it is empty.
+func (p *publisher) definePiece(ctx context.Context, before map[string]string, owners map[string]bool, gone, names []string, msg string) error {
+	service := p.lease.service
+	keys := []string{service.owner(p.lease.name), service.definitions()}
+	args := []any{p.lease.owner(), p.channel, msg, len(owners), len(gone)}
+	keys = slices.AppendSeq(keys, maps.Keys(owners))
 	for _, name := range gone {
 		keys = append(keys, service.value(name), service.log(name))
 		args = append(args, name)
 	}
-	for name, s := range p.served {
-		text, err := storage.JSON.Marshal(s.def)
+	for _, name := range names {
+		def := p.served[name].def
+		text, err := storage.JSON.Marshal(def)
 		if err != nil {
 			return err
 		}
-		if s.def.History == 0 && all[name] != string(text) {
+		if def.History == 0 && before[name] != string(text) {
 			keys = append(keys, service.log(name)) // it would lack values, if there is a history again later
 		}
-		args = append(args, name, all[name], text)
+		args = append(args, name, before[name], text)
 	}
-	err = luaDefine.Run(ctx, p.client, keys, args...).Err()
+	err := luaDefine.Run(ctx, p.client, keys, args...).Err()
 	if err != nil && strings.Contains(err.Error(), "CHANGED") {
 		return errChanged
-	}
-	if err == nil {
-		err = p.client.SAdd(ctx, p.services, service.name).Err()
 	}
 	return redisio.Normalize(ctx, err)
 }
 
 // drop deletes values, unless another dispatcher has taken over.
-func (p *publisher) drop(ctx context.Context, names ...string) error {
-	keys := []string{p.lease.service.owner(p.lease.name)}
-	for _, name := range names {
-		keys = append(keys, p.lease.service.value(name))
+func (p *publisher) drop(ctx context.Context, names []string) error {
+	for names := range slices.Chunk(names, pieceSize) {
+		keys := []string{p.lease.service.owner(p.lease.name)}
+		for _, name := range names {
+			keys = append(keys, p.lease.service.value(name))
+		}
+		if err := luaDelete.Run(ctx, p.client, keys, p.lease.owner()).Err(); err != nil {
+			return redisio.Normalize(ctx, err)
+		}
 	}
-	return redisio.Normalize(ctx, luaDelete.Run(ctx, p.client, keys, p.lease.owner()).Err())
+	return nil
 }

@@ -38,7 +38,9 @@ func (o ReadOptions) check() error {
 
 // Read returns the value of a keyword that its dispatcher has committed last. If no
 // dispatcher lives, the Quality of the value is [QualityStale]. A keyword without a
-// value is [ErrNoValue].
+// value is [ErrNoValue]. While Redis is unreachable, or refuses reads for a reason that
+// passes, such as loading its data, Read waits until ctx ends, as do all functions of
+// the package that read.
 func Read[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...ReadOptions) (Value[T], error) {
 	o, err := optional(opts)
 	if err == nil {
@@ -64,7 +66,7 @@ func Read[T Type](ctx context.Context, c *Client, k Keyword[T], opts ...ReadOpti
 	if err != nil {
 		return Value[T]{}, err
 	}
-	recs, err := c.read(ctx, k.def.Service, []Definition{*k.def})
+	recs, err := c.persistRead(ctx, k.def.Service, []Definition{*k.def})
 	if err != nil {
 		return Value[T]{}, err
 	}
@@ -115,7 +117,7 @@ func ReadText(ctx context.Context, c *Client, service, name string, opts ...Read
 	if err != nil {
 		return Value[string]{}, err
 	}
-	recs, err := c.read(ctx, service, []Definition{def})
+	recs, err := c.persistRead(ctx, service, []Definition{def})
 	if err == nil {
 		err = recs[0].refused(&def)
 	}
@@ -135,13 +137,9 @@ func (c *Client) refresh(ctx context.Context, def Definition) error {
 // moment, by name, as canonical text. A keyword without a value is left out. If
 // [ReadText] would refuse one keyword, ReadMany returns that error and no value.
 func ReadMany(ctx context.Context, c *Client, service string, names ...string) (map[string]Value[string], error) {
-	s, err := newService(c.pool, service)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	known, err := c.definitions(ctx, s)
+	known, err := c.Keywords(ctx, service)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +154,7 @@ func ReadMany(ctx context.Context, c *Client, service string, names ...string) (
 		}
 		defs[i] = known[at]
 	}
-	recs, err := c.read(ctx, service, defs)
+	recs, err := c.persistRead(ctx, service, defs)
 	if err != nil {
 		return nil, err
 	}
@@ -202,15 +200,24 @@ func (r readResult) refused(def *Definition) error {
 	return nil
 }
 
+// persistRead is read that waits for Redis.
+func (c *Client) persistRead(ctx context.Context, svc string, defs []Definition) (recs []readResult, err error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	err = c.persist(ctx, func() (err error) { recs, err = c.read(ctx, svc, defs); return err })
+	if err != nil {
+		return nil, redisio.Wrap(fmt.Sprintf("keywords: %s", svc), err)
+	}
+	return recs, nil
+}
+
 // read reads keywords of a service in one transaction. The results are in the order of
-// defs.
+// defs. It makes one try.
 func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]readResult, error) {
 	s, err := newService(c.pool, svc)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := c.bounded(ctx)
-	defer cancel()
 	c.stats.reads.Add(int64(len(defs)))
 	values := make([]*redis.SliceCmd, len(defs))
 	defined := make([]*redis.BoolCmd, len(defs))
@@ -226,14 +233,14 @@ func (c *Client) read(ctx context.Context, svc string, defs []Definition) ([]rea
 		return nil
 	}
 	_, err = c.pool.Redis().TxPipelined(ctx, fill)
-	if redis.HasErrorPrefix(err, "EXECABORT") { // EXECABORT does not say which command was refused
+	if redis.HasErrorPrefix(err, "EXECABORT") {
+		// Either the user lacks the right to a command, whose error says which, or Redis
+		// is full: then it refuses transactions of reads too, and no value changes.
 		alive = map[string]*redis.IntCmd{}
-		if _, why := c.pool.Redis().Pipelined(ctx, fill); why != nil {
-			err = why
-		}
+		_, err = c.pool.Redis().Pipelined(ctx, fill)
 	}
 	if err != nil && !strings.Contains(err.Error(), "WRONGTYPE") {
-		return nil, redisio.Wrap(fmt.Sprintf("keywords: %s", svc), redisio.Normalize(ctx, err))
+		return nil, redisio.Normalize(ctx, err)
 	}
 	recs := make([]readResult, len(defs))
 	for i, def := range defs {

@@ -179,7 +179,7 @@ func (c *committer) load(ctx context.Context, d *Dispatcher) (committed <-chan e
 			unfit = append(unfit, name)
 		}
 	}
-	if err := c.definitions.drop(ctx, unfit...); err != nil {
+	if err := c.definitions.drop(ctx, unfit); err != nil {
 		return nil, err
 	}
 	logged, err := c.readLogged(ctx)

@@ -2,6 +2,7 @@ package keywords
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -177,8 +178,12 @@ func (k Keyword[T]) checkKind(ctx context.Context, c *Client) error {
 	kind, known := c.kinds.Load(key)
 	if !known {
 		def, err := c.Describe(ctx, k.def.Service, k.def.Name)
-		if err != nil {
-			return nil
+		var unknown *Error
+		switch {
+		case errors.As(err, &unknown):
+			return nil // what is to be done says so
+		case err != nil:
+			return err
 		}
 		kind = def.Kind
 		c.kinds.Store(key, kind)

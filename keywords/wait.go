@@ -6,9 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/redis/go-redis/v9"
-
-	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/keywords/internal/expr"
 )
 
@@ -115,20 +112,12 @@ func WaitForExpr(ctx context.Context, c *Client, text string, opts ...WaitOption
 // service are of one moment. It tries again while Redis is unreachable, or refuses for a
 // reason that passes.
 func (c *Client) holds(ctx context.Context, e *expr.Expr, defs map[expr.Name]*Definition) (bool, error) {
-	for try := 0; ; try++ {
-		values, err := c.values(ctx, defs)
-		switch {
-		case err == nil:
-			return e.Eval(func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok })
-		case ctx.Err() != nil:
-			return false, redisio.Because(ctx.Err(), err)
-		case c.isClosed():
-			return false, ErrClosed
-		case refusedByRedis(err), errors.Is(err, redis.ErrClosed):
-			return false, err
-		}
-		redisio.Sleep(ctx, redisio.Backoff(try))
+	var values map[expr.Name]expr.Value
+	err := c.persist(ctx, func() (err error) { values, err = c.values(ctx, defs); return err })
+	if err != nil {
+		return false, err
 	}
+	return e.Eval(func(name expr.Name) (expr.Value, bool) { v, ok := values[name]; return v, ok })
 }
 
 // values reads keywords, those of one service in one transaction. Text that is not a value

@@ -194,8 +194,8 @@ end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1`)
 
-// luaDefine writes definitions and says so, and removes those of keywords that
-// are gone, with what they had. Of two dispatchers with a keyword in common the
+// luaDefine writes definitions, and removes those of keywords that are gone, with
+// what they had. It says so by a message, unless that is empty. Of two dispatchers with a keyword in common the
 // second finds it CHANGED.
 //
 //	KEYS  owner, definitions, owners of those whose keywords are taken over, then
@@ -214,7 +214,7 @@ end
 for i = 6, 5 + gone do redis.call('HDEL', KEYS[2], ARGV[i]) end
 for i = 3 + others, #KEYS do redis.call('DEL', KEYS[i]) end
 for i = 6 + gone, #ARGV, 3 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i+2]) end
-redis.call('PUBLISH', ARGV[2], ARGV[3])
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
 return 1`)
 
 // luaDelete deletes values: KEYS owner, values; ARGV token.
@@ -279,3 +279,13 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1`)
+
+// luaClear deletes keys of a service, unless one of its dispatchers lives: then it
+// returns the number of the owner, and else 0. KEYS owners, keys; ARGV how many owners.
+var luaClear = redisio.NewScript(`
+local owners = tonumber(ARGV[1])
+for i = 1, owners do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return i end
+end
+for i = owners + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
+return 0`)

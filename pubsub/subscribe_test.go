@@ -363,7 +363,7 @@ func TestEveryKindOfPool(t *testing.T) {
 	t.Parallel()
 	srv := storagetest.Start(t)
 	works := func(t *testing.T, pool *storage.Pool) {
-		c := client(t, pool, pubsub.Config{Probe: 20 * time.Millisecond})
+		c := client(t, pool, pubsub.Config{Probe: 500 * time.Millisecond})
 		sub, all := subscribe(t, c, Numbers), subscribe(t, c, pubsub.NewPattern[int]("n*"))
 		eventually(t, func() bool { return c.Stats().Probes > 1 })
 		publish(t, c, Numbers, 1)
