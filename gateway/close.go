@@ -1,7 +1,7 @@
 package gateway
 
-// Close sends a close frame after what is queued for the client, then closes the
-// connection. text is cut to 123 bytes. A code that may not be sent, such as
+// Close sends a close frame after what is queued for the client, or the event close, then
+// closes the connection. text is cut to 123 bytes. A code that may not be sent, such as
 // CloseAbnormal, and its text are left out of the frame. Close does not block.
 func (c *Conn) Close(code CloseCode, text string) {
 	c.mu.Lock()
@@ -42,7 +42,7 @@ func (c *Conn) closeLocked(reason CloseReason, afterQueue bool) {
 	if !afterQueue {
 		c.clearLocked() // but rest, or the close frame would be inside another
 	}
-	c.queueLocked(entry{data: reason.frame(), kept: true, last: true})
+	c.queueLocked(entry{data: c.v.closeFrame(reason), kept: true, last: true})
 	c.wakeLocked()
 }
 

@@ -39,6 +39,11 @@ type Command struct {
 
 	// Cost is what the command counts in Limits.Commands. Defaults to 1.
 	Cost float64
+
+	// Query lets clients of event streams give the command in the query of the request,
+	// by its name in lower case, such as bbox=5+45+11+48. It is for commands that change
+	// how the connection follows channels, and nothing else: a GET may be repeated.
+	Query bool
 }
 
 // newCommands returns the commands of the handler: the built-in ones, and those of
@@ -46,7 +51,7 @@ type Command struct {
 func (h *Handler) newCommands() (map[string]Command, error) {
 	all := map[string]Command{
 		"GET":  {Run: get, Usage: "key [ref] [client_ref]", Min: 1, Max: 3, Names: []string{"channel_name", "ref", "client_ref"}},
-		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [rewind=count] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "rewind", "ack"}, Names: []string{"channel_name"}},
+		"SUB":  {Run: sub, Usage: "channel [snapshot=1] [since=offset] [rewind=count] [ack=1]", Min: 1, Max: 1, Options: []string{"snapshot", "since", "rewind", "ack"}, Names: []string{"channel_name"}, Query: true},
 		"DEL":  {Run: del, Usage: "channel", Min: 1, Max: 1, Names: []string{"channel_name"}},
 		"PING": {Run: ping, Max: -1},
 		"HELP": {Run: help},

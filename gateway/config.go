@@ -44,7 +44,7 @@ type Config struct {
 	// clients use.
 	ChannelPrefix, KeyPrefix string
 
-	// Authenticate returns who sends a request, before the upgrade. An error is
+	// Authenticate returns who sends a request, before the upgrade or the event stream. An error is
 	// answered with status 401, or 403 if it is ErrForbidden. So is a principal that
 	// has expired. Without Authenticate every client is the zero Principal.
 	Authenticate func(r *http.Request) (Principal, error)
@@ -178,14 +178,14 @@ type Limits struct {
 	// Write is how long a write may make no progress before the connection is dropped.
 	// Defaults to 5 seconds.
 	Write time.Duration
-	// Ping is the time between pings, varied by a fifth. Negative: no pings. Defaults
-	// to 25 seconds.
+	// Ping is the time between pings, varied by a fifth; to event streams a comment is
+	// sent. Negative: none. Defaults to 25 seconds.
 	Ping time.Duration
 	// Pong is how long a client may send nothing after a ping before the connection is
 	// dropped. Defaults to 10 seconds.
 	Pong time.Duration
-	// Idle is how long a client may send no message before it is closed with 4000.
-	// Defaults to no limit.
+	// Idle is how long a client may send no message before it is closed with 4000. It does
+	// not apply to event streams. Defaults to no limit.
 	Idle time.Duration
 	// Lifetime is how long a connection may last before it is closed with 4002.
 	// Defaults to no limit.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -37,8 +37,9 @@ type Conn struct {
 	id          uint64
 	remote      string
 	address     string // what Limits.PerAddress counts
-	net         net.Conn
-	direct      *direct // writes without blocking; nil: the socket can't
+	net         io.WriteCloser
+	direct      *direct   // writes without blocking; nil: the socket can't
+	ids         *eventIDs // of an event stream; nil: a WebSocket
 	v           *variant
 	connectedAt int64 // all times are of Handler.now
 

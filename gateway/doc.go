@@ -1,5 +1,5 @@
-// Package gateway is a WebSocket endpoint by which browsers read Redis hashes and
-// follow Redis channels, as far as the host allows it.
+// Package gateway is an endpoint for WebSockets and server-sent events by which browsers
+// read Redis hashes and follow Redis channels, as far as the host allows it.
 //
 //	h, err := gateway.New(pool, gateway.Config{
 //		Channels: []gateway.Channel{{Pattern: "trains.*"}},
@@ -16,6 +16,8 @@
 //	ws.send("SUB trains.regional")   // every message from now on
 //	ws.onmessage = e => JSON.parse(e.data)
 //	// {"source": "trains.regional", "content": …, "timestamp": …, "client_reference": null}
+//
+//	new EventSource("/ws?sub=trains.regional")   // the same for a page that only follows
 //
 // # Guarantees for clients
 //
@@ -38,8 +40,8 @@
 //   - Nothing is allowed unless Config.Channels, Config.Keys or Config.Allow allows it.
 //     Clients name channels and keys literally: no pattern of theirs reaches Redis, and
 //     no name that begins with __. No * allows the keys and channels of this module.
-//   - Origin, capacity and Config.Authenticate are checked before the upgrade, and before
-//     anything is read from the socket.
+//   - Origin, capacity and Config.Authenticate are checked before the upgrade or the event
+//     stream, and before anything is read from the socket.
 //   - Every limit has a name in [Limits], a default, and a counter in [Stats].
 //   - Each channel is subscribed to once in Redis. Each message is in memory once, and is
 //     decoded, filtered and framed once for all clients that get the same bytes.
@@ -51,7 +53,7 @@
 //
 // # Tasks
 //
-//   - To serve WebSockets, see [New]; to stop, [Handler.Shutdown] and [Handler.Close].
+//   - To serve WebSockets and event streams, see [New]; to stop, [Handler.Shutdown] and [Handler.Close].
 //   - To choose what clients may read and follow, see [Config].Channels, Keys and Allow.
 //   - To know the user, see [Config].Authenticate and Refresh, [Conn.Principal],
 //     [Conn.SetPrincipal] and [Handler.Disconnect].

@@ -3,6 +3,8 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gobwas/ws"
@@ -34,8 +36,29 @@ func (e *Error) Error() string { return "gateway: " + string(e.Code) + ": " + e.
 
 // Errorf returns an *Error. Its text is sent to the client.
 func Errorf(code Code, format string, args ...any) error {
+	return errorf(code, format, args...)
+}
+
+func errorf(code Code, format string, args ...any) *Error {
 	return &Error{code, fmt.Sprintf(format, args...)}
 }
+
+// statuses are the HTTP statuses of errors; that of the others is 400.
+var statuses = map[Code]int{
+	CodeForbidden: http.StatusForbidden, CodeTooFast: http.StatusTooManyRequests,
+	CodeUnavailable: http.StatusServiceUnavailable, CodeInternal: http.StatusInternalServerError,
+}
+
+// status returns the HTTP status of an error.
+func (e *Error) status() int {
+	if status := statuses[e.Code]; status != 0 {
+		return status
+	}
+	return http.StatusBadRequest
+}
+
+// line returns the body of a response with the status.
+func (e *Error) line() string { return string(e.Code) + ": " + e.Text }
 
 // ErrForbidden is returned by Config.Authenticate for status 403 instead of 401.
 var ErrForbidden = errors.New("gateway: forbidden")
@@ -69,6 +92,11 @@ const (
 // sendable reports whether RFC 6455 allows a code in a close frame.
 func (code CloseCode) sendable() bool {
 	return code >= 1000 && code <= 1014 && (code < 1004 || code > 1006) || code >= 3000 && code <= 4999
+}
+
+// final reports whether a client should not simply connect again after a code.
+func (code CloseCode) final() bool {
+	return !slices.Contains([]CloseCode{CloseGoingAway, CloseAbnormal, CloseInternal, CloseRestart, CloseTryAgain, CloseLifetime, CloseSlow}, code)
 }
 
 // frame returns the close frame. A code that may not be sent is left out, and its text with

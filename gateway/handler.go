@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"maps"
 	"runtime/debug"
@@ -15,8 +16,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Handler is an http.Handler that serves WebSockets. It starts no goroutine before its
-// first connection, except for Config.Follow.
+// Handler is an http.Handler that serves WebSockets and event streams. It starts no
+// goroutine before its first connection, except for Config.Follow.
 type Handler struct {
 	pool     *storage.Pool
 	cfg      Config
@@ -27,7 +28,7 @@ type Handler struct {
 	marker   marker       // the source, if it is one; else nil
 	hub      hub
 	commands map[string]Command
-	variants []variant // of each protocol, without compression and with
+	variants []variant // of each protocol in turn
 	count    counters
 	disown   func()
 
@@ -64,7 +65,7 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}
 	for _, p := range cfg.Protocols {
-		h.variants = append(h.variants, variant{h, p, false}, variant{h, p, true})
+		h.variants = append(h.variants, variant{h: h, protocol: p}, variant{h: h, protocol: p, deflate: true}, variant{h: h, protocol: p, events: true})
 	}
 	if h.commands, err = h.newCommands(); err != nil {
 		return nil, gatewayError(err)
@@ -187,7 +188,11 @@ func (h *Handler) closeForRestart(ctx context.Context, conns []*Conn, pause time
 
 // closeForRestart asks the client to reconnect, and closes the connection.
 func (c *Conn) closeForRestart() {
-	c.status(map[string]any{"status": "closing", "reconnect_ms": reconnect/2 + int(c.id*7919%reconnect)}, nil)
+	after := reconnect/2 + int(c.id*7919%reconnect)
+	c.status(map[string]any{"status": "closing", "reconnect_ms": after}, nil)
+	if c.v.events { // for browsers, which connect again by themselves
+		c.push(entry{data: fmt.Appendf(nil, "retry: %d\n\n", after), kept: true})
+	}
 	c.Close(CloseRestart, "restart")
 }
 

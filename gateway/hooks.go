@@ -19,7 +19,8 @@ type Hooks struct {
 	// come, before they are joined, inflated and checked, unless Limits.Commands refuses
 	// the message. The returned bytes replace the payload. Nil drops the frame; a message
 	// whose frames are all dropped is ignored. An error closes the connection with 1008.
-	// Where there is a command AUTH, its messages are kept from Raw and Message.
+	// Where there is a command AUTH, its messages are kept from Raw and Message. The
+	// commands of an event stream are not messages.
 	Raw func(c *Conn, data []byte) ([]byte, error)
 
 	// Message is called with each message before it is read as a command, unless

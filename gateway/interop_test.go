@@ -337,7 +337,7 @@ func TestAPageOfTheEndpoint(t *testing.T) {
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusUpgradeRequired, answer.StatusCode)
-	require.Equal(t, "this is a WebSocket endpoint: connect with new WebSocket(url), or new WebSocket(url, \"heliograph.json.v1\")\n", string(body))
+	require.Equal(t, "this is a WebSocket endpoint: connect with new WebSocket(url), or new WebSocket(url, \"heliograph.json.v1\"); or GET ?sub=channel with Accept: text/event-stream\n", string(body))
 }
 
 func TestHTTP2(t *testing.T) {
@@ -355,7 +355,7 @@ func TestHTTP2(t *testing.T) {
 	require.Equal(t, http.StatusHTTPVersionNotSupported, answer.StatusCode)
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
-	require.Equal(t, `this is a WebSocket endpoint: connect with new WebSocket(url), or new WebSocket(url, "heliograph.json.v1"); `+
+	require.Equal(t, `this is a WebSocket endpoint: connect with new WebSocket(url), or new WebSocket(url, "heliograph.json.v1"); or GET ?sub=channel with Accept: text/event-stream; `+
 		"WebSocket over HTTP/2 (RFC 8441) is not supported, use HTTP/1.1\n", string(body))
 	require.Empty(t, answer.Header.Get("Upgrade"))
 }

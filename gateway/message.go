@@ -50,12 +50,21 @@ type frame struct {
 }
 
 // variant is what connections have in common that get the same bytes for the same
-// message. A handler has one for each protocol and compression.
+// message.
 type variant struct {
 	h        *Handler // handles a panic of the protocol
 	protocol Protocol
 	deflate  bool
+	events   bool // server-sent events, not WebSocket frames
 }
+
+// The variants of a protocol, in Handler.variants: those of a WebSocket, without
+// compression and with, and that of an event stream.
+const (
+	deflateVariant = 1
+	eventsVariant  = 2
+	variants       = 3
+)
 
 // messageBytes is what a message counts in Limits.LogBytes beside its content.
 const messageBytes = 256
@@ -109,8 +118,8 @@ func (m *Message) Memo(key any, make func() any) any {
 	return value()
 }
 
-// compiled returns the WebSocket frame of a message for a variant. Empty: the protocol
-// sends nothing.
+// compiled returns a message as it is sent for a variant. Empty: the protocol sends
+// nothing.
 func (m *Message) compiled(v *variant) []byte {
 	m.mu.Lock()
 	i := slices.IndexFunc(m.frames, func(f *frame) bool { return f.v == v })
@@ -126,13 +135,16 @@ func (m *Message) compiled(v *variant) []byte {
 	return f.data
 }
 
-// compile returns the WebSocket frame of f.
+// compile returns f as a WebSocket frame, or as an event.
 func compile(v *variant, f *Frame) []byte {
 	const room = 10 // for the header, whose length is known at the end
 	var payload []byte
 	v.h.guard("protocol", func() { payload = v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f) })
 	if len(payload) <= room {
 		return nil
+	}
+	if v.events {
+		return appendEvent(nil, eventNames[f.Kind], payload[room:])
 	}
 	h := ws.Header{Fin: true, OpCode: ws.OpText}
 	if (f.Kind == KindBroadcast || f.Raw != nil) && !utf8.Valid(payload[room:]) {

@@ -13,7 +13,7 @@ type Stats struct {
 	RefusedOrigin  int64 `json:"refused_origin"`  // requests from a page that may not connect: 403
 	RefusedAuth    int64 `json:"refused_auth"`    // requests that Config.Authenticate refused: 401 or 403
 	RefusedBusy    int64 `json:"refused_busy"`    // requests above Limits.Connections, PerAddress or AcceptRate, or during Shutdown: 429 or 503
-	RefusedRequest int64 `json:"refused_request"` // requests that were no WebSocket handshake
+	RefusedRequest int64 `json:"refused_request"` // requests that were neither a WebSocket handshake nor one for an event stream
 
 	Messages    int64 `json:"messages"`    // from clients
 	Commands    int64 `json:"commands"`    // from clients

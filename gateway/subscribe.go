@@ -215,7 +215,7 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	if ack || snapshot || resume || rewinds || f.ch.rule.History != nil {
 		answer = c.subscribed(r, name, s)
 	}
-	if !c.goLive(f, answer) {
+	if !c.goLive(f, answer, s.offset) {
 		return c.leftError(ctx, name, snapshot)
 	}
 	return nil
@@ -236,16 +236,14 @@ func (c *Conn) leftError(ctx context.Context, name string, snapshot bool) error 
 	return Errorf(CodeUnavailable, "%s was unsubscribed meanwhile; try again", quoteName(name))
 }
 
-// goLive queues what answers a SUB, if anything does, and has messages sent from then on.
+// goLive queues what answers a SUB, if anything does, and has messages after an offset sent
+// from then on.
 // It reports false, and queues nothing, if the follower was removed.
-func (c *Conn) goLive(f *follower, answer []byte) bool {
+func (c *Conn) goLive(f *follower, answer []byte, offset string) bool {
 	c.mu.Lock()
 	follows := c.following[f.ch.name] == f
 	if follows && c.state == open {
-		if len(answer) > 0 {
-			c.queueLocked(entry{data: answer, kept: true})
-		}
-		c.queueLocked(entry{live: f, kept: true})
+		c.queueLocked(entry{data: answer, live: f, offset: offset, kept: true})
 	}
 	c.mu.Unlock()
 	c.flush()

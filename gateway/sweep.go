@@ -95,12 +95,15 @@ func (c *Conn) checkTimes(now int64, wall time.Time) {
 	case l.Lifetime > 0 && now-c.connectedAt > int64(l.Lifetime):
 		c.h.count.ended.Add(1)
 		c.Close(CloseLifetime, "the connection has reached its lifetime")
-	case l.Idle > 0 && now-c.lastMessage.Load() > int64(l.Idle):
+	case l.Idle > 0 && !c.v.events && now-c.lastMessage.Load() > int64(l.Idle):
 		c.h.count.ended.Add(1)
 		c.Close(CloseIdle, "idle")
 	case pinged != 0 && now-pinged > int64(l.Pong):
 		c.h.count.dropouts.Add(1)
 		c.abort(CloseReason{Code: CloseAbnormal, Text: "no answer to a ping"})
+	case l.Ping > 0 && c.v.events && now > c.nextPing:
+		c.nextPing = now + c.h.jittered()
+		c.push(entry{data: heartbeat, kept: true})
 	case l.Ping > 0 && pinged == 0 && now > c.nextPing:
 		c.nextPing = now + c.h.jittered()
 		c.pingSent.Store(now)

@@ -21,15 +21,24 @@ import (
 
 func gatewayError(err error) error { return fmt.Errorf("gateway: %w", err) }
 
-// ServeHTTP upgrades a request to a WebSocket, or refuses it. The connection lives on
-// after ServeHTTP returns, on a goroutine of the handler.
+// ServeHTTP upgrades a request to a WebSocket, answers one that accepts text/event-stream
+// with an event stream, or refuses it. A WebSocket lives on after ServeHTTP returns, on a
+// goroutine of the handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor > 1 { // HTTP/2 has no Upgrade header
+	upgrade := slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") })
+	events := !upgrade && asksForEvents(r)
+	switch {
+	case events && r.Method != http.MethodGet:
+		h.count.request.Add(1)
+		w.Header().Set("Allow", http.MethodGet)
+		http.Error(w, "an event stream is requested by GET", http.StatusMethodNotAllowed)
+		return
+	case events:
+	case r.ProtoMajor > 1: // HTTP/2 has no Upgrade header
 		h.count.request.Add(1)
 		http.Error(w, h.sign()+"; WebSocket over HTTP/2 (RFC 8441) is not supported, use HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
-	}
-	if !slices.ContainsFunc(r.Header.Values("Upgrade"), func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "websocket") }) {
+	case !upgrade:
 		h.count.request.Add(1)
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
@@ -54,23 +63,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.unreserve(address)
 		}
 	}()
-	var principal Principal
-	if h.cfg.Authenticate != nil {
-		var err error
-		principal, err = h.cfg.Authenticate(r)
-		if err == nil {
-			err = principal.checkExpiry()
-		}
-		if err != nil {
-			h.count.auth.Add(1)
-			h.warned.refused.Warn(h.log, "gateway: Config.Authenticate refused a client", "remote", r.RemoteAddr, "error", err)
-			status := http.StatusUnauthorized
-			if errors.Is(err, ErrForbidden) {
-				status = http.StatusForbidden
-			}
-			http.Error(w, http.StatusText(status), status)
-			return
-		}
+	principal, ok := h.authenticate(w, r)
+	if !ok {
+		return
+	}
+	if events {
+		entered = !h.serveEvents(w, r, address, &principal)
+		return
 	}
 	c, in, err := h.upgrade(w, r)
 	if err != nil {
@@ -80,11 +79,46 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.address = address
 	c.principal.Store(&principal)
-	if !h.register(c) {
+	if !h.start(c, r) {
 		_ = c.net.Close()
 		return
 	}
 	entered = false // unregister does it
+	h.tasks.Go(func() {
+		defer h.unregister(c)
+		c.read(in)
+		c.abort(CloseReason{Code: CloseAbnormal, Text: "the socket was closed"})
+	})
+}
+
+// authenticate returns the principal of a request, or refuses it.
+func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request) (p Principal, ok bool) {
+	if h.cfg.Authenticate == nil {
+		return p, true
+	}
+	p, err := h.cfg.Authenticate(r)
+	if err == nil {
+		err = p.checkExpiry()
+	}
+	if err == nil {
+		return p, true
+	}
+	h.count.auth.Add(1)
+	h.warned.refused.Warn(h.log, "gateway: Config.Authenticate refused a client", "remote", r.RemoteAddr, "error", err)
+	status := http.StatusUnauthorized
+	if errors.Is(err, ErrForbidden) {
+		status = http.StatusForbidden
+	}
+	http.Error(w, http.StatusText(status), status)
+	return p, false
+}
+
+// start registers a connection, calls the Connect hooks and sends what comes first. It
+// reports false if the handler is closed.
+func (h *Handler) start(c *Conn, r *http.Request) bool {
+	if !h.register(c) {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
@@ -92,11 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.isDraining() { // Shutdown may have missed this connection
 		c.closeForRestart()
 	}
-	h.tasks.Go(func() {
-		defer h.unregister(c)
-		c.read(in)
-		c.abort(CloseReason{Code: CloseAbnormal, Text: "the socket was closed"})
-	})
+	return true
 }
 
 // sign returns a line for a request that is not a WebSocket's, such as a browser's.
@@ -107,7 +137,7 @@ func (h *Handler) sign() string {
 			line += ", or new WebSocket(url, " + strconv.Quote(name) + ")"
 		}
 	}
-	return line
+	return line + "; or GET ?sub=channel with Accept: text/event-stream"
 }
 
 // begin sends the status open and accepts the connection if no Connect hook refuses it:
@@ -162,7 +192,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 	upgrader.Protocol = func(name string) bool {
 		i := slices.IndexFunc(h.cfg.Protocols, func(p Protocol) bool { return p.Name() == name && name != "" })
 		if i >= 0 {
-			v = 2 * i
+			v = variants * i
 		}
 		return i >= 0
 	}
@@ -184,7 +214,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (c *Conn, in i
 		return nil, nil, err
 	}
 	if _, deflated := deflate.Accepted(); deflated {
-		v++
+		v += deflateVariant
 	}
 	c = &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, net: conn, direct: newDirect(conn), v: &h.variants[v]}
 	return c, unread(rw.Reader, conn), nil
@@ -298,8 +328,11 @@ func (h *Handler) address(r *http.Request) string {
 // originAllowed reports whether the page that sends the request may connect.
 func (h *Handler) originAllowed(r *http.Request) bool {
 	values := r.Header.Values("Origin")
-	if len(values) == 0 || h.cfg.InsecureAnyOrigin {
+	switch {
+	case h.cfg.InsecureAnyOrigin:
 		return true
+	case len(values) == 0:
+		return h.siteAllowed(r)
 	}
 	u, err := url.Parse(values[0])
 	if len(values) > 1 || err != nil || u.Host == "" {
@@ -309,6 +342,23 @@ func (h *Handler) originAllowed(r *http.Request) bool {
 		return strings.EqualFold(u.Host, r.Host)
 	}
 	return slices.ContainsFunc(h.cfg.Origins, func(allowed string) bool { return originMatches(allowed, u) })
+}
+
+// siteAllowed reports whether the page that sends a request without an Origin may connect.
+// Browsers leave it out for GETs of event streams by the host's own pages, and for those of
+// which the page sees nothing, such as those of images: only Sec-Fetch-Site tells these
+// apart. A request without either header is not from a browser's page.
+func (h *Handler) siteAllowed(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none":
+		return true
+	case "same-origin":
+		return len(h.cfg.Origins) == 0 || slices.ContainsFunc(h.cfg.Origins, func(allowed string) bool {
+			scheme, _, _ := strings.Cut(allowed, "://")
+			return originMatches(allowed, &url.URL{Scheme: scheme, Host: r.Host})
+		})
+	}
+	return false
 }
 
 // originMatches reports whether an origin is the allowed one, whose first label may be

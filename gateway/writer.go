@@ -19,8 +19,9 @@ import (
 
 // entry is a part of a connection's queue.
 type entry struct {
-	data []byte    // a compiled frame
-	live *follower // goes live, in place of data
+	data   []byte    // a compiled frame
+	live   *follower // goes live behind data
+	offset string    // all messages of live after it follow
 
 	kept   bool // small and rare: limits don't apply
 	answer bool // answers a command
@@ -215,9 +216,11 @@ func (c *Conn) takeLocked(frames [][]byte) [][]byte {
 			if e.live.live = true; !e.live.left {
 				c.newsLocked(e.live)
 			}
-			continue
+			frames = c.appendID(frames, e.live.ch.name, e.offset)
 		}
-		frames = append(frames, e.data)
+		if len(e.data) > 0 {
+			frames = append(frames, e.data)
+		}
 		size += len(e.data)
 	}
 	clear(c.queue[:n])
@@ -277,13 +280,24 @@ func (c *Conn) compile(frames [][]byte, news []*Message) [][]byte {
 		if len(data) == 0 {
 			continue
 		}
-		frames = append(frames, data)
+		frames = append(c.appendID(frames, m.Name, m.Offset), data)
 		if m.kind != KindStatus {
 			delivered++
 		}
 	}
 	if delivered > 0 {
 		c.h.count.delivered.Add(delivered)
+	}
+	return frames
+}
+
+// appendID appends the id of the next event of an event stream, if it has one.
+func (c *Conn) appendID(frames [][]byte, channel, offset string) [][]byte {
+	if c.ids == nil {
+		return frames
+	}
+	if id := c.ids.line(channel, offset); id != nil {
+		return append(frames, id)
 	}
 	return frames
 }

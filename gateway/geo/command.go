@@ -8,14 +8,15 @@ import (
 	"github.com/heliograph/heliograph/gateway"
 )
 
-// Commands returns the commands, for [gateway.Config].Commands.
+// Commands returns the commands, for [gateway.Config].Commands. Event streams take BBOX and
+// PROJECTION in their query.
 func (g *Geo) Commands() map[string]gateway.Command {
 	return map[string]gateway.Command{
 		"BBOX": {
 			Run: g.bbox, Usage: "[left bottom right top] [intersects=1] [exit=1] [antimeridian=1]", Max: 4,
-			Options: []string{"intersects", "exit", "antimeridian"},
+			Options: []string{"intersects", "exit", "antimeridian"}, Query: true,
 		},
-		"PROJECTION": {Run: g.projection, Usage: "epsg:code", Min: 1, Max: 1},
+		"PROJECTION": {Run: g.projection, Usage: "epsg:code", Min: 1, Max: 1, Query: true},
 		"PGET": {
 			Run: g.pget, Usage: "key [ref] [client_ref] [projection=epsg:code]", Min: 1, Max: 4,
 			Names: []string{"channel_name", "ref", "client_ref", "projection"},

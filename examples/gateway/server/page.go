@@ -24,11 +24,12 @@ type page struct {
 	Follow  []string // channels that the page follows at once
 }
 
-// ServeHTTP passes WebSocket requests on every path to the handler, and answers others
+// ServeHTTP passes requests for a WebSocket or an event stream, on every path, to the
+// handler, and answers others
 // with a page that opens one.
 func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"), strings.Contains(r.Header.Get("Accept"), "text/event-stream"):
 		p.gateway.ServeHTTP(w, r)
 	case r.URL.Path != "/":
 		http.NotFound(w, r)
@@ -41,7 +42,7 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "no page", http.StatusInternalServerError)
 			return
 		}
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src ws: wss:; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src 'self' ws: wss:; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(out.Bytes()))
 	}
