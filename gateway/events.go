@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/heliograph/heliograph/pubsub"
 )
 
 // An event stream is a connection whose client reads server-sent events over plain HTTP and
@@ -160,8 +162,12 @@ func (q *query) addSubs(subs []Request, options map[string]string, last string) 
 		if slices.Contains(q.ids.channels, r.Args[0]) {
 			return errorf(CodeBadCommand, "%s is there twice", quoteName(r.Args[0]))
 		}
+		since, err := pubsub.ParseOffset(r.Options["since"])
+		if err != nil { // SUB will refuse it; nothing else may get into an id
+			since = ""
+		}
 		q.ids.channels = append(q.ids.channels, r.Args[0])
-		q.ids.offsets = append(q.ids.offsets, r.Options["since"])
+		q.ids.offsets = append(q.ids.offsets, string(since))
 		q.requests = append(q.requests, r)
 	}
 	return nil

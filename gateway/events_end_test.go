@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/pubsub"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -166,4 +168,43 @@ func TestAnEventStreamWithoutDeadlines(t *testing.T) {
 	h.ServeHTTP(w, r)
 	require.Equal(t, http.StatusInternalServerError, w.Code)
 	require.Zero(t, h.Stats().Connections)
+}
+
+// What has begun can't be refused with a status any more: the error is an event, and no bytes
+// of a bad offset get into the stream.
+func TestAnEventStreamThatFailsLate(t *testing.T) {
+	t.Parallel()
+	pool := storagetest.New(t)
+	cfg := gateway.Config{Channels: []gateway.Channel{{Pattern: "*", History: &pubsub.History{Size: 10}}}, Keys: []string{"*"}}
+	begun := make(chan struct{})
+	cfg.Allow = func(ctx context.Context, _ *gateway.Conn, _ gateway.Op, name string) bool {
+		if name == "waits" {
+			select {
+			case <-begun:
+			case <-ctx.Done():
+			}
+		}
+		return true
+	}
+	h, address := serve(t, pool, cfg)
+	ps, err := pubsub.NewClient(pool, pubsub.Config{})
+	require.NoError(t, err)
+	_, err = pubsub.Publish(t.Context(), ps, pubsub.NewTopic[string]("large").WithHistory(*cfg.Channels[0].History), "x")
+	require.NoError(t, err)
+	require.NoError(t, pool.Redis().HSet(t.Context(), key(t, pool, "large"), "1", strings.Repeat("x", 100<<10)).Err())
+	s := streams(t, address, "?sub=large+snapshot=1&sub=waits&sub="+url.QueryEscape("news since=\"x\ndata: evil\""))
+	require.Len(t, s.content(""), 100<<10+2)
+	close(begun)
+	for {
+		e, ok := s.next()
+		require.True(t, ok)
+		require.NotContains(t, e.data, "evil\n")
+		if e.name == "failure" {
+			require.Contains(t, e.data, `"code": "bad_command"`)
+			break
+		}
+		require.Equal(t, "status", e.name, e.data)
+	}
+	require.Equal(t, gateway.CloseRefused, s.ends())
+	require.EqualValues(t, 1, h.Stats().Errors)
 }

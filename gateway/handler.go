@@ -141,7 +141,8 @@ func (h *Handler) all() []*Conn {
 // connections have ended and no goroutine of the handler runs. When ctx ends it cuts off
 // the rest and returns ctx's error.
 //
-// http.Server.Shutdown does not close these connections: call both.
+// http.Server.Shutdown does not close WebSockets, and waits for event streams: call both,
+// this one first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
