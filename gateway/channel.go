@@ -63,8 +63,8 @@ type Channel struct {
 	History *pubsub.History
 
 	// Rewind is how many of the last messages a client may ask for with SUB channel
-	// rewind=N. The log has those that came while the channel was followed. Defaults to 0:
-	// none.
+	// rewind=N: at most Limits.LogMessages. The log has those that came while the channel
+	// was followed. Defaults to 0: none.
 	Rewind int
 
 	// Presence records which clients follow the channel, for the command WHO.

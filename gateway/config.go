@@ -253,6 +253,9 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 		if channels[i], err = ch.complete(); err != nil {
 			return cfg, fmt.Errorf("Config.Channels[%d]: %w", i, err)
 		}
+		if n := cfg.Limits.LogMessages; ch.Rewind > n {
+			return cfg, fmt.Errorf("Config.Channels[%d]: Channel.Rewind: %d is more than Limits.LogMessages, %d", i, ch.Rewind, n)
+		}
 	}
 	cfg.Channels = channels
 	if cfg.ChannelPrefix != "" {

@@ -106,6 +106,7 @@ func TestBadConfig(t *testing.T) {
 		"Config.Channels[0]: Channel.Pattern: ":    {Channels: []gateway.Channel{{Pattern: "[a"}}},
 		"Config.Channels[0]: Channel.Slow":         {Channels: []gateway.Channel{{Pattern: "a", Slow: 9}}},
 		"Config.Channels[0]: Channel.History":      {Channels: []gateway.Channel{{Pattern: "a", History: &pubsub.History{Size: -1}}}},
+		"Config.Channels[0]: Channel.Rewind: 5 is": {Channels: []gateway.Channel{{Pattern: "a", Rewind: 5}}, Limits: gateway.Limits{LogMessages: 4}},
 		"Config.ChannelPrefix: name \"a*\"":        {ChannelPrefix: "a*"},
 		"Config.Keys[0]":                           {Keys: []string{""}},
 		"Config.Origins[0]":                        {Origins: []string{"example.org"}},
