@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -152,19 +151,6 @@ func (a Audience) filter() func(WorkerInfo) bool {
 		}
 		return true
 	}
-}
-
-// members returns the living workers of an audience.
-func (c *Client) members(ctx context.Context, a Audience) ([]WorkerInfo, error) {
-	if err := a.check(); err != nil {
-		return nil, err
-	}
-	workers, err := c.workers(ctx, a.typ)
-	if err != nil {
-		return nil, err
-	}
-	in := a.filter()
-	return slices.DeleteFunc(workers, func(w WorkerInfo) bool { return !in(w) }), nil
 }
 
 // Destination is an [Address] or an [Audience]: [Send] takes either.

@@ -258,7 +258,7 @@ func (c *Client) resolve(ctx context.Context, to Destination) (addresses []Addre
 	}
 	members, err := c.members(ctx, to.(Audience))
 	if err != nil {
-		return nil, false, local(err)
+		return nil, false, err
 	}
 	if len(members) == 0 {
 		return nil, false, ErrNoWorkers

@@ -108,6 +108,9 @@ type Client struct {
 	timers timers
 	mu     sync.Mutex
 	calls  map[uint64]*pendingCall // that wait for their replies, by id
+
+	searched    time.Time     // when lost calls were last searched for; used by housekeep
+	sinceSearch time.Duration // before that, since the search before
 }
 
 // NewClient returns a client. It does not connect to Redis.
@@ -260,14 +263,18 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 		case <-c.ctx.Done():
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 			defer cancel()
-			if c.link.upFor(0) {
+			if c.link.reachable() {
 				_ = plain.Del(ctx, c.inbox.key).Err()
 			}
 			return
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, redisio.BlockTime)
-		if c.clock.Sync(ctx, plain) == nil && c.renew(ctx, plain) == nil {
+		err := c.clock.Sync(ctx, plain)
+		if err == nil {
+			err = c.renew(ctx, plain)
+		}
+		if c.link.markRenewed(err); err == nil {
 			c.findLostCalls(ctx, plain)
 		}
 		cancel()
@@ -281,6 +288,7 @@ func (c *Client) renew(ctx context.Context, client redis.UniversalClient) error 
 	made, err := c.inbox.create(ctx, client)
 	if made {
 		c.link.markReset()
+		c.doubtAnnouncements()
 		c.breakStreams()
 	}
 	return err

@@ -34,11 +34,11 @@
 //   - The handler's context has the caller's deadline, or ClientConfig.Timeout, and
 //     is cancelled when the caller gives up or its process ends. Deadlines are
 //     compared in Redis time: clocks may differ. An expired request is not run.
-//   - While Redis is unreachable calls wait until their deadline, and their error
-//     then says why Redis was not reached. A reply that is written meanwhile is
-//     still delivered.
+//   - While Redis is unreachable or full, calls wait until their deadline, and their
+//     error then says why. A reply that is written meanwhile is still delivered.
 //   - [Gather] learns from the registry which workers to expect, yields each once,
-//     with its result or an error, and ends after the last.
+//     with its result or an error, and ends after the last. If Redis has lost the
+//     registry, it waits until workers had 3 seconds to register again.
 //   - A [Stream] yields items in order and without a gap. If one is lost the stream
 //     ends with [ErrStreamBroken]. A slow caller delays only its own handler.
 //

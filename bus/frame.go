@@ -3,6 +3,7 @@ package bus
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/heliograph/heliograph/storage"
 )
@@ -127,9 +128,10 @@ func isNotice(frame string) bool {
 type reply struct {
 	kind   uint64
 	id     uint64
-	from   string // the worker
-	seq    uint64 // of a stream: items sent, this one included
-	code   Code   // "": body is the result
+	from   string        // the worker
+	lease  time.Duration // of the worker, in kindHeld; in the frame in ms
+	seq    uint64        // of a stream: items sent, this one included
+	code   Code          // "": body is the result
 	text   string
 	header Header
 	body   Body
@@ -138,8 +140,12 @@ type reply struct {
 const replyElems = 10
 
 func (r *reply) pack() []byte {
+	elems := byte(replyElems)
+	if r.kind == kindHeld {
+		elems++
+	}
 	b := make([]byte, 0, 64+len(r.from)+len(r.code)+len(r.text)+len(r.body.Data))
-	b = append(b, 0x90|replyElems, version, byte(r.kind))
+	b = append(b, 0x90|elems, version, byte(r.kind))
 	b = appendUint(b, r.id)
 	b = appendBlob(b, strHead, r.from)
 	b = appendUint(b, r.seq)
@@ -147,7 +153,11 @@ func (r *reply) pack() []byte {
 	b = appendBlob(b, strHead, r.text)
 	b = appendUint(b, uint64(r.body.Codec))
 	b = appendHeader(b, r.header)
-	return appendBlob(b, binHead, r.body.Data)
+	b = appendBlob(b, binHead, r.body.Data)
+	if r.kind == kindHeld {
+		b = appendUint(b, uint64(r.lease.Milliseconds()))
+	}
+	return b
 }
 
 // item is a packed reply of kindItem. Its body is encoded in place, without a copy, and
@@ -189,8 +199,15 @@ func (r *reply) unpack(frame string) error {
 	r.body.Codec = c.codec()
 	r.header = c.header()
 	r.body.Data = bytesOf(c.blob())
+	if r.kind == kindHeld && more > 0 {
+		r.lease = time.Duration(min(c.uint(), maxLease)) * time.Millisecond
+		more--
+	}
 	return c.close(more)
 }
+
+// maxLease bounds the lease that a frame may name, in ms.
+const maxLease = 24 * 60 * 60 * 1000
 
 // kind reads the kind of a frame, which must be in a range.
 func (c *cursor) kind(first, last uint64) uint64 {

@@ -20,8 +20,10 @@ type Reply[R any] struct {
 // yields each worker once: with its result, or with an error as of [Call]. A worker
 // that died has [ErrWorkerLost], or [ErrNoWorkers] if it did not take the request; one
 // that did not answer in time has [context.DeadlineExceeded]. Gather ends after the
-// last worker. An audience without workers yields nothing. An error with an empty From
-// is about the whole Gather, and is its last item.
+// last worker. An audience without workers yields nothing. Gather waits while the
+// audience can't be known because Redis is unreachable or full, or has lost its data
+// within the last 3 seconds. An error with an empty From is about the
+// whole Gather, and is its last item.
 func Gather[A, R any](ctx context.Context, c *Client, to Audience, m Method[A, R], args A, opts ...CallOptions) iter.Seq2[Reply[R], error] {
 	return func(yield func(Reply[R], error) bool) {
 		body, err := encode(m.codec, args)
@@ -86,7 +88,7 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 	defer cancel()
 	members, err := c.members(ctx, to)
 	if err != nil {
-		return local(err)
+		return err
 	}
 	results := make(chan result, len(members))
 	calls := make([]*pendingCall, len(members))

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 
 	"github.com/redis/go-redis/v9"
 
@@ -23,10 +24,20 @@ const (
 	readCount = 128
 )
 
-// create makes the stream if it does not exist, and renews its time to live.
+// create makes the stream if it does not exist, and renews its time to live. It adds
+// an element that says nothing: a Redis that takes no writes has no new leases
+// either, and must not be asked who lives.
 func (in *inbox) create(ctx context.Context, client redis.UniversalClient) (made bool, err error) {
-	there, err := client.PExpire(ctx, in.key, inboxTTL).Result()
-	if err == nil && !there {
+	var added *redis.StringCmd
+	_, err = client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.PExpire(ctx, in.key, inboxTTL)
+		added = pipe.XAdd(ctx, &redis.XAddArgs{Stream: in.key, NoMkStream: true, Values: []string{redisio.StreamField, ""}})
+		return nil
+	})
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	if err == nil && errors.Is(added.Err(), redis.Nil) {
 		made = true
 		_, err = client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 			tx.XAdd(ctx, &redis.XAddArgs{Stream: in.key, Values: []string{redisio.StreamField, ""}})

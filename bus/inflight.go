@@ -32,8 +32,9 @@ type pendingCall struct {
 	// Guarded by Client.mu:
 	worker string    // that has announced that it holds the call; "": none
 	heard  time.Time // time of the last announcement
+	doubt  time.Time // when Redis first lost its data since; zero: it has it
 	before int64     // Redis time in ms at which it was known to have been queued; 0: unknown
-	missed int       // searches in a row that found it neither queued nor announced
+	missed absence   // of which it was found neither queued nor announced
 	lost   bool      // taken to be lost; a reply still counts
 }
 
@@ -222,7 +223,10 @@ func (c *Client) noteHolder(rep *reply) {
 	call := c.calls[rep.id]
 	first := call != nil && call.worker == ""
 	if call != nil {
-		call.worker, call.heard, call.missed = worker, time.Now(), 0
+		call.worker, call.heard, call.doubt, call.missed = worker, time.Now(), time.Time{}, 0
+		if rep.lease > 0 {
+			call.route.lease.Store(int64(rep.lease))
+		}
 	}
 	c.mu.Unlock()
 	switch {

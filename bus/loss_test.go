@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,8 +43,11 @@ func init() {
 	if addr == "" {
 		return
 	}
-	fmt.Fprintln(os.Stderr, workerMain(addr))
-	os.Exit(1)
+	if err := workerMain(addr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 func workerMain(addr string) error {
@@ -92,7 +97,9 @@ func workerMain(addr string) error {
 		<-w.Ready()
 		fmt.Println(w.ID())
 	}()
-	return w.Run(context.Background())
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return w.Run(ctx)
 }
 
 // process is a worker in a process of its own.

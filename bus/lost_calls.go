@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -12,9 +13,15 @@ import (
 // and are lost when its lease has ended. For other calls the client compares them
 // with the head of their queue, which is first in, first out: a request that was
 // queued before the one at the head has been taken.
+//
+// One search proves nothing: a stopping worker may have returned or answered the call
+// with the news still on its way, or a worker be about to renew its lease. A call is
+// lost when all searches of some time have missed it. That time begins anew when Redis
+// has lost its data or been away for long, so that workers can register again, but not
+// for ever: after a lease and returnTime of misses the call is lost even so.
 const (
-	queueMisses   = 3                      // searches that find a call neither queued nor announced: it is lost
-	workerMisses  = 2                      // searches that find no lease of the worker that holds a call: it is lost
+	queueTime     = 2*tickTime - slackTime // of misses in the queue
+	slackTime     = tickTime / 4           // by which searches may come early
 	skewTime      = 100 * time.Millisecond // by which the clocks of two clients may differ
 	announceLimit = 4 * announceTime       // without an announcement, after which a living worker does not hold a call
 )
@@ -23,17 +30,19 @@ const (
 // unused routes.
 func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient) {
 	now := time.Now()
+	c.sinceSearch = min(now.Sub(c.searched), tickTime+slackTime)
+	c.searched = now
 	held := map[string][]*pendingCall{}   // by worker
 	queued := map[*route][]*pendingCall{} // not announced
-	var silent []*pendingCall
+	silent := map[string][]*pendingCall{} // by worker that has announced them, long ago
 	c.mu.Lock()
 	for _, call := range c.calls {
 		switch {
 		case call.lost || now.Sub(call.since) < tickTime:
 		case call.worker == "":
 			queued[call.route] = append(queued[call.route], call)
-		case now.Sub(call.heard) > announceLimit:
-			silent = append(silent, call)
+		case now.Sub(call.heard) > announceLimit, !call.doubt.IsZero() && now.Sub(call.doubt) > announceTime+returnTime:
+			silent[call.worker] = append(silent[call.worker], call)
 		default:
 			held[call.worker] = append(held[call.worker], call)
 		}
@@ -41,16 +50,23 @@ func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient
 	c.mu.Unlock()
 	c.routes.Range(func(key, known any) bool {
 		r := known.(*route)
+		if len(queued[r]) == 0 {
+			r.none = 0
+		}
 		if c.age(now)-time.Duration(r.used.Load()) > routeIdle && len(queued[r]) == 0 {
 			c.routes.Delete(key)
 		}
 		return true
 	})
-	if !c.link.upFor(returnTime) {
-		return
+	if !c.link.reachable() {
+		return // replies and announcements may not have been read
 	}
-	for _, call := range silent {
-		c.lose(call)
+	for worker, calls := range silent {
+		for _, call := range calls {
+			if c.missing(call, worker, true, 0) {
+				c.lose(call)
+			}
+		}
 	}
 	c.checkWorkers(ctx, client, held)
 	for r, calls := range queued {
@@ -74,29 +90,57 @@ func (c *Client) checkWorkers(ctx context.Context, client redis.UniversalClient,
 			continue
 		}
 		for _, call := range held[worker] {
-			c.noteMissing(call, worker, n.Val() == 0, workerMisses)
+			// Its info may be gone before its lease: Redis's clock was set, or it evicts keys.
+			if c.missing(call, worker, n.Val() == 0, beatOf(call.route.term())+slackTime) {
+				c.lose(call)
+			}
 		}
 	}
 }
 
-// noteMissing notes whether a search found a call missing where it should be: with the
-// worker that announced it, or in its queue (worker ""). After the given number of
-// misses in a row the call is lost. One miss proves nothing: a stopping worker may
-// have returned or answered the call, and the news is still on its way.
-func (c *Client) noteMissing(call *pendingCall, worker string, missing bool, looks int) {
+// term returns the lease of the route's workers, as far as it is known.
+func (r *route) term() time.Duration {
+	return cmp.Or(time.Duration(r.lease.Load()), defaultLease)
+}
+
+// missing notes whether a search found a call missing where it should be: with the
+// worker that announced it, or in its queue (worker ""). It reports whether the call is
+// lost: all searches of some time have missed it.
+func (c *Client) missing(call *pendingCall, worker string, missing bool, some time.Duration) (lost bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case call.worker != worker: // it was announced or returned since
-		missing = false
-	case missing:
-		call.missed++
-	default:
+		return false
+	case !missing:
 		call.missed = 0
+		return false
 	}
-	lost := missing && call.missed >= looks
-	c.mu.Unlock()
-	if lost {
-		c.lose(call)
+	return call.missed.proves(c, some, call.route.term())
+}
+
+// absence is the time in which all searches have missed something; zero: the last one
+// found it. The time in which there were no searches is not counted: Redis was not
+// there.
+type absence time.Duration
+
+// proves adds the time since the last search, and reports whether it is enough.
+func (a *absence) proves(c *Client, enough, term time.Duration) bool {
+	if *a++; *a > 1 {
+		*a += absence(c.sinceSearch)
+	}
+	return *a > absence(enough) && c.link.settled() || *a > absence(term+returnTime)
+}
+
+// doubtAnnouncements notes that Redis has lost its data: what was announced may have
+// been answered since. Workers announce the calls that they still hold again.
+func (c *Client) doubtAnnouncements() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, call := range c.calls {
+		if call.doubt.IsZero() {
+			call.doubt = time.Now()
+		}
 	}
 }
 
@@ -107,18 +151,22 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 	case err != nil:
 		return
 	case n == 0:
+		if !r.none.proves(c, max(queueTime, beatOf(r.term())+slackTime), r.term()) {
+			return
+		}
 		for _, call := range calls {
 			// A call that is still queued was not taken, and will not be.
 			switch removed, err := r.remove(ctx, client, call); {
 			case err != nil:
 			case removed:
 				c.settle(call, nil, ErrNoWorkers)
-			default: // the worker that took it may be stopping, and still end it
-				c.noteMissing(call, "", call.written.Load(), queueMisses)
+			case call.written.Load() && time.Since(call.since) > queueTime:
+				c.lose(call)
 			}
 		}
 		return
 	}
+	r.none = 0
 	head, err := client.LIndex(ctx, r.queue, 0).Result()
 	empty := errors.Is(err, redis.Nil)
 	if err != nil && !empty {
@@ -149,7 +197,9 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 			}
 			taken = !overflowed
 		}
-		c.noteMissing(call, "", taken, queueMisses)
+		if c.missing(call, "", taken, queueTime) {
+			c.lose(call)
+		}
 	}
 }
 

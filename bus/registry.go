@@ -20,6 +20,9 @@ import (
 // DefaultSite is the site of clients and workers that name none.
 const DefaultSite = "local"
 
+// defaultLease is the lease of workers that name none.
+const defaultLease = 5 * time.Second
+
 // queueTTL is the time to live of the queues and of the registry of a type. Living
 // workers renew it.
 const queueTTL = time.Minute
@@ -140,10 +143,13 @@ func (l *lease) enter(ctx context.Context, rehearse func(context.Context) error)
 	}
 }
 
+// beatOf returns the time between two renewals of a lease.
+func beatOf(term time.Duration) time.Duration { return min(term, queueTTL) / 3 }
+
 // keep calls renew three times in each term, or in each queueTTL if that is shorter,
 // and at once when now has an element, until stop is closed.
 func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(context.Context) error) {
-	beat := min(l.term, queueTTL) / 3
+	beat := beatOf(l.term)
 	for try, pause := 0, beat; ; {
 		select {
 		case <-stop:

@@ -245,7 +245,7 @@ func (w *Worker) announce(t *task) {
 	if inbox == "" {
 		return
 	}
-	rep := reply{kind: kindHeld, id: t.id, from: w.info.ID}
+	rep := reply{kind: kindHeld, id: t.id, from: w.info.ID, lease: w.cfg.Lease}
 	say := func() {
 		redisio.Of(w.pool).Writer().Append(&t.ctx, inbox, rep.pack(), func(_ int64, err error) {
 			if w.roster.noteAnnounced(t, err) {

@@ -36,6 +36,9 @@ type route struct {
 	alive atomic.Int64 // until when a worker is believed to be alive
 	full  atomic.Int64 // until when calls are refused
 
+	lease atomic.Int64 // of the worker that last announced a call, in ns; 0: unknown
+	none  absence      // of living workers; used by the search for lost calls
+
 	mu       sync.Mutex
 	query    *aliveQuery   // under way
 	renewed  time.Duration // when the queue was last given a time to live
@@ -114,6 +117,7 @@ func (r *route) check(now time.Time) (wait *aliveQuery, err error) {
 // waitUntilOpen waits until a call may be sent, or returns why it may not. That no
 // worker is alive is never remembered.
 func (r *route) waitUntilOpen(ctx context.Context) error {
+	var none time.Time // since when no worker is alive; zero: unknown
 	for {
 		q, err := r.check(time.Now())
 		if q == nil {
@@ -128,8 +132,14 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 			return q.err
 		case q.err == nil && q.alive > 0:
 			continue
-		case q.err == nil && r.c.link.upFor(returnTime):
+		case q.err == nil && r.c.link.steady() && r.c.link.reason() == nil:
 			return ErrNoWorkers
+		case q.err != nil:
+			none = time.Time{}
+		case none.IsZero():
+			none = time.Now()
+		case time.Since(none) > defaultLease+returnTime && r.c.link.reason() == nil:
+			return ErrNoWorkers // the connection is cut again and again
 		}
 		// Redis is unreachable, or has just returned and workers may not have
 		// registered yet.

@@ -18,8 +18,8 @@ type WorkerEvent struct {
 // joined, and then each worker that joins or leaves, until ctx ends. The end of ctx is
 // its last item and only error. It reads the registry once a second: a worker that
 // joins and leaves in between is not seen. A worker that is killed leaves when its
-// lease ends. While Redis is unreachable, and for 3 seconds after its return, no
-// worker leaves.
+// lease ends. While Redis is unreachable or full, and for 3 seconds after, no worker
+// leaves.
 func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, error] {
 	return func(yield func(WorkerEvent, error) bool) {
 		if err := c.open(ctx); err != nil {
@@ -61,7 +61,7 @@ func (c *Client) compare(known map[string]WorkerInfo, workers []WorkerInfo, yiel
 			}
 		}
 	}
-	if !c.link.upFor(returnTime) {
+	if !c.link.steady() {
 		return true
 	}
 	for id, w := range known {

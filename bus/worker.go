@@ -103,7 +103,7 @@ func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
 	c.Site = cmp.Or(c.Site, DefaultSite)
 	c.Concurrency = cmp.Or(c.Concurrency, 64)
 	c.Prefetch = cmp.Or(c.Prefetch, 64)
-	c.Lease = cmp.Or(c.Lease, 5*time.Second)
+	c.Lease = cmp.Or(c.Lease, defaultLease)
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)
 	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
 	c.TickInterval = cmp.Or(c.TickInterval, time.Second)
