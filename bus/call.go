@@ -154,7 +154,7 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 			case <-expired:
 				err = c.because(context.DeadlineExceeded)
 			}
-			call.route.breaker.note(c.cfg.Breaker, err)
+			call.note(err)
 			if res.call != call || err != nil {
 				earlier = append(earlier, call)
 			}
@@ -170,6 +170,16 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 		if !ok {
 			c.abandon(earlier...)
 			return nil, err
+		}
+		if n := len(earlier) - maxLate; n > 0 {
+			c.abandon(earlier[:n]...)
+			earlier = earlier[n:]
+		}
+		for len(results) > 0 { // of earlier attempts; there must be room for those to come
+			if res := <-results; res.err == nil && res.rep.code == "" {
+				c.abandon(earlier...)
+				return res.rep, nil
+			}
 		}
 		c.stats.retries.Add(1)
 		now = time.Now()
@@ -224,15 +234,21 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 	}
 	written := make(chan error, len(addresses))
 	var errs []error
+	sending := newSendWindow(c.pool, len(req.body.Data), len(addresses))
 	for _, address := range addresses {
-		r, frame, err := c.prepare(ctx, address, *req, known, now, end)
+		if err := sending.enter(ctx); err != nil {
+			return c.because(err)
+		}
+		r, frame, err := c.prepare(ctx, address, *req, known, time.Now(), end)
 		if err != nil {
+			sending.leave()
 			c.stats.refused.Add(1)
 			errs = append(errs, err)
 			continue
 		}
 		c.stats.calls.Add(1)
 		redisio.Of(c.pool).Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
+			sending.leave()
 			r.onPushed(length, err)
 			written <- err
 		})
@@ -283,35 +299,14 @@ func (c *Client) prepare(ctx context.Context, to Address, req request, known boo
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := r.breaker.admit(c.cfg.Breaker, now); err != nil {
+	replied := req.id != 0
+	if err := r.breaker.admit(c.cfg.Breaker, now, replied); err != nil {
 		return nil, nil, err
 	}
-	if known {
-		r.trustAlive()
-	}
-	ready := c.opened.Load()
-	if ready {
-		wait, err := r.check(now)
-		if err != nil {
-			return nil, nil, err
+	if err := c.makeReady(ctx, r, known, &now, end); err != nil {
+		if replied {
+			r.breaker.release(c.cfg.Breaker)
 		}
-		ready = wait == nil
-	}
-	if !ready {
-		ctx, cancel := withEnd(ctx, end)
-		defer cancel()
-		if err := c.open(ctx); err != nil {
-			return nil, nil, err
-		}
-		if err := r.waitUntilOpen(ctx); err != nil {
-			return nil, nil, err
-		}
-		now = time.Now()
-	}
-	if closed(c.closed) {
-		return nil, nil, ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
 	sent := c.clock.At(now)
@@ -320,4 +315,35 @@ func (c *Client) prepare(ctx context.Context, to Address, req request, known boo
 		req.deadline = sent.Add(end.Sub(now)).UnixMilli()
 	}
 	return r, req.pack(), nil
+}
+
+// makeReady returns once a request may be sent on a route, and sets now if that took
+// time.
+func (c *Client) makeReady(ctx context.Context, r *route, known bool, now *time.Time, end time.Time) error {
+	if known {
+		r.trustAlive()
+	}
+	ready := c.opened.Load()
+	if ready {
+		wait, err := r.check(*now)
+		if err != nil {
+			return err
+		}
+		ready = wait == nil
+	}
+	if !ready {
+		ctx, cancel := withEnd(ctx, end)
+		defer cancel()
+		if err := c.open(ctx); err != nil {
+			return err
+		}
+		if err := r.waitUntilOpen(ctx); err != nil {
+			return err
+		}
+		*now = time.Now()
+	}
+	if closed(c.closed) {
+		return ErrClosed
+	}
+	return ctx.Err()
 }

@@ -92,17 +92,27 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 	}
 	results := make(chan result, len(members))
 	calls := make([]*pendingCall, len(members))
-	defer func() { c.abandon(calls...) }()
+	waiting := make(map[int]bool, len(members))
+	ended := context.Canceled // of the calls that are left
+	defer func() {
+		c.abandon(calls...)
+		for i := range waiting {
+			calls[i].note(ended)
+		}
+	}()
+	sending := newSendWindow(c.pool, len(req.body.Data), len(members))
 	for i, m := range members {
-		call := &pendingCall{id: c.lastID.Add(1), index: i, since: now, result: results}
-		calls[i] = call
-		if err := c.launch(ctx, call, Direct(m.ID), req, true, now, end); err != nil {
+		call := &pendingCall{id: c.lastID.Add(1), index: i, since: now, result: results, sent: sending.leave}
+		calls[i], waiting[i] = call, true
+		err := sending.enter(ctx)
+		if err != nil {
+			err = c.because(err)
+		} else if err = c.launch(ctx, call, Direct(m.ID), req, true, time.Now(), end); err != nil {
+			sending.leave()
+		}
+		if err != nil {
 			results <- result{call, nil, err}
 		}
-	}
-	waiting := make(map[int]bool, len(members))
-	for i := range members {
-		waiting[i] = true
 	}
 	for len(waiting) > 0 {
 		var res result
@@ -124,6 +134,7 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 					rep.Value = res.rep.body
 				}
 			}
+			res.call.note(err)
 			if err != nil {
 				err = failed("gather", req, Direct(rep.From.ID), err)
 			}
@@ -131,6 +142,7 @@ func (c *Client) collect(ctx context.Context, to Audience, req *request, take fu
 				return nil
 			}
 		default:
+			ended = ctx.Err()
 			for i, m := range members {
 				if waiting[i] && !take(Reply[Body]{From: m}, failed("gather", req, Direct(m.ID), c.because(ctx.Err()))) {
 					break

@@ -22,6 +22,7 @@ type pendingCall struct {
 	since  time.Time
 	over   atomic.Bool
 	result chan<- result
+	sent   func() // called when the writer has ended with the request; may be nil
 
 	written atomic.Bool // Redis has, or had, it in the queue
 
@@ -75,6 +76,7 @@ func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req 
 		return err
 	}
 	if err := c.remember(call); err != nil {
+		call.route.breaker.release(c.cfg.Breaker)
 		c.stats.refused.Add(1)
 		return err
 	}
@@ -89,12 +91,22 @@ func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req 
 // pushed takes the writer's answer. A request that may have been written may be
 // answered.
 func (p *pendingCall) pushed(length int64, err error) {
+	if p.sent != nil {
+		p.sent()
+	}
 	p.route.onPushed(length, err)
 	if err != nil && !errors.Is(err, storage.ErrIndeterminate) {
 		p.route.c.settle(p, nil, local(err))
 		return
 	}
 	p.written.Store(true)
+}
+
+// note tells the breaker of the call's route how it ended.
+func (p *pendingCall) note(err error) {
+	if p.route != nil {
+		p.route.breaker.note(p.route.c.cfg.Breaker, err)
+	}
 }
 
 // remember registers a call before it is sent.
@@ -205,7 +217,7 @@ func (c *Client) settleReply(rep *reply) {
 	c.mu.Unlock()
 	switch {
 	case call == nil:
-	case call.stream && rep.code == "" && rep.seq != call.received:
+	case call.stream && rep.seq != call.received:
 		call.result <- result{call, nil, ErrStreamBroken}
 	default:
 		call.result <- result{call, rep, nil}

@@ -128,10 +128,14 @@ func (o *itemSender) between(say func(sent uint64)) {
 	say(o.sent.items)
 }
 
-// end returns how many items were sent, and the refusal that ended the stream, if
-// any.
+// end returns how many items were sent, and the refusal that ended the stream, if any.
+// If an item may not have been sent it counts one more, so that the caller finds the
+// stream broken whatever the handler returns.
 func (o *itemSender) end() (sent uint64, bad *refusal) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.err != nil && o.bad == nil {
+		return o.sent.items + 1, nil
+	}
 	return o.sent.items, o.bad
 }

@@ -325,6 +325,17 @@ func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 	return all, nil
 }
 
+// infoOf returns what a worker's id says of it.
+func infoOf(site, id string) (w WorkerInfo, err error) {
+	if err := Direct(id).check(); err != nil {
+		return w, err
+	}
+	parts := strings.Split(id, ":")
+	w = WorkerInfo{ID: id, Site: site, Type: parts[0], Host: parts[1]}
+	w.PID, err = strconv.Atoi(parts[2])
+	return w, err
+}
+
 func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	k, err := typeKeys(c.pool, c.cfg.Site, typ)
 	if err != nil {
@@ -351,8 +362,15 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 			continue
 		}
 		w := WorkerInfo{}
-		if err := storage.JSON.Unmarshal([]byte(text), &w); err != nil {
-			return nil, fmt.Errorf("%s: %w", infoKeys[i], err)
+		err := storage.JSON.Unmarshal([]byte(text), &w)
+		if err == nil && w.ID != ids[i] {
+			err = fmt.Errorf("it is that of worker %q", w.ID)
+		}
+		if err != nil {
+			c.throttle.Warn(c.link.log, "bus: a worker's info is not readable; only what its id says is known", "key", infoKeys[i], "error", err)
+			if w, err = infoOf(c.cfg.Site, ids[i]); err != nil {
+				continue // nor can the worker be called
+			}
 		}
 		workers = append(workers, w)
 	}

@@ -53,6 +53,30 @@ func TestWorkersOfTheRegistry(t *testing.T) {
 	})
 }
 
+// A worker whose entry can't be read is listed with what its id says, and called like
+// the others.
+func TestAnEntryThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		ctx := t.Context()
+		a, b := start(t, pool, bus.WorkerConfig{}), start(t, pool, bus.WorkerConfig{})
+		c := client(t, pool, bus.ClientConfig{})
+		for _, info := range []string{`{"id":`, `{}`} {
+			require.NoError(t, pool.Redis().Set(ctx, "bus:{local:calc}:info:"+a.ID(), info, time.Minute).Err())
+			workers, err := c.Workers(ctx, "calc")
+			require.NoError(t, err)
+			require.Len(t, workers, 2)
+			for _, w := range workers {
+				require.Equal(t, os.Getpid(), w.PID)
+				require.Equal(t, "calc", w.Type)
+				require.Equal(t, w.ID != a.ID(), w.Started.Year() > 1)
+			}
+			require.NoError(t, pool.Redis().Set(ctx, "bus:{local:calc}:info:"+a.ID(), info, time.Minute).Err())
+			require.ElementsMatch(t, []string{a.ID(), b.ID()}, answers(t, c, bus.Broadcast("calc")))
+		}
+	})
+}
+
 // All keys of a killed worker or client go away by themselves.
 func TestEveryKeyHasATimeToLive(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,8 @@ import (
 // that may have run is made again only if its method is [Method.Idempotent].
 type Retry struct {
 	// Attempts is the largest number of attempts. If it is set above 1, any call that
-	// ends with ErrNoWorkers or ErrQueueFull is made again. Defaults to 1, and to 3 for
+	// ends with ErrNoWorkers or ErrQueueFull is made again. A late reply to one of the
+	// seven attempts before the last still counts. Defaults to 1, and to 3 for
 	// idempotent methods.
 	Attempts int
 
@@ -55,13 +56,18 @@ func (r Retry) begin(idempotent bool) retrying {
 	return retrying{Retry: r, idempotent: idempotent, limit: limit}
 }
 
-// results returns the number of results that the attempts may have: an attempt of an
-// idempotent call may have a loss and a reply.
+// maxLate is the number of earlier attempts of a call whose replies still count. All
+// of them may be answered at once.
+const maxLate = 7
+
+// results returns the number of results that may wait for the caller. A call that is not
+// idempotent has one attempt at a time, with one result; an attempt of an idempotent
+// call may have a loss and a reply.
 func (r *retrying) results() int {
 	if r.idempotent {
-		return 2 * r.limit
+		return 2 * (min(r.limit, maxLate+2) + 1)
 	}
-	return r.limit
+	return 1
 }
 
 // after says whether to try again after an error, and after which pause. If an earlier
@@ -91,7 +97,8 @@ func (r *retrying) after(err *error) (pause time.Duration, again bool) {
 // Breaker says when a client stops calling an address that does not answer. After
 // Failures calls in a row that ended with ErrWorkerLost or context.DeadlineExceeded,
 // calls end with ErrBreakerOpen, unsent. One call per Cooldown is let through, until
-// one is answered; an [*Error] is an answer.
+// one is answered; an [*Error] is an answer, and so is the begin of a stream. A [Send],
+// which has no answer, is let through beside that call.
 type Breaker struct {
 	Failures int           // Defaults to no breaker
 	Cooldown time.Duration // Defaults to 5 seconds
@@ -115,8 +122,10 @@ type breaker struct {
 	next     time.Time // when a call is let through
 }
 
-// admit returns ErrBreakerOpen if a call may not be made now.
-func (b *breaker) admit(cfg Breaker, now time.Time) error {
+// admit returns ErrBreakerOpen if a call may not be made now. The end of a call that was
+// admitted must be noted, or the call released, unless it has no reply: then it finds
+// out nothing, and is let through beside the one that does.
+func (b *breaker) admit(cfg Breaker, now time.Time, replied bool) error {
 	if cfg.Failures == 0 {
 		return nil
 	}
@@ -128,8 +137,21 @@ func (b *breaker) admit(cfg Breaker, now time.Time) error {
 	if now.Before(b.next) {
 		return fmt.Errorf("%w: %d calls in a row were not answered", ErrBreakerOpen, b.failures)
 	}
-	b.next = now.Add(cfg.Cooldown)
+	if replied {
+		b.next = now.Add(cfg.Cooldown)
+	}
 	return nil
+}
+
+// release notes that an admitted call has found out nothing of the workers: the next one
+// may.
+func (b *breaker) release(cfg Breaker) {
+	if cfg.Failures == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next = time.Time{}
 }
 
 // note counts the end of a call.
@@ -146,5 +168,7 @@ func (b *breaker) note(cfg Breaker, err error) {
 	case errors.Is(err, ErrWorkerLost), errors.Is(err, context.DeadlineExceeded):
 		b.failures++
 		b.next = time.Now().Add(cfg.Cooldown)
+	default:
+		b.next = time.Time{} // as release
 	}
 }

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -93,6 +94,97 @@ func TestAnIdempotentCallOutlivesItsWorker(t *testing.T) {
 		<-g.entered
 		close(g.open)
 		require.NoError(t, <-ends[1])
+	})
+}
+
+// Attempts may be any number. Of an idempotent call whose workers die again and again,
+// the last attempt is answered.
+func TestRetryHasNoLargestNumberOfAttempts(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool, bus.ClientConfig{Retry: bus.Retry{Attempts: math.MaxInt}})
+		for _, m := range []bus.Method[AddArgs, int]{Add, Add.Idempotent()} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := bus.Call(ctx, c, bus.Group("absent"), m, AddArgs{})
+			cancel()
+			require.ErrorIs(t, err, bus.ErrNoWorkers)
+		}
+		g := newGate()
+		start(t, pool, bus.WorkerConfig{Concurrency: 1}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		ends := make(chan error, 2)
+		call := func() {
+			_, err := bus.Call(ctx, c, bus.Group("calc"), Hang.Idempotent(), struct{}{})
+			ends <- err
+		}
+		go call()
+		<-g.entered
+		go call() // the worker is busy
+		for range 20 {
+			for pool.Redis().LPop(ctx, "bus:{local:calc}:queue").Err() != nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		close(g.open)
+		for range cap(ends) {
+			require.NoError(t, <-ends)
+		}
+		require.GreaterOrEqual(t, c.Stats().Retries, int64(20))
+	})
+}
+
+// What finds out whether workers answer closes the breaker, and what has no reply does
+// not keep others from finding out.
+func TestTheBreakerOfAHealthyWorkerCloses(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		w := start(t, pool, bus.WorkerConfig{}, func(w *bus.Worker) {
+			bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) {
+				<-ctx.Done()
+				return struct{}{}, ctx.Err()
+			})
+			bus.HandleStream(w, Count, func(_ context.Context, _ struct{}, send func(int) error) error { return send(1) })
+		})
+		const cooldown = 300 * time.Millisecond
+		c, ctx := client(t, pool, bus.ClientConfig{Breaker: bus.Breaker{Failures: 1, Cooldown: cooldown}}), t.Context()
+		to := bus.Direct(w.ID())
+		add := func() error {
+			_, err := bus.Call(ctx, c, to, Add, AddArgs{})
+			return err
+		}
+		stream := func() (err error) {
+			for _, err = range bus.Stream(ctx, c, to, Count, struct{}{}) {
+			}
+			return err
+		}
+		open := func() {
+			short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			defer cancel()
+			_, err := gatherAll(bus.Gather(short, c, bus.Broadcast("calc"), Hang, struct{}{}))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorIs(t, add(), bus.ErrBreakerOpen)
+			require.ErrorIs(t, stream(), bus.ErrBreakerOpen)
+			require.ErrorIs(t, bus.Send(ctx, c, to, Add, AddArgs{}), bus.ErrBreakerOpen)
+			time.Sleep(cooldown)
+		}
+		open()
+		require.NoError(t, stream())
+		require.NoError(t, add())
+		open()
+		require.Len(t, answers(t, c, bus.Broadcast("calc")), 1)
+		require.NoError(t, add())
+		open()
+		require.NoError(t, bus.Send(ctx, c, to, Add, AddArgs{}))
+		require.NoError(t, add())
+		open()
+		gone, cancel := context.WithCancel(ctx)
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err := bus.Call(gone, c, to, Hang, struct{}{})
+		require.ErrorIs(t, err, context.Canceled)
+		require.NoError(t, add())
 	})
 }
 

@@ -134,19 +134,27 @@ func (c *Client) stream(ctx context.Context, to Address, req *request, opts []St
 func (c *Client) follow(ctx context.Context, to Address, req *request, take func(Body) bool) error {
 	now := time.Now()
 	end, _ := ctx.Deadline()
-	begun := c.deadline(ctx, now)
-	expired, stop := c.timers.until(now, begun)
+	beginBy := c.deadline(ctx, now)
+	expired, stop := c.timers.until(now, beginBy)
 	defer stop()
 	results := make(chan result, req.window.items+streamNews)
-	call, err := c.launchStream(ctx, to, req, now, begun, end, results)
+	call, err := c.launchStream(ctx, to, req, now, beginBy, end, results)
 	if err != nil {
 		return err
 	}
 	defer func() { c.abandon(call) }()
+	begun := false
+	note := func(err error) error {
+		if !begun || err != nil {
+			call.note(err)
+		}
+		begun = true
+		return err
+	}
 	for told := (window{}); ; {
 		select {
 		case res := <-results:
-			if res.err != nil {
+			if note(res.err) != nil {
 				return res.err
 			}
 			expired = nil
@@ -165,8 +173,12 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 				c.credit(call)
 			}
 		case <-ctx.Done():
+			if !begun {
+				note(ctx.Err())
+			}
 			return c.because(ctx.Err())
 		case <-expired:
+			note(context.DeadlineExceeded)
 			return c.because(context.DeadlineExceeded)
 		}
 	}

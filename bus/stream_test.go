@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -235,6 +236,29 @@ func TestAWorkerFullOfStreamsServesItsControlList(t *testing.T) {
 		wg.Wait()
 		require.NoError(t, c.Close())
 		require.ErrorIs(t, <-blocked, bus.ErrClosed)
+	})
+}
+
+// Connections are cut while items are sent. A stream that lost one, or may have, ends
+// with ErrStreamBroken, whatever its handler returns.
+func TestAStreamThatACutBrokeSaysSo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := storagetest.NewNetwork(t)
+		start(t, storagetest.Open(t, network.Config()), bus.WorkerConfig{}, serveUpTo)
+		c := client(t, storagetest.Open(t, network.Config()), bus.ClientConfig{})
+		broken := 0
+		for i := range 40 {
+			time.AfterFunc(10*time.Millisecond+time.Duration(i)*37*time.Microsecond, func() { network.Cut() })
+			if n, err := read(t, c, bus.Group("calc"), 2000); err != nil {
+				lost := errors.Is(err, bus.ErrWorkerLost) // the request, or the end of the stream
+				require.True(t, lost || errors.Is(err, bus.ErrStreamBroken), err)
+				broken++
+			} else {
+				require.Equal(t, 2000, n)
+			}
+		}
+		require.NotZero(t, broken)
 	})
 }
 
