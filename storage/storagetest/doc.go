@@ -13,7 +13,8 @@
 //
 // [New] needs nothing but Go. [Servers] runs a suite on the embedded server and,
 // where there is one, on a private redis-server. [Start], [StartCluster] and
-// [StartSentinel] start real servers, which a test can kill, pause and start again.
+// [StartSentinel] start real servers, which a test can kill, pause and start again;
+// with [ClusterOptions].Replicas a cluster survives that, as sentinels do.
 // All of them end with the test. [Object] is the suite for another implementation of
 // storage.Object.
 //

@@ -31,3 +31,19 @@ func ExampleNetwork() {
 		require.NoError(t, pool.Ping(t.Context()), "the pool connects again")
 	})
 }
+
+// A replica takes the place of the primary of a key.
+func ExampleStartCluster() {
+	cluster := storagetest.StartCluster(t, storagetest.ClusterOptions{Replicas: true})
+	old := cluster.Primary("key")
+	old.Kill()
+	require.Eventually(t, func() bool { return cluster.Primary("key") != old }, time.Minute, 100*time.Millisecond)
+}
+
+// An operator makes a replica the primary.
+func ExampleSentinel_Failover() {
+	sentinel := storagetest.StartSentinel(t)
+	old := sentinel.Primary()
+	sentinel.Failover()
+	require.Eventually(t, func() bool { return sentinel.Primary() != old }, time.Minute, 100*time.Millisecond)
+}

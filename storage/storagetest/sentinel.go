@@ -90,3 +90,15 @@ func (s *Sentinel) Primary() *Server {
 	n.tb.Fatalf("the sentinels name an unknown primary %v", at)
 	return nil
 }
+
+// Failover makes the sentinels promote a replica while the primary is well, as an
+// operator does before maintenance. It returns at once; see [Sentinel.Primary].
+func (s *Sentinel) Failover() {
+	n := s.Sentinels[0]
+	n.tb.Helper()
+	c := redis.NewSentinelClient(&redis.Options{Addr: n.addr})
+	defer c.Close()
+	if err := c.Failover(context.Background(), masterName).Err(); err != nil {
+		n.tb.Fatal(err)
+	}
+}

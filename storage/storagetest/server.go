@@ -130,6 +130,16 @@ func (s *Server) await(what string, ok func(ctx context.Context, c *redis.Client
 	s.tb.Fatalf("redis-server %v: not within %v: %s", s.args, startTime, what)
 }
 
+// do runs commands on the server.
+func (s *Server) do(commands func(ctx context.Context, c *redis.Client) error) {
+	s.tb.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.addr})
+	defer c.Close()
+	if err := commands(context.Background(), c); err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
 // Addr returns host:port.
 func (s *Server) Addr() string { return s.addr }
 
