@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -30,12 +31,16 @@ func (l *link) read(c *conn) (good bool, err error) {
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
+			} else if errors.Is(err, net.ErrClosed) { // the pool has closed it
+				err = errDeparted
 			}
 			return good, err
 		}
 		good = true
 	}
 }
+
+var errDeparted = errors.New("another server is the primary now")
 
 // handle handles a reply.
 func (l *link) handle(rep reply) error {

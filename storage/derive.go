@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // tuning is the changes of options with which a client is derived from another.
@@ -138,6 +139,14 @@ func (t tuning) apply(opts any) {
 	set("ContextTimeoutEnabled", true)
 	set("DialerRetries", 1)
 	set("MinIdleConns", 0) // a derived client dials when it is used
+	// Redis announces maintenance only as a service of its vendor. Where it does not, each
+	// client, and on a cluster that of each server, would keep a goroutine for it until
+	// its first connection.
+	if f := fields.FieldByName("MaintNotificationsConfig"); f.IsValid() {
+		if cfg := f.Interface().(*maintnotifications.Config); cfg == nil || cfg.Mode != maintnotifications.ModeEnabled {
+			f.Set(reflect.ValueOf(&maintnotifications.Config{Mode: maintnotifications.ModeDisabled}))
+		}
+	}
 	if t.once {
 		set("MaxRetries", -1)
 	}

@@ -25,7 +25,7 @@ func (p plumbing) Writer() *redisio.Writer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.writer == nil {
-		client := p.origin.derive(tuning{once: true, conns: redisio.WriterConns, buffers: 64 << 10})
+		client := p.derive(tuning{once: true, conns: redisio.WriterConns, buffers: 64 << 10})
 		redisio.MarkDials(client)
 		p.writer = redisio.NewWriter(redisio.WriterConfig{
 			Client: client, MaxQueued: p.cfg.MaxQueued, MaxBytes: p.cfg.MaxQueuedBytes, Logger: p.cfg.Logger,
@@ -38,7 +38,7 @@ func (p plumbing) Writer() *redisio.Writer {
 }
 
 func (p plumbing) Dedicated() redis.UniversalClient {
-	return p.origin.derive(tuning{once: true, conns: 1, primaries: true, readTimeout: redisio.BlockTime + 2*time.Second, buffers: 64 << 10})
+	return p.derive(tuning{once: true, conns: 1, primaries: true, readTimeout: redisio.BlockTime + 2*time.Second, buffers: 64 << 10})
 }
 
 func (p plumbing) Blocking(ctx context.Context, read func(ctx context.Context, client redis.UniversalClient) error) error {

@@ -18,7 +18,8 @@ import (
 type Pool struct {
 	cfg    Config // completed
 	origin origin
-	hosted bool // the base client is the host's
+	hosted bool      // the base client is the host's
+	topo   *topology // nil: there is one server
 
 	mu      sync.Mutex
 	base    redis.UniversalClient // nil until used
@@ -40,7 +41,8 @@ func Open(cfg Config) (*Pool, error) {
 		return nil, err
 	}
 	redisLog.add(cfg.Logger)
-	return &Pool{cfg: cfg, origin: configured(cfg), closed: make(chan struct{})}, nil
+	from := configured(cfg)
+	return &Pool{cfg: cfg, origin: from, topo: newTopology(from, nil), closed: make(chan struct{})}, nil
 }
 
 // New returns a pool on the Redis of the host's client, which must be a [*redis.Client],
@@ -60,7 +62,14 @@ func New(client redis.UniversalClient, cfg Config) (*Pool, error) {
 	if cfg, err = cfg.completeOurs(); err != nil {
 		return nil, err
 	}
-	return &Pool{cfg: cfg, origin: from, hosted: true, closed: make(chan struct{})}, nil
+	return &Pool{cfg: cfg, origin: from, hosted: true, topo: newTopology(from, client), closed: make(chan struct{})}, nil
+}
+
+// derive makes a client for the pool itself.
+func (p *Pool) derive(t tuning) redis.UniversalClient {
+	client := p.origin.derive(t)
+	p.topo.watch(client)
+	return client
 }
 
 func (p *Pool) isClosed() bool {
@@ -76,6 +85,9 @@ func (p *Pool) Redis() redis.UniversalClient {
 	defer p.mu.Unlock()
 	if p.base == nil {
 		p.base = p.origin.base()
+		if !p.hosted {
+			p.topo.watch(p.base)
+		}
 		if p.closing && !p.hosted {
 			_ = p.base.Close()
 		}
@@ -93,7 +105,7 @@ func (p *Pool) Async() redis.Cmdable {
 	if p.async != nil {
 		return p.async
 	}
-	p.asyncOn = p.origin.derive(tuning{})
+	p.asyncOn = p.derive(tuning{})
 	if p.closing {
 		_ = p.asyncOn.Close()
 	}
@@ -119,7 +131,7 @@ func (p *Pool) objects() redis.UniversalClient {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.object == nil {
-		p.object = p.origin.derive(tuning{})
+		p.object = p.derive(tuning{})
 		redisio.MarkDials(p.object)
 		if p.closing {
 			_ = p.object.Close()
@@ -210,6 +222,7 @@ func (p *Pool) Close() error {
 	if base != nil && !p.hosted {
 		errs = append(errs, base.Close())
 	}
+	errs = append(errs, p.topo.close())
 	if p.err = errors.Join(errs...); p.err != nil {
 		p.err = fmt.Errorf("storage: close: %w", p.err)
 	}
