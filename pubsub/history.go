@@ -162,7 +162,16 @@ var (
 	errTrimmed = errors.New("the history does not reach back so far")
 	errEpoch   = errors.New("the history was lost, or there was none yet")
 	errTooMuch = errors.New("what is missing is more than SubscribeOptions.MaxMessages or MaxBytes")
+
+	// errDiverged: replication is asynchronous, and until the clients know of the other
+	// primary they publish at both.
+	errDiverged = errors.New("another primary has the history now, without the last messages of the one before")
 )
+
+// isUnfillable reports whether an error says that a history can't fill a gap.
+func isUnfillable(err error) bool {
+	return errors.Is(err, errTrimmed) || errors.Is(err, errEpoch) || errors.Is(err, errTooMuch) || errors.Is(err, errDiverged)
+}
 
 // tracker follows a topic's history for one subscription.
 type tracker struct {
@@ -185,7 +194,7 @@ func insist(ctx context.Context, ask func() error) error {
 		err := ask()
 		var reply redis.Error
 		switch {
-		case err == nil, errors.Is(err, errTrimmed), errors.Is(err, errEpoch), errors.Is(err, errTooMuch), errors.Is(err, redis.ErrClosed):
+		case err == nil, isUnfillable(err), errors.Is(err, redis.ErrClosed):
 			return err
 		case errors.As(err, &reply) && !redisio.Passing(err):
 			return err
@@ -221,7 +230,7 @@ func readHead(values []any) (place, error) {
 	return parseID(epoch, ms+"-"+n)
 }
 
-// since returns all messages after from, or errTrimmed or errEpoch. A from without
+// since returns all messages after from, or an error that isUnfillable. A from without
 // epoch dates from when there was no history. One may have begun and ended since, so
 // the messages that exist may not be all. For a replay they are returned anyway.
 func (t *tracker) since(ctx context.Context, from place, replay bool) (items []item, at place, err error) {
@@ -229,33 +238,49 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 	size := 0
 	for at = from; ; {
 		var head *redis.SliceCmd
-		var entries *redis.XMessageSliceCmd
+		var oldest, entries *redis.XMessageSliceCmd
 		_, err := t.c.pool.Redis().TxPipelined(ctx, func(tx redis.Pipeliner) error {
 			head = tx.HMGet(ctx, meta, "epoch", "n", "ms")
-			entries = tx.XRangeN(ctx, stream, place{ms: at.ms, n: at.n + 1}.id(), "+", page)
+			oldest = tx.XRangeN(ctx, stream, "-", "+", 1)
+			entries = tx.XRangeN(ctx, stream, at.id(), "+", page+1) // the message at at, too
 			return nil
 		})
 		if err != nil {
 			return nil, from, redisio.Normalize(ctx, err)
 		}
 		last, err := readHead(head.Val())
+		list := entries.Val()
+		kept := len(list) > 0 && list[0].ID == at.id()
+		if kept {
+			list = list[1:]
+		}
 		switch {
 		case err != nil:
 			return nil, from, err
 		case at.epoch == "" && !replay:
 			return nil, from, errEpoch
-		case at.epoch == "" && len(entries.Val()) == 0:
+		case at.epoch == "" && len(list) == 0:
 			return nil, last, nil
 		case at.epoch == "":
-			first, err := parseID(last.epoch, entries.Val()[0].ID)
+			first, err := parseID(last.epoch, list[0].ID)
 			if err != nil {
 				return nil, from, err
 			}
 			at = place{epoch: last.epoch, n: first.n - 1}
-		case at.epoch != last.epoch, at.n > last.n, at.n == last.n && at.ms != last.ms:
+		case at.epoch != last.epoch:
 			return nil, from, errEpoch
+		case at.n > last.n, at.n == last.n && at.ms != last.ms:
+			return nil, from, errDiverged
+		case !kept && len(oldest.Val()) > 0:
+			first, err := parseID(last.epoch, oldest.Val()[0].ID)
+			if err != nil {
+				return nil, from, err
+			}
+			if first.n <= at.n { // it is not too old, but another message has its number
+				return nil, from, errDiverged
+			}
 		}
-		for _, entry := range entries.Val() {
+		for _, entry := range list {
 			next, err := parseID(last.epoch, entry.ID)
 			if err != nil {
 				return nil, from, err
@@ -272,7 +297,7 @@ func (t *tracker) since(ctx context.Context, from place, replay bool) (items []i
 		if len(items) > t.opts.MaxMessages || size > t.opts.MaxBytes {
 			return nil, from, errTooMuch
 		}
-		if len(entries.Val()) < page {
+		if len(list) < page {
 			if at.n < last.n {
 				return nil, from, errTrimmed
 			}
@@ -294,7 +319,7 @@ func (t *tracker) begin(ctx context.Context, from place) (recovered bool, err er
 		t.known = true
 		t.c.stats.recovered.Add(int64(len(t.prelude)))
 		return true, nil
-	case errors.Is(err, errTrimmed), errors.Is(err, errEpoch), errors.Is(err, errTooMuch):
+	case isUnfillable(err):
 		t.prelude = []item{{gap: &GapError{Cause: err}}}
 		return false, nil
 	}
@@ -330,8 +355,10 @@ func (t *tracker) follow(ctx context.Context, p *packet, hand func(item)) {
 		return
 	case !t.known:
 	case t.at.epoch == "" && at.n == 1: // the first ever
-	case t.at.epoch != "" && (at.epoch != t.at.epoch || at.n <= t.at.n && at.ms > t.at.ms):
+	case t.at.epoch != "" && at.epoch != t.at.epoch:
 		hand(item{gap: &GapError{Cause: errEpoch}})
+	case t.at.epoch != "" && at.n <= t.at.n && at.ms > t.at.ms:
+		hand(item{gap: &GapError{Cause: errDiverged}})
 	case at.n <= t.at.n:
 		return // it was in what was recovered
 	case at.n != t.at.n+1:
