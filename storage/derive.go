@@ -7,6 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // tuning is the changes of options with which a client is derived from another.
@@ -136,6 +138,14 @@ func restoreNone(opts any, retries *int) {
 func (t tuning) apply(opts any) {
 	fields := reflect.ValueOf(opts).Elem()
 	set := func(name string, v any) { fields.FieldByName(name).Set(reflect.ValueOf(v)) }
+	switch o := opts.(type) {
+	case *redis.Options:
+		redisio.MarkHandshakes(&o.OnConnect, &o.CredentialsProviderContext, &o.StreamingCredentialsProvider)
+	case *redis.ClusterOptions:
+		redisio.MarkHandshakes(&o.OnConnect, &o.CredentialsProviderContext, &o.StreamingCredentialsProvider)
+	case *redis.UniversalOptions:
+		redisio.MarkHandshakes(&o.OnConnect, &o.CredentialsProviderContext, &o.StreamingCredentialsProvider)
+	}
 	set("ContextTimeoutEnabled", true)
 	set("DialerRetries", 1)
 	set("MinIdleConns", 0) // a derived client dials when it is used

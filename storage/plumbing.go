@@ -38,7 +38,9 @@ func (p plumbing) Writer() *redisio.Writer {
 }
 
 func (p plumbing) Dedicated() redis.UniversalClient {
-	return p.derive(tuning{once: true, conns: 1, primaries: true, readTimeout: redisio.BlockTime + 2*time.Second, buffers: 64 << 10})
+	client := p.derive(tuning{once: true, conns: 1, primaries: true, readTimeout: redisio.BlockTime + 2*time.Second, buffers: 64 << 10})
+	redisio.MarkDials(client)
+	return client
 }
 
 func (p plumbing) Blocking(ctx context.Context, read func(ctx context.Context, client redis.UniversalClient) error) error {
