@@ -46,7 +46,7 @@ func (c deferredCall) Answer(codec storage.Codec, result []byte, err error) {
 }
 
 func (c deferredCall) Pack(codec storage.Codec, result []byte) (inbox string, frame []byte) {
-	if c.t.id == 0 || c.t.ctx.abandoned() {
+	if c.t.id == 0 || c.t.ctx.abandoned() || c.t.answered.Load() {
 		return "", nil
 	}
 	rep := c.w.reply(c.t, Body{codec, result}, nil)
@@ -54,6 +54,9 @@ func (c deferredCall) Pack(codec storage.Codec, result []byte) (inbox string, fr
 }
 
 func (c deferredCall) Packed() {
+	if c.t.answered.Swap(true) {
+		return
+	}
 	c.t.ctx.end()
 	c.w.stats.calls.Add(1)
 	c.t.method.stats.answered("")

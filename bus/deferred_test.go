@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -80,5 +81,56 @@ func TestDeferredCallsAreAnsweredLater(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, workers, 1)
 		require.NoError(t, stop())
+	})
+}
+
+// A handler may panic, or end its goroutine, after it has answered a call or while
+// another goroutine is to answer it. The call has one answer, and the worker goes on.
+func TestDeferredCallsAreAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		late := make(chan busio.Call, 1)
+		hidden, err := busio.NewWorker(pool, bus.WorkerConfig{Type: "kw.once", Serial: true}, func(ctx context.Context, call busio.Call) {
+			switch call.Method() {
+			case "answered":
+				call.Answer(storage.Text, []byte("done"), nil)
+			case "packed":
+				inbox, frame := call.Pack(storage.Text, []byte("done"))
+				pool.Redis().XAdd(ctx, &redis.XAddArgs{Stream: inbox, NoMkStream: true, Values: []any{redisio.StreamField, frame}})
+				call.Packed()
+			case "exited":
+				call.Answer(storage.Text, []byte("done"), nil)
+				runtime.Goexit()
+			case "given":
+				late <- call
+			case "twice":
+				call.Answer(storage.Text, []byte("done"), nil)
+				call.Answer(storage.Text, []byte("again"), nil)
+				call.Packed()
+				return
+			}
+			panic("after the answer")
+		})
+		require.NoError(t, err)
+		w := hidden.(*bus.Worker)
+		stop, err := bus.Start(t.Context(), w)
+		require.NoError(t, err)
+		c := client(t, pool, bus.ClientConfig{})
+		for _, method := range []string{"answered", "packed", "exited", "twice"} {
+			body, err := bus.CallRaw(t.Context(), c, bus.Group("kw.once"), method, bus.Body{})
+			require.NoError(t, err, method)
+			require.Equal(t, "done", string(body.Data), method)
+		}
+		_, err = bus.CallRaw(t.Context(), c, bus.Group("kw.once"), "given", bus.Body{})
+		require.ErrorIs(t, err, bus.CodePanic)
+		call := <-late
+		inbox, _ := call.Pack(storage.Text, []byte("late"))
+		require.Empty(t, inbox, "no answer is wanted any more")
+		call.Answer(storage.Text, []byte("late"), nil)
+		call.Packed()
+		require.NoError(t, stop())
+		stats := w.Stats()
+		require.EqualValues(t, 5, stats.Calls)
+		require.Zero(t, stats.Held)
 	})
 }

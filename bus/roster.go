@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,6 +34,7 @@ type task struct {
 	ctx      callContext
 	sender   *itemSender // of a stream
 	answer   Header      // of the reply
+	answered atomic.Bool // it has an answer
 
 	// Guarded by roster.mu:
 	listed     bool // in the roster

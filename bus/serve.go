@@ -230,8 +230,12 @@ func (w *Worker) call(t *task) (body Body, err error) {
 }
 
 // answer sends the reply to a request, if its caller waits for one, and releases its
-// slot.
+// slot. A second answer is ignored: a handler may give a [busio.Call] an answer, or to
+// another goroutine, and then panic.
 func (w *Worker) answer(t *task, body Body, err error) {
+	if t.answered.Swap(true) {
+		return
+	}
 	if t.ctx.abandoned() {
 		if t.entered {
 			t.method.stats.cancelled.Add(1)

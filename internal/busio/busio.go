@@ -9,8 +9,8 @@ import (
 	"github.com/heliograph/heliograph/storage"
 )
 
-// Call is a call that waits for its answer. It must be answered once, by Answer
-// or by Pack and Packed, and counts as held by its worker until then.
+// Call is a call that waits for its answer. It must be answered, by Answer or by Pack
+// and Packed, and counts as held by its worker until then. Further answers are ignored.
 type Call interface {
 	// Method returns the name of the method that was called.
 	Method() string
@@ -41,6 +41,6 @@ var CallOnce func(ctx context.Context, client any, typ, method string, args []by
 // NewWorker returns a *bus.Worker with the configuration cfg, a bus.WorkerConfig.
 // The worker is left out of the types of its site, and its type may begin with
 // "kw.". Handle gets all calls, except those to the built-in methods. A Serial
-// worker begins the next call when handle returns. A call whose handle panics is
-// answered with bus.CodePanic. Package bus sets NewWorker.
+// worker begins the next call when handle returns. A call whose handle panics before
+// the call is answered is answered with bus.CodePanic. Package bus sets NewWorker.
 var NewWorker func(pool *storage.Pool, cfg any, handle func(ctx context.Context, call Call)) (worker any, err error)
