@@ -75,7 +75,7 @@ func (w *Worker) writeOverflow(l *lane, o *overflowList) {
 }
 
 func (w *Worker) writeMoved(l *lane, o *overflowList, batch []*task) {
-	w.announceReturned(batch, true)
+	w.announceReturned(batch, true, stopTimeout)
 	var written sync.WaitGroup
 	lengths, errs := make([]int64, len(batch)), make([]error, len(batch))
 	for i, t := range batch {

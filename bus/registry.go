@@ -171,17 +171,18 @@ func (l *lease) keep(stop <-chan struct{}, now <-chan struct{}, renew func(conte
 	}
 }
 
-// transact runs commands in one transaction. Where the user lacks the right to one
-// of them, Redis says only that the transaction was discarded: the error of that
-// command says why.
+// transact runs commands in one transaction. Of one with a command that Redis refuses, it
+// says only that it was discarded: the error of that command says why.
 func transact(ctx context.Context, client redis.UniversalClient, queue func(redis.Pipeliner) error) error {
 	cmds, err := client.TxPipelined(ctx, queue)
-	for _, cmd := range cmds {
-		if redis.IsPermissionError(cmd.Err()) {
-			return cmd.Err()
+	if redis.IsExecAbortError(err) {
+		for _, cmd := range cmds {
+			if cause := cmd.Err(); cause != nil && !redis.IsExecAbortError(cause) {
+				return cause
+			}
 		}
 	}
-	return redisio.Normalize(ctx, err)
+	return err
 }
 
 // renew enters the worker into the registry for another term.
@@ -214,14 +215,15 @@ func (l *lease) renew(ctx context.Context) error {
 		l.found(func(key string) bool { return renewed[key].Val() })
 	}
 	if err != nil || l.hidden {
-		return err
+		return redisio.Normalize(ctx, err)
 	}
-	return transact(ctx, l.client, func(tx redis.Pipeliner) error {
+	err = transact(ctx, l.client, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.types, "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
 		tx.ZAdd(ctx, l.types, redis.Z{Score: end.Score, Member: l.info.Type})
 		tx.PExpire(ctx, l.types, max(queueTTL, 2*l.term))
 		return nil
 	})
+	return redisio.Normalize(ctx, err)
 }
 
 // leave takes the worker out of the registry. It may still have calls.

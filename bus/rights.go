@@ -41,7 +41,7 @@ func (w *Worker) rehearse(ctx context.Context, plain redis.UniversalClient) erro
 		return nil
 	})
 	if err != nil {
-		return err
+		return redisio.Normalize(ctx, err)
 	}
 	// The worker's own queue comes first, and has elements: no call is taken.
 	q := popper{client: plain, keys: []string{own, w.keys.queue(), w.keys.control(w.info.ID)}}

@@ -277,10 +277,10 @@ func (w *Worker) handleNotice(n notice) {
 	}
 }
 
-// announceReturned tells the clients of calls that these are back in a queue. The
-// calls are pushed afterwards, so that no client hears of the next worker first. With
-// announcedOnly, clients that do not know this worker are told nothing.
-func (w *Worker) announceReturned(tasks []*task, announcedOnly bool) {
+// announceReturned tells the clients of calls, for patience at the longest, that these
+// are back in a queue. The calls are pushed afterwards, so that no client hears of the next
+// worker first. With announcedOnly, clients that do not know this worker are told nothing.
+func (w *Worker) announceReturned(tasks []*task, announcedOnly bool, patience time.Duration) {
 	var told sync.WaitGroup
 	for _, t := range tasks {
 		announced := w.roster.remove(t)
@@ -291,7 +291,7 @@ func (w *Worker) announceReturned(tasks []*task, announcedOnly bool) {
 		}
 		rep := reply{kind: kindReturned, id: t.id, from: w.info.ID}
 		told.Add(1)
-		redisio.Of(w.pool).Writer().Append(lasting(stopTimeout), inbox, rep.pack(), func(int64, error) { told.Done() })
+		redisio.Of(w.pool).Writer().Append(lasting(patience), inbox, rep.pack(), func(int64, error) { told.Done() })
 	}
 	told.Wait()
 }

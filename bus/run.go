@@ -78,7 +78,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	stopTicks()
 	stopCalls(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
 	w.closeOverflow()
-	w.giveBack(plain)
+	w.giveBack(plain, time.Now().Add(max(time.Until(drainEnd), stopTimeout)))
 	err = cmp.Or(denied, w.drain(time.Until(drainEnd)))
 	w.runOnStop()
 	stopControl(func() { w.wake(plain, w.keys.control(w.info.ID)) })
@@ -189,8 +189,9 @@ func (w *Worker) wake(plain redis.UniversalClient, list string) {
 }
 
 // giveBack returns the calls that have not begun to the head of the group's queue,
-// in order, and answers those that were sent to this worker alone.
-func (w *Worker) giveBack(plain redis.UniversalClient) {
+// in order, and answers those that were sent to this worker alone. While Redis takes no
+// writes it tries until end.
+func (w *Worker) giveBack(plain redis.UniversalClient, end time.Time) {
 	var own, group []*task
 	for _, t := range w.haltLanes() {
 		switch {
@@ -203,7 +204,7 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 		}
 	}
 	if len(group) > 0 {
-		w.announceReturned(group, false)
+		w.announceReturned(group, false, time.Until(end))
 		heads := map[string][]any{} // by list, last first: LPUSH puts one before the other
 		for _, t := range slices.Backward(group) {
 			list := w.keys.queue()
@@ -212,16 +213,11 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 			}
 			heads[list] = append(heads[list], t.frame)
 		}
-		err := w.withStopTimeout(func(ctx context.Context) error {
-			_, err := plain.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-				for list, frames := range heads {
-					tx.LPush(ctx, list, frames...)
-					tx.PExpire(ctx, list, queueTTL)
-				}
-				return nil
-			})
-			return err
-		})
+		err := w.pushBack(plain, heads)
+		for try := 0; err != nil && redisio.FateOf(err) == redisio.Unsent && time.Now().Before(end); try++ {
+			time.Sleep(redisio.Backoff(try))
+			err = w.pushBack(plain, heads)
+		}
 		if err != nil {
 			w.link.log.Error("bus: calls lost: not returned to their queue by the stopping worker", "calls", len(group), "error", err)
 		}
@@ -235,7 +231,9 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 	}
 	for _, list := range lists {
 		_ = w.withStopTimeout(func(ctx context.Context) error {
-			frames, err := plain.LPopCount(ctx, list, 1<<20).Result()
+			pop := redisio.Once(ctx, "lpop", list, 1<<20)
+			_ = plain.Process(ctx, pop)
+			frames, err := pop.StringSlice()
 			for _, frame := range frames {
 				t := &task{frame: frame}
 				if t.unpack(t.frame) == nil {
@@ -249,6 +247,24 @@ func (w *Worker) giveBack(plain redis.UniversalClient) {
 	for _, t := range own {
 		w.answer(t, Body{}, &refusal{CodeStopped, "the worker stopped before the call was begun"})
 	}
+}
+
+// pushBack puts frames before those of their lists, by one transaction.
+func (w *Worker) pushBack(plain redis.UniversalClient, heads map[string][]any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	// A connection that has broken is found by a command that does no harm: of a write to
+	// it, it would be unknown whether Redis has it.
+	if err := plain.PExpire(ctx, w.keys.queue(), queueTTL).Err(); err != nil {
+		return redisio.MarkUnsent(err)
+	}
+	return transact(ctx, plain, func(tx redis.Pipeliner) error {
+		for list, frames := range heads {
+			_ = tx.Process(ctx, redisio.Once(ctx, append([]any{"lpush", list}, frames...)...))
+			tx.PExpire(ctx, list, queueTTL)
+		}
+		return nil
+	})
 }
 
 // haltLanes keeps waiting calls from beginning, and returns them in order of

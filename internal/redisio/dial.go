@@ -17,9 +17,10 @@ type dialError struct{ error }
 // layer off the errors of a handshake.
 func (e dialError) Unwrap() []error { return []error{e.error} }
 
-// markDial marks an error of a dial or a handshake. An error reply stays as it is: it
-// says by itself whether to try again.
-func markDial(err error) error {
+// MarkUnsent makes [FateOf] know the error of a dial, of a handshake or of anything else
+// that comes before a write as [Unsent]. An error reply stays as it is: it says by itself
+// whether to try again.
+func MarkUnsent(err error) error {
 	var reply redis.Error
 	if err == nil || errors.As(err, &reply) {
 		return err
@@ -43,7 +44,7 @@ type dialMarker struct{}
 func (dialMarker) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := next(ctx, network, addr)
-		return conn, markDial(err)
+		return conn, MarkUnsent(err)
 	}
 }
 
@@ -51,7 +52,7 @@ func (dialMarker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		if err != nil && isHandshake(cmd) {
-			err = markDial(err)
+			err = MarkUnsent(err)
 			cmd.SetErr(err)
 		}
 		return err
@@ -62,7 +63,7 @@ func (dialMarker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		if err != nil && isHandshake(cmds[0]) {
-			err = markDial(err)
+			err = MarkUnsent(err)
 		}
 		return err
 	}
@@ -86,12 +87,12 @@ func MarkHandshakes(
 	stream *auth.StreamingCredentialsProvider,
 ) {
 	if do := *connect; do != nil {
-		*connect = func(ctx context.Context, conn *redis.Conn) error { return markDial(do(ctx, conn)) }
+		*connect = func(ctx context.Context, conn *redis.Conn) error { return MarkUnsent(do(ctx, conn)) }
 	}
 	if do := *provide; do != nil {
 		*provide = func(ctx context.Context) (username, password string, err error) {
 			username, password, err = do(ctx)
-			return username, password, markDial(err)
+			return username, password, MarkUnsent(err)
 		}
 	}
 	if *stream != nil {
@@ -105,5 +106,5 @@ type markedProvider struct {
 
 func (p markedProvider) Subscribe(listener auth.CredentialsListener) (auth.Credentials, auth.UnsubscribeFunc, error) {
 	credentials, unsubscribe, err := p.StreamingCredentialsProvider.Subscribe(listener)
-	return credentials, unsubscribe, markDial(err)
+	return credentials, unsubscribe, MarkUnsent(err)
 }
