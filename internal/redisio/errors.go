@@ -96,7 +96,8 @@ func FateOf(err error) Fate {
 }
 
 // Passing reports whether an error reply is about a passing state of the server, such as
-// loading.
+// loading, a script that takes long (BUSY), or a snapshot that could not be saved
+// (MISCONF).
 func Passing(err error) bool {
 	if _, moved := redis.IsMovedError(err); moved {
 		return true
@@ -106,5 +107,6 @@ func Passing(err error) bool {
 	}
 	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsOOMError(err) ||
 		redis.IsClusterDownError(err) || redis.IsTryAgainError(err) || redis.IsMasterDownError(err) ||
-		redis.IsMaxClientsError(err) || redis.IsNoReplicasError(err)
+		redis.IsMaxClientsError(err) || redis.IsNoReplicasError(err) ||
+		redis.HasErrorPrefix(err, "BUSY ") || redis.HasErrorPrefix(err, "MISCONF ")
 }
