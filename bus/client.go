@@ -87,6 +87,7 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 type Client struct {
 	pool     *storage.Pool
 	cfg      ClientConfig
+	chain    Next   // the middleware, of carryOut; nil: none
 	id       string // host:pid:uid
 	inbox    inbox
 	clock    *redisio.Clock
@@ -127,6 +128,9 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 		pool: pool, cfg: cfg, id: id, clock: redisio.NewClock(nil),
 		opening: make(chan struct{}, 1), closed: make(chan struct{}),
 		created: time.Now(), calls: make(map[uint64]*pendingCall),
+	}
+	if c.chain, err = wrap("ClientConfig.Middleware", cfg.Middleware, carryOut); err != nil {
+		return nil, err
 	}
 	c.opening <- struct{}{}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -89,7 +89,7 @@ func (r *refusal) Error() string { return string(r.code) + ": " + r.text }
 type method struct {
 	name         string
 	call         func(context.Context, *task) (Body, error)
-	around       func(context.Context, *task) (Body, error) // call wrapped in middleware; nil: none
+	wrapped      bool // in the worker's middleware
 	lane         *lane
 	stats        *methodStats
 	stream       bool
@@ -139,36 +139,11 @@ func (w *Worker) register(name string, m *method, opts []HandleOptions, call fun
 	default:
 		m.lane = &lane{}
 	}
-	if len(w.cfg.Middleware) > 0 && !m.builtin && !m.deferred {
-		m.around = w.surround(m)
-	}
+	m.wrapped = w.chain != nil && !m.builtin && !m.deferred
 	if name == anyName {
 		w.other = m
 	} else {
 		w.methods[name] = m
-	}
-}
-
-// surround returns a method's call wrapped in the worker's middleware.
-func (w *Worker) surround(m *method) func(context.Context, *task) (Body, error) {
-	return func(ctx context.Context, t *task) (Body, error) {
-		next := wrap(w.cfg.Middleware, func(ctx context.Context, r *Request) (*Response, error) {
-			t.ctx.header, t.body = r.Header, r.Body
-			body, err := m.call(ctx, t)
-			if err != nil {
-				return nil, err
-			}
-			return &Response{From: w.info.ID, Header: Header{}, Body: body}, nil
-		})
-		if t.ctx.header == nil {
-			t.ctx.header = Header{}
-		}
-		resp, err := next(ctx, &Request{To: w.info.ID, Method: t.request.method, Header: t.ctx.header, Body: t.body, Stream: m.stream})
-		if err != nil || resp == nil {
-			return Body{}, err
-		}
-		t.answer = resp.Header
-		return resp.Body, nil
 	}
 }
 

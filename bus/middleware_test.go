@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,5 +86,67 @@ func TestMiddlewareOnBothSides(t *testing.T) {
 		require.ErrorIs(t, err, bus.Code("unauthorized"))
 		_, err = bus.NewClient(pool, bus.ClientConfig{Middleware: []bus.Middleware{nil}})
 		require.ErrorContains(t, err, "ClientConfig.Middleware[0] is nil")
+	})
+}
+
+// Middleware wraps once: what its outer function declares serves all requests, of all
+// methods.
+func TestMiddlewareKeepsItsState(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		counting := func(last *atomic.Int64, wraps *atomic.Int64) bus.Middleware {
+			return func(next bus.Next) bus.Next {
+				wraps.Add(1)
+				var n atomic.Int64
+				return func(ctx context.Context, req *bus.Request) (*bus.Response, error) {
+					last.Store(n.Add(1))
+					return next(context.WithoutCancel(ctx), &bus.Request{Method: req.Method, Header: req.Header, Body: req.Body})
+				}
+			}
+		}
+		var served, serveWraps, called, callWraps atomic.Int64
+		start(t, pool, bus.WorkerConfig{Middleware: []bus.Middleware{counting(&served, &serveWraps)}}, serveUpTo)
+		c := client(t, pool, bus.ClientConfig{Middleware: []bus.Middleware{counting(&called, &callWraps)}})
+		for range 2 {
+			sum, err := bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{1, 2})
+			require.NoError(t, err)
+			require.Equal(t, 3, sum)
+			_, err = bus.Call(t.Context(), c, bus.Group("calc"), Name, "")
+			require.NoError(t, err)
+		}
+		for n, err := range bus.Stream(t.Context(), c, bus.Group("calc"), UpTo, UpToArgs{2}) {
+			require.NoError(t, err)
+			require.Less(t, n, 2)
+		}
+		for _, err := range bus.Gather(t.Context(), c, bus.Broadcast("calc"), Name, "") {
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, 6, served.Load())
+		require.EqualValues(t, 6, called.Load())
+		require.EqualValues(t, 1, serveWraps.Load())
+		require.EqualValues(t, 1, callWraps.Load())
+	})
+}
+
+func TestMiddlewareMistakes(t *testing.T) {
+	t.Parallel()
+	storagetest.Virtual(t, func(t *testing.T, pool *storage.Pool) {
+		none := []bus.Middleware{func(bus.Next) bus.Next { return nil }}
+		_, err := bus.NewClient(pool, bus.ClientConfig{Middleware: none})
+		require.ErrorContains(t, err, "ClientConfig.Middleware[0] returned nil")
+		_, err = bus.NewWorker(pool, bus.WorkerConfig{Type: "calc", Middleware: none})
+		require.ErrorContains(t, err, "WorkerConfig.Middleware[0] returned nil")
+
+		stray := []bus.Middleware{func(next bus.Next) bus.Next {
+			return func(ctx context.Context, req *bus.Request) (*bus.Response, error) {
+				return next(context.Background(), req)
+			}
+		}}
+		start(t, pool, bus.WorkerConfig{Middleware: stray})
+		_, err = bus.Call(t.Context(), client(t, pool, bus.ClientConfig{}), bus.Group("calc"), Add, AddArgs{})
+		require.ErrorIs(t, err, bus.CodeFailed)
+		require.ErrorContains(t, err, "does not come from its own")
+		_, err = bus.Call(t.Context(), client(t, pool, bus.ClientConfig{Middleware: stray}), bus.Group("calc"), Add, AddArgs{})
+		require.ErrorContains(t, err, "does not come from its own")
 	})
 }

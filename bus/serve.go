@@ -208,10 +208,10 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		}
 		m.stats.ran(time.Since(begun))
 	}()
-	if m.around == nil {
-		body, err = m.call(ctx, t)
+	if m.wrapped {
+		body, err = w.through(t)
 	} else {
-		body, err = m.around(ctx, t)
+		body, err = m.call(ctx, t)
 	}
 	switch {
 	case err == nil, err == errDeferred:

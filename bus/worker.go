@@ -63,7 +63,7 @@ type WorkerConfig struct {
 	// larger results and items with CodeBadResult. Defaults to 1 MiB.
 	MaxMessage int
 
-	// Middleware wraps every handler; the first is the outermost.
+	// Middleware wraps every handler; the first is the outermost. Defaults to none.
 	Middleware []Middleware
 
 	// OnStart runs before callers know the worker; its error ends Run. Its context
@@ -158,6 +158,7 @@ type Worker struct {
 	keys    keys
 	types   string // key of the site's types
 
+	chain    Next // the middleware, of handle; nil: none
 	methods  map[string]*method
 	other    *method // HandleAny's
 	builtins lane    // of the built-in methods
@@ -222,6 +223,9 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 		return nil, err
 	}
 	if w.types, err = typesKey(pool, cfg.Site); err != nil {
+		return nil, err
+	}
+	if w.chain, err = wrap("WorkerConfig.Middleware", cfg.Middleware, w.handle); err != nil {
 		return nil, err
 	}
 	w.spawner.Store(&cfg.Spawner)
