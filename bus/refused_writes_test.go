@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -76,4 +78,47 @@ func TestCallsWaitWhileRedisRefusesCommands(t *testing.T) {
 			require.Zero(t, w.Stats().Lost)
 		})
 	}
+}
+
+// A full Redis takes no new leases. A worker keeps the one that it has, its calls are not
+// lost, and new ones say what they wait for.
+func TestAFullRedisDoesNotEndLeases(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config()).Redis()
+	held := newGate()
+	hold := bus.NewMethod[int, int]("hold")
+	w := start(t, storagetest.Open(t, srv.Config()), bus.WorkerConfig{Lease: 2 * time.Second}, func(w *bus.Worker) {
+		bus.Handle(w, hold, func(ctx context.Context, n int) (int, error) { return n, held.pass(ctx) })
+	})
+	c := client(t, storagetest.Open(t, srv.Config()), bus.ClientConfig{})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := bus.Call(t.Context(), c, bus.Group("calc"), hold, 1)
+		ended <- err
+	}()
+	<-held.entered
+	inboxes := keysLike(t, storagetest.Open(t, srv.Config()), "inbox")
+	require.Len(t, inboxes, 1)
+	require.Eventually(t, func() bool { // the worker has announced the call
+		return slices.ContainsFunc(admin.XRange(t.Context(), inboxes[0], "-", "+").Val(), func(m redis.XMessage) bool {
+			return m.Values[redisio.StreamField] != ""
+		})
+	}, patience, time.Millisecond)
+
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	for range 3 { // leases
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		_, err := bus.Call(ctx, c, bus.Direct(w.ID()), Add, AddArgs{1, 2})
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "OOM")
+	}
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	sum, err := bus.Call(t.Context(), c, bus.Direct(w.ID()), Add, AddArgs{1, 2})
+	require.NoError(t, err)
+	require.Equal(t, 3, sum)
+	close(held.open)
+	require.NoError(t, <-ended)
 }

@@ -214,6 +214,9 @@ func (l *lease) renew(ctx context.Context) error {
 	if err == nil && len(l.lists) > 0 {
 		l.found(func(key string) bool { return renewed[key].Val() })
 	}
+	if redis.IsOOMError(err) {
+		l.prolong(ctx)
+	}
 	if err != nil || l.hidden {
 		return redisio.Normalize(ctx, err)
 	}
@@ -224,6 +227,20 @@ func (l *lease) renew(ctx context.Context) error {
 		return nil
 	})
 	return redisio.Normalize(ctx, err)
+}
+
+// prolong keeps what there is of the worker for another term, in a Redis that is full. It
+// takes no new scores in alive, but commands that need no memory: as long as the info is
+// there, the worker's calls are not lost. A full Redis takes no transactions.
+func (l *lease) prolong(ctx context.Context) {
+	_, _ = l.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.PExpire(ctx, l.keys.alive(), max(queueTTL, 2*l.term))
+		pipe.PExpire(ctx, l.keys.info(l.info.ID), l.term)
+		for _, key := range append(slices.Clone(l.lists), l.keys.queue(), l.keys.ownQueue(l.info.ID), l.keys.control(l.info.ID)) {
+			pipe.PExpire(ctx, key, queueTTL)
+		}
+		return nil
+	})
 }
 
 // leave takes the worker out of the registry. It may still have calls.
