@@ -2,8 +2,8 @@ package bus_test
 
 import (
 	"context"
-	"sync/atomic"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
