@@ -64,7 +64,7 @@
 //
 //   - start a worker and know that it serves: [Start]
 //   - call one worker, or all that match: [Direct], [Gather], [Multicast], [Local]
-//   - send a call without waiting for a result: [Send]
+//   - send a call without waiting for a result: [Send]; a job that must not be lost: package jobs
 //   - answer with many items: [HandleStream], [Stream]
 //   - call again after a failure: [Method.Idempotent], [Retry], [Breaker]
 //   - limit a method: [HandleOptions]; all calls of a worker: WorkerConfig.Concurrency

@@ -41,6 +41,9 @@ func mustBeFree(name string) {
 // Name returns the method's name.
 func (m Method[A, R]) Name() string { return m.name }
 
+// Codec returns the codec of the method's arguments.
+func (m Method[A, R]) Codec() storage.Codec { return m.codec }
+
 // WithCodec returns a copy whose arguments are encoded by codec. The default is
 // [storage.MsgPack]. Workers decode any codec and answer in the caller's.
 func (m Method[A, R]) WithCodec(codec storage.Codec) Method[A, R] {

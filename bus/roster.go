@@ -35,6 +35,7 @@ type task struct {
 	sender   *itemSender // of a stream
 	answer   Header      // of the reply
 	answered atomic.Bool // it has an answer
+	foreign  *foreign    // of a busio.Source; nil: a call
 
 	// Guarded by roster.mu:
 	listed     bool // in the roster

@@ -64,6 +64,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	stopControl := w.startReader(w.readControl)
 	stopCalls := w.startReader(w.readCalls)
 	stopTicks := startTask(w.tick)
+	w.startSources()
 
 	var denied error
 	select {
@@ -78,8 +79,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	stopTicks()
 	stopCalls(func() { w.wake(plain, w.keys.ownQueue(w.info.ID)) })
 	w.closeOverflow()
+	w.haltSources()
 	w.giveBack(plain, time.Now().Add(max(time.Until(drainEnd), stopTimeout)))
 	err = cmp.Or(denied, w.drain(time.Until(drainEnd)))
+	w.endSources()
 	w.runOnStop()
 	stopControl(func() { w.wake(plain, w.keys.control(w.info.ID)) })
 	redisio.WaitFor(&w.heldControl, stopTimeout)
@@ -195,6 +198,8 @@ func (w *Worker) giveBack(plain redis.UniversalClient, end time.Time) {
 	var own, group []*task
 	for _, t := range w.haltLanes() {
 		switch {
+		case t.foreign != nil:
+			w.answer(t, Body{}, errReturned)
 		case t.frame == "": // a tick
 			w.finish(t)
 		case t.direct:

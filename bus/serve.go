@@ -185,6 +185,9 @@ func (w *Worker) release(t *task) {
 func (w *Worker) call(t *task) (body Body, err error) {
 	ctx, m := &t.ctx, t.method
 	begun := time.Now()
+	if t.foreign != nil && t.foreign.timeout > 0 {
+		ctx.deadline = begun.Add(t.foreign.timeout)
+	}
 	if t.deadline != 0 && !begun.Before(ctx.deadline) {
 		w.stats.expired.Add(1)
 		m.stats.expired.Add(1)
@@ -203,8 +206,12 @@ func (w *Worker) call(t *task) (body Body, err error) {
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			w.link.log.Error("bus: handler panicked; its caller gets CodePanic", "method", t.request.method, "panic", v, "stack", string(debug.Stack()))
+			stack := string(debug.Stack())
+			w.link.log.Error("bus: handler panicked; its caller gets CodePanic", "method", t.request.method, "panic", v, "stack", stack)
 			body, err = Body{}, &refusal{code: CodePanic}
+			if t.foreign != nil {
+				t.foreign.panicked(v, stack)
+			}
 		}
 		m.stats.ran(time.Since(begun))
 	}()
@@ -234,6 +241,10 @@ func (w *Worker) call(t *task) (body Body, err error) {
 // another goroutine, and then panic.
 func (w *Worker) answer(t *task, body Body, err error) {
 	if t.answered.Swap(true) {
+		return
+	}
+	if t.foreign != nil {
+		w.endForeign(t, body, err)
 		return
 	}
 	if t.ctx.abandoned() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/heliograph/heliograph/internal/busio"
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -190,6 +191,8 @@ type Worker struct {
 	overflows   redis.UniversalClient // that reads their overflow lists
 	overflowing sync.WaitGroup        // goroutines that move calls to and from these lists
 
+	sources map[string]busio.Source // by name, attached before Run
+
 	mu      sync.Mutex
 	inboxes map[string]string // keys, by client
 }
@@ -212,7 +215,8 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 	id, host, pid := newID()
 	w := &Worker{
 		pool: pool, cfg: cfg, hidden: hidden, methods: make(map[string]*method), inboxes: make(map[string]string),
-		ready: make(chan struct{}), halted: make(chan struct{}, 1), refused: make(chan error, 1), beat: make(chan struct{}, 1),
+		sources: make(map[string]busio.Source),
+		ready:   make(chan struct{}), halted: make(chan struct{}, 1), refused: make(chan error, 1), beat: make(chan struct{}, 1),
 		clock: redisio.NewClock(nil),
 		info: WorkerInfo{
 			ID: cfg.Type + ":" + id, Site: cfg.Site, Type: cfg.Type, Host: host, PID: pid,

@@ -1,10 +1,11 @@
-// Package busio holds what package keywords needs of package bus, and a host does
-// not: workers that clients do not list, and calls that are answered after their
-// handler has returned.
+// Package busio holds what packages keywords and jobs need of package bus, and a host
+// does not: workers that clients do not list, calls that are answered after their
+// handler has returned, and requests that are no calls.
 package busio
 
 import (
 	"context"
+	"time"
 
 	"github.com/heliograph/heliograph/storage"
 )
@@ -44,3 +45,62 @@ var CallOnce func(ctx context.Context, client any, typ, method string, args []by
 // worker begins the next call when handle returns. A call whose handle panics before
 // the call is answered is answered with bus.CodePanic. Package bus sets NewWorker.
 var NewWorker func(pool *storage.Pool, cfg any, handle func(ctx context.Context, call Call)) (worker any, err error)
+
+// Source supplies a worker with requests that are no calls, such as the jobs of a queue.
+// The worker runs them by its handlers, and waits for them when it stops.
+type Source interface {
+	// Start begins to supply requests. Run calls it once callers know the worker. Fail
+	// ends Run with an error.
+	Start(fail func(error))
+
+	// Halt ends the supply: Host.Begin is not called any more once it has returned.
+	Halt()
+
+	// End is called when the requests have ended, or the worker does not wait for them
+	// any longer.
+	End()
+}
+
+// Host is a worker as its sources see it.
+type Host interface {
+	ID() string
+	Pool() *storage.Pool
+	Site() string
+	Lease() time.Duration
+	Concurrency() int
+
+	// Context is the parent of the contexts of all handlers.
+	Context() context.Context
+
+	// Begin runs a request, at once or when the limit of its method permits it. It does
+	// not block, and takes none of the slots of calls.
+	Begin(r Request)
+}
+
+// Request is a request of a [Source].
+type Request struct {
+	Method  string
+	Header  map[string]string
+	Codec   storage.Codec
+	Args    []byte
+	Context context.Context // derived from Host.Context
+	Timeout time.Duration   // from the start of the handler; 0: none
+	Ended   func(Outcome)   // called once
+}
+
+// Outcome is how a [Request] ended.
+type Outcome struct {
+	Codec  storage.Codec
+	Result []byte
+	Err    error  // nil: the handler has succeeded
+	Code   string // of an error of the bus itself, "" of one that the handler returned
+	Stack  string // of a panic
+
+	// Returned says that the worker stopped: the handler did not begin, or its context
+	// was cancelled.
+	Returned bool
+}
+
+// Attach makes source a source of a *bus.Worker that has not begun to run, and that has
+// none of this name. Package bus sets Attach.
+var Attach func(worker any, name string, source Source) (Host, error)
