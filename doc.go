@@ -6,6 +6,7 @@
 //   - [github.com/heliograph/heliograph/storage]: the connection pool that all
 //     others are built on, codecs, and small shared objects;
 //   - [github.com/heliograph/heliograph/bus]: workers, and typed calls to them;
+//   - [github.com/heliograph/heliograph/bus/jobs]: durable jobs, run by workers of bus;
 //   - [github.com/heliograph/heliograph/pubsub]: typed publish and subscribe;
 //   - [github.com/heliograph/heliograph/keywords]: named, typed values that one
 //     process serves and others set, watch and wait for;

@@ -26,6 +26,7 @@ var may = map[string][]string{
 	"storage/storagetest":    {"internal/redisio", "storage", "storage/embedded"},
 	"pubsub":                 {"internal/redisio", "storage"},
 	"bus":                    {"internal/redisio", "internal/busio", "storage"},
+	"bus/jobs":               {"internal/redisio", "internal/busio", "storage", "bus"},
 	"keywords/internal/expr": {},
 	"keywords":               {"internal/redisio", "internal/busio", "storage", "pubsub", "bus", "keywords/internal/expr"},
 	"keywords/ktlxml":        {"keywords"},

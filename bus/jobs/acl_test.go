@@ -1,0 +1,108 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/bus/jobs"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+// aclLine returns the words of the ACL line of a README.
+func aclLine(t *testing.T, readme string) []string {
+	doc, err := os.ReadFile(readme)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(doc)) {
+		if line, ok := strings.CutPrefix(line, "    ACL SETUSER app "); ok {
+			return strings.Fields(line)
+		}
+	}
+	require.Fail(t, "no ACL line in "+readme)
+	return nil
+}
+
+// The line of README.md, with that of bus, is enough for workers and clients; without a
+// right of it a worker ends with an error that says so.
+func TestACL(t *testing.T) {
+	t.Parallel()
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config()).Redis()
+	args := []any{"acl", "setuser", "app"}
+	for _, word := range append(aclLine(t, "README.md"), aclLine(t, "../README.md")...) {
+		args = append(args, word)
+	}
+	require.NoError(t, admin.Do(t.Context(), args...).Err())
+	cfg := srv.Config()
+	cfg.Prefix, cfg.Redis.Username, cfg.Redis.Password = "obs", "app", "secret"
+	pool := storagetest.Open(t, cfg)
+	c := client(t, pool)
+	w := serve(t, pool, jobs.QueueConfig{Backoff: func(jobs.Job, error) time.Duration { return time.Millisecond }},
+		func(ctx context.Context, n int) (int, error) {
+			j, _ := jobs.FromContext(ctx)
+			return n, errors.Join(j.Progress(ctx, "x"), errors.New("no"))
+		})
+	id, err := jobs.Submit(t.Context(), c, "q", Double, 4, jobs.SubmitOptions{Delay: time.Millisecond, KeepResult: time.Minute})
+	require.NoError(t, err)
+	n, err := jobs.Wait(t.Context(), c, Double, id)
+	require.NoError(t, err)
+	require.Equal(t, 8, n)
+	id, err = jobs.Submit(t.Context(), c, "q", Task, 4, jobs.SubmitOptions{Attempts: 2})
+	require.NoError(t, err)
+	require.Equal(t, "no", state(t, c, id, jobs.StateDead).Error)
+	for _, s := range []jobs.State{jobs.StateWaiting, jobs.StateRunning, jobs.StateScheduled, jobs.StateDead} {
+		_, _, err = c.List(t.Context(), "q", s)
+		require.NoError(t, err)
+	}
+	require.NoError(t, c.Retry(t.Context(), id))
+	state(t, c, id, jobs.StateDead)
+	require.NoError(t, c.Discard(t.Context(), id))
+	require.NoError(t, c.Pause(t.Context(), "q"))
+	require.NoError(t, c.Resume(t.Context(), "q"))
+	id, err = jobs.Submit(t.Context(), c, "q", Task, 4, jobs.SubmitOptions{Delay: time.Hour})
+	require.NoError(t, err)
+	_, err = c.Cancel(t.Context(), id)
+	require.NoError(t, err)
+	require.NoError(t, w.stop())
+
+	require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "app", "-xreadgroup").Err())
+	other, err := bus.NewWorker(pool, bus.WorkerConfig{Type: "w"})
+	require.NoError(t, err)
+	require.NoError(t, jobs.Serve(other, "q", jobs.QueueConfig{}))
+	err = other.Run(t.Context())
+	require.True(t, redis.IsPermissionError(err), "%v", err)
+	require.ErrorContains(t, err, "xreadgroup")
+}
+
+// A worker and a client on a cluster need keys of one slot only.
+func TestCluster(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
+	pool := storagetest.Open(t, storagetest.StartCluster(t).Config())
+	clusterSuite(t, pool)
+}
+
+func clusterSuite(t *testing.T, pool *storage.Pool) {
+	c := client(t, pool)
+	serve(t, pool, jobs.QueueConfig{Backoff: func(jobs.Job, error) time.Duration { return time.Millisecond }},
+		func(context.Context, int) (int, error) { return 0, errors.New("no") })
+	_, err := jobs.SubmitMany(t.Context(), c, "q", Double, make([]int, 1000))
+	require.NoError(t, err)
+	id, err := jobs.Submit(t.Context(), c, "q", Double, 4, jobs.SubmitOptions{Delay: time.Millisecond, KeepResult: time.Minute})
+	require.NoError(t, err)
+	n, err := jobs.Wait(t.Context(), c, Double, id)
+	require.NoError(t, err)
+	require.Equal(t, 8, n)
+	id, err = jobs.Submit(t.Context(), c, "q", Task, 4, jobs.SubmitOptions{Attempts: 2, ID: "x"})
+	require.NoError(t, err)
+	require.Equal(t, "no", state(t, c, id, jobs.StateDead).Error)
+	empty(t, pool, c)
+}

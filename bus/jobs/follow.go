@@ -1,0 +1,109 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
+)
+
+// follow moves due jobs to their streams and reads notes, until Halt.
+func (s *server) follow() {
+	last, try := "", 0
+	for {
+		wait, err := s.promote()
+		if err == nil && last == "" {
+			last, err = s.lastNote()
+		} else if err == nil {
+			last, err = s.readNotes(last, wait)
+		}
+		if err == nil {
+			try = 0
+		} else if !s.troubled(err, s.halt, &try) {
+			return
+		}
+		select {
+		case <-s.halt:
+			return
+		default:
+		}
+	}
+}
+
+// promote moves the jobs that are due, and returns how long until the next is.
+func (s *server) promote() (wait time.Duration, err error) {
+	ctx := context.Background()
+	keys := append([]string{s.q.later(), s.q.jobs(), s.q.at(), s.q.paused()}, s.q.streams()...)
+	for {
+		answer, err := luaPromote.Run(ctx, s.watcher, keys).Int64Slice()
+		if err != nil || len(answer) < 3 {
+			return 0, redisio.Normalize(ctx, err)
+		}
+		s.setPaused(answer[2] == 1)
+		if answer[1] != 0 {
+			if answer[1] < 0 {
+				return followTime, nil
+			}
+			return min(length(answer[1]), followTime), nil
+		}
+	}
+}
+
+// followTime is how long follow waits for notes at a time.
+const followTime = redisio.BlockTime
+
+func (s *server) setPaused(paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.paused != paused {
+		s.paused = paused
+		signal(s.wake)
+	}
+}
+
+func (s *server) isPaused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.paused
+}
+
+// lastNote returns the id of the last note. Earlier ones were for jobs of that time.
+func (s *server) lastNote() (string, error) {
+	notes, err := s.watcher.XRevRangeN(context.Background(), s.q.notes(), "+", "-", 1).Result()
+	if err != nil || len(notes) == 0 {
+		return "0-0", err
+	}
+	return notes[0].ID, nil
+}
+
+// readNotes waits for notes after the one with the id last, and handles them.
+func (s *server) readNotes(last string, wait time.Duration) (string, error) {
+	notes, err := s.watcher.XRead(context.Background(), &redis.XReadArgs{
+		Streams: []string{s.q.notes(), last}, Count: 128, Block: max(wait, time.Millisecond),
+	}).Result()
+	if err != nil {
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return last, err
+	}
+	for _, note := range notes[0].Messages {
+		last = note.ID
+		if id, ok := note.Values["cancel"].(string); ok {
+			s.cancelJob(id)
+		}
+	}
+	return last, nil
+}
+
+func (s *server) cancelJob(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.byID[id]; r != nil {
+		r.cancelled = true
+		r.cancel(ErrCancelled)
+	}
+}

@@ -1,0 +1,201 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/bus/jobs"
+	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool)
+		begun := make(chan struct{}, 1)
+		cancelled := func(id string, want jobs.State) {
+			t.Helper()
+			got, err := c.Cancel(t.Context(), id)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+		waiting, err := jobs.Submit(t.Context(), c, "q", Task, 1)
+		require.NoError(t, err)
+		own, err := jobs.Submit(t.Context(), c, "q", Task, 1, jobs.SubmitOptions{ID: "own"})
+		require.NoError(t, err)
+		later, err := jobs.Submit(t.Context(), c, "q", Task, 1, jobs.SubmitOptions{Delay: time.Hour})
+		require.NoError(t, err)
+		info := state(t, c, later, jobs.StateScheduled)
+		require.WithinDuration(t, time.Now().Add(time.Hour), info.Due, time.Minute)
+		cancelled(waiting, jobs.StateWaiting)
+		cancelled(own, jobs.StateWaiting)
+		cancelled(later, jobs.StateScheduled)
+		empty(t, pool, c)
+
+		serve(t, pool, jobs.QueueConfig{}, func(ctx context.Context, n int) (int, error) {
+			begun <- struct{}{}
+			<-ctx.Done()
+			return 0, context.Cause(ctx)
+		})
+		running, err := jobs.Submit(t.Context(), c, "q", Task, 1)
+		require.NoError(t, err)
+		<-begun
+		list, _, err := c.List(t.Context(), "q", jobs.StateRunning)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		require.Equal(t, running, list[0].ID)
+		n, err := c.Counts(t.Context(), "q")
+		require.NoError(t, err)
+		require.Equal(t, jobs.Counts{Running: 1}, n)
+		cancelled(running, jobs.StateRunning)
+		info = state(t, c, running, jobs.StateDead)
+		require.Equal(t, jobs.ErrCancelled.Error(), info.Error)
+		cancelled(running, jobs.StateDead)
+		require.NoError(t, c.Discard(t.Context(), running))
+		empty(t, pool, c)
+	})
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool)
+		var ran atomic.Int64
+		serve(t, pool, jobs.QueueConfig{}, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		require.NoError(t, c.Pause(t.Context(), "q"))
+		paused, err := c.Counts(t.Context(), "q")
+		require.NoError(t, err)
+		require.True(t, paused.Paused)
+		// The worker may not have read the note yet.
+		until(t, func() bool {
+			before := ran.Load()
+			_, err := jobs.Submit(t.Context(), c, "q", Task, 1)
+			require.NoError(t, err)
+			time.Sleep(50 * time.Millisecond)
+			return ran.Load() == before
+		}, "the queue is not paused")
+		before := ran.Load()
+		_, err = jobs.SubmitMany(t.Context(), c, "q", Task, []int{1, 2, 3})
+		require.NoError(t, err)
+		list, _, err := c.List(t.Context(), "q", jobs.StateWaiting)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(list), 3)
+		require.NoError(t, c.Resume(t.Context(), "q"))
+		until(t, func() bool { return ran.Load() == before+4 }, "the jobs are not run")
+		empty(t, pool, c)
+	})
+}
+
+func TestSnoozeAndDiscard(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool)
+		var naps atomic.Int64
+		serve(t, pool, jobs.QueueConfig{}, func(ctx context.Context, n int) (int, error) {
+			j, _ := jobs.FromContext(ctx)
+			if err := j.Progress(ctx, "half"); err != nil || j.Attempt != 1 {
+				return 0, jobs.Discard(errors.New("attempt"))
+			}
+			if naps.Add(1) < 4 {
+				return 0, jobs.Snooze(time.Millisecond)
+			}
+			return 0, jobs.Discard(errors.New("useless"))
+		})
+		id, err := jobs.Submit(t.Context(), c, "q", Task, 1, jobs.SubmitOptions{Attempts: 2})
+		require.NoError(t, err)
+		info := state(t, c, id, jobs.StateDead)
+		require.Equal(t, "useless", info.Error)
+		require.EqualValues(t, 4, naps.Load())
+		empty(t, pool, c)
+	})
+}
+
+func TestWhatCanNeverSucceedDies(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool)
+		died := func(id, text string) {
+			t.Helper()
+			require.Contains(t, state(t, c, id, jobs.StateDead).Error, text)
+		}
+		expired, err := jobs.Submit(t.Context(), c, "q", Double, 1, jobs.SubmitOptions{Expires: time.Millisecond})
+		require.NoError(t, err)
+		time.Sleep(10 * time.Millisecond) // of any clock
+		entry, err := pool.Redis().Do(t.Context(), "xadd", "jobs:{local:q}:ready:n", "*", "j", "garbage").Text()
+		require.NoError(t, err)
+		other, err := pool.Redis().Do(t.Context(), "xadd", "jobs:{local:q}:ready:h", "*", "x", "y").Text()
+		require.NoError(t, err)
+		unknown, err := jobs.SubmitRaw(t.Context(), c, "q", "nothing", bus.Body{})
+		require.NoError(t, err)
+		builtin, err := jobs.SubmitRaw(t.Context(), c, "q", "bus.stop", bus.Body{})
+		require.NoError(t, err)
+		args, err := jobs.SubmitRaw(t.Context(), c, "q", "double", bus.Body{Codec: storage.JSON, Data: []byte(`{"no":`)})
+		require.NoError(t, err)
+		slow, err := jobs.Submit(t.Context(), c, "q", Task, 1, jobs.SubmitOptions{Timeout: time.Millisecond, Attempts: 1})
+		require.NoError(t, err)
+		serve(t, pool, jobs.QueueConfig{}, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		died(expired, "expired")
+		died("q:"+entry+".n", "malformed")
+		died("q:"+other+".h", "malformed")
+		died(unknown, "unknown_method")
+		died(builtin, "unknown_method")
+		died(args, "bad_arguments")
+		died(slow, "longer than 1ms")
+		empty(t, pool, c)
+		require.ErrorIs(t, c.Retry(t.Context(), "q:"+entry+".n"), jobs.ErrInvalid)
+
+		var all []jobs.Info
+		for next := ""; len(all) == 0 || next != ""; {
+			var list []jobs.Info
+			list, next, err = c.List(t.Context(), "q", jobs.StateDead, jobs.ListOptions{Cursor: next, Limit: 2})
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(list), 2)
+			all = append(all, list...)
+		}
+		require.Len(t, all, 7)
+	})
+}
+
+func TestListWaiting(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool)
+		var want []string
+		for _, p := range []jobs.Priority{jobs.PriorityHigh, jobs.PriorityNormal, jobs.PriorityLow} {
+			all, err := jobs.SubmitMany(t.Context(), c, "q", Double, []int{1, 2, 3}, jobs.SubmitOptions{Priority: p})
+			require.NoError(t, err)
+			for _, s := range all {
+				want = append(want, s.ID)
+			}
+		}
+		for _, limit := range []int{1, 2, 3, 4, 9, 10} {
+			var got []string
+			for next := ""; got == nil || next != ""; {
+				var list []jobs.Info
+				var err error
+				list, next, err = c.List(t.Context(), "q", jobs.StateWaiting, jobs.ListOptions{Cursor: next, Limit: limit})
+				require.NoError(t, err)
+				for _, i := range list {
+					got = append(got, i.ID)
+				}
+			}
+			require.Equal(t, want, got, "limit %d", limit)
+		}
+		_, _, err := c.List(t.Context(), "q", jobs.StateDone)
+		require.ErrorIs(t, err, jobs.ErrInvalid)
+		_, _, err = c.List(t.Context(), "q", jobs.StateWaiting, jobs.ListOptions{Cursor: "?"})
+		require.ErrorIs(t, err, jobs.ErrInvalid)
+		_, _, err = c.List(t.Context(), "q", jobs.StateWaiting, jobs.ListOptions{Limit: 1001})
+		require.ErrorIs(t, err, jobs.ErrInvalid)
+	})
+}
