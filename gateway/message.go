@@ -140,7 +140,8 @@ func compile(v *variant, f *Frame) []byte {
 	const room = 10 // for the header, whose length is known at the end
 	var payload []byte
 	v.h.guard("protocol", func() { payload = v.protocol.Append(make([]byte, room, room+192+len(f.Content)), f) })
-	if len(payload) <= room {
+	empty := f.Kind == KindBroadcast && len(f.Content) == 0 // a message of its own, unlike what a protocol leaves out
+	if len(payload) < room || len(payload) == room && !empty {
 		return nil
 	}
 	if v.events {

@@ -18,7 +18,7 @@ type Protocol interface {
 	Parse(message []byte, args int) (Request, error)
 
 	// Append appends a frame to dst as one message. If it appends nothing, or panics,
-	// nothing is sent.
+	// nothing is sent, except of a KindBroadcast without Content: that is an empty message.
 	Append(dst []byte, f *Frame) []byte
 }
 
