@@ -5,10 +5,12 @@ package peers
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
@@ -34,6 +36,7 @@ import (
 const (
 	serverKind = "HELIOGRAPH_PEER_GATEWAY"
 	redisAddr  = "HELIOGRAPH_PEER_REDIS"
+	serverTLS  = "HELIOGRAPH_PEER_TLS" // set: it serves TLS
 )
 
 func init() {
@@ -43,6 +46,12 @@ func init() {
 		return
 	}
 	h, err := serve(os.Getenv(redisAddr))
+	if err == nil && os.Getenv(serverTLS) != "" {
+		srv := httptest.NewUnstartedServer(h)
+		srv.StartTLS()
+		fmt.Println(srv.Listener.Addr())
+		select {}
+	}
 	if err == nil {
 		var l net.Listener
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
@@ -101,13 +110,21 @@ func naive(addr string) (http.Handler, error) {
 type process struct {
 	kind  string
 	pid   int
-	addr  string
+	url   string
 	count atomic.Int64 // messages that its sockets received
 }
 
 func startServer(b testing.TB, kind, redis string) *process {
+	return startServerWith(b, kind, "ws", redis)
+}
+
+// startServerWith starts a server of a scheme, ws or wss.
+func startServerWith(b testing.TB, kind, scheme, redis string) *process {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), serverKind+"="+kind, redisAddr+"="+redis)
+	if scheme == "wss" {
+		cmd.Env = append(cmd.Env, serverTLS+"=1")
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(b, err)
@@ -118,7 +135,7 @@ func startServer(b testing.TB, kind, redis string) *process {
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(b, err)
-	return &process{kind: kind, pid: cmd.Process.Pid, addr: strings.TrimSpace(line)}
+	return &process{kind: kind, pid: cmd.Process.Pid, url: scheme + "://" + strings.TrimSpace(line) + "/"}
 }
 
 // cpu returns the time that the process has spent, its system calls included.
@@ -162,11 +179,11 @@ func (p *process) connect(b testing.TB, n int, hello string) {
 
 // dial opens a socket. In reads from it.
 func (p *process) dial(b testing.TB, hello string) (conn net.Conn, in *bufio.Reader) {
-	return p.dialWith(b, ws.Dialer{}, hello)
+	return p.dialWith(b, ws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}, hello)
 }
 
 func (p *process) dialWith(b testing.TB, d ws.Dialer, hello string) (conn net.Conn, in *bufio.Reader) {
-	conn, in, _, err := d.Dial(context.Background(), "ws://"+p.addr+"/")
+	conn, in, _, err := d.Dial(context.Background(), p.url)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = conn.Close() })
 	if hello != "" {
@@ -224,12 +241,17 @@ func (p *process) publish(b testing.TB, client *redis.Client, sockets, messages,
 
 // BenchmarkGatewayDelivery compares the server's CPU time to deliver a message of 128
 // bytes to each of 1,000 sockets with that of a loop of coder/websocket writes.
-func BenchmarkGatewayDelivery(b *testing.B) {
+func BenchmarkGatewayDelivery(b *testing.B) { benchmarkDelivery(b, "ws") }
+
+// BenchmarkGatewayTLS is the same over TLS, on both sides.
+func BenchmarkGatewayTLS(b *testing.B) { benchmarkDelivery(b, "wss") }
+
+func benchmarkDelivery(b *testing.B, scheme string) {
 	const sockets, messages, turns = 1000, 200, 7
 	srv := storagetest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: srv.Addr()})
 	defer client.Close()
-	one, other := startServer(b, "heliograph", srv.Addr()), startServer(b, "naive", srv.Addr())
+	one, other := startServerWith(b, "heliograph", scheme, srv.Addr()), startServerWith(b, "naive", scheme, srv.Addr())
 	one.connect(b, sockets, "SUB heliograph ack=1")
 	other.connect(b, sockets, "")
 	for _, flying := range []int{1, 8} {
