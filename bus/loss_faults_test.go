@@ -29,14 +29,14 @@ func TestLossesAreToldAmidFaults(t *testing.T) {
 	}
 	srv := storagetest.Start(t)
 	pool := storagetest.Open(t, srv.Config())
-	steady := bus.NewMethod[int, struct{}]("steady") // takes six seconds
+	steady := bus.NewMethod[int, struct{}]("steady") // takes four seconds
 	var running sync.Map
 	safe := start(t, pool, bus.WorkerConfig{Type: "safe"}, func(w *bus.Worker) {
 		bus.Handle(w, steady, func(ctx context.Context, n int) (struct{}, error) {
 			running.Store(n, true)
 			defer running.Delete(n)
 			select {
-			case <-time.After(6 * time.Second):
+			case <-time.After(4 * time.Second):
 			case <-ctx.Done():
 			}
 			return struct{}{}, ctx.Err()
