@@ -63,8 +63,8 @@ func (w *Worker) readControl(client redis.UniversalClient, stop <-chan struct{})
 // controlCount is how many frames of the control list are read at a time.
 const controlCount = 128
 
-// recover waits after a failed read until Redis can be reached. It returns false once
-// stop is closed.
+// recover waits after a failed read until the server that has the worker's lists can be
+// reached. It returns false once stop is closed.
 func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan struct{}, try *int) bool {
 	var reply redis.Error
 	refused := errors.As(err, &reply)
@@ -87,7 +87,7 @@ func (w *Worker) recover(client redis.UniversalClient, err error, stop <-chan st
 			return false
 		case <-time.After(redisio.Backoff(*try)):
 		}
-		again = !refused && client.Ping(context.Background()).Err() != nil
+		again = !refused && client.PExpire(context.Background(), w.keys.queue(), queueTTL).Err() != nil
 	}
 	if !refused {
 		w.link.markUp()

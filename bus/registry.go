@@ -119,7 +119,7 @@ type lease struct {
 // unreachable.
 func (l *lease) enter(ctx context.Context, rehearse func(context.Context) error) error {
 	for try := 0; ; try++ {
-		err := l.clock.Sync(ctx, l.client)
+		err := l.syncClock(ctx)
 		if err == nil {
 			err = rehearse(ctx)
 		}
@@ -185,11 +185,22 @@ func transact(ctx context.Context, client redis.UniversalClient, queue func(redi
 	return err
 }
 
+// syncClock asks the server of the registry for its time: another one of a cluster may be
+// unreachable.
+func (l *lease) syncClock(ctx context.Context) error {
+	server, err := redisio.PrimaryOf(ctx, l.client, l.keys.alive())
+	if err != nil {
+		return redisio.Normalize(ctx, err)
+	}
+	return l.clock.Sync(ctx, server)
+}
+
 // renew enters the worker into the registry for another term.
 func (l *lease) renew(ctx context.Context) error {
-	if err := l.clock.Sync(ctx, l.client); err != nil {
-		return err
-	}
+	// The clock goes on without an answer, and the renewal must not wait for it.
+	asking, cancel := context.WithTimeout(ctx, min(l.term, queueTTL)/6)
+	_ = l.syncClock(asking)
+	cancel()
 	info, err := storage.JSON.Marshal(l.info)
 	if err != nil {
 		return err

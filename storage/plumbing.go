@@ -25,7 +25,7 @@ func (p plumbing) Writer() *redisio.Writer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.writer == nil {
-		client := p.derive(tuning{once: true, conns: redisio.WriterConns, buffers: 64 << 10})
+		client := p.derive(tuning{once: true, conns: redisio.WriterConns, primaries: true, buffers: 64 << 10})
 		redisio.MarkDials(client)
 		p.writer = redisio.NewWriter(redisio.WriterConfig{
 			Client: client, MaxQueued: p.cfg.MaxQueued, MaxBytes: p.cfg.MaxQueuedBytes, Logger: p.cfg.Logger,

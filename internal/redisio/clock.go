@@ -45,6 +45,15 @@ func (c *Clock) Local(redis time.Time) time.Time {
 	return m.local.Add(redis.Sub(m.redis))
 }
 
+// PrimaryOf returns the part of a client that talks to the server with a key: on a
+// cluster its primary, where a command without a key, such as TIME, goes to any server.
+func PrimaryOf(ctx context.Context, client redis.UniversalClient, key string) (redis.Cmdable, error) {
+	if c, ok := client.(*redis.ClusterClient); ok {
+		return c.MasterForKey(ctx, key)
+	}
+	return client, nil
+}
+
 // Sync asks Redis for its time through client. The answer was right at some moment
 // between question and answer. If the clock agrees with it for one of these moments it
 // is not changed, so that it does not jitter; otherwise it is set for the middle.

@@ -324,3 +324,13 @@ func TestWriterCountsBytesOfWhatItRefusedOnce(t *testing.T) {
 	require.EqualValues(t, 10, stats.Queued)
 	require.GreaterOrEqual(t, stats.QueuedBytes, int64(10*100))
 }
+
+// What the writer reads decides, such as who lives: it is never read from a replica.
+func TestWriterReadsFromPrimaries(t *testing.T) {
+	t.Parallel()
+	cfg, err := storage.ParseURL("redis+cluster://h:6379?read_only=true&route_by_latency=true")
+	require.NoError(t, err)
+	opts := redisio.ClientOf(redisio.Of(storagetest.Open(t, cfg)).Writer()).(*redis.ClusterClient).Options()
+	require.False(t, opts.ReadOnly)
+	require.False(t, opts.RouteByLatency)
+}
