@@ -311,7 +311,7 @@ func TestDeadlineReachesTheHandler(t *testing.T) {
 			require.Greater(t, got, c.want-4*time.Second)
 		}
 
-		c := client(t, pool, bus.ClientConfig{Timeout: 100 * time.Millisecond})
+		c := client(t, pool, bus.ClientConfig{Timeout: time.Second}) // enough for the handler to begin
 		_, err := bus.Call(t.Context(), c, to, bus.NewMethod[struct{}, int]("sleep"), struct{}{})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, context.DeadlineExceeded, <-handled)
@@ -344,7 +344,7 @@ func TestAnExpiredRequestIsNotRun(t *testing.T) {
 			held <- err
 		}()
 		<-g.entered
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // enough for it to be sent
 		defer cancel()
 		_, err := bus.Call(ctx, c, bus.Group("calc"), count, struct{}{})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
