@@ -228,7 +228,7 @@ func TestACL(t *testing.T) {
 	cfg := srv.Config()
 	cfg.Redis.Username, cfg.Redis.Password = "alice", "s3cr3t"
 	pool := storagetest.Open(t, cfg)
-	c := client(t, pool, pubsub.Config{Probe: 20 * time.Millisecond})
+	c := client(t, pool, pubsub.Config{Probe: 500 * time.Millisecond})
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {

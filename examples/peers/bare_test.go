@@ -40,7 +40,7 @@ return 1`)
 
 // bareBoard carries out a Modify's commands with little else: no codec, definition,
 // lease, cancelling, reconnecting nor error. It is what keywords could reach at best.
-func bareBoard(b *testing.B) *board {
+func bareBoard(b *testing.B, watched bool) *board {
 	cfg := storagetest.BenchServer(b)
 	opts := cfg.Redis
 	if cfg.URL != "" {
@@ -79,7 +79,7 @@ func bareBoard(b *testing.B) *board {
 				id, writer, v := head[0], head[1], head[2]
 				keys = append(keys, name+writer)
 				args = append(args, v, "1764230000000000:"+strconv.Itoa(n)+padding, id+" 1764230000000000:"+strconv.Itoa(n))
-				message.WriteString(writer + v + padding)
+				message.WriteString(writer + " " + v + " " + padding + "\n")
 			}
 			before := n
 			n += len(elems)
@@ -133,7 +133,7 @@ func bareBoard(b *testing.B) *board {
 		}
 	}
 	var ids atomic.Int64
-	return &board{last: make([]atomic.Int64, maxWriters), put: func(writer int, v int64) {
+	p := &board{last: make([]atomic.Int64, maxWriters), put: func(writer int, v int64) {
 		id := strconv.FormatInt(ids.Add(1), 10)
 		done := make(chan struct{})
 		waiting.Store(id, done)
@@ -146,13 +146,44 @@ func bareBoard(b *testing.B) *board {
 		mu.Unlock()
 		<-done
 	}}
+	if !watched {
+		return p
+	}
+	sub := client().Subscribe(ctx, name+"changes")
+	_, err := sub.Receive(ctx)
+	require.NoError(b, err)
+	running.Go(func() { // the watcher
+		for {
+			m, err := sub.ReceiveMessage(ctx)
+			if err != nil {
+				return
+			}
+			for line := range strings.Lines(m.Payload) {
+				head := strings.Fields(line)
+				writer, _ := strconv.Atoi(head[0][len("AXIS"):])
+				v, _ := strconv.ParseInt(head[1], 10, 64)
+				p.see(writer, v)
+			}
+		}
+	})
+	b.Cleanup(func() { _ = sub.Close() })
+	return p
 }
 
 // BenchmarkBareModify compares the commands of a Modify, from a bare program, with the Put
 // of NATS KV.
 func BenchmarkBareModify(b *testing.B) {
-	bare, theirs := bareBoard(b), kvBoard(b, false)
+	bare, theirs := bareBoard(b, false), kvBoard(b, false)
 	for _, writers := range []int{1, 8, 64} {
 		b.Run("writers="+strconv.Itoa(writers), func(b *testing.B) { boards(b, writers, false, bare, theirs) })
+	}
+}
+
+// BenchmarkBareWatch compares the time from the start of such a bare Modify until a
+// subscriber has its message with that of a Put and a watcher of NATS KV.
+func BenchmarkBareWatch(b *testing.B) {
+	bare, theirs := bareBoard(b, true), kvBoard(b, true)
+	for _, writers := range []int{1, 64} {
+		b.Run("writers="+strconv.Itoa(writers), func(b *testing.B) { boards(b, writers, true, bare, theirs) })
 	}
 }
