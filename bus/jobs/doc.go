@@ -17,28 +17,30 @@
 //
 // # Guarantees
 //
-//   - A submitted job is in Redis until its handler has succeeded, it is cancelled or
-//     discarded, or it is among the dead letters. Redis must persist its data, and must not evict
-//     keys, for jobs to survive it.
+//   - A submitted job is in Redis until its handler has succeeded, or it is cancelled or
+//     discarded. For jobs to survive a restart of Redis, Redis must persist its data. It
+//     must not evict keys.
 //   - A job is run at least once, and never by two live workers at once. A worker has a
-//     lease on its jobs, of WorkerConfig.Lease. Jobs of a worker whose lease has ended
-//     are claimed by others within another lease, in one step with the check that it
-//     has ended. How long a handler runs does not matter.
+//     lease on its jobs, of WorkerConfig.Lease. When the lease has ended, other workers
+//     with free slots claim the jobs within another lease; one script checks the lease
+//     and claims the jobs. How long a handler runs does not matter.
 //   - A worker that can't renew its lease cancels the contexts of its jobs, with the
 //     cause [ErrLeaseLost], before others may claim them.
-//   - A job has at most SubmitOptions.Attempts attempts. An attempt whose worker died
-//     counts. One that a stopping worker gave back, a lost lease ended or [Snooze]
-//     put off does not.
+//   - A job has at most SubmitOptions.Attempts attempts. An attempt counts if another
+//     worker claimed the job because the lease of its worker had ended. An attempt that a
+//     stopping worker gave back, or that [Snooze] put off, does not count.
 //   - Jobs of one priority begin in the order in which they were submitted or became
-//     due; those of a higher priority begin before. A job that is tried again begins anew.
-//   - What failed too often, has expired, has no handler or can't be decoded goes to
-//     the dead letters, with its error, the stack of a panic, attempts and time.
+//     due; those of a higher priority begin before. A job that is tried again goes to the
+//     end of its priority.
+//   - A job that failed too often, has expired, has no handler, can't be decoded or was
+//     cancelled while it ran becomes a dead letter, with its error, the stack of a panic,
+//     attempts and time.
 //   - A stopping worker takes no more jobs, gives back those that have not begun, and
-//     waits for the others as for calls.
+//     waits for the others up to WorkerConfig.Drain, as it does for calls.
 //   - [Submit] with SubmitOptions.ID may be repeated: for as long as the job is in
 //     Redis, and a day after it was done, the queue has one job with that ID. Submit repeats
-//     itself while it is unknown whether Redis has the job. Without an ID such a Submit
-//     ends with [ErrIndeterminate], unless the job has a delay.
+//     itself while it is unknown whether Redis has the job. A Submit without an ID or
+//     delay ends with [ErrIndeterminate] then.
 //   - While Redis can't take a job (unreachable, out of memory, loading, read-only)
 //     Submit tries again until its context ends, and the error then says why.
 //   - Bad options, names and arguments are refused with [ErrInvalid], a queue with more

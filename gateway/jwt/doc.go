@@ -28,19 +28,20 @@
 // # Guarantees
 //
 //   - A token must be signed with HS256, RS256, ES256 or EdDSA by a known key. The type of
-//     a key decides which of them: no token can choose another, nor none. Keys that a
-//     token brings along or points to are not used.
+//     a key decides its algorithm: a token can choose neither another algorithm nor none.
+//     Keys inside a token, or at an address in it, are not used.
 //   - A token must have an expiry and a name. Config.Issuer and Audience are checked when
 //     they are set.
 //   - What lists nothing allows nothing: without the claim channels a client may follow no
-//     channel, and likewise for keys and publish. Claims narrow what Config.Channels and
+//     channel. The same holds for keys and publish. Claims narrow what Config.Channels and
 //     Keys of the gateway allow, and never extend it.
 //   - The connection is closed with 4001 when its token expires, plus Config.Leeway. AUTH
 //     with a newer token of the same name renews it, and its grants apply from then on.
 //   - A key set is read again when a token names an unknown key, at most once per
-//     Limits.Interval, and at Limits.MaxAge: new keys work within the interval, withdrawn
-//     ones end with the age. One goroutine at a time reads it; tokens of known keys don't
-//     wait for that.
+//     Limits.Interval, and by the first token after Limits.MaxAge. A new key works within
+//     Interval; a withdrawn key stops working at the next read. One goroutine at a time
+//     reads it: that of the token that caused the read. Other tokens of known keys don't
+//     wait.
 //   - While the key set can't be read, the keys of the last read stay in use.
 //   - Errors and log lines don't contain tokens.
 //
