@@ -19,6 +19,8 @@ type stream struct {
 	mu      sync.Mutex
 	changed sync.Cond // a field below has changed
 	data    []byte
+	ready   time.Time     // when data may be read
+	delay   time.Duration // of data that no other waits before
 
 	readErr  error     // of reads, at once
 	endErr   error     // of reads that find no data
@@ -42,6 +44,9 @@ func (s *stream) read(p []byte) (int, error) {
 			return 0, s.readErr
 		case over(s.readBy):
 			return 0, os.ErrDeadlineExceeded
+		case len(s.data) > 0 && !over(s.ready):
+			s.waitLocked(earlier(s.readBy, s.ready))
+			continue
 		case len(s.data) > 0:
 			n := copy(p, s.data)
 			s.data = s.data[n:]
@@ -66,6 +71,9 @@ func (s *stream) write(p []byte) (n int, err error) {
 		}
 		room := min(streamLimit-len(s.data), len(p)-n)
 		if room > 0 {
+			if len(s.data) == 0 {
+				s.ready = time.Now().Add(s.delay)
+			}
 			s.data = append(s.data, p[n:n+room]...)
 			n += room
 			s.changed.Broadcast()
@@ -75,6 +83,14 @@ func (s *stream) write(p []byte) (n int, err error) {
 		}
 		s.waitLocked(s.writeBy)
 	}
+}
+
+// earlier returns the earlier of a deadline, which may be zero, and a time.
+func earlier(deadline, t time.Time) time.Time {
+	if !deadline.IsZero() && deadline.Before(t) {
+		return deadline
+	}
+	return t
 }
 
 // over reports whether a deadline has passed.
@@ -100,8 +116,7 @@ func (s *stream) set(change func()) {
 // memoryConn is one end of a connection in memory.
 type memoryConn struct {
 	in, out *stream
-	delay   time.Duration // of each write
-	closed  func()        // called by each Close; nil: nothing
+	closed  func() // called by each Close; nil: nothing
 }
 
 // newConns returns both ends of a connection.
@@ -116,7 +131,6 @@ func (c *memoryConn) Read(p []byte) (int, error) {
 }
 
 func (c *memoryConn) Write(p []byte) (int, error) {
-	time.Sleep(c.delay)
 	n, err := c.out.write(p)
 	return n, opError("write", err)
 }

@@ -95,7 +95,7 @@ func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, err
 		return nil, err
 	}
 	client, server := newConns()
-	client.delay = networkDelay
+	client.out.delay = networkDelay
 	client.closed = func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
