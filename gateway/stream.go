@@ -18,6 +18,7 @@ type stream struct {
 	writing sync.Mutex // held while w is used
 	held    []byte
 	begun   bool
+	refused bool // the response is that of refuse: nothing else is written
 
 	mu   sync.Mutex // taken after writing
 	over bool       // closed is closed
@@ -76,6 +77,9 @@ func (s *stream) exit() {
 func (s *stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if s.refused {
+		return 0, ErrClosed
+	}
 	if !s.begun && len(s.held)+len(p) <= maxHeld {
 		s.held = append(s.held, p...)
 		return len(p), nil
@@ -119,7 +123,7 @@ func (s *stream) refuse(status int, text string) bool {
 	if s.begun {
 		return false
 	}
-	s.begun, s.held = true, nil
+	s.begun, s.refused, s.held = true, true, nil
 	s.enter(true)
 	defer s.exit()
 	http.Error(s.w, text, status)
