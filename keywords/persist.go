@@ -1,6 +1,7 @@
 package keywords
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -20,25 +21,14 @@ func (c *Client) persist(ctx context.Context, read func() error) error {
 		switch {
 		case err == nil, refusedByRedis(err), errors.As(err, &answer), errors.Is(err, ErrServed):
 			return err
-		case ctx.Err() != nil || redisio.Ended(ctx):
-			if reason == nil {
-				return redisio.Normalize(ctx, err)
-			}
-			return redisio.Because(endOf(ctx), reason)
+		case ctx.Err() != nil:
+			return redisio.Normalize(ctx, cmp.Or(reason, err))
 		case c.isClosed(), errors.Is(err, redis.ErrClosed):
 			return ErrClosed
 		}
 		reason = err
 		redisio.Sleep(ctx, redisio.Backoff(try))
 	}
-}
-
-// endOf returns the error with which ctx has ended, or ends in a moment.
-func endOf(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return context.DeadlineExceeded
 }
 
 // refusedByRedis reports whether Redis has refused a command, and will the next time.
