@@ -41,6 +41,8 @@
 //     Redis, and a day after it was done, the queue has one job with that ID. Submit repeats
 //     itself while it is unknown whether Redis has the job. A Submit without an ID or
 //     delay ends with [ErrIndeterminate] then.
+//   - Each run of a [Schedule] is submitted once, whatever happens to workers. Runs that were
+//     due while no worker was there follow ScheduleOptions.Missed.
 //   - While Redis can't take a job (unreachable, out of memory, loading, read-only)
 //     Submit tries again until its context ends, and the error then says why.
 //   - Bad options, names and arguments are refused with [ErrInvalid], a queue with more
@@ -56,6 +58,8 @@
 //   - try again later, or give up, in a handler: [Snooze], [Discard]
 //   - wait for a result: SubmitOptions.KeepResult, [Wait]
 //   - look at a job or a queue: [Client.Get], [Client.List], [Client.Counts]
+//   - run at certain times: [Schedule], [Client.Schedules], [Client.PauseSchedule],
+//     [Client.ResumeSchedule], [Client.RemoveSchedule]
 //   - cancel: [Client.Cancel]; deal with dead letters: [Client.Retry], [Client.Discard]
 //   - stop and go on: [Client.Pause], [Client.Resume]
 //   - the keys in Redis, the ACL line, and coming from asynq, River, BullMQ or Sidekiq:

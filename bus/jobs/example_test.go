@@ -200,3 +200,48 @@ func ExampleClient_Pause() {
 	// scheduled <nil>
 	// <nil>
 }
+
+// A schedule submits a job whenever it is due. Each process may schedule it when it starts.
+func ExampleSchedule() {
+	q, stop := exampleQueue(jobs.QueueConfig{}, func(context.Context, ResizeArgs) (string, error) { return "", nil })
+	defer stop()
+	ctx := context.Background()
+	nightly := func(line string, opts ...jobs.ScheduleOptions) error {
+		return jobs.Schedule(ctx, q, "nightly", line, "images", Resize, ResizeArgs{"moon.png", 400}, opts...)
+	}
+	fmt.Println(nightly("0 25 * * *"))
+	fmt.Println(nightly("0 3 * * *"))
+	fmt.Println(nightly("0 3 * * *"))
+	fmt.Println(nightly("30 3 * * mon-fri"))
+	fmt.Println(nightly("30 3 * * mon-fri", jobs.ScheduleOptions{Replace: true, Zone: "Europe/Berlin", Overlap: jobs.OverlapSkip}))
+	// Output:
+	// jobs: schedule nightly: invalid: cron line "0 25 * * *": field 2 (hour), "25": "25" is not between 0 and 23
+	// <nil>
+	// <nil>
+	// jobs: schedule nightly: another schedule has the name
+	// <nil>
+}
+
+// Schedules are paused, resumed and removed by their names.
+func ExampleClient_Schedules() {
+	q, stop := exampleQueue(jobs.QueueConfig{}, func(context.Context, ResizeArgs) (string, error) { return "", nil })
+	defer stop()
+	ctx := context.Background()
+	args := bus.Body{Codec: storage.JSON, Data: []byte(`{"picture":"moon.png","width":400}`)}
+	if err := jobs.ScheduleRaw(ctx, q, "leap", "0 12 29 2 *", "images", Resize.Name(), args); err != nil {
+		log.Fatal(err)
+	}
+	list, err := q.Schedules(ctx, "images")
+	for _, s := range list {
+		next := s.Upcoming(2)
+		fmt.Println(s.Name, s.Line, s.Method, next[0].Format("02 Jan 15:04"), next[1].Year()-next[0].Year(), err)
+	}
+	fmt.Println(q.PauseSchedule(ctx, "images", "leap"))
+	fmt.Println(q.ResumeSchedule(ctx, "images", "leap"))
+	fmt.Println(q.RemoveSchedule(ctx, "images", "leap"))
+	// Output:
+	// leap 0 12 29 2 * resize 29 Feb 12:00 4 <nil>
+	// <nil>
+	// <nil>
+	// <nil>
+}

@@ -33,23 +33,36 @@ func (s *server) follow() {
 	}
 }
 
-// promote moves the jobs that are due, and returns how long until the next is.
+// promote moves the jobs that are due, runs the schedules that are, and returns how long
+// until the next is.
 func (s *server) promote() (wait time.Duration, err error) {
 	ctx := context.Background()
 	keys := append([]string{s.q.later(), s.q.jobs(), s.q.at(), s.q.paused()}, s.q.streams()...)
+	keys = append(keys, s.q.fires())
 	for {
 		answer, err := luaPromote.Run(ctx, s.watcher, keys).Int64Slice()
-		if err != nil || len(answer) < 3 {
+		if err != nil || len(answer) < 4 {
 			return 0, redisio.Normalize(ctx, err)
 		}
 		s.setPaused(answer[2] == 1)
-		if answer[1] != 0 {
-			if answer[1] < 0 {
-				return followTime, nil
+		job, schedule := answer[1], answer[3]
+		if schedule == 0 {
+			if err := s.fireDue(ctx); err != nil {
+				return 0, err
 			}
-			return min(length(answer[1]), followTime), nil
+		}
+		if job != 0 && schedule != 0 {
+			return min(untilDue(job), untilDue(schedule)), nil
 		}
 	}
+}
+
+// untilDue returns how long follow may wait for what is due in a number of ms, -1 for never.
+func untilDue(ms int64) time.Duration {
+	if ms < 0 {
+		return followTime
+	}
+	return min(length(ms), followTime)
 }
 
 // followTime is how long follow waits for notes at a time.

@@ -67,6 +67,8 @@ const returned = "returned"
 //	jobs:{site:queue}:alive         zset    worker's id → end of its lease, Redis ms
 //	jobs:{site:queue}:notes         stream  what workers are to know at once
 //	jobs:{site:queue}:paused        string  exists while the queue is paused
+//	jobs:{site:queue}:schedules     hash    <name> → schedule
+//	jobs:{site:queue}:fires         zset    <name> → when a worker looks at the schedule next, Redis ms
 //	jobs:{site:queue}:done:<id>     string  the job was done; its result
 //	jobs:{site:queue}:progress:<id> string  what its handler reported
 type queue struct{ site, name, base string }
@@ -87,6 +89,8 @@ func (q queue) at() string                { return q.base + ":at" }
 func (q queue) alive() string             { return q.base + ":alive" }
 func (q queue) notes() string             { return q.base + ":notes" }
 func (q queue) paused() string            { return q.base + ":paused" }
+func (q queue) schedules() string         { return q.base + ":schedules" }
+func (q queue) fires() string             { return q.base + ":fires" }
 func (q queue) done(id string) string     { return q.base + ":done:" + id }
 func (q queue) progress(id string) string { return q.base + ":progress:" + id }
 

@@ -43,9 +43,10 @@ end
 return 1`)
 
 	// luaPromote moves up to 100 due jobs to their streams. It returns how many, the
-	// ms until the next is due (-1: none), and whether the queue is paused.
+	// ms until the next is due (-1: none), whether the queue is paused, and the ms until a
+	// schedule is due (-1: none).
 	//
-	// KEYS later, jobs, at, paused, stream h, n, l.
+	// KEYS later, jobs, at, paused, stream h, n, l, fires.
 	luaPromote = redisio.NewScript(luaShared + `
 local streams = {h = KEYS[5], n = KEYS[6], l = KEYS[7]}
 local time = now()
@@ -60,10 +61,12 @@ for _, member in ipairs(due) do
   redis.call('HDEL', KEYS[2], id)
   redis.call('ZREM', KEYS[1], member)
 end
-local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-local wait = -1
-if head[2] then wait = math.max(0, tonumber(head[2]) - time) end
-return {#due, wait, redis.call('EXISTS', KEYS[4])}`)
+local function wait(key)
+  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if head[2] then return math.max(0, tonumber(head[2]) - time) end
+  return -1
+end
+return {#due, wait(KEYS[1]), redis.call('EXISTS', KEYS[4]), wait(KEYS[8])}`)
 
 	// luaSettle takes a job that did not succeed from its stream to later or to dead,
 	// if it is still the worker's. It returns how many old dead letters it removed, or

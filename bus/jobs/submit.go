@@ -218,10 +218,8 @@ type packed struct {
 func pack(method string, codec storage.Codec, args [][]byte, o SubmitOptions, now int64, first int, numbered bool) ([]packed, error) {
 	all := make([]packed, len(args))
 	for i, a := range args {
-		r := record{
-			ID: o.ID, Method: method, Codec: codec, Args: a, Header: maps.Clone(o.Header), Priority: o.Priority,
-			At: now, Timeout: ms(o.Timeout), Attempts: o.Attempts, Keep: ms(o.KeepResult),
-		}
+		r := newRecord(method, codec, a, o)
+		r.At = now
 		if o.Expires > 0 {
 			r.Expires = now + ms(o.Expires)
 		}
@@ -240,6 +238,14 @@ func pack(method string, codec storage.Codec, args [][]byte, o SubmitOptions, no
 		all[i] = packed{r.ID, data}
 	}
 	return all, nil
+}
+
+// newRecord returns the record of a job, without its times.
+func newRecord(method string, codec storage.Codec, args []byte, o SubmitOptions) record {
+	return record{
+		ID: o.ID, Method: method, Codec: codec, Args: args, Header: maps.Clone(o.Header), Priority: o.Priority,
+		Timeout: ms(o.Timeout), Attempts: o.Attempts, Keep: ms(o.KeepResult),
+	}
 }
 
 // write enters jobs: those without an id by XADD, the others by a script, which may be
