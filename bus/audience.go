@@ -1,55 +1,39 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"slices"
-	"time"
 
-	"github.com/heliograph/heliograph/internal/redisio"
+	"github.com/redis/go-redis/v9"
 )
 
 // members returns the living workers of an audience. It waits, until ctx ends, while
 // that is not known: Redis can't be reached, takes no writes, so that leases end
 // whose workers live, or has returned and workers may not have registered again.
-func (c *Client) members(ctx context.Context, a Audience) ([]WorkerInfo, error) {
+func (c *Client) members(ctx context.Context, a Audience) (members []WorkerInfo, err error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
 	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
-	var reason error // of the wait
-	for try := 0; ; try++ {
-		workers, err := c.workers(ctx, a.typ)
-		if err == nil {
-			// If the inbox is there, Redis had its data when it was asked for the workers.
-			err = c.renew(ctx, c.pool.Redis())
+	err = c.ask(ctx, func(ctx context.Context, from redis.UniversalClient) error {
+		workers, shards, err := c.workers(ctx, from, a.typ)
+		if err != nil {
+			return err
 		}
-		switch {
-		case err == nil && c.link.settled():
-			in := a.filter()
-			return slices.DeleteFunc(workers, func(w WorkerInfo) bool { return !in(w) }), nil
-		case ctx.Err() != nil:
-			reason = cmp.Or(redisio.Reason(err), reason)
-		case err == nil:
-			reason = errSettling
-		case mayPass(err):
-			reason = err
-		default:
-			return nil, local(err)
-		}
-		if end := c.pause(ctx, nil, time.After(redisio.Backoff(try))); end != nil {
-			if end == ErrClosed {
-				return nil, end
+		for _, s := range shards {
+			// If the mark is there, the server had its data when it was asked.
+			if err := s.renew(ctx, from); err != nil {
+				return err
 			}
-			return nil, redisio.Because(end, cmp.Or(reason, c.link.reason()))
+			if !s.link.settled() {
+				return errSettling
+			}
 		}
-	}
-}
-
-// mayPass reports whether a command that failed may succeed a little later.
-func mayPass(err error) bool {
-	fate := redisio.FateOf(err)
-	return fate == redisio.Unsent || fate == redisio.Unknown
+		in := a.filter()
+		members = slices.DeleteFunc(workers, func(w WorkerInfo) bool { return !in(w) })
+		return nil
+	})
+	return members, err
 }

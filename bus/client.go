@@ -104,14 +104,16 @@ type Client struct {
 	tasks   sync.WaitGroup
 	disown  func()
 
+	clustered bool
+	home      *shard   // of the inbox
+	shards    sync.Map // base of keys → *shard, on a cluster
+
 	routes sync.Map // routeKey → *route
 	lastID atomic.Uint64
 	timers timers
 	mu     sync.Mutex
+	plain  redis.UniversalClient   // see primary; nil until used
 	calls  map[uint64]*pendingCall // that wait for their replies, by id
-
-	searched    time.Time     // when lost calls were last searched for; used by housekeep
-	sinceSearch time.Duration // before that, since the search before
 }
 
 // NewClient returns a client. It does not connect to Redis.
@@ -140,6 +142,8 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	c.inbox = inbox{c: c, key: key}
+	c.home = newShard(c, &c.link, "")
+	_, c.clustered = pool.Redis().(*redis.ClusterClient)
 	return c, nil
 }
 
@@ -188,13 +192,12 @@ func (c *Client) open(ctx context.Context) error {
 	if closed(c.closed) {
 		return ErrClosed
 	}
-	disown, err := redisio.Of(c.pool).Own(c.Close)
+	plain, err := c.primary()
 	if err != nil {
-		return local(err)
+		return err
 	}
-	plain := redisio.Of(c.pool).Dedicated()
 	for try := 0; ; try++ {
-		if err = c.clock.Sync(ctx, plain); err == nil {
+		if err = c.syncClock(ctx, plain); err == nil {
 			if _, err = c.inbox.create(ctx, plain); err == nil {
 				break
 			}
@@ -213,19 +216,75 @@ func (c *Client) open(ctx context.Context) error {
 		break
 	}
 	if err != nil {
-		disown()
-		_ = plain.Close()
 		return redisio.Normalize(ctx, err)
 	}
 	c.link.markUp()
-	c.disown = disown
-	c.tasks.Go(func() {
-		defer plain.Close()
-		c.housekeep(plain)
-	})
+	c.tasks.Go(func() { c.housekeep(plain) })
 	c.tasks.Go(c.inbox.read)
 	c.opened.Store(true)
 	return nil
+}
+
+// primary returns the client's own connections. They lead to primaries alone: what a
+// replica says may be of before, and decides nothing.
+func (c *Client) primary() (redis.UniversalClient, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if closed(c.closed) {
+		return nil, ErrClosed
+	}
+	if c.plain == nil {
+		disown, err := redisio.Of(c.pool).Own(c.Close)
+		if err != nil {
+			return nil, local(err)
+		}
+		c.plain, c.disown = redisio.Of(c.pool).Dedicated(), disown
+	}
+	return c.plain, nil
+}
+
+// ask carries out a read by the client's own connections. While Redis can't be reached,
+// or refuses the read for some time, it tries again, until ctx ends.
+func (c *Client) ask(ctx context.Context, read func(ctx context.Context, from redis.UniversalClient) error) error {
+	from, err := c.primary()
+	if err != nil {
+		return err
+	}
+	var reason error // of the wait
+	for try := 0; ; try++ {
+		err := read(ctx, from)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return redisio.Because(ctx.Err(), cmp.Or(redisio.Reason(err), reason, c.link.reason()))
+		case !mayPass(err):
+			return local(err)
+		}
+		reason = err
+		if end := c.pause(ctx, nil, time.After(redisio.Backoff(try))); end != nil {
+			if end == ErrClosed {
+				return end
+			}
+			return redisio.Because(end, reason)
+		}
+	}
+}
+
+// mayPass reports whether a command that failed may succeed a little later.
+func mayPass(err error) bool {
+	fate := redisio.FateOf(err)
+	return fate == redisio.Unsent || fate == redisio.Unknown
+}
+
+// syncClock asks the server of the inbox for its time: another one of a cluster may be
+// unreachable.
+func (c *Client) syncClock(ctx context.Context, plain redis.UniversalClient) error {
+	server, err := redisio.PrimaryOf(ctx, plain, c.inbox.key)
+	if err != nil {
+		return redisio.Normalize(ctx, err)
+	}
+	return c.clock.Sync(ctx, server)
 }
 
 // Close ends the client's calls with [ErrClosed] and returns once its goroutines
@@ -245,8 +304,9 @@ func (c *Client) Close() error {
 	defer func() { c.opening <- struct{}{} }()
 	c.cancel()
 	c.tasks.Wait()
-	if first && c.disown != nil {
+	if first && c.plain != nil {
 		c.disown()
+		_ = c.plain.Close()
 	}
 	return nil
 }
@@ -274,7 +334,7 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, redisio.BlockTime)
-		err := c.clock.Sync(ctx, plain)
+		err := c.syncClock(ctx, plain)
 		if err == nil {
 			err = c.renew(ctx, plain)
 		}

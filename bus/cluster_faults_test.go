@@ -83,3 +83,102 @@ func TestWorkersOfAClusterWithAServerThatIsStopped(t *testing.T) {
 		return log.count(`msg="bus: Redis reachable again" worker=`+affected.ID()) == 1
 	}, patience, 10*time.Millisecond)
 }
+
+// typeElsewhere returns a type whose keys another server of a cluster has than that of
+// the client's inbox, and that server.
+func typeElsewhere(t *testing.T, cluster *storagetest.Cluster) (typ string, c *bus.Client, server *redis.Client) {
+	pool := storagetest.Open(t, cluster.Config())
+	c = client(t, pool, bus.ClientConfig{})
+	_, err := bus.Call(t.Context(), c, bus.Group("none"), Add, AddArgs{})
+	require.ErrorIs(t, err, bus.ErrNoWorkers)
+	admin := pool.Redis().(*redis.ClusterClient)
+	var mu sync.Mutex
+	inbox := ""
+	require.NoError(t, admin.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		keys, err := node.Keys(ctx, "bus:{local:inbox:*").Result()
+		if len(keys) > 0 {
+			inbox = node.Options().Addr
+		}
+		return err
+	}))
+	for i := 0; ; i++ {
+		typ = fmt.Sprint("calc", i)
+		node, err := admin.MasterForKey(t.Context(), "bus:{local:"+typ+"}:alive")
+		require.NoError(t, err)
+		if node.Options().Addr != inbox {
+			return typ, c, node
+		}
+	}
+}
+
+// A server of a cluster loses its data, while that of the client's inbox goes on. Until
+// the workers had time to register again, calls to them wait, and an audience is not known.
+func TestARegistryThatIsLostIsNotEmpty(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
+	typ, c, server := typeElsewhere(t, storagetest.StartCluster(t))
+	g := newGate()
+	start(t, c.Pool(), bus.WorkerConfig{Type: typ, Lease: 6 * time.Second}, func(w *bus.Worker) {
+		bus.Handle(w, Hang, func(ctx context.Context, _ struct{}) (struct{}, error) { return struct{}{}, g.pass(ctx) })
+	})
+	held := make(chan error, 1)
+	go func() {
+		_, err := bus.Call(context.Background(), c, bus.Group(typ), Hang, struct{}{})
+		held <- err
+	}()
+	<-g.entered
+	mark := "bus:{local:" + typ + "}:mark:*"
+	for range 3 {
+		require.Eventually(t, func() bool {
+			_, err := bus.Call(t.Context(), c, bus.Group(typ), Add, AddArgs{1, 2})
+			return err == nil && len(server.Keys(t.Context(), mark).Val()) == 1
+		}, patience, 10*time.Millisecond)
+		require.NoError(t, server.FlushAll(t.Context()).Err())
+		for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			_, err := bus.Call(t.Context(), c, bus.Group(typ), Add, AddArgs{1, 2})
+			require.NoError(t, err)
+			n := 0
+			for _, err := range bus.Gather(t.Context(), c, bus.Broadcast(typ), bus.Ping, struct{}{}) {
+				require.NoError(t, err)
+				n++
+			}
+			require.Equal(t, 1, n)
+		}
+	}
+	close(g.open)
+	require.NoError(t, <-held)
+}
+
+// What decides is not read from replicas, which may lag behind, even if the pool's other
+// reads are.
+func TestReplicasAreNotAskedWhoLives(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
+	cluster := storagetest.StartCluster(t, storagetest.ClusterOptions{Replicas: true})
+	cfg := cluster.Config()
+	cfg.Redis.ReadOnly = true
+	pool := storagetest.Open(t, cfg)
+	start(t, pool, bus.WorkerConfig{})
+	c := client(t, pool, bus.ClientConfig{})
+	for range 20 {
+		workers, err := c.Workers(t.Context(), "")
+		require.NoError(t, err)
+		require.Len(t, workers, 1)
+		_, err = c.Queued(t.Context(), bus.Group("calc"))
+		require.NoError(t, err)
+		_, err = bus.Call(t.Context(), c, bus.Group("calc"), Add, AddArgs{1, 2})
+		require.NoError(t, err)
+	}
+	for _, n := range cluster.Nodes {
+		node := redis.NewClient(&redis.Options{Addr: n.Addr()})
+		info := node.Info(t.Context(), "replication", "commandstats").Val()
+		require.NoError(t, node.Close())
+		if strings.Contains(info, "role:slave") {
+			for _, read := range []string{"zrange", "mget", "llen", "zcount", "exists"} {
+				require.NotContains(t, info, "cmdstat_"+read+":", n.Addr())
+			}
+		}
+	}
+}

@@ -23,8 +23,8 @@
 //     bring back a request that a worker had taken.)
 //   - Each queue is first in, first out. A worker takes the calls to it alone before
 //     those to its group.
-//   - Without a living worker a call ends with [ErrNoWorkers] after one round trip,
-//     and leaves nothing in Redis. A client believes for one second that a worker
+//   - Without a living worker a call ends with [ErrNoWorkers] after one round trip
+//     (two on a cluster), and leaves nothing of itself in Redis. A client believes for one second that a worker
 //     lives; if the last one ends in that second, the error comes a second later.
 //   - If its worker dies a call ends with [ErrWorkerLost] within two leases (of 5 s).
 //   - Above ClientConfig.MaxQueue waiting calls, further calls end with

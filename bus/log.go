@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -43,9 +45,6 @@ func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler 
 // Log returns the newest n records, or fewer, that the worker with an id has kept. The
 // newest is the last.
 func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, error) {
-	if closed(c.closed) {
-		return nil, ErrClosed
-	}
 	if err := Direct(worker).check(); err != nil {
 		return nil, err
 	}
@@ -55,9 +54,13 @@ func (c *Client) Log(ctx context.Context, worker string, n int) ([]LogRecord, er
 	if err != nil {
 		return nil, err
 	}
-	lines, err := log.Last(ctx, n)
+	var lines [][]byte
+	err = c.ask(ctx, func(ctx context.Context, _ redis.UniversalClient) (err error) {
+		lines, err = log.Last(ctx, n)
+		return err
+	})
 	if err != nil {
-		return nil, redisio.Wrap(fmt.Sprintf("bus: log of %s", worker), local(err))
+		return nil, redisio.Wrap(fmt.Sprintf("bus: log of %s", worker), err)
 	}
 	records := make([]LogRecord, len(lines))
 	for i, line := range lines {

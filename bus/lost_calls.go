@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/heliograph/heliograph/internal/redisio"
 )
 
 // A worker that dies sends nothing. Calls that it had held for 250 ms were announced,
@@ -26,51 +29,88 @@ const (
 	announceLimit = 4 * announceTime       // without an announcement, after which a living worker does not hold a call
 )
 
+// suspects are the calls of a shard that a search looks for.
+type suspects struct {
+	held   map[string][]*pendingCall // by worker
+	silent map[string][]*pendingCall // by worker that has announced them, long ago
+	queued map[*route][]*pendingCall // not announced
+}
+
 // findLostCalls ends calls, older than a second, whose worker is lost, and forgets
 // unused routes.
 func (c *Client) findLostCalls(ctx context.Context, client redis.UniversalClient) {
 	now := time.Now()
-	c.sinceSearch = min(now.Sub(c.searched), tickTime+slackTime)
-	c.searched = now
-	held := map[string][]*pendingCall{}   // by worker
-	queued := map[*route][]*pendingCall{} // not announced
-	silent := map[string][]*pendingCall{} // by worker that has announced them, long ago
+	all := map[*shard]*suspects{}
+	of := func(s *shard) *suspects {
+		if all[s] == nil {
+			all[s] = &suspects{map[string][]*pendingCall{}, map[string][]*pendingCall{}, map[*route][]*pendingCall{}}
+		}
+		return all[s]
+	}
 	c.mu.Lock()
 	for _, call := range c.calls {
+		among := of(call.route.shard)
 		switch {
 		case call.lost || now.Sub(call.since) < tickTime:
 		case call.worker == "":
-			queued[call.route] = append(queued[call.route], call)
+			among.queued[call.route] = append(among.queued[call.route], call)
 		case now.Sub(call.heard) > announceLimit, !call.doubt.IsZero() && now.Sub(call.doubt) > announceTime+returnTime:
-			silent[call.worker] = append(silent[call.worker], call)
+			among.silent[call.worker] = append(among.silent[call.worker], call)
 		default:
-			held[call.worker] = append(held[call.worker], call)
+			among.held[call.worker] = append(among.held[call.worker], call)
 		}
 	}
 	c.mu.Unlock()
+	inUse := map[*shard]bool{}
 	c.routes.Range(func(key, known any) bool {
 		r := known.(*route)
-		if len(queued[r]) == 0 {
-			r.none = 0
-		}
-		if c.age(now)-time.Duration(r.used.Load()) > routeIdle && len(queued[r]) == 0 {
+		if c.age(now)-time.Duration(r.used.Load()) > routeIdle && len(of(r.shard).queued[r]) == 0 {
 			c.routes.Delete(key)
+		} else {
+			inUse[r.shard] = true
 		}
 		return true
 	})
+	c.forgetShards(now, inUse)
 	if !c.link.reachable() {
 		return // replies and announcements may not have been read
 	}
-	for worker, calls := range silent {
-		for _, call := range calls {
-			if c.missing(call, worker, true, 0) {
-				c.lose(call)
+	for s, calls := range all {
+		switch {
+		case !s.searching.CompareAndSwap(false, true): // its server does not answer
+		case s == c.home:
+			s.search(ctx, client, calls)
+		default:
+			c.tasks.Go(func() {
+				ctx, cancel := context.WithTimeout(c.ctx, redisio.BlockTime)
+				defer cancel()
+				if s.renew(ctx, client) == nil {
+					s.search(ctx, client, calls)
+				} else {
+					s.searching.Store(false)
+				}
+			})
+		}
+	}
+}
+
+// search ends the lost calls of a shard.
+func (s *shard) search(ctx context.Context, client redis.UniversalClient, calls *suspects) {
+	defer s.searching.Store(false)
+	now := time.Now()
+	s.since = min(now.Sub(s.searched), tickTime+slackTime)
+	s.searched = now
+	for worker, silent := range calls.silent {
+		for _, call := range silent {
+			if s.c.missing(call, worker, true, 0) {
+				s.c.lose(call)
 			}
 		}
 	}
-	c.checkWorkers(ctx, client, held)
-	for r, calls := range queued {
-		c.checkQueue(ctx, client, r, calls)
+	s.c.checkWorkers(ctx, client, calls.held)
+	maps.DeleteFunc(s.none, func(r *route, _ *absence) bool { return len(calls.queued[r]) == 0 })
+	for r, queued := range calls.queued {
+		s.checkQueue(ctx, client, r, queued)
 	}
 }
 
@@ -116,7 +156,7 @@ func (c *Client) missing(call *pendingCall, worker string, missing bool, some ti
 		call.missed = 0
 		return false
 	}
-	return call.missed.proves(c, some, call.route.term())
+	return call.missed.proves(call.route.shard, some, call.route.term())
 }
 
 // absence is the time in which all searches have missed something; zero: the last one
@@ -125,11 +165,11 @@ func (c *Client) missing(call *pendingCall, worker string, missing bool, some ti
 type absence time.Duration
 
 // proves adds the time since the last search, and reports whether it is enough.
-func (a *absence) proves(c *Client, enough, term time.Duration) bool {
+func (a *absence) proves(s *shard, enough, term time.Duration) bool {
 	if *a++; *a > 1 {
-		*a += absence(c.sinceSearch)
+		*a += absence(s.since)
 	}
-	return *a > absence(enough) && c.link.settled() || *a > absence(term+returnTime)
+	return *a > absence(enough) && s.link.settled() || *a > absence(term+returnTime)
 }
 
 // doubtAnnouncements notes that Redis has lost its data: what was announced may have
@@ -145,13 +185,19 @@ func (c *Client) doubtAnnouncements() {
 }
 
 // checkQueue ends the calls of a route that are lost.
-func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r *route, calls []*pendingCall) {
+func (s *shard) checkQueue(ctx context.Context, client redis.UniversalClient, r *route, calls []*pendingCall) {
+	c := s.c
 	command, key, args := r.aliveCommand()
 	switch n, err := client.Do(ctx, append([]any{command, key}, args...)...).Int64(); {
 	case err != nil:
 		return
 	case n == 0:
-		if !r.none.proves(c, max(queueTime, beatOf(r.term())+slackTime), r.term()) {
+		none := s.none[r]
+		if none == nil {
+			none = new(absence)
+			s.none[r] = none
+		}
+		if !none.proves(s, max(queueTime, beatOf(r.term())+slackTime), r.term()) {
 			return
 		}
 		for _, call := range calls {
@@ -166,7 +212,7 @@ func (c *Client) checkQueue(ctx context.Context, client redis.UniversalClient, r
 		}
 		return
 	}
-	r.none = 0
+	delete(s.none, r)
 	head, err := client.LIndex(ctx, r.queue, 0).Result()
 	empty := errors.Is(err, redis.Nil)
 	if err != nil && !empty {

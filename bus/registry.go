@@ -50,6 +50,7 @@ type WorkerInfo struct {
 //	bus:{site:type}:alive        zset    worker id → end of its lease in Redis ms
 //	bus:{site:type}:info:<id>    string  WorkerInfo as JSON, as long as it is alive
 //	bus:{site:type}:leaving:<id> string  empty, while it ends its last calls
+//	bus:{site:type}:mark:<client> string empty, on a cluster: see shard
 //
 // Its log is in bus:<site>:log:<id>, a [storage.Log].
 type keys struct{ base string }
@@ -59,8 +60,17 @@ func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
 	return keys{base}, err
 }
 
-func (k keys) queue() string                        { return k.base + ":queue" }
-func (k keys) ownQueue(id string) string            { return k.base + ":queue:" + id }
+func (k keys) queue() string             { return k.base + ":queue" }
+func (k keys) ownQueue(id string) string { return k.base + ":queue:" + id }
+
+// queueOf returns the queue of an address.
+func (k keys) queueOf(to Address) string {
+	if to.id != "" {
+		return k.ownQueue(to.id)
+	}
+	return k.queue()
+}
+
 func (k keys) control(id string) string             { return k.base + ":control:" + id }
 func (k keys) overflow(method string) string        { return k.base + ":overflow:" + method }
 func (k keys) ownOverflow(method, id string) string { return k.base + ":overflow:" + method + ":" + id }
@@ -289,12 +299,20 @@ func (l *lease) end(ctx context.Context) error {
 
 // Workers returns the living workers of a type, or of all types of the site if
 // typ is empty, sorted by id. All types are without those of package keywords' dispatchers.
+// While Redis can't be reached it tries again until ctx ends.
 func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
 	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
-	all, err := c.workers(ctx, typ)
+	var all []WorkerInfo
+	err := (Audience{named: true, typ: typ}).check()
+	if err == nil {
+		err = c.ask(ctx, func(ctx context.Context, from redis.UniversalClient) (err error) {
+			all, _, err = c.workers(ctx, from, typ)
+			return err
+		})
+	}
 	if err != nil {
-		return nil, redisio.Wrap("bus: workers", local(err))
+		return nil, redisio.Wrap("bus: workers", err)
 	}
 	return all, nil
 }
@@ -302,13 +320,10 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 // Queued returns the length of the queue of a [Group], or of the queue of one worker
 // with [Direct]. Calls that workers hold, and calls in overflow lists (see
 // [HandleOptions]), are not counted. A growing queue says that the group needs more
-// workers.
+// workers. While Redis can't be reached Queued tries again until ctx ends.
 func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
 	defer cancel()
-	if closed(c.closed) {
-		return 0, ErrClosed
-	}
 	if err := to.check(); err != nil {
 		return 0, err
 	}
@@ -316,43 +331,50 @@ func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	queue := keys.queue()
-	if to.id != "" {
-		queue = keys.ownQueue(to.id)
-	}
-	n, err := c.pool.Redis().LLen(ctx, queue).Result()
+	var n int64
+	err = c.ask(ctx, func(ctx context.Context, from redis.UniversalClient) (err error) {
+		n, err = from.LLen(ctx, keys.queueOf(to)).Result()
+		return redisio.Normalize(ctx, err)
+	})
 	if err != nil {
-		return 0, redisio.Wrap(fmt.Sprintf("bus: queue of %s", to), local(redisio.Normalize(ctx, err)))
+		return 0, redisio.Wrap(fmt.Sprintf("bus: queue of %s", to), err)
 	}
 	return int(n), nil
 }
 
-func (c *Client) workers(ctx context.Context, typ string) ([]WorkerInfo, error) {
-	if closed(c.closed) {
-		return nil, ErrClosed
+// workers reads the registry of a type, or of all types if typ is empty. It returns the
+// shards that it has asked, too.
+func (c *Client) workers(ctx context.Context, from redis.UniversalClient, typ string) (all []WorkerInfo, shards []*shard, err error) {
+	ask := func(base string) {
+		if s := c.shardOf(base); !slices.Contains(shards, s) {
+			shards = append(shards, s)
+		}
 	}
 	types := []string{typ}
 	if typ == "" {
 		key, err := typesKey(c.pool, c.cfg.Site)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if types, err = c.pool.Redis().ZRange(ctx, key, 0, -1).Result(); err != nil {
-			return nil, redisio.Normalize(ctx, err)
+		ask(strings.TrimSuffix(key, ":types"))
+		if types, err = from.ZRange(ctx, key, 0, -1).Result(); err != nil {
+			return nil, nil, redisio.Normalize(ctx, err)
 		}
-	} else if err := checkName("type", typ); err != nil {
-		return nil, err
 	}
-	var all []WorkerInfo
 	for _, t := range types {
-		workers, err := c.workersOf(ctx, t)
+		k, err := typeKeys(c.pool, c.cfg.Site, t)
 		if err != nil {
-			return nil, fmt.Errorf("type %s: %w", t, err)
+			return nil, nil, err
+		}
+		ask(k.base)
+		workers, err := c.workersOf(ctx, from, k)
+		if err != nil {
+			return nil, nil, fmt.Errorf("type %s: %w", t, err)
 		}
 		all = append(all, workers...)
 	}
 	slices.SortFunc(all, func(a, b WorkerInfo) int { return strings.Compare(a.ID, b.ID) })
-	return all, nil
+	return all, shards, nil
 }
 
 // infoOf returns what a worker's id says of it.
@@ -366,13 +388,9 @@ func infoOf(site, id string) (w WorkerInfo, err error) {
 	return w, err
 }
 
-func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error) {
-	k, err := typeKeys(c.pool, c.cfg.Site, typ)
-	if err != nil {
-		return nil, err
-	}
-	rdb := c.pool.Redis()
-	ids, err := rdb.ZRange(ctx, k.alive(), 0, -1).Result()
+// workersOf reads the registry of one type.
+func (c *Client) workersOf(ctx context.Context, from redis.UniversalClient, k keys) ([]WorkerInfo, error) {
+	ids, err := from.ZRange(ctx, k.alive(), 0, -1).Result()
 	if err != nil || len(ids) == 0 {
 		return nil, redisio.Normalize(ctx, err)
 	}
@@ -381,7 +399,7 @@ func (c *Client) workersOf(ctx context.Context, typ string) ([]WorkerInfo, error
 		infoKeys[i] = k.info(id)
 	}
 	// The info has the lease's time to live.
-	infos, err := rdb.MGet(ctx, infoKeys...).Result()
+	infos, err := from.MGet(ctx, infoKeys...).Result()
 	if err != nil {
 		return nil, redisio.Normalize(ctx, err)
 	}

@@ -170,6 +170,15 @@ func TestAWaitForRedisEndsWithItsCause(t *testing.T) {
 				}
 				return nil
 			},
+			"workers": func(ctx context.Context) error { _, err := c.Workers(ctx, "calc"); return err },
+			"queued":  func(ctx context.Context) error { _, err := c.Queued(ctx, bus.Group("calc")); return err },
+			"log":     func(ctx context.Context) error { _, err := c.Log(ctx, w.ID(), 1); return err },
+			"gather": func(ctx context.Context) error {
+				for _, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Add, AddArgs{}) {
+					return err
+				}
+				return nil
+			},
 			"watch": func(ctx context.Context) error {
 				for _, err := range c.Watch(ctx, "calc") {
 					if err != nil {
@@ -184,19 +193,6 @@ func TestAWaitForRedisEndsWithItsCause(t *testing.T) {
 			require.ErrorIs(t, err, context.DeadlineExceeded, name)
 			require.ErrorContains(t, err, "deadline exceeded (", name)
 			require.ErrorContains(t, err, "connect", name)
-			cancel()
-		}
-		for name, ask := range map[string]func(context.Context) error{
-			"workers": func(ctx context.Context) error { _, err := c.Workers(ctx, "calc"); return err },
-			"gather": func(ctx context.Context) error {
-				for _, err := range bus.Gather(ctx, c, bus.Broadcast("calc"), Add, AddArgs{}) {
-					return err
-				}
-				return nil
-			},
-		} {
-			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-			require.ErrorContains(t, ask(ctx), "connect", name)
 			cancel()
 		}
 	})

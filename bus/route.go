@@ -28,6 +28,7 @@ type route struct {
 	c       *Client
 	to      Address
 	keys    keys
+	shard   *shard // that has the keys
 	queue   string // key
 	breaker breaker
 
@@ -37,7 +38,6 @@ type route struct {
 	full  atomic.Int64 // until when calls are refused
 
 	lease atomic.Int64 // of the worker that last announced a call, in ns; 0: unknown
-	none  absence      // of living workers; used by the search for lost calls
 
 	mu       sync.Mutex
 	query    *aliveQuery   // under way
@@ -76,12 +76,9 @@ func (c *Client) route(to Address, control bool, now time.Time) (*route, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &route{c: c, to: to, keys: k, queue: k.queue()}
-	switch {
-	case control:
+	r := &route{c: c, to: to, keys: k, shard: c.shardOf(k.base), queue: k.queueOf(to)}
+	if control {
 		r.queue = k.control(to.id)
-	case to.id != "":
-		r.queue = k.ownQueue(to.id)
 	}
 	r.used.Store(int64(c.age(now)))
 	known, _ := c.routes.LoadOrStore(id, r)
@@ -124,22 +121,18 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 			return err
 		}
 		if err := r.c.pause(ctx, q.done, nil); err != nil {
-			return r.c.because(err)
+			return r.shard.because(err)
 		}
 		var reply redis.Error
 		switch {
 		case errors.As(q.err, &reply):
 			return q.err
-		case q.err == nil && q.alive > 0:
-			continue
-		case q.err == nil && r.c.link.steady() && r.c.link.reason() == nil:
-			return ErrNoWorkers
 		case q.err != nil:
 			none = time.Time{}
-		case none.IsZero():
-			none = time.Now()
-		case time.Since(none) > defaultLease+returnTime && r.c.link.reason() == nil:
-			return ErrNoWorkers // the connection is cut again and again
+		case q.alive > 0:
+			continue
+		case r.nobody(ctx, &none):
+			return ErrNoWorkers
 		}
 		// Redis is unreachable, or has just returned and workers may not have
 		// registered yet.
@@ -147,9 +140,25 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 			if q.err != nil && ctx.Err() != nil {
 				return redisio.Because(err, q.err)
 			}
-			return r.c.because(err)
+			return r.shard.because(err)
 		}
 	}
+}
+
+// nobody reports whether it can be relied on that no worker is alive, since the registry
+// says so. None is since when it has.
+func (r *route) nobody(ctx context.Context, none *time.Time) bool {
+	s := r.shard
+	if s.mark != "" {
+		if plain, err := r.c.primary(); err != nil || s.renew(ctx, plain) != nil {
+			return false
+		}
+	}
+	if none.IsZero() {
+		*none = time.Now()
+	}
+	// The longer wait ends where the connection is cut again and again.
+	return s.link.reason() == nil && (s.link.steady() || time.Since(*none) > defaultLease+returnTime)
 }
 
 // because returns the end of a context with the reason why Redis can't be

@@ -22,20 +22,24 @@ type WorkerEvent struct {
 // leaves.
 func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, error] {
 	return func(yield func(WorkerEvent, error) bool) {
-		if err := c.open(ctx); err != nil {
+		err := Broadcast(typ).check()
+		if err == nil {
+			err = c.open(ctx)
+		}
+		if err != nil {
 			yield(WorkerEvent{}, err)
 			return
 		}
 		known := map[string]WorkerInfo{}
 		for {
 			inner, cancel := context.WithTimeout(ctx, 2*time.Second)
-			workers, err := c.Workers(inner, typ)
+			workers, steady, err := c.look(inner, typ)
 			cancel()
-			if isPermanent(err) || err != nil && Broadcast(typ).check() != nil {
+			if isPermanent(err) {
 				yield(WorkerEvent{}, err)
 				return
 			}
-			if err == nil && !c.compare(known, workers, func(ev WorkerEvent) bool { return yield(ev, nil) }) {
+			if err == nil && !compare(known, workers, steady, func(ev WorkerEvent) bool { return yield(ev, nil) }) {
 				return
 			}
 			if end := c.pause(ctx, nil, time.After(tickTime)); end != nil {
@@ -49,8 +53,22 @@ func (c *Client) Watch(ctx context.Context, typ string) iter.Seq2[WorkerEvent, e
 	}
 }
 
+// look reads the registry, and reports whether a worker that is not there has left.
+func (c *Client) look(ctx context.Context, typ string) (workers []WorkerInfo, steady bool, err error) {
+	plain, err := c.primary()
+	if err != nil {
+		return nil, false, err
+	}
+	workers, shards, err := c.workers(ctx, plain, typ)
+	steady = err == nil
+	for _, s := range shards {
+		steady = steady && (s.mark == "" || s.renew(ctx, plain) == nil) && s.link.steady()
+	}
+	return workers, steady, err
+}
+
 // compare yields the changes since the last read of the registry, and notes them.
-func (c *Client) compare(known map[string]WorkerInfo, workers []WorkerInfo, yield func(WorkerEvent) bool) bool {
+func compare(known map[string]WorkerInfo, workers []WorkerInfo, steady bool, yield func(WorkerEvent) bool) bool {
 	here := make(map[string]bool, len(workers))
 	for _, w := range workers {
 		here[w.ID] = true
@@ -61,7 +79,7 @@ func (c *Client) compare(known map[string]WorkerInfo, workers []WorkerInfo, yiel
 			}
 		}
 	}
-	if !c.link.steady() {
+	if !steady {
 		return true
 	}
 	for id, w := range known {
