@@ -13,6 +13,7 @@ import (
 
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
+	"github.com/heliograph/heliograph/storage/storagetest/history"
 )
 
 // linearLease is that of the dispatchers. It is less than go-redis waits for a reply.
@@ -33,10 +34,12 @@ func serveLinear(d *keywords.Dispatcher, hook time.Duration) {
 	}})
 }
 
-// workload is what clients and the dispatchers' own code do to the keywords, noted in a
-// history.
+// workload is what clients and the dispatchers' own code do to the keywords, noted in
+// histories.
 type workload struct {
-	*history
+	history.Registers
+	leases history.Leases // a revision's epoch is the fence under which it was committed
+
 	t     *testing.T
 	pool  *storage.Pool
 	pause time.Duration // of a client between two operations, at most
@@ -74,25 +77,20 @@ func (w *workload) client(r *rand.Rand, stop <-chan struct{}) {
 // linearTimeout is that of an operation.
 const linearTimeout = 3 * time.Second
 
-func (w *workload) operation(kind operationKind, at int) operation {
-	op := operation{kind: kind, keyword: linear[at].Name()}
-	if kind != opRead {
-		op.value = fmt.Sprint("v", w.unique.Add(1))
-	}
-	return op
-}
+// value returns a value that no other operation has.
+func (w *workload) value() string { return fmt.Sprint("v", w.unique.Add(1)) }
 
 func (w *workload) read(k *keywords.Client, at int, last *keywords.Revision) error {
 	ctx, cancel := context.WithTimeout(context.Background(), linearTimeout)
 	defer cancel()
-	op := w.begin(w.operation(opRead, at))
+	op := w.Read(linear[at].Name())
 	v, err := keywords.Read(ctx, k, linear[at])
 	switch {
 	case err == nil:
-		op.value, *last = v.V, v.Rev
-		w.end(op, v.Rev)
+		*last = v.Rev
+		op.Returned(v.V, history.Revision(v.Rev))
 	case errors.Is(err, keywords.ErrNoValue) || errors.Is(err, keywords.CodeUnknownKeyword):
-		w.end(op, keywords.Revision{})
+		op.Returned("", history.Revision{})
 	}
 	return err
 }
@@ -100,43 +98,48 @@ func (w *workload) read(k *keywords.Client, at int, last *keywords.Revision) err
 func (w *workload) modify(k *keywords.Client, at int, last *keywords.Revision, conditional bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), linearTimeout)
 	defer cancel()
-	op := w.operation(opModify, at)
-	var opts []keywords.ModifyOptions
-	if only := *last; conditional && only != (keywords.Revision{}) {
-		op.only = &only
-		opts = append(opts, keywords.ModifyOptions{IfRevision: only})
+	var opts keywords.ModifyOptions
+	if conditional {
+		opts.IfRevision = *last
 	}
-	began := w.begin(op)
-	rev, err := keywords.Modify(ctx, k, linear[at], op.value, opts...)
-	if err == nil {
-		*last = rev
-		w.end(began, rev)
-	} else {
-		w.failed(began, err)
+	value := w.value()
+	op := w.Write(linear[at].Name(), value, history.Revision(opts.IfRevision))
+	committed := w.leases.Commit("stage")
+	rev, err := keywords.Modify(ctx, k, linear[at], value, opts)
+	if err != nil {
+		failed(op, err)
+		return err
 	}
-	return err
+	*last = rev
+	op.Done(history.Revision(rev))
+	committed(rev.Epoch)
+	return nil
 }
 
 func (w *workload) set(r *rand.Rand, at int) {
 	ctx, cancel := context.WithTimeout(context.Background(), linearTimeout)
 	defer cancel()
-	op := w.begin(w.operation(opSet, at))
-	if err := w.setBy(ctx, r, at, op.value); err == nil {
-		w.end(op, keywords.Revision{})
+	value := w.value()
+	op := w.Write(linear[at].Name(), value, history.Revision{})
+	if err := w.setBy(ctx, r, at, value); err == nil {
+		op.Done(history.Revision{})
 	} else {
-		w.failed(op, err)
+		failed(op, err)
 	}
 }
 
 // failed notes the error of a write.
-func (w *workload) failed(op *operation, err error) {
+func failed(op *history.Operation, err error) {
 	switch {
 	case errors.Is(err, keywords.CodeRevision):
-		w.refuse(op)
+		op.Refused()
 	case !unchanged(err):
-		w.unknown(op)
+		op.Unknown()
 	}
 }
+
+// check returns what is wrong with the histories.
+func (w *workload) check() error { return errors.Join(w.Check(), w.leases.Check()) }
 
 // unchanged reports whether the error of a write says that nothing has changed, as the
 // documentation has it.

@@ -243,7 +243,7 @@ var processFaults = map[string]func(s *processes, serving *memberProcess) (next 
 	},
 	"flush": func(s *processes, m *memberProcess) *memberProcess {
 		epoch, _ := s.epoch()
-		s.lose(func() { require.NoError(s.t, s.pool.Redis().FlushAll(context.Background()).Err()) }, func() { s.restored(epoch) })
+		s.Lose(func() { require.NoError(s.t, s.pool.Redis().FlushAll(context.Background()).Err()) }, func() { s.restored(epoch) })
 		return m
 	},
 	"rollback": func(s *processes, m *memberProcess) *memberProcess {
@@ -251,7 +251,7 @@ var processFaults = map[string]func(s *processes, serving *memberProcess) (next 
 		s.serves() // which the snapshot lacks
 		time.Sleep(rand.N(time.Second))
 		epoch, _ := s.epoch()
-		s.lose(s.srv.Restart, func() { s.restored(epoch) })
+		s.Lose(s.srv.Restart, func() { s.restored(epoch) })
 		require.NoError(s.t, os.Remove(s.srv.File("dump.rdb")))
 		return m
 	},
@@ -267,7 +267,7 @@ func TestHistoriesOfProcessesAreLinearizable(t *testing.T) {
 	srv := storagetest.Start(t)
 	cfg.Redis.Addrs = []string{srv.Addr()}
 	pool := storagetest.Open(t, cfg)
-	s := &processes{workload: &workload{history: &history{}, t: t, pool: pool, pause: 20 * time.Millisecond}, srv: srv}
+	s := &processes{workload: &workload{t: t, pool: pool, pause: 20 * time.Millisecond}, srv: srv}
 	s.setBy = s.set
 	serving := s.start()
 	s.await("the first dispatcher serves", serving.ready)
@@ -295,5 +295,5 @@ func TestHistoriesOfProcessesAreLinearizable(t *testing.T) {
 	s.serves()
 	s.finish()
 	require.NoError(t, s.check(), "after %v", befell)
-	t.Logf("%d operations, %v", len(s.ops)+len(s.refused), befell)
+	t.Logf("%d operations, %v", s.Len(), befell)
 }

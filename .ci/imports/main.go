@@ -18,37 +18,39 @@ const module = "github.com/heliograph/heliograph"
 // may lists the packages of the module that a package may import. Its tests may also
 // import the package itself and the test kit.
 var may = map[string][]string{
-	"":                       {},
-	"internal/redisio":       {},
-	"internal/busio":         {"storage"},
-	"storage":                {"internal/redisio"},
-	"storage/embedded":       {"internal/redisio", "storage"},
-	"storage/storagetest":    {"internal/redisio", "storage", "storage/embedded"},
-	"pubsub":                 {"internal/redisio", "storage"},
-	"bus":                    {"internal/redisio", "internal/busio", "storage"},
-	"bus/jobs/internal/cron": {},
-	"bus/jobs":               {"internal/redisio", "internal/busio", "storage", "bus", "bus/jobs/internal/cron"},
-	"keywords/internal/expr": {},
-	"keywords":               {"internal/redisio", "internal/busio", "storage", "pubsub", "bus", "keywords/internal/expr"},
-	"keywords/ktlxml":        {"keywords"},
-	"gateway":                {"internal/redisio", "storage", "pubsub"},
-	"gateway/geo":            {"gateway"},
-	"gateway/jwt":            {"internal/redisio", "gateway"},
-	"gateway/fws":            {"internal/redisio", "storage", "pubsub", "gateway"},
+	"":                            {},
+	"internal/redisio":            {},
+	"internal/busio":              {"storage"},
+	"storage":                     {"internal/redisio"},
+	"storage/embedded":            {"internal/redisio", "storage"},
+	"storage/storagetest":         {"internal/redisio", "storage", "storage/embedded"},
+	"storage/storagetest/history": {},
+	"pubsub":                      {"internal/redisio", "storage"},
+	"bus":                         {"internal/redisio", "internal/busio", "storage"},
+	"bus/jobs/internal/cron":      {},
+	"bus/jobs":                    {"internal/redisio", "internal/busio", "storage", "bus", "bus/jobs/internal/cron"},
+	"keywords/internal/expr":      {},
+	"keywords":                    {"internal/redisio", "internal/busio", "storage", "pubsub", "bus", "keywords/internal/expr"},
+	"keywords/ktlxml":             {"keywords"},
+	"gateway":                     {"internal/redisio", "storage", "pubsub"},
+	"gateway/geo":                 {"gateway"},
+	"gateway/jwt":                 {"internal/redisio", "gateway"},
+	"gateway/fws":                 {"internal/redisio", "storage", "pubsub", "gateway"},
 }
 
 // testKit may be imported by the tests of every package.
-var testKit = []string{"internal/redisio", "storage", "storage/embedded", "storage/storagetest"}
+var testKit = []string{"internal/redisio", "storage", "storage/embedded", "storage/storagetest", "storage/storagetest/history"}
 
 // only lists the packages that may import a third-party module by its prefix. All
 // tests may.
 var only = map[string][]string{
-	"github.com/stretchr/testify":    {},
-	"github.com/alicebob/miniredis/": {"storage/embedded", "storage/storagetest"},
-	"github.com/gobwas/ws":           {"gateway"},
-	"github.com/go-jose/":            {"gateway/jwt"},
-	"github.com/urfave/cli":          {"examples/helio"},
-	"golang.org/x/term":              {"examples/helio"},
+	"github.com/stretchr/testify":       {},
+	"github.com/alicebob/miniredis/":    {"storage/embedded", "storage/storagetest"},
+	"github.com/anishathalye/porcupine": {"storage/storagetest/history"},
+	"github.com/gobwas/ws":              {"gateway"},
+	"github.com/go-jose/":               {"gateway/jwt"},
+	"github.com/urfave/cli":             {"examples/helio"},
+	"golang.org/x/term":                 {"examples/helio"},
 }
 
 type pkg struct {

@@ -21,6 +21,7 @@ type stream struct {
 	data    []byte
 	ready   time.Time     // when data may be read
 	delay   time.Duration // of data that no other waits before
+	lossy   bool          // what is written is lost
 
 	readErr  error     // of reads, at once
 	endErr   error     // of reads that find no data
@@ -68,6 +69,8 @@ func (s *stream) write(p []byte) (n int, err error) {
 			return n, s.writeErr
 		case over(s.writeBy):
 			return n, os.ErrDeadlineExceeded
+		case s.lossy:
+			return len(p), nil
 		}
 		room := min(streamLimit-len(s.data), len(p)-n)
 		if room > 0 {
@@ -116,7 +119,9 @@ func (s *stream) set(change func()) {
 // memoryConn is one end of a connection in memory.
 type memoryConn struct {
 	in, out *stream
-	closed  func() // called by each Close; nil: nothing
+	closed  func()      // called by each Close; nil: nothing
+	lost    func() bool // called by each Write: whether it is lost, with the connection; nil: never
+	link    *Link       // from which the connection was made; nil: none
 }
 
 // newConns returns both ends of a connection.
@@ -131,6 +136,9 @@ func (c *memoryConn) Read(p []byte) (int, error) {
 }
 
 func (c *memoryConn) Write(p []byte) (int, error) {
+	if c.lost != nil && c.lost() {
+		return len(p), nil
+	}
 	n, err := c.out.write(p)
 	return n, opError("write", err)
 }

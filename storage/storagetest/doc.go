@@ -20,7 +20,7 @@
 //
 // [Virtual] runs a test in virtual time, in which minutes of leases, retries and
 // timeouts pass in milliseconds. [Slow] and [Outages] run a suite so and, in the
-// long run, on a redis-server. A [Network] can cut connections and go down:
+// long run, on a redis-server. A [Network] has the faults of networks and servers:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		network := storagetest.NewNetwork(t)
@@ -28,6 +28,13 @@
 //		…
 //		network.Cut()
 //	})
+//
+// Connections are cut, silent or slow, replies are lost, the server is away, full, a
+// replica, or loads, and comes back empty or with older data. A [Link] is the way of one
+// process, which can be cut off by itself.
+//
+// [Schedules] runs a test for many seeds, with operations and faults at random, which
+// [Network.Befall] brings about by name. Package history checks what came of them.
 //
 // [Long] marks a test that takes more than a few seconds: it runs where the
 // environment variable HELIOGRAPH_TESTS is "long".

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/heliograph/heliograph/storage"
@@ -46,12 +47,19 @@ const (
 
 // Network is a network in memory with one embedded server. It needs no ports and no
 // kernel, so that it works in virtual time. A request takes 0.1 ms to the server.
+// Its methods bring about the faults of networks and of servers.
 type Network struct {
 	server *miniredis.Miniredis
 
-	mu    sync.Mutex
-	conns map[*memoryConn]bool // the clients' ends of those that are open
-	down  bool
+	mu        sync.Mutex
+	conns     map[*memoryConn]bool // the clients' ends of those that are open
+	down      bool
+	delay     time.Duration // of replies
+	drop      int           // how many of the next replies are lost
+	refusal   Refusal
+	snapshots int
+
+	transactions map[*server.Peer]*transaction
 
 	refused bool // a connection
 }
@@ -60,14 +68,20 @@ type Network struct {
 // bubble in which NewNetwork is called, if any.
 func NewNetwork(tb testing.TB) *Network {
 	tb.Helper()
-	n := &Network{server: miniredis.NewMiniRedis(), conns: make(map[*memoryConn]bool)}
+	n := &Network{
+		server:       miniredis.NewMiniRedis(),
+		conns:        make(map[*memoryConn]bool),
+		transactions: make(map[*server.Peer]*transaction),
+	}
 	n.server.ClockTTL(true)
 	first, err := n.server.Dial() // starts the server without a listener
 	if err != nil {
 		tb.Fatal(err)
 	}
 	_ = first.Close()
+	n.server.Server().SetPreHook(n.refuse)
 	tb.Cleanup(func() {
+		n.Cut() // a connection that is half open does not end by itself
 		n.server.Close()
 		n.mu.Lock()
 		refused := n.refused
@@ -80,9 +94,11 @@ func NewNetwork(tb testing.TB) *Network {
 }
 
 // Config returns the configuration of a pool on the server. Its Dialer is Dial.
-func (n *Network) Config() storage.Config {
+func (n *Network) Config() storage.Config { return configOf(n.Dial) }
+
+func configOf(dial func(ctx context.Context, network, addr string) (net.Conn, error)) storage.Config {
 	return storage.Config{Redis: redis.UniversalOptions{
-		Addrs: []string{networkAddr}, Dialer: n.Dial,
+		Addrs: []string{networkAddr}, Dialer: dial,
 		// go-redis keeps the timers with which it waits for a free connection for
 		// every client of the process, and a timer must not leave its bubble.
 		PoolSize: 1000,
@@ -91,10 +107,16 @@ func (n *Network) Config() storage.Config {
 
 // Dial connects to the server, whatever network and addr are.
 func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return n.dial(ctx, nil)
+}
+
+// dial connects to the server from a link, or from nowhere in particular.
+func (n *Network) dial(ctx context.Context, from *Link) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	client, server := newConns()
+	client.link = from
 	client.out.delay = networkDelay
 	client.closed = func() {
 		n.mu.Lock()
@@ -103,41 +125,47 @@ func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.down {
+	if n.down || from != nil && from.down {
 		n.refused = true
 		refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: memoryAddr{}, Err: refused}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: memoryAddr{}, Err: refused}
 	}
 	n.conns[client] = true
+	client.in.delay = n.delay
+	server.lost = func() bool { return n.loseReply(client) }
 	n.server.Server().ServeConn(server)
 	return client, nil
 }
 
-// Cut resets all connections and returns how many there were. What is on its way
-// through them is lost. New connections may be made at once.
-func (n *Network) Cut() int {
-	n.mu.Lock()
-	cut := n.conns
-	n.conns = make(map[*memoryConn]bool)
-	n.mu.Unlock()
-	for c := range cut {
-		c.reset()
-	}
-	return len(cut)
+// Link is the way of one process to a [Network]. It can be cut off by itself: for good,
+// others see the process as killed.
+type Link struct {
+	network *Network
+	down    bool // guarded by the network's mutex
 }
 
-// Down cuts all connections and refuses new ones until Up. The server keeps its
-// data.
-func (n *Network) Down() {
-	n.setDown(true)
-	n.Cut()
+// Link returns a new link.
+func (n *Network) Link() *Link { return &Link{network: n} }
+
+// Config returns the configuration of a pool on the server, by this link.
+func (l *Link) Config() storage.Config {
+	return configOf(func(ctx context.Context, _, _ string) (net.Conn, error) { return l.network.dial(ctx, l) })
+}
+
+// Cut resets the link's connections and returns how many there were.
+func (l *Link) Cut() int { return l.network.cut(func(c *memoryConn) bool { return c.link == l }) }
+
+// Down cuts the link's connections and refuses new ones until Up.
+func (l *Link) Down() {
+	l.setDown(true)
+	l.Cut()
 }
 
 // Up ends Down.
-func (n *Network) Up() { n.setDown(false) }
+func (l *Link) Up() { l.setDown(false) }
 
-func (n *Network) setDown(down bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.down = down
+func (l *Link) setDown(down bool) {
+	l.network.mu.Lock()
+	defer l.network.mu.Unlock()
+	l.down = down
 }

@@ -1,0 +1,135 @@
+package history
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// Calls is a history of calls. Its Check finds calls that ended not at all or more than
+// once, that ran more often than they may, that were answered without having run, and
+// handlers that ran on after their callers had cancelled them.
+type Calls struct {
+	// MaxLinger is how long a handler may run after its call has ended as Cancelled.
+	// Defaults to 2 seconds.
+	MaxLinger time.Duration
+
+	mu    sync.Mutex
+	calls []*Call
+	wrong problems
+}
+
+// Call is one call of [Calls].
+type Call struct {
+	ID int // for its arguments: the handler tells it to Calls.Run
+
+	h          *Calls
+	idempotent bool
+	ends       []Outcome
+	ended      time.Time // the last time
+	runs       []*run
+}
+
+// run is one run of a handler. The zero time says that it has not ended.
+type run struct{ ended time.Time }
+
+// CallOptions are the options of [Calls.Begin].
+type CallOptions struct {
+	// Idempotent says that the call may run more than once. Defaults to false.
+	Idempotent bool
+}
+
+// Outcome is what a caller knows of the end of its call.
+type Outcome string
+
+const (
+	Answered  Outcome = "answered"  // with a result, or with an error of the handler: it has run
+	NotRun    Outcome = "not run"   // and never will
+	Unknown   Outcome = "unknown"   // it may have run, or may run yet
+	Cancelled Outcome = "cancelled" // by the caller: it may have run, and must not go on for long
+)
+
+// Begin notes that a call is about to be made.
+func (h *Calls) Begin(opts ...CallOptions) *Call {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := &Call{ID: len(h.calls), h: h}
+	if len(opts) > 0 {
+		c.idempotent = opts[0].Idempotent
+	}
+	h.calls = append(h.calls, c)
+	return c
+}
+
+// End notes the outcome of the call.
+func (c *Call) End(o Outcome) {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	c.ends, c.ended = append(c.ends, o), time.Now()
+}
+
+// Run notes that the handler of a call has begun. Done notes that it has ended.
+func (h *Calls) Run(id int) (done func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id < 0 || id >= len(h.calls) {
+		h.wrong.addf("call %d runs and was never made", id)
+		return func() {}
+	}
+	r := &run{}
+	h.calls[id].runs = append(h.calls[id].runs, r)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		r.ended = time.Now()
+	}
+}
+
+// Open returns the calls that have not ended.
+func (h *Calls) Open() (ids []int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.calls {
+		if len(c.ends) == 0 {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+// Check returns what is wrong with the history, or nil. Call it when no call is under
+// way and no request is left that may still run.
+func (h *Calls) Check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := problems{slices.Clone(h.wrong.all)}
+	linger := h.MaxLinger
+	if linger == 0 {
+		linger = 2 * time.Second
+	}
+	for _, c := range h.calls {
+		switch {
+		case len(c.ends) != 1:
+			p.addf("call %d ended %d times: %q", c.ID, len(c.ends), c.ends)
+			continue
+		case len(c.runs) > 1 && !c.idempotent:
+			p.addf("call %d is not idempotent and ran %d times", c.ID, len(c.runs))
+		case len(c.runs) > 0 && c.ends[0] == NotRun:
+			p.addf("call %d ended as not run, and ran", c.ID)
+		case len(c.runs) == 0 && c.ends[0] == Answered:
+			p.addf("call %d was answered, and never ran", c.ID)
+		}
+		if c.ends[0] == Cancelled && slices.ContainsFunc(c.runs, func(r *run) bool { return r.after(c.ended.Add(linger)) }) {
+			p.addf("call %d ran for more than %v after it was cancelled", c.ID, linger)
+		}
+	}
+	return p.err("calls")
+}
+
+// after reports whether the run ended after t.
+func (r *run) after(t time.Time) bool {
+	if r.ended.IsZero() {
+		return time.Now().After(t)
+	}
+	return r.ended.After(t)
+}
