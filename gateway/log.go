@@ -238,16 +238,25 @@ const (
 	ahead               // newer than all messages in the log
 )
 
+// noHistory is the offset of a history without messages. It belongs to no epoch: any message
+// that comes later is after it.
+const noHistory = ":0-0"
+
 // locate returns the position of the first message after an offset.
 func (l *log) locate(since string) (at uint64, p place) {
 	records := l.records[l.search(l.unbroken):]
 	first := l.base
+	if first == noHistory && since != noHistory { // then the first message tells the epoch
+		first = ""
+	}
 	for i := 0; first == "" && i < len(records); i++ {
 		if records[i].m != nil {
 			first = records[i].m.Offset
 		}
 	}
 	switch {
+	case first == "" && l.base == noHistory:
+		return 0, ahead
 	case first == "" || !covers(since, first):
 		return 0, older
 	case since != l.newest && covers(since, l.newest):
@@ -256,7 +265,7 @@ func (l *log) locate(since string) (at uint64, p place) {
 	i := sort.Search(len(records), func(i int) bool {
 		for _, r := range records[i:] {
 			if r.m != nil && r.m.Offset != "" {
-				return pubsub.Offset(since).Before(pubsub.Offset(r.m.Offset))
+				return since == noHistory || pubsub.Offset(since).Before(pubsub.Offset(r.m.Offset))
 			}
 		}
 		return true
@@ -306,7 +315,7 @@ func (l *log) prepend(missed []record, since, base string) bool {
 		size += r.m.size()
 	}
 	switch {
-	case base == "", l.base != base, l.unbroken > l.tail, len(l.evicted) > 0:
+	case l.base != base, l.unbroken > l.tail, len(l.evicted) > 0, !pubsub.Offset(since).Before(pubsub.Offset(base)):
 		return false // they don't end where the log begins
 	case l.bytes+size > l.maxBytes, l.live+len(missed) > l.maxMessages:
 		return false
