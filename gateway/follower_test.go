@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -32,7 +33,8 @@ func reading(t *testing.T, rule Channel, l Limits) (f *follower, client net.Conn
 	ch.log = newLog(&h.cfg.Limits, rule.Slow == SlowConflate)
 	c := &Conn{h: h, v: &h.variants[0], net: server, direct: newDirect(server)}
 	c.principal.Store(&Principal{})
-	f = ch.add(c, presenceEntry{})
+	f, err = ch.add(c, presenceEntry{})
+	require.NoError(t, err)
 	f.live = true
 	return f, client
 }
@@ -108,4 +110,15 @@ func TestAGapThatLeftTheLogIsReportedInItsPlace(t *testing.T) {
 	gap, first := strings.Index(got.String(), `"gap"`), strings.Index(got.String(), `"a:1-1"`)
 	require.GreaterOrEqual(t, gap, 0, "the gap is reported")
 	require.Less(t, gap, first)
+}
+
+// The end of a channel reaches a connection as soon as it is among the followers.
+func TestAChannelEndsWhileItIsJoined(t *testing.T) {
+	t.Parallel()
+	f, _ := reading(t, Channel{}, Limits{})
+	f.c.writing = true
+	f.ch.unsubscribeAll(errors.New("refused"))
+	require.True(t, f.left)
+	require.Empty(t, f.ch.followers)
+	require.Contains(t, string(f.c.queue[0].data), "unsubscribed")
 }

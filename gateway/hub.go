@@ -144,19 +144,37 @@ func (hb *hub) release(ch *channel) {
 	}
 }
 
-// add adds a connection to the followers, at the end of the log. It returns nil if the
-// subscription has ended.
-func (ch *channel) add(c *Conn, as presenceEntry) *follower {
-	f := &follower{c: c, ch: ch, presence: as}
+// errEnded is returned for a channel whose subscription has ended.
+var errEnded = errors.New("gateway: the subscription has ended")
+
+// add makes a connection a follower, from the end of the log on. The connection knows the
+// follower as soon as the channel does: the end of either removes it.
+func (ch *channel) add(c *Conn, as presenceEntry) (*follower, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state != open:
+		return nil, ErrClosed
+	case c.following[ch.name] != nil: // another goroutine was faster
+		return nil, errFollowed
+	}
+	if err := c.roomLocked(); err != nil {
+		return nil, err
+	}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	if ch.ended != nil {
-		return nil
+		return nil, errEnded
 	}
-	f.index, f.at = len(ch.followers), ch.log.next
+	f := &follower{c: c, ch: ch, presence: as, index: len(ch.followers), at: ch.log.next}
 	ch.followers = append(ch.followers, f)
 	ch.seeks++
-	return f
+	if c.following == nil {
+		c.following = make(map[string]*follower)
+	}
+	c.following[ch.name] = f
+	c.h.count.subscriptions.Add(1)
+	return f, nil
 }
 
 // remove removes a follower: nothing more is sent for it.

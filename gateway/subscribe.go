@@ -73,44 +73,27 @@ func (c *Conn) leaveWithin(ctx context.Context, f *follower) bool {
 	return true
 }
 
-// join makes the connection a follower of a channel, from the end of its log on. Nothing is
-// sent before the follower is live.
+// errFollowed is returned for a channel that the connection follows already.
+var errFollowed = errors.New("gateway: followed already")
+
+// roomLocked returns an error if no further channel may be followed. The lock is held.
+func (c *Conn) roomLocked() error {
+	if n := len(c.following); n >= c.h.cfg.Limits.Channels {
+		return Errorf(CodeTooMany, "%d channels are followed, which is the limit", n)
+	}
+	return nil
+}
+
+// join makes the connection a follower of a channel, from the end of its log on. If the
+// subscription of the channel ends meanwhile, it begins anew. Nothing is sent before the
+// follower is live.
 func (c *Conn) join(ctx context.Context, channel string) (*follower, error) {
 	c.mu.Lock()
-	n := len(c.following)
+	err := c.roomLocked() // Redis is not asked in vain
 	c.mu.Unlock()
-	if n >= c.h.cfg.Limits.Channels {
-		return nil, Errorf(CodeTooMany, "%d channels are followed, which is the limit", n)
-	}
-	f, err := c.add(ctx, channel)
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	closed, again := c.state != open, c.following[channel] != nil
-	if !closed && !again {
-		if c.following == nil {
-			c.following = make(map[string]*follower)
-		}
-		c.following[channel] = f
-	}
-	c.mu.Unlock()
-	switch {
-	case again: // another goroutine was faster
-		f.ch.remove(f)
-		return nil, Errorf(CodeBadCommand, "%s is followed already", quoteName(channel))
-	case closed:
-		f.ch.removePresence(ctx, f.presence)
-		f.ch.remove(f)
-		return nil, ErrClosed
-	}
-	c.h.count.subscriptions.Add(1)
-	return f, nil
-}
-
-// add adds the connection to the followers of a channel. If the subscription of the channel
-// ends meanwhile, it begins anew.
-func (c *Conn) add(ctx context.Context, channel string) (*follower, error) {
 	for {
 		ch, err := c.h.hub.follow(ctx, channel)
 		if err != nil {
@@ -118,15 +101,23 @@ func (c *Conn) add(ctx context.Context, channel string) (*follower, error) {
 		}
 		as, err := ch.addPresence(ctx, c)
 		if err == nil {
-			if f := ch.add(c, as); f != nil {
+			var f *follower
+			if f, err = ch.add(c, as); err == nil {
 				return f, nil
 			}
-			ch.removePresence(ctx, as)
+			if err != errFollowed { // or the entry is that of the other follower
+				ch.removePresence(ctx, as)
+			}
+		}
+		if err == errEnded {
 			c.h.hub.forget(ch)
 			err = ctx.Err()
 		}
 		c.h.hub.release(ch)
-		if err != nil {
+		switch {
+		case err == errFollowed:
+			return nil, Errorf(CodeBadCommand, "%s is followed already", quoteName(channel))
+		case err != nil:
 			return nil, err
 		}
 	}
