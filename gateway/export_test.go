@@ -19,3 +19,16 @@ func (h *Handler) Users(channel string) int {
 	}
 	return 0
 }
+
+// Logged returns the number of messages in the log of a channel.
+func (h *Handler) Logged(channel string) int {
+	h.hub.mu.Lock()
+	ch := h.hub.channels[channel]
+	h.hub.mu.Unlock()
+	if ch == nil {
+		return 0
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.log.live
+}

@@ -117,7 +117,7 @@ func (ch *channel) begin(r *round) bool {
 	ch.mu.Lock()
 	l := &ch.log
 	records, to := l.read(r.records[:0], l.handed, maxBatch, chunk)
-	if to == l.handed || ch.over {
+	if to == l.handed && !ch.trimming || ch.over {
 		ended := ch.ended
 		ch.running = ended != nil && !ch.over
 		again := ch.running
@@ -128,6 +128,7 @@ func (ch *channel) begin(r *round) bool {
 		return false
 	}
 	l.beginRound()
+	ch.trimming = false
 	*r = round{
 		records: records, from: l.handed, to: to, tail: l.tail, seeks: ch.seeks,
 		followers: append(r.followers[:0], ch.followers...), batches: r.batches[:0], behind: to, waiting: r.waiting[:0],
@@ -156,11 +157,13 @@ func (ch *channel) finish(r *round) bool {
 	}
 	l.handed = max(l.handed, r.to)
 	if ch.seeks != r.seeks || len(ch.recalling) > 0 { // behind is not up to date, or older messages are to be prepended
+		ch.untrimmed = true
 		return true
 	}
 	if ch.snap != nil {
 		r.behind = min(r.behind, ch.snap.at)
 	}
+	ch.untrimmed = r.behind < l.handed
 	keep := ch.rule.Rewind
 	if ch.rule.History != nil {
 		keep = max(keep, l.maxMessages/4)

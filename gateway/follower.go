@@ -99,6 +99,7 @@ func (f *follower) seek(find func(*log) (at uint64, ok bool)) bool {
 	if ok {
 		f.at = at
 		f.ch.seeks++
+		f.ch.untrimmed = true
 	}
 	return ok
 }

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -35,6 +37,8 @@ type channel struct {
 	log       log
 	snap      *snapshot // that further clients may get; nil: there is none
 	running   bool      // run hands out
+	untrimmed bool      // the log may have messages that all followers have read since the last round
+	trimming  bool      // run has a round for it, though there may be nothing to hand out
 	over      bool      // nothing is delivered any more
 	ended     error     // why the subscription has ended
 	followers []*follower
@@ -141,6 +145,23 @@ func (hb *hub) release(ch *channel) {
 				ch.end()
 			}
 		})
+	}
+}
+
+// sweep frees what is not needed any more in channels on which nothing is published:
+// snapshots, and messages that slow followers have read since they were handed out.
+func (hb *hub) sweep() {
+	hb.mu.Lock()
+	all := slices.AppendSeq(make([]*channel, 0, len(hb.channels)), maps.Values(hb.channels))
+	hb.mu.Unlock()
+	for _, ch := range all {
+		ch.mu.Lock()
+		ch.dropSnapshotLocked()
+		if ch.untrimmed && !ch.running && !ch.over {
+			ch.running, ch.trimming = true, true
+			hb.h.tasks.Go(ch.run)
+		}
+		ch.mu.Unlock()
 	}
 }
 

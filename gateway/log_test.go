@@ -133,13 +133,15 @@ func TestASnapshotIsOneReadForAll(t *testing.T) {
 		require.Eventually(t, func() bool { return len(seen) == 1 }, patience, time.Millisecond)
 		require.Zero(t, h.Stats().Slow)
 
-		cfg.Limits.SnapshotAge = -1
-		_, url = serve(t, pool, cfg)
-		for i := range 5 {
-			b := open(t, url)
-			require.NoError(t, pool.Redis().HSet(t.Context(), name, "f", i).Err())
-			b.send("SUB news snapshot=1")
-			require.Equal(t, strconv.Itoa(i), b.from("news"))
+		for _, age := range []time.Duration{-1, time.Nanosecond} {
+			cfg.Limits.SnapshotAge = age
+			_, url = serve(t, pool, cfg)
+			for i := range 5 {
+				b := open(t, url)
+				require.NoError(t, pool.Redis().HSet(t.Context(), name, "f", i).Err())
+				b.send("SUB news snapshot=1")
+				require.Equal(t, strconv.Itoa(i), b.from("news"))
+			}
 		}
 	})
 }

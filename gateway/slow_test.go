@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -327,4 +328,31 @@ func TestShutdownWhileAHookWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, h.Shutdown(ctx), context.DeadlineExceeded)
+}
+
+// What the last slow follower of a quiet channel has read is not kept until the next message.
+func TestALogIsEmptyOnceSlowFollowersHaveReadIt(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		held := make(chan struct{})
+		cfg := anything
+		cfg.Limits.Write = 200 * time.Millisecond // the sweeper runs each quarter of it
+		cfg.Commands = map[string]gateway.Command{"FILTER": {Run: func(_ context.Context, c *gateway.Conn, _ gateway.Request) error {
+			c.SetFilter("wait", func(m *gateway.Message) *gateway.Message { <-held; return m })
+			return nil
+		}}}
+		h, url := serve(t, pool, cfg)
+		b := open(t, url)
+		require.Empty(t, b.does("FILTER"))
+		require.Empty(t, b.does("SUB news"))
+		for i := range 3 {
+			require.NoError(t, pool.Redis().Publish(t.Context(), key(t, pool, "news"), i).Err())
+		}
+		require.Eventually(t, func() bool { return h.Stats().Published == 3 && h.Logged("news") > 0 }, patience, time.Millisecond)
+		close(held)
+		for i := range 3 {
+			require.Equal(t, strconv.Itoa(i), b.from("news"))
+		}
+		require.Eventually(t, func() bool { return h.Logged("news") == 0 }, 5*time.Second, time.Millisecond)
+	})
 }

@@ -2,9 +2,9 @@ package gateway
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/heliograph/heliograph/internal/redisio"
 	"github.com/heliograph/heliograph/pubsub"
@@ -15,8 +15,9 @@ import (
 // and, for Limits.SnapshotAge, for those that come later. Their cursors are set to where the
 // log ended before the read; the mark says which messages from there on the hash has.
 type snapshot struct {
-	at   uint64        // the end of the log before the read
-	done chan struct{} // closed with what follows
+	at      uint64        // the end of the log before the read
+	expires int64         // when no further follower gets it, as Handler.elapsed tells; guarded by channel.mu
+	done    chan struct{} // closed with what follows
 
 	seq    int64 // the mark: the number of the last message before the read; 0: unknown
 	values []*Message
@@ -51,18 +52,20 @@ func (f *follower) joinSnapshot() *snapshot {
 	defer f.c.mu.Unlock()
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	ch.dropSnapshotLocked()
 	s := ch.snap
 	if s == nil || s.at < ch.log.tail {
-		s = &snapshot{at: ch.log.next, done: make(chan struct{})}
+		s = &snapshot{at: ch.log.next, expires: math.MaxInt64, done: make(chan struct{})}
 		if age > 0 {
 			ch.snap = s
 		}
 		ch.hub.h.tasks.Go(func() {
 			ch.take(s)
-			if s.err != nil {
-				age = 0
+			ch.mu.Lock()
+			defer ch.mu.Unlock()
+			if s.expires = ch.hub.h.elapsed(); s.err == nil {
+				s.expires += int64(age)
 			}
-			time.AfterFunc(age, func() { ch.forget(s) })
 		})
 	}
 	f.at = s.at
@@ -70,11 +73,9 @@ func (f *follower) joinSnapshot() *snapshot {
 	return s
 }
 
-// forget makes the next follower wait for a new snapshot.
-func (ch *channel) forget(s *snapshot) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if ch.snap == s {
+// dropSnapshotLocked forgets the snapshot if it has expired. The lock is held.
+func (ch *channel) dropSnapshotLocked() {
+	if ch.snap != nil && ch.snap.expires <= ch.hub.h.elapsed() {
 		ch.snap = nil
 	}
 }

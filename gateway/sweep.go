@@ -24,6 +24,7 @@ func (h *Handler) sweep() {
 		for _, c := range h.all() {
 			c.checkTimes(now, wall)
 		}
+		h.hub.sweep()
 		if h.redis != nil {
 			h.redis.sweep()
 		}
