@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/gateway"
+	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 
@@ -44,6 +45,41 @@ func TestWhatRedisMustAllow(t *testing.T) {
 	}
 }
 
+// What README.md says of Config.Remote and of a Remote is enough.
+func TestWhatRedisMustAllowForRemotes(t *testing.T) {
+	t.Parallel()
+	srv := storagetest.Start(t)
+	admin := storagetest.Open(t, srv.Config())
+	open := func(user string, rights ...any) *storage.Pool {
+		command := append([]any{"acl", "setuser", user, "on", ">s3cr3t", "resetchannels", "&obs:gateway:*", "~obs:gateway:remote:web", "-@all"}, rights...)
+		require.NoError(t, admin.Redis().Do(t.Context(), command...).Err())
+		cfg := srv.Config()
+		cfg.Prefix, cfg.Redis.Username, cfg.Redis.Password = "obs", user, "s3cr3t"
+		return storagetest.Open(t, cfg)
+	}
+	words := func(of string) (rights []any) {
+		page, err := os.ReadFile("README.md")
+		require.NoError(t, err)
+		_, line, ok := strings.Cut(string(page), "\n| "+of+" | `")
+		require.True(t, ok)
+		line, _, _ = strings.Cut(line, "`")
+		for word := range strings.FieldsSeq(line) {
+			rights = append(rights, "+"+word)
+		}
+		return rights
+	}
+	cfg := gateway.Config{Authenticate: named, Remote: "web"}
+	_, url := serve(t, open("handler", words("`Config.Remote`")...), cfg)
+	ada := signIn(t, url, "ada")
+	r := remote(t, open("remote", words("a `Remote`")...), "web", 1)
+	_, err := r.Unsubscribe(t.Context(), "ada", "news")
+	require.NoError(t, err)
+	reached, err := r.Disconnect(t.Context(), "ada")
+	require.NoError(t, err)
+	require.Equal(t, gateway.Reached{Handlers: 1, Connections: 1}, reached)
+	require.Equal(t, gateway.CloseDisconnected, ada.closed())
+}
+
 // The ACL line of README.md allows every command.
 func TestACLOfTheREADME(t *testing.T) {
 	t.Parallel()
@@ -63,7 +99,9 @@ func TestACLOfTheREADME(t *testing.T) {
 
 	cfg := srv.Config()
 	cfg.Prefix, cfg.Redis.Username, cfg.Redis.Password = "obs", "gateway", "secret"
-	_, address := serve(t, storagetest.Open(t, cfg), gateway.Config{
+	pool := storagetest.Open(t, cfg)
+	_, address := serve(t, pool, gateway.Config{
+		Remote:   "web",
 		Channels: []gateway.Channel{{Pattern: "log", History: &kept}, {Pattern: "room", Presence: true}, {Pattern: "*"}},
 		Keys:     []string{"*"}, ClientPublish: true,
 	})
@@ -74,4 +112,6 @@ func TestACLOfTheREADME(t *testing.T) {
 	} {
 		require.Empty(t, b.does(command), command)
 	}
+	_, err = remote(t, pool, "web", 1).Disconnect(t.Context(), "ada")
+	require.NoError(t, err)
 }

@@ -34,6 +34,11 @@ type Config struct {
 	// While Redis is unreachable it tries again.
 	Follow []string
 
+	// Remote is a name. A [Remote] of that name, in any process, may disconnect,
+	// subscribe, unsubscribe and send to the clients of a principal of this handler. The
+	// handler follows its commands from New until Close. Defaults to none.
+	Remote string
+
 	// Allow decides on names that a pattern of Channels or Keys allows. With neither
 	// Channels nor Keys it decides alone on all names, except those of this module's
 	// own keys and channels. Without Allow the patterns decide. It is called before
@@ -271,6 +276,11 @@ func (cfg Config) complete(pool *storage.Pool) (Config, error) {
 	for i, name := range cfg.Follow {
 		if _, err := pubsub.ParseTopic[[]byte](cfg.ChannelPrefix + name); err != nil || name == "" {
 			return cfg, fmt.Errorf("Config.Follow[%d]: %q is not the name of a channel", i, name)
+		}
+	}
+	if cfg.Remote != "" {
+		if _, _, err := remoteNames(pool, cfg.Remote); err != nil {
+			return cfg, fmt.Errorf("Config.Remote: %w", err)
 		}
 	}
 	for i, origin := range cfg.Origins {

@@ -41,7 +41,7 @@ type Conn struct {
 	direct      *direct   // writes without blocking; nil: the socket can't
 	ids         *eventIDs // of an event stream; nil: a WebSocket
 	v           *variant
-	connectedAt int64 // all times are of Handler.now
+	connectedAt int64 // when its request came; all times are of Handler.now
 
 	// Used by the goroutine that reads.
 	rate        bucket // of commands

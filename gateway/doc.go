@@ -67,6 +67,7 @@
 //     [Message.With] and [Message.Memo].
 //   - To see or change what passes, for all connections, see [Hooks].
 //   - To send from the server, see [Broadcast], [Handler.Conns] and [Conn.Send].
+//   - To disconnect, subscribe or send to a user from any process, see [Remote].
 //   - To make a client follow a channel, see [Conn.Subscribe] and [Conn.Unsubscribe]; to
 //     see all messages of a channel on the server, [Config].Follow.
 //   - To change the format of commands and messages, see [Protocol]: [Text], [JSON] and

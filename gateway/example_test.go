@@ -185,6 +185,50 @@ func ExampleConfig_authenticate() {
 	// failed to get reader: received close frame: status = StatusCode(4500) and reason = "disconnected"
 }
 
+// Any process that reaches Redis acts on the clients of a user: here one that runs no
+// handler.
+func ExampleRemote() {
+	pool, stop := examplePool()
+	defer stop()
+	h, url := exampleServer(pool, gateway.Config{
+		Remote: "web",
+		Authenticate: func(r *http.Request) (gateway.Principal, error) {
+			user, _, _ := r.BasicAuth()
+			return gateway.Principal{Name: user}, nil
+		},
+	})
+	b := exampleDial(strings.Replace(url, "ws://", "ws://ada:secret@", 1))
+	b.hear()
+	ctx := context.Background()
+	r, err := gateway.NewRemote(pool, "web")
+	if err != nil {
+		log.Fatal(err)
+	}
+	reached := gateway.Reached{}
+	for err == nil && reached.Handlers == 0 { // the handler has just begun to follow the commands
+		reached, err = r.Subscribe(ctx, "ada", "alerts")
+	}
+	fmt.Println(reached.Connections, err)
+	fmt.Println(b.hear())
+	fmt.Println(r.Send(ctx, "ada", []byte(`{"source": "host", "content": "good bye"}`)))
+	fmt.Println(b.hear())
+	fmt.Println(r.Unsubscribe(ctx, "ada", "alerts"))
+	fmt.Println(b.hear())
+	fmt.Println(r.Disconnect(ctx, "ada"))
+	fmt.Println(b.hear())
+	fmt.Println(r.Close(), h.Stats().Subscriptions)
+	// Output:
+	// 1 <nil>
+	// {"source": "websocket", "content": {"status": "subscribed", "channel": "alerts"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {1 1} <nil>
+	// {"source": "host", "content": "good bye"}
+	// {1 1} <nil>
+	// {"source": "websocket", "content": {"channel":"alerts","status":"unsubscribed"}, "timestamp": 1790000000000.000, "client_reference": null}
+	// {1 1} <nil>
+	// failed to get reader: received close frame: status = StatusCode(4500) and reason = "disconnected"
+	// <nil> 0
+}
+
 // A command of the host's: each client chooses a least value.
 func ExampleCommand() {
 	pool, stop := examplePool()

@@ -1,6 +1,9 @@
 package gateway
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // EndSubscription ends the subscription of a channel, as Redis does that refuses it.
 func (h *Handler) EndSubscription(channel string) {
@@ -31,4 +34,22 @@ func (h *Handler) Logged(channel string) int {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	return ch.log.live
+}
+
+// CatchUp carries out what Redis keeps for Config.Remote, as it is done each minute.
+func (h *Handler) CatchUp() {
+	for range 3 { // one is queued, so that the third is taken after the first was carried out
+		h.remote.missed <- struct{}{}
+	}
+}
+
+// CatchUpAfter carries out what Redis keeps, as if it was reached again after a time.
+func (h *Handler) CatchUpAfter(away time.Duration) error {
+	h.cfg.Remote = "web"
+	e, err := newRemoteEnd(h)
+	if err != nil {
+		return err
+	}
+	e.caughtUp = h.elapsed() - int64(away)
+	return e.catchUp()
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // Handler is an http.Handler that serves WebSockets and event streams. It starts no
-// goroutine before its first connection, except for Config.Follow.
+// goroutine before its first connection, except for Config.Follow and Remote.
 type Handler struct {
 	pool     *storage.Pool
 	cfg      Config
@@ -26,6 +26,7 @@ type Handler struct {
 	source   Source
 	redis    *redisSource // the source, if the handler made it; else nil
 	marker   marker       // the source, if it is one; else nil
+	remote   *remoteEnd   // nil: Config.Remote is empty
 	hub      hub
 	commands map[string]Command
 	variants []variant // of each protocol in turn
@@ -37,19 +38,21 @@ type Handler struct {
 	tasks  sync.WaitGroup // every goroutine of the handler
 	began  time.Time      // from which all times are counted
 	clock  atomic.Int64   // when the sweeper last ran, as elapsed returns it
-	warned struct{ unavailable, refused, presence, follow redisio.Throttle }
+	warned struct{ unavailable, refused, presence, follow, remote redisio.Throttle }
 
-	open atomic.Int64 // connections
-	next atomic.Uint64
+	open      atomic.Int64 // connections
+	next      atomic.Uint64
+	withdrawn atomic.Uint64 // number of times that a Remote has unsubscribed a principal
 
-	mu        sync.Mutex
-	conns     map[*Conn]bool // whether the Connect hooks have accepted it
-	addresses map[string]int
-	accepts   bucket
-	sweeping  bool
-	draining  bool
-	gone      chan struct{} // closed when the last connection has ended; nil: nothing waits for it
-	closed    chan struct{} // closed when Close has ended; nil: it has not begun
+	mu          sync.Mutex
+	conns       map[*Conn]bool // whether the Connect hooks have accepted it
+	addresses   map[string]int
+	disconnects map[string]int64 // principals disconnected in the last minutes, and when
+	accepts     bucket
+	sweeping    bool
+	draining    bool
+	gone        chan struct{} // closed when the last connection has ended; nil: nothing waits for it
+	closed      chan struct{} // closed when Close has ended; nil: it has not begun
 }
 
 // New returns a handler that reads and subscribes with the pool. It does not wait for
@@ -61,7 +64,7 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		pool: pool, cfg: cfg, log: redisio.Of(pool).Logger(), id: rand.Text()[:16], source: cfg.Source, began: time.Now(),
-		conns: make(map[*Conn]bool), addresses: make(map[string]int),
+		conns: make(map[*Conn]bool), addresses: make(map[string]int), disconnects: make(map[string]int64),
 	}
 	h.hub = hub{h: h, channels: make(map[string]*channel)}
 	for _, p := range cfg.Protocols {
@@ -78,8 +81,16 @@ func New(pool *storage.Pool, cfg Config) (*Handler, error) {
 		h.source = h.redis
 	}
 	h.marker, _ = h.source.(marker)
+	if cfg.Remote != "" {
+		if h.remote, err = newRemoteEnd(h); err != nil {
+			return nil, gatewayError(err)
+		}
+	}
 	if h.disown, err = redisio.Of(pool).Own(h.Close); err != nil {
 		return nil, gatewayError(err)
+	}
+	if h.remote != nil {
+		h.tasks.Go(h.remote.run)
 	}
 	for _, name := range cfg.Follow {
 		h.tasks.Go(func() { h.followAlways(name) })
@@ -104,13 +115,49 @@ func Broadcast(data []byte, to ...*Conn) {
 // code only asks clients not to reconnect; Config.Authenticate must also reject the
 // principal.
 func (h *Handler) Disconnect(principal string) (n int) {
+	h.noteDisconnect(principal, h.elapsed())
 	for _, c := range h.all() {
-		if c.Principal().Name == principal {
-			c.Close(CloseDisconnected, "disconnected")
+		if c.Principal().Name == principal && c.disconnect() {
 			n++
 		}
 	}
 	return n
+}
+
+// disconnect closes the connection of a principal that is disconnected, and reports whether
+// it was open.
+func (c *Conn) disconnect() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open {
+		return false
+	}
+	c.closeLocked(CloseReason{Code: CloseDisconnected, Text: "disconnected"}, true)
+	return true
+}
+
+// noteDisconnect has requests refused that are being authenticated as a principal while it is
+// disconnected.
+func (h *Handler) noteDisconnect(principal string, at int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disconnects[principal] = max(at, h.disconnects[principal])
+}
+
+// isDisconnected reports whether the principal of a connection was disconnected since its
+// request began.
+func (h *Handler) isDisconnected(c *Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, ok := h.disconnects[c.Principal().Name]
+	return ok && c.connectedAt <= at
+}
+
+// forgetDisconnects forgets what no request can have begun before.
+func (h *Handler) forgetDisconnects() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.disconnects, func(_ string, at int64) bool { return h.elapsed()-at > int64(10*time.Minute) })
 }
 
 // Conns returns the connections of the handler that the Connect hooks have accepted, in

@@ -155,7 +155,7 @@ func (s *stream) wait() {
 
 // serveEvents serves an event stream until it ends. It reports false if it has refused the
 // request.
-func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, address string, p *Principal) bool {
+func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, address string, p *Principal, begun int64) bool {
 	q, err := h.parseQuery(r)
 	if err != nil {
 		h.count.request.Add(1)
@@ -169,7 +169,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, address st
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return false
 	}
-	c := &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, address: address, net: s, v: &h.variants[q.variant], ids: &q.ids}
+	c := &Conn{h: h, id: h.next.Add(1), remote: r.RemoteAddr, address: address, connectedAt: begun, net: s, v: &h.variants[q.variant], ids: &q.ids}
 	c.principal.Store(p)
 	if !h.start(c, r) {
 		s.refuse(http.StatusServiceUnavailable, "closed")

@@ -12,6 +12,11 @@ import (
 // returns once everything published from then on reaches the client. A client that
 // follows the channel already goes on.
 func (c *Conn) Subscribe(ctx context.Context, channel string) error {
+	return c.subscribe(ctx, channel, false)
+}
+
+// subscribe is Subscribe, and tells the client if it has not followed the channel before.
+func (c *Conn) subscribe(ctx context.Context, channel string, tell bool) error {
 	if err := c.h.checkName(channel); err != nil {
 		return err
 	}
@@ -22,7 +27,11 @@ func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 	if err != nil {
 		return err
 	}
-	c.push(entry{live: f, kept: true})
+	e := entry{live: f, kept: true}
+	if tell {
+		e.data = c.subscribed(Request{}, channel, subscription{})
+	}
+	c.push(e)
 	return nil
 }
 
@@ -30,6 +39,16 @@ func (c *Conn) Subscribe(ctx context.Context, channel string) error {
 func (c *Conn) Unsubscribe(channel string) bool {
 	f := c.follower(channel)
 	return f != nil && c.leave(f)
+}
+
+// withdraw ends following a channel that the client may no longer follow, and tells it.
+func (c *Conn) withdraw(ctx context.Context, channel string) bool {
+	f := c.follower(channel)
+	if f == nil || !c.leaveWithin(ctx, f) {
+		return false
+	}
+	c.status(map[string]any{"status": "unsubscribed", "channel": channel}, nil)
+	return true
 }
 
 // leaveAll leaves all channels, within Limits.Command altogether: with Redis unreachable,
@@ -148,7 +167,7 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	if rewinds && err != nil {
 		return Errorf(CodeBadCommand, "rewind: %s is not a number of messages", quoteName(rewind))
 	}
-	as := c.principal.Load()
+	as, withdrawn := c.principal.Load(), c.h.withdrawn.Load()
 	if err := c.authorizeSub(ctx, name, snapshot); err != nil {
 		return err
 	}
@@ -173,7 +192,7 @@ func sub(ctx context.Context, c *Conn, r Request) error {
 	if err != nil {
 		return err
 	}
-	if c.principal.Load() != as { // SetPrincipal may have looked before the channel was there
+	if c.principal.Load() != as || c.h.withdrawn.Load() != withdrawn { // SetPrincipal or a Remote may have looked before the channel was there
 		if err := c.authorizeSub(ctx, name, snapshot); err != nil {
 			c.leave(f)
 			return err

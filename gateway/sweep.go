@@ -25,6 +25,7 @@ func (h *Handler) sweep() {
 			c.checkTimes(now, wall)
 		}
 		h.hub.sweep()
+		h.forgetDisconnects()
 		if h.redis != nil {
 			h.redis.sweep()
 		}

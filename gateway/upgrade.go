@@ -63,12 +63,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.unreserve(address)
 		}
 	}()
+	begun := h.elapsed() // whoever is disconnected from now on may have been authenticated before
 	principal, ok := h.authenticate(w, r)
 	if !ok {
 		return
 	}
 	if events {
-		entered = !h.serveEvents(w, r, address, &principal)
+		entered = !h.serveEvents(w, r, address, &principal, begun)
 		return
 	}
 	c, in, err := h.upgrade(w, r)
@@ -77,7 +78,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.log.Debug("gateway: not a WebSocket handshake", "remote", r.RemoteAddr, "error", err)
 		return
 	}
-	c.address = address
+	c.address, c.connectedAt = address, begun
 	c.principal.Store(&principal)
 	if !h.start(c, r) {
 		_ = c.net.Close()
@@ -122,6 +123,10 @@ func (h *Handler) start(c *Conn, r *http.Request) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Limits.Command)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
+	if h.isDisconnected(c) {
+		c.disconnect()
+		return true
+	}
 	h.begin(ctx, c, r)
 	if h.isDraining() { // Shutdown may have missed this connection
 		c.closeForRestart()
@@ -281,9 +286,9 @@ func (h *Handler) register(c *Conn) bool {
 		h.clock.Store(h.elapsed())
 		h.tasks.Go(h.sweep)
 	}
-	c.connectedAt = h.now()
-	c.lastMessage.Store(c.connectedAt)
-	c.nextPing = c.connectedAt + h.jittered()
+	now := h.now()
+	c.lastMessage.Store(now)
+	c.nextPing = now + h.jittered()
 	h.conns[c] = false
 	h.count.accepted.Add(1)
 	return true
