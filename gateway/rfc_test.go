@@ -127,6 +127,7 @@ func readFrame(in io.Reader) (f ws.Frame, err error) {
 // next returns the next frame. What a server sends is whole and not masked.
 func (w *wire) next() ws.Frame {
 	w.t.Helper()
+	require.NoError(w.t, w.conn.SetDeadline(time.Now().Add(patience))) // for each: a test may take longer
 	f, err := readFrame(w.in)
 	require.NoError(w.t, err)
 	require.True(w.t, f.Header.Fin)
