@@ -69,6 +69,16 @@ func TestACL(t *testing.T) {
 	until(t, func() bool { return theSchedule(t, c).Runs > 0 }, "the schedule does not run")
 	require.NoError(t, c.PauseSchedule(t.Context(), "q", "s"))
 	require.NoError(t, c.RemoveSchedule(t.Context(), "q", "s"))
+	for _, o := range []jobs.SubmitOptions{{Group: "g"}, {Unique: jobs.Unique{Key: "k"}}, {Unique: jobs.Unique{Mode: jobs.UniqueThrottle, For: time.Second}}} {
+		_, err = jobs.Submit(t.Context(), c, "q", Double, 1, o)
+		require.NoError(t, err)
+	}
+	require.NoError(t, c.PauseGroup(t.Context(), "q", "g"))
+	require.NoError(t, c.ResumeGroup(t.Context(), "q", "g"))
+	until(t, func() bool {
+		n, err := c.Counts(t.Context(), "q")
+		return err == nil && n.Waiting+n.Running == 0
+	}, "jobs of a group or with a unique key are left")
 	require.NoError(t, c.Pause(t.Context(), "q"))
 	require.NoError(t, c.Resume(t.Context(), "q"))
 	id, err = jobs.Submit(t.Context(), c, "q", Task, 4, jobs.SubmitOptions{Delay: time.Hour})
@@ -111,5 +121,7 @@ func clusterSuite(t *testing.T, pool *storage.Pool) {
 	require.NoError(t, jobs.Schedule(t.Context(), c, "s", "@every 1s", "q", Double, 1))
 	until(t, func() bool { return theSchedule(t, c).Runs > 0 }, "the schedule does not run")
 	require.NoError(t, c.RemoveSchedule(t.Context(), "q", "s"))
+	_, err = jobs.Submit(t.Context(), c, "q", Double, 4, jobs.SubmitOptions{Group: "g", Unique: jobs.Unique{Key: "k"}})
+	require.NoError(t, err)
 	empty(t, pool, c)
 }

@@ -164,6 +164,7 @@ func (c *Client) length(ctx context.Context, q queue) (n int64, err error) {
 			p.XLen(ctx, key)
 		}
 		p.ZCard(ctx, q.later())
+		p.ZCard(ctx, q.grouped())
 		return nil
 	})
 	for _, cmd := range cmds {

@@ -43,6 +43,7 @@
 //     delay ends with [ErrIndeterminate] then.
 //   - Each run of a [Schedule] is submitted once, whatever happens to workers. Runs that were
 //     due while no worker was there follow ScheduleOptions.Missed.
+//   - Limits of [QueueConfig] hold over all workers, also when some die. Groups take turns.
 //   - While Redis can't take a job (unreachable, out of memory, loading, read-only)
 //     Submit tries again until its context ends, and the error then says why.
 //   - Bad options, names and arguments are refused with [ErrInvalid], a queue with more
@@ -58,6 +59,9 @@
 //   - try again later, or give up, in a handler: [Snooze], [Discard]
 //   - wait for a result: SubmitOptions.KeepResult, [Wait]
 //   - look at a job or a queue: [Client.Get], [Client.List], [Client.Counts]
+//   - run one job of a kind only: SubmitOptions.Unique
+//   - share workers between tenants, limit what they use: SubmitOptions.Group, [QueueConfig],
+//     [Rate], [Client.PauseGroup], [Client.ResumeGroup]
 //   - run at certain times: [Schedule], [Client.Schedules], [Client.PauseSchedule],
 //     [Client.ResumeSchedule], [Client.RemoveSchedule]
 //   - cancel: [Client.Cancel]; deal with dead letters: [Client.Retry], [Client.Discard]

@@ -28,6 +28,10 @@ var (
 	// ErrClosed is the error of a client that was closed, or whose pool was.
 	ErrClosed = errors.New("jobs: client is closed")
 
+	// ErrDuplicate is the error of a Submit, refused by SubmitOptions.Unique, while another
+	// job has the same key. Nothing was written.
+	ErrDuplicate = errors.New("jobs: another job has the unique key")
+
 	// ErrCancelled is the cause of the end of a handler's context when the job was
 	// cancelled by Client.Cancel.
 	ErrCancelled = errors.New("jobs: job cancelled")

@@ -245,3 +245,29 @@ func ExampleClient_Schedules() {
 	// <nil>
 	// <nil>
 }
+
+// A queue of exports: one for each user at a time, of a tenant two at a time, and at most a
+// hundred a second in all workers.
+func ExampleUnique() {
+	limits := jobs.QueueConfig{GroupConcurrency: 2, Rate: jobs.Rate{Jobs: 100, Burst: 10}}
+	q, stop := exampleQueue(limits, func(context.Context, ResizeArgs) (string, error) { return "", nil })
+	defer stop()
+	ctx := context.Background()
+	if err := q.PauseGroup(ctx, "images", "acme"); err != nil {
+		log.Fatal(err)
+	}
+	options := jobs.SubmitOptions{Group: "acme", Unique: jobs.Unique{Key: "user:7"}}
+	first, err := jobs.Submit(ctx, q, "images", Resize, ResizeArgs{"moon.png", 400}, options)
+	if err != nil {
+		log.Fatal(err)
+	}
+	other, err := jobs.Submit(ctx, q, "images", Resize, ResizeArgs{"sun.png", 400}, options)
+	fmt.Println(errors.Is(err, jobs.ErrDuplicate), other == first)
+	job, err := q.Get(ctx, first)
+	fmt.Println(job.State, job.Group, err)
+	fmt.Println(q.ResumeGroup(ctx, "images", "acme"))
+	// Output:
+	// true true
+	// waiting acme <nil>
+	// <nil>
+}

@@ -193,7 +193,7 @@ func faults(t *testing.T, seed uint64, steps int) outcome {
 		require.NoError(t, err)
 		bus.Handle(w, Task, handler)
 		backoff := func(j jobs.Job, _ error) time.Duration { return time.Duration(j.Attempt) * 300 * time.Millisecond }
-		require.NoError(t, jobs.Serve(w, "q", jobs.QueueConfig{Concurrency: 4, Backoff: backoff}))
+		require.NoError(t, jobs.Serve(w, "q", jobs.QueueConfig{Concurrency: 4, GroupConcurrency: 2, Backoff: backoff}))
 		stop, err := bus.Start(context.Background(), w)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = stop() })
@@ -226,6 +226,12 @@ func faults(t *testing.T, seed uint64, steps int) outcome {
 			opts.ID = "own" + strconv.Itoa(step)
 		case 1:
 			opts.Delay = time.Duration(1+random.IntN(2000)) * time.Millisecond
+		}
+		switch random.IntN(4) {
+		case 0:
+			opts.Group = "g" + strconv.Itoa(random.IntN(3))
+		case 1:
+			opts.Unique = jobs.Unique{Mode: jobs.UniqueRefuse, Key: strconv.Itoa(step % 3)}
 		}
 		some, err := jobs.SubmitMany(t.Context(), o.c, "q", Task, []int{1, 2, 3}, opts)
 		for _, s := range some {

@@ -17,14 +17,19 @@ func (s *server) fetch() {
 		if n == 0 {
 			return
 		}
-		err := s.take(n)
+		reader, limited := s.source()
+		err := s.take(reader, limited, n)
 		if err == nil {
 			try = 0
 			continue
 		}
 		s.mu.Lock()
 		s.adopt = true // the answer may have had entries
+		changed := limited != s.limited
 		s.mu.Unlock()
+		if changed {
+			continue
+		}
 		if redis.HasErrorPrefix(err, "NOGROUP") {
 			_, _ = s.beat(0) // makes the groups; keep reports what is wrong
 		}
@@ -60,7 +65,7 @@ func (s *server) room() int {
 }
 
 // take begins up to n jobs: those of dead workers first.
-func (s *server) take(n int) error {
+func (s *server) take(reader redis.UniversalClient, limited bool, n int) error {
 	if s.orphans.Load() {
 		if _, err := s.beat(n); err != nil {
 			return err
@@ -71,14 +76,17 @@ func (s *server) take(n int) error {
 	s.adopt = false
 	s.mu.Unlock()
 	if adopt {
-		return s.adoptEntries(n)
+		return s.adoptEntries(reader, n)
+	}
+	if limited {
+		return s.takeLimited(reader, n)
 	}
 	left := n
 	for _, p := range byRank {
 		if left == 0 {
 			return nil
 		}
-		got, err := s.read(left, -1, p)
+		got, err := s.read(reader, left, -1, p)
 		if err != nil {
 			return err
 		}
@@ -88,13 +96,13 @@ func (s *server) take(n int) error {
 		return nil
 	}
 	// Each stream may answer with as many as asked for.
-	_, err := s.read(max(1, n/len(byRank)), min(redisio.BlockTime, s.host.Lease()/3), byRank[:]...)
+	_, err := s.read(reader, max(1, n/len(byRank)), min(redisio.BlockTime, s.host.Lease()/3), byRank[:]...)
 	return err
 }
 
 // read takes up to n new entries of each stream, waits up to block for some (negative:
 // not), and begins them. It returns how many there were.
-func (s *server) read(n int, block time.Duration, from ...Priority) (got int, err error) {
+func (s *server) read(reader redis.UniversalClient, n int, block time.Duration, from ...Priority) (got int, err error) {
 	streams := make([]string, 0, 2*len(from))
 	of := make(map[string]Priority, len(from))
 	for _, p := range from {
@@ -104,7 +112,7 @@ func (s *server) read(n int, block time.Duration, from ...Priority) (got int, er
 	for range from {
 		streams = append(streams, ">")
 	}
-	answer, err := s.reader.XReadGroup(context.Background(), &redis.XReadGroupArgs{
+	answer, err := reader.XReadGroup(context.Background(), &redis.XReadGroupArgs{
 		Group: group, Consumer: s.host.ID(), Streams: streams, Count: int64(n), Block: block,
 	}).Result()
 	if errors.Is(err, redis.Nil) {
@@ -133,10 +141,10 @@ func (s *server) read(n int, block time.Duration, from ...Priority) (got int, er
 
 // adoptEntries begins up to n jobs of entries that are this worker's, and that it has
 // not received: it has claimed them, or an answer was lost.
-func (s *server) adoptEntries(n int) error {
+func (s *server) adoptEntries(reader redis.UniversalClient, n int) error {
 	ctx := context.Background()
-	for _, p := range byRank {
-		unknown, all, err := s.unknown(ctx, s.reader, p, n+1)
+	for _, p := range all {
+		unknown, all, err := s.unknown(ctx, reader, p, n+1)
 		if err != nil {
 			return err
 		}
@@ -146,12 +154,12 @@ func (s *server) adoptEntries(n int) error {
 				break
 			}
 			stream := s.q.ready(p)
-			found, err := s.reader.XRange(ctx, stream, entry.ID, entry.ID).Result()
+			found, err := reader.XRange(ctx, stream, entry.ID, entry.ID).Result()
 			if err != nil {
 				return err
 			}
 			if len(found) == 0 { // its job was cancelled
-				if err := s.reader.XAck(ctx, stream, group, entry.ID).Err(); err != nil {
+				if err := reader.XAck(ctx, stream, group, entry.ID).Err(); err != nil {
 					return err
 				}
 				continue
@@ -208,8 +216,8 @@ func (s *server) giveBack(ctx context.Context, p Priority, entries []string) err
 
 // returnUnknown gives back the entries that this worker has not begun.
 func (s *server) returnUnknown(ctx context.Context) error {
-	for _, p := range byRank {
-		for all := false; !all; {
+	for _, p := range all {
+		for done := false; !done; {
 			unknown, got, err := s.unknown(ctx, s.plain, p, 100)
 			if redis.HasErrorPrefix(err, "NOGROUP") {
 				break
@@ -224,7 +232,7 @@ func (s *server) returnUnknown(ctx context.Context) error {
 			if err := s.giveBack(ctx, p, ids); err != nil {
 				return err
 			}
-			all = got
+			done = got
 		}
 	}
 	return nil

@@ -151,9 +151,8 @@ func (s *server) fire(ctx context.Context, name, data string, now time.Time) err
 	if err != nil {
 		return err
 	}
-	keys := []string{s.q.schedules(), s.q.fires(), s.q.ready(sc.Job.Priority), s.q.jobs(), s.q.at(), s.q.dead()}
-	args := append([]any{name, data, fires, ran, left, last, sc.Job.Priority.letter()}, entries...)
-	if err := luaFire.Run(ctx, s.watcher, keys, args...).Err(); err != nil {
+	args := append([]any{name, data, fires, ran, left, last, sc.Job.Priority.letter(), sc.Job.Group}, entries...)
+	if err := luaFire.Run(ctx, s.watcher, s.q.keys(s.q.schedules()), args...).Err(); err != nil {
 		return fmt.Errorf("schedule %s: %w", name, redisio.Normalize(ctx, err))
 	}
 	return nil

@@ -37,14 +37,16 @@ func (s *server) follow() {
 // until the next is.
 func (s *server) promote() (wait time.Duration, err error) {
 	ctx := context.Background()
-	keys := append([]string{s.q.later(), s.q.jobs(), s.q.at(), s.q.paused()}, s.q.streams()...)
-	keys = append(keys, s.q.fires())
+	keys := s.q.keys()
 	for {
 		answer, err := luaPromote.Run(ctx, s.watcher, keys).Int64Slice()
-		if err != nil || len(answer) < 4 {
+		if err != nil || len(answer) < 5 {
 			return 0, redisio.Normalize(ctx, err)
 		}
 		s.setPaused(answer[2] == 1)
+		if answer[4] == 1 {
+			s.limit()
+		}
 		job, schedule := answer[1], answer[3]
 		if schedule == 0 {
 			if err := s.fireDue(ctx); err != nil {
@@ -107,6 +109,9 @@ func (s *server) readNotes(last string, wait time.Duration) (string, error) {
 		last = note.ID
 		if id, ok := note.Values["cancel"].(string); ok {
 			s.cancelJob(id)
+		}
+		if _, ok := note.Values["grouped"]; ok {
+			s.limit()
 		}
 	}
 	return last, nil

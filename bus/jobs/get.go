@@ -41,7 +41,10 @@ type Info struct {
 	Failed    time.Time     `json:"failed,omitzero"`     // when that attempt ended
 	Progress  string        `json:"progress,omitempty"`  // what the handler reported
 	Header    bus.Header    `json:"header,omitempty"`
+	Group     string        `json:"group,omitempty"`
 	Args      bus.Body      `json:"-"`
+
+	unique string
 }
 
 func (q queue) info(id string, state State, r *record) Info {
@@ -49,7 +52,7 @@ func (q queue) info(id string, state State, r *record) Info {
 		ID: q.public(id), Queue: q.name, State: state, Method: r.Method, Priority: r.Priority,
 		Begun: r.Used, Attempts: r.Attempts, Submitted: timeOf(r.At), Worker: r.Worker,
 		Error: r.Error, Stack: r.Stack, Failed: timeOf(r.Failed), Header: bus.Header(r.Header),
-		Args: bus.Body{Codec: r.Codec, Data: r.Args},
+		Args: bus.Body{Codec: r.Codec, Data: r.Args}, Group: r.Group, unique: r.Unique,
 	}
 }
 
@@ -109,9 +112,12 @@ func (c *Client) find(ctx context.Context, q queue, id string) (Info, error) {
 			return Info{}, err
 		}
 		info := q.info(id, StateScheduled, &r)
-		if dead.Err() == nil {
+		switch {
+		case dead.Err() == nil:
 			info.State = StateDead
-		} else {
+		case at.Err() == nil:
+			info.State = StateWaiting // for its group's turn
+		default:
 			info.Due = time.UnixMilli(int64(later[r.Priority].Val()))
 		}
 		return info, nil
@@ -160,7 +166,9 @@ func (q queue) entry(p place, values map[string]any) Info {
 	if err != nil {
 		r = record{Codec: storage.Raw, Args: []byte(data), Error: "malformed entry: " + err.Error()}
 	}
-	r.Priority = p.priority
+	if p.priority != grouped {
+		r.Priority = p.priority
+	}
 	id := r.ID
 	if id == "" {
 		id = p.id()
@@ -199,7 +207,7 @@ func (c *Client) Counts(ctx context.Context, queue string) (Counts, error) {
 		return Counts{}, err
 	}
 	var waiting, running []redis.Cmder
-	var scheduled, dead, paused *redis.IntCmd
+	var scheduled, dead, paused, turns *redis.IntCmd
 	// One transaction, so that no job is counted twice or not at all.
 	_, err = c.pool.Redis().TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		for _, key := range q.streams() {
@@ -207,12 +215,13 @@ func (c *Client) Counts(ctx context.Context, queue string) (Counts, error) {
 			running = append(running, tx.XPending(ctx, key, group))
 		}
 		scheduled, dead, paused = tx.ZCard(ctx, q.later()), tx.ZCard(ctx, q.dead()), tx.Exists(ctx, q.paused())
+		turns = tx.ZCard(ctx, q.grouped())
 		return nil
 	})
 	if err != nil && !noGroup(err) {
 		return Counts{}, wrap(ctx, "counts of "+queue, err)
 	}
-	n := Counts{Scheduled: scheduled.Val(), Dead: dead.Val(), Paused: paused.Val() > 0}
+	n := Counts{Scheduled: scheduled.Val(), Dead: dead.Val(), Paused: paused.Val() > 0, Waiting: turns.Val()}
 	for i := range waiting {
 		n.Waiting += waiting[i].(*redis.IntCmd).Val()
 		if p := running[i].(*redis.XPendingCmd).Val(); p != nil {

@@ -89,7 +89,7 @@ func empty(t testing.TB, pool *storage.Pool, c *jobs.Client) {
 		n, err := c.Counts(t.Context(), "q")
 		return err == nil && n.Waiting == 0 && n.Running == 0 && n.Scheduled == 0
 	}, "jobs are left")
-	for _, key := range []string{"later", "at"} {
+	for _, key := range []string{"later", "at", "unique", "held", "grouped", "turns", "slow", "active", "ingroup"} {
 		n, err := pool.Redis().Exists(t.Context(), "jobs:{local:q}:"+key).Result()
 		require.NoError(t, err)
 		require.Zero(t, n, key)

@@ -63,7 +63,7 @@ func (c *Client) List(ctx context.Context, queue string, state State, opts ...Li
 // listStreams lists the entries of the streams. The cursor is the place after which to
 // go on.
 func (c *Client) listStreams(ctx context.Context, q queue, state State, o ListOptions) (list []Info, next string, err error) {
-	from := place{priority: byRank[0], entry: "0-0"}
+	from := place{priority: all[0], entry: "0-0"}
 	if o.Cursor != "" {
 		ok := false
 		if from, ok = parsePlace(o.Cursor); !ok {
@@ -71,7 +71,7 @@ func (c *Client) listStreams(ctx context.Context, q queue, state State, o ListOp
 		}
 	}
 	begun := false
-	for _, p := range byRank {
+	for _, p := range all {
 		start := "0-0"
 		if p == from.priority {
 			begun, start = true, from.entry
@@ -84,9 +84,12 @@ func (c *Client) listStreams(ctx context.Context, q queue, state State, o ListOp
 		}
 		var part []Info
 		var last string
-		if state == StateRunning {
+		switch {
+		case state == StateRunning:
 			part, last, err = c.listRunning(ctx, q, p, start, o.Limit-len(list))
-		} else {
+		case p == grouped:
+			part, last, err = c.listGrouped(ctx, q, start, o.Limit-len(list))
+		default:
 			part, last, err = c.listWaiting(ctx, q, p, start, o.Limit-len(list))
 		}
 		if err != nil {
@@ -159,6 +162,40 @@ func (c *Client) listRunning(ctx context.Context, q queue, p Priority, start str
 	}
 	if !more {
 		last = ""
+	}
+	return list, last, nil
+}
+
+// listGrouped lists jobs of groups that wait. Start and last are ranks, in the form of an
+// entry's id.
+func (c *Client) listGrouped(ctx context.Context, q queue, start string, limit int) (list []Info, last string, err error) {
+	rdb := c.pool.Redis()
+	first, _ := halves(start)
+	members, err := rdb.ZRange(ctx, q.grouped(), int64(first), int64(first)+int64(limit)).Result()
+	if err != nil || len(members) == 0 {
+		return nil, "", err
+	}
+	if len(members) > limit {
+		members, last = members[:limit], strconv.FormatUint(first+uint64(limit), 10)+"-0"
+	}
+	ids := make([]string, len(members))
+	for i, m := range members {
+		if _, place, ok := strings.Cut(m, "\x01"); ok && len(place) > 17 {
+			ids[i] = place[17:]
+		}
+	}
+	records, err := rdb.HMGet(ctx, q.jobs(), ids...).Result()
+	if err != nil {
+		return nil, "", err
+	}
+	for i, data := range records {
+		if text, ok := data.(string); ok {
+			r, err := unpackRecord(text)
+			if err != nil {
+				return nil, "", errors.Join(err, errors.New(ids[i]))
+			}
+			list = append(list, q.info(ids[i], StateWaiting, &r))
+		}
 	}
 	return list, last, nil
 }

@@ -18,10 +18,14 @@ const (
 	PriorityHigh
 	PriorityLow
 	priorities
+
+	// grouped is the stream of jobs of groups, which are entered into it when they begin.
+	grouped = priorities
+	streams = grouped + 1
 )
 
 // letters are the priorities in keys and ids.
-const letters = "nhl"
+const letters = "nhlg"
 
 func (p Priority) letter() string { return letters[p : p+1] }
 
@@ -41,6 +45,9 @@ func (p Priority) String() string {
 // byRank are the priorities, highest first.
 var byRank = [priorities]Priority{PriorityHigh, PriorityNormal, PriorityLow}
 
+// all are the streams of a queue, in the order in which their jobs are listed.
+var all = [streams]Priority{PriorityHigh, PriorityNormal, PriorityLow, grouped}
+
 // parsePriority returns the priority that begins text.
 func parsePriority(text string) (Priority, bool) {
 	if text == "" {
@@ -59,16 +66,28 @@ const returned = "returned"
 
 // queue has the keys of a queue, which are in one slot of a cluster:
 //
-//	jobs:{site:queue}:ready:<p>     stream  jobs that wait or run, of priority h, n or l
+//	jobs:{site:queue}:ready:<p>     stream  jobs that wait or run, of priority h, n or l; g: jobs of groups that run
 //	jobs:{site:queue}:later         zset    <p><id> → when it is due, Redis ms
 //	jobs:{site:queue}:dead          zset    <id> → when it died, Redis ms
-//	jobs:{site:queue}:jobs          hash    <id> → record of a job in later or dead
-//	jobs:{site:queue}:at            hash    <id> → <p><entry>, of jobs with an id that is not an entry's
+//	jobs:{site:queue}:jobs          hash    <id> → record of a job in later, dead or grouped
+//	jobs:{site:queue}:at            hash    <id> → <p><entry>, of jobs with an id that is not an entry's; w<member> of grouped
 //	jobs:{site:queue}:alive         zset    worker's id → end of its lease, Redis ms
 //	jobs:{site:queue}:notes         stream  what workers are to know at once
 //	jobs:{site:queue}:paused        string  exists while the queue is paused
 //	jobs:{site:queue}:schedules     hash    <name> → schedule
 //	jobs:{site:queue}:fires         zset    <name> → when a worker looks at the schedule next, Redis ms
+//	jobs:{site:queue}:unique        hash    <key> → <Redis ms>:<id> of the job that has it
+//	jobs:{site:queue}:held          hash    <key> → <p><id> of the job in later that begins when that one has ended
+//	jobs:{site:queue}:throttle:<key> string <id> of the job that was submitted last
+//	jobs:{site:queue}:grouped       zset    <group>\x01<rank><µs><id>, all 0: jobs of groups that wait
+//	jobs:{site:queue}:turns         zset    <group> → its turn: groups that wait and may begin a job
+//	jobs:{site:queue}:slow          zset    <group> → when its rate permits a job, Redis ms
+//	jobs:{site:queue}:active        hash    <group> → jobs that run
+//	jobs:{site:queue}:ingroup       hash    <id> → <group>
+//	jobs:{site:queue}:stopped       set     <group> that is paused
+//	jobs:{site:queue}:rate          string  when the rate of the queue is used up, Redis µs
+//	jobs:{site:queue}:rates         zset    <group> → the same of a group
+//	jobs:{site:queue}:wake          stream  a group may begin a job, and none could before
 //	jobs:{site:queue}:done:<id>     string  the job was done; its result
 //	jobs:{site:queue}:progress:<id> string  what its handler reported
 type queue struct{ site, name, base string }
@@ -81,26 +100,38 @@ func openQueue(pool *storage.Pool, site, name string) (queue, error) {
 	return queue{site, name, base}, err
 }
 
-func (q queue) ready(p Priority) string   { return q.base + ":ready:" + p.letter() }
-func (q queue) later() string             { return q.base + ":later" }
-func (q queue) dead() string              { return q.base + ":dead" }
-func (q queue) jobs() string              { return q.base + ":jobs" }
-func (q queue) at() string                { return q.base + ":at" }
-func (q queue) alive() string             { return q.base + ":alive" }
-func (q queue) notes() string             { return q.base + ":notes" }
-func (q queue) paused() string            { return q.base + ":paused" }
-func (q queue) schedules() string         { return q.base + ":schedules" }
-func (q queue) fires() string             { return q.base + ":fires" }
-func (q queue) done(id string) string     { return q.base + ":done:" + id }
-func (q queue) progress(id string) string { return q.base + ":progress:" + id }
+func (q queue) ready(p Priority) string    { return q.base + ":ready:" + p.letter() }
+func (q queue) later() string              { return q.base + ":later" }
+func (q queue) dead() string               { return q.base + ":dead" }
+func (q queue) jobs() string               { return q.base + ":jobs" }
+func (q queue) at() string                 { return q.base + ":at" }
+func (q queue) alive() string              { return q.base + ":alive" }
+func (q queue) notes() string              { return q.base + ":notes" }
+func (q queue) paused() string             { return q.base + ":paused" }
+func (q queue) schedules() string          { return q.base + ":schedules" }
+func (q queue) fires() string              { return q.base + ":fires" }
+func (q queue) throttle(key string) string { return q.base + ":throttle:" + key }
+func (q queue) grouped() string            { return q.base + ":grouped" }
+func (q queue) wake() string               { return q.base + ":wake" }
+func (q queue) done(id string) string      { return q.base + ":done:" + id }
+func (q queue) progress(id string) string  { return q.base + ":progress:" + id }
 
 // streams returns the keys of the streams, highest priority first.
 func (q queue) streams() []string {
-	keys := make([]string, 0, len(byRank))
-	for _, p := range byRank {
+	keys := make([]string, 0, len(all)+16)
+	for _, p := range all {
 		keys = append(keys, q.ready(p))
 	}
 	return keys
+}
+
+// keys returns the keys that luaKeys names, and then more.
+func (q queue) keys(more ...string) []string {
+	keys := append(q.streams(), q.later(), q.jobs(), q.at(), q.dead(), q.notes(), q.alive(), q.paused())
+	for _, name := range []string{"unique", "held", "grouped", "turns", "active", "slow", "rates", "rate", "stopped", "ingroup"} {
+		keys = append(keys, q.base+":"+name)
+	}
+	return append(append(keys, q.wake(), q.fires()), more...)
 }
 
 // public returns the id of a job as users see it.

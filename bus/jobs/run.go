@@ -46,7 +46,9 @@ func (s *server) begin(p place, values map[string]any, deliveries int) {
 	if err != nil {
 		rec = record{Codec: storage.Raw, Args: []byte(data), At: s.clock.Now().UnixMilli(), Attempts: 1}
 	}
-	rec.Priority = p.priority // decides the stream
+	if p.priority != grouped {
+		rec.Priority = p.priority // decides the stream
+	}
 	r := &run{s: s, place: p, id: rec.ID, rec: rec, listed: rec.ID != "", attempt: rec.Used + max(deliveries, 1)}
 	if !r.listed {
 		r.id = p.id()

@@ -125,6 +125,8 @@ func (c *Client) newSchedule(line, name, method string, args bus.Body, o Schedul
 		return q, nil, invalid("ScheduleOptions.Missed: no %d", o.Missed)
 	case o.Overlap < 0 || o.Overlap > OverlapSkip:
 		return q, nil, invalid("ScheduleOptions.Overlap: no %d", o.Overlap)
+	case o.Job.Unique != Unique{}:
+		return q, nil, invalid("ScheduleOptions.Job: Unique is set: see Overlap")
 	case o.Job.ID != "" || o.Job.Delay != 0 || !o.Job.At.IsZero():
 		return q, nil, invalid("ScheduleOptions.Job: ID, Delay or At is set")
 	}

@@ -31,11 +31,11 @@ return 1`)
 	luaTakeSchedules = redisio.NewScript(luaShared + `
 local time = now()
 local taken = {time}
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', time), 'LIMIT', 0, ARGV[2])) do
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', number(time), 'LIMIT', 0, ARGV[2])) do
   local record = redis.call('HGET', KEYS[1], name)
   if record then
     taken[#taken + 1], taken[#taken + 2] = name, record
-    redis.call('ZADD', KEYS[2], string.format('%.0f', time + ARGV[1]), name)
+    redis.call('ZADD', KEYS[2], number(time + ARGV[1]), name)
   else
     redis.call('ZREM', KEYS[2], name)
   end
@@ -45,26 +45,22 @@ return taken`)
 	// luaFire enters the jobs of runs and advances their schedule, if it still is what it
 	// was. While the job last waits or runs it enters none. It returns how many.
 	//
-	// KEYS schedules, fires, stream, jobs, at, dead; ARGV name, old, next run (-1: none),
-	// new, new without the runs, last ('': does not matter), letter, and of each run id and
-	// record.
-	luaFire = redisio.NewScript(luaShared + `
+	// KEYS of the queue, schedules; ARGV name, old, next run (-1: none), new, new without the
+	// runs, last ('': does not matter), letter, job group, and of each run id and record.
+	luaFire = redisio.NewScript(luaQueue + `
 local name, last = ARGV[1], ARGV[6]
-if redis.call('HGET', KEYS[1], name) ~= ARGV[2] then return 0 end
-local new, runs = ARGV[4], (#ARGV - 7) / 2
-if last ~= '' and (redis.call('HEXISTS', KEYS[5], last) == 1
-  or redis.call('HEXISTS', KEYS[4], last) == 1 and not redis.call('ZSCORE', KEYS[6], last)) then
-  new, runs = ARGV[5], 0
-end
-redis.call('HSET', KEYS[1], name, new)
+if redis.call('HGET', KEYS[24], name) ~= ARGV[2] then return 0 end
+local new, runs = ARGV[4], (#ARGV - 8) / 2
+if last ~= '' and busy(last) then new, runs = ARGV[5], 0 end
+redis.call('HSET', KEYS[24], name, new)
 if tonumber(ARGV[3]) >= 0 then
-  redis.call('ZADD', KEYS[2], ARGV[3], name)
+  redis.call('ZADD', K.fires, ARGV[3], name)
 else
-  redis.call('ZREM', KEYS[2], name)
+  redis.call('ZREM', K.fires, name)
 end
-for i = 8, 6 + 2 * runs, 2 do
-  local entry = redis.call('XADD', KEYS[3], '*', 'j', ARGV[i + 1])
-  redis.call('HSET', KEYS[5], ARGV[i], ARGV[7] .. entry)
+for i = 9, 7 + 2 * runs, 2 do
+  if ARGV[8] ~= '' then redis.call('HSET', K.ingroup, ARGV[i], ARGV[8]) end
+  enter(ARGV[i], ARGV[7], ARGV[i + 1])
 end
 return runs`)
 )

@@ -24,6 +24,19 @@ type QueueConfig struct {
 	// calls. Defaults to that of the worker.
 	Concurrency int
 
+	// GlobalConcurrency is how many jobs of the queue run at a time in all workers.
+	// Defaults to no limit.
+	GlobalConcurrency int
+
+	// GroupConcurrency is how many jobs of each SubmitOptions.Group run at a time in all
+	// workers. Defaults to no limit.
+	GroupConcurrency int
+
+	// Rate limits how often jobs of the queue begin in all workers, and GroupRate how often
+	// those of each group do. Default to no limit. Workers of a queue should agree on the
+	// limits: each observes its own.
+	Rate, GroupRate Rate
+
 	// Backoff returns how long a job waits after an attempt that failed with err, before
 	// the next. It must not block. Defaults to DefaultBackoff.
 	Backoff func(j Job, err error) time.Duration
@@ -53,16 +66,28 @@ func Serve(w *bus.Worker, queue string, cfg QueueConfig) error {
 		cfg.Backoff = DefaultBackoff
 	}
 	cfg.MaxDead = cmp.Or(cfg.MaxDead, 100_000)
-	if cfg.Concurrency < 0 {
-		return invalid("QueueConfig.Concurrency: %d is negative", cfg.Concurrency)
+	for _, f := range []struct {
+		name string
+		n    int
+	}{
+		{"Concurrency", cfg.Concurrency}, {"GlobalConcurrency", cfg.GlobalConcurrency},
+		{"GroupConcurrency", cfg.GroupConcurrency}, {"MaxDead", cfg.MaxDead},
+	} {
+		if f.n < 0 {
+			return invalid("QueueConfig.%s: %d is negative", f.name, f.n)
+		}
 	}
-	if cfg.MaxDead < 0 {
-		return invalid("QueueConfig.MaxDead: %d is negative", cfg.MaxDead)
+	var err error
+	if cfg.Rate, err = cfg.Rate.complete("Rate"); err != nil {
+		return err
+	}
+	if cfg.GroupRate, err = cfg.GroupRate.complete("GroupRate"); err != nil {
+		return err
 	}
 	if err := checkName("queue", queue); err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, runs: make(map[place]*run), byID: make(map[string]*run)}
+	s := &server{cfg: cfg, limited: cfg.limits(), runs: make(map[place]*run), byID: make(map[string]*run)}
 	host, err := busio.Attach(w, "queue "+queue, s)
 	if err != nil {
 		return redisio.Wrap("jobs: serve "+queue, err)
@@ -81,7 +106,7 @@ type server struct {
 	log   *slog.Logger
 	fail  func(error)
 
-	reader  redis.UniversalClient // of fetch
+	reader  redis.UniversalClient // of fetch; guarded by mu
 	watcher redis.UniversalClient // of follow
 	plain   redis.UniversalClient // of keep, and of fetch for claims
 	writer  redis.UniversalClient // of settle
@@ -101,9 +126,12 @@ type server struct {
 	runs   map[place]*run // jobs that this worker has, until Redis knows their outcome
 	byID   map[string]*run
 	paused bool
-	valid  bool        // the lease has not ended
-	lapse  *time.Timer // ends the lease
-	adopt  bool        // there may be entries of this worker that it has not received
+	// limited says that jobs are taken by luaTake: there are limits, or jobs of groups
+	limited bool
+	halted  bool
+	valid   bool        // the lease has not ended
+	lapse   *time.Timer // ends the lease
+	adopt   bool        // there may be entries of this worker that it has not received
 
 	outcomes []*run        // whose outcome Redis is to be told
 	settled  chan struct{} // outcomes has elements; holds one
@@ -138,7 +166,10 @@ func (s *server) Start(fail func(error)) {
 // Halt takes no more jobs, and gives back those that have not begun.
 func (s *server) Halt() {
 	close(s.halt)
+	s.mu.Lock()
+	s.halted = true
 	_ = s.reader.Close() // entries that are on their way stay this worker's, and are given back
+	s.mu.Unlock()
 	_ = s.watcher.Close()
 	s.readers.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)

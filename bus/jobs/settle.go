@@ -70,6 +70,9 @@ func (s *server) tell(batch []*run) error {
 	if err := s.tellDone(ctx, batch); err != nil {
 		return redisio.Normalize(ctx, err)
 	}
+	if err := s.tellFinished(ctx, batch); err != nil {
+		return redisio.Normalize(ctx, err)
+	}
 	for _, r := range batch {
 		var err error
 		switch r.end {
@@ -90,11 +93,11 @@ func (s *server) tell(batch []*run) error {
 // tellDone removes the entries of jobs that were done: in one transaction, since an
 // entry that is acknowledged and not deleted would never be seen again.
 func (s *server) tellDone(ctx context.Context, batch []*run) error {
-	var done [priorities][]string
+	var done [streams][]string
 	var listed []string
 	var kept []*run
 	for _, r := range batch {
-		if r.end != endDone {
+		if r.end != endDone || r.rec.watched() {
 			continue
 		}
 		done[r.place.priority] = append(done[r.place.priority], r.place.entry)
@@ -123,6 +126,22 @@ func (s *server) tellDone(ctx context.Context, batch []*run) error {
 	return err
 }
 
+// tellFinished removes the entries of jobs whose end others wait for.
+func (s *server) tellFinished(ctx context.Context, batch []*run) error {
+	var results []string
+	args := []any{group}
+	for _, r := range batch {
+		if r.end == endDone && r.rec.watched() {
+			results = append(results, s.q.done(r.id))
+			args = append(args, r.place.priority.letter(), r.place.entry, r.id, r.rec.Unique, r.result, max(r.rec.Keep, r.rec.Remember))
+		}
+	}
+	if len(results) == 0 {
+		return nil
+	}
+	return luaFinish.Run(ctx, s.writer, s.q.keys(results...), args...).Err()
+}
+
 // tellFailed moves a job to those that are due later, or to the dead letters if delay is
 // negative.
 func (s *server) tellFailed(ctx context.Context, r *run, delay time.Duration) error {
@@ -134,8 +153,8 @@ func (s *server) tellFailed(ctx context.Context, r *run, delay time.Duration) er
 	if delay >= 0 {
 		wait = delay.Milliseconds()
 	}
-	keys := []string{s.q.ready(r.place.priority), s.q.later(), s.q.jobs(), s.q.at(), s.q.notes(), s.q.dead()}
-	removed, err := luaSettle.Run(ctx, s.writer, keys, group, s.host.ID(), r.place.entry, r.id, r.rec.member(), wait, data, s.cfg.MaxDead).Int64()
+	removed, err := luaSettle.Run(ctx, s.writer, s.q.keys(), group, s.host.ID(), r.place.priority.letter(), r.place.entry,
+		r.id, r.rec.member(), wait, data, s.cfg.MaxDead, r.rec.Unique).Int64()
 	if err == nil && removed > 0 {
 		s.noise.Warn(s.log, "jobs: old dead letters were removed: the queue has more than QueueConfig.MaxDead", "removed", removed)
 	}

@@ -20,9 +20,11 @@ func (c *Client) Cancel(ctx context.Context, id string) (State, error) {
 		if p, ok := placeOf(job); ok {
 			where = p.String()
 		}
-		keys := append([]string{q.later(), q.jobs(), q.at(), q.dead(), q.notes()}, q.streams()...)
-		keys = append(keys, q.alive())
-		text, err := luaCancel.Run(ctx, c.pool.Redis(), keys, job, where, group).Text()
+		info, err := c.get(ctx, q, job)
+		if err != nil {
+			return err
+		}
+		text, err := luaCancel.Run(ctx, c.pool.Redis(), q.keys(), job, where, group, info.unique).Text()
 		if err == nil && text == "" {
 			return ErrNotFound
 		}
@@ -33,7 +35,8 @@ func (c *Client) Cancel(ctx context.Context, id string) (State, error) {
 }
 
 // Retry makes a dead letter wait again, with all its attempts and without its old
-// expiry. It returns [ErrNotDead] for another job.
+// expiry. It returns [ErrNotDead] for another job, and [ErrDuplicate] while another has its
+// unique key.
 func (c *Client) Retry(ctx context.Context, id string) error {
 	return c.steer(ctx, "retry", id, func(ctx context.Context, q queue, job string) error {
 		data, err := c.pool.Redis().HGet(ctx, q.jobs(), job).Result()
@@ -55,8 +58,10 @@ func (c *Client) Retry(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		keys := []string{q.ready(r.Priority), q.jobs(), q.at(), q.dead()}
-		n, err := luaRetry.Run(ctx, c.pool.Redis(), keys, job, r.Priority.letter(), packed).Int64()
+		n, err := luaRetry.Run(ctx, c.pool.Redis(), q.keys(), job, r.Priority.letter(), packed, r.Group, r.Unique).Int64()
+		if n < 0 {
+			return ErrDuplicate
+		}
 		if err == nil && n == 0 {
 			return c.notDead(ctx, q, job)
 		}
@@ -101,6 +106,39 @@ func (c *Client) setPaused(ctx context.Context, name string, paused int) error {
 		err = luaPause.Run(ctx, c.pool.Redis(), []string{q.paused(), q.notes()}, paused).Err()
 	}
 	return wrap(ctx, "pause or resume "+name, err)
+}
+
+// PauseGroup makes the workers of a queue begin no more jobs of a group until ResumeGroup.
+// At most 10,000 groups of a queue are paused.
+func (c *Client) PauseGroup(ctx context.Context, queue, group string) error {
+	return c.setGroupPaused(ctx, queue, group, 1)
+}
+
+// ResumeGroup ends a PauseGroup.
+func (c *Client) ResumeGroup(ctx context.Context, queue, group string) error {
+	return c.setGroupPaused(ctx, queue, group, 0)
+}
+
+const maxPausedGroups = 10_000
+
+func (c *Client) setGroupPaused(ctx context.Context, name, group string, paused int) error {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	q, err := openQueue(c.pool, c.cfg.Site, name)
+	if err == nil {
+		err = checkName("group", group)
+	}
+	if err == nil {
+		var n int64
+		n, err = luaPauseGroup.Run(ctx, c.pool.Redis(), q.keys(), group, paused, maxPausedGroups).Int64()
+		if n < 0 {
+			err = invalid("queue %s has %d paused groups, which is the limit", name, maxPausedGroups)
+		}
+	}
+	return wrap(ctx, "pause or resume group "+group, err)
 }
 
 // steer carries out do, a command on a job.

@@ -41,6 +41,16 @@ type SubmitOptions struct {
 	// Priority says which jobs begin first. Defaults to PriorityNormal.
 	Priority Priority
 
+	// Group is the tenant, say, for which the job is run, a name of at most 100 bytes.
+	// Groups take turns: a group with many jobs delays one of another by a round at most.
+	// Jobs with and without a group have half of the workers each, while there are both.
+	// See QueueConfig.GroupConcurrency and GroupRate. Defaults to no group.
+	Group string
+
+	// Unique says what becomes of the job while another has the same key. Defaults to
+	// nothing.
+	Unique Unique
+
 	// Header is sent beside the arguments: bus.HeaderFrom returns it in the handler.
 	Header bus.Header
 
@@ -53,6 +63,7 @@ const (
 	defaultAttempts = 5
 	maxAttempts     = 1000
 	maxID           = 200
+	maxGroup        = 100
 	maxHeader       = 64 << 10             // bytes
 	maxKeep         = 30 * 24 * time.Hour  // of KeepResult
 	maxWait         = 366 * 24 * time.Hour // of Delay, At, Timeout and Expires
@@ -94,6 +105,18 @@ func (o SubmitOptions) complete() (SubmitOptions, error) {
 	case size > maxHeader:
 		return o, invalid("SubmitOptions.Header: %d bytes, the limit is %d", size, maxHeader)
 	}
+	var err error
+	if o.Unique, err = o.Unique.complete(o); err != nil {
+		return o, err
+	}
+	if o.Group != "" {
+		if err := checkName("SubmitOptions.Group", o.Group); err != nil {
+			return o, err
+		}
+		if len(o.Group) > maxGroup {
+			return o, invalid("SubmitOptions.Group: %d bytes, the limit is %d", len(o.Group), maxGroup)
+		}
+	}
 	if o.ID == "" {
 		return o, nil
 	}
@@ -109,12 +132,13 @@ func (o SubmitOptions) complete() (SubmitOptions, error) {
 // Submitted is what became of a job of [SubmitMany].
 type Submitted struct {
 	ID  string
-	New bool // false: the queue had the job before
+	New bool // false: the queue had the job before, or another has its unique key: ID is that one's
 }
 
 // Submit enters a job into a queue, to be run by a worker that serves it, and returns
 // the job's id, of the form queue:id. If the queue has the job with SubmitOptions.ID
-// already, Submit returns its id and enters nothing.
+// already, Submit returns its id and enters nothing. A job that SubmitOptions.Unique refuses
+// ends with [ErrDuplicate] and the id of the other.
 func Submit[A, R any](ctx context.Context, c *Client, queue string, m bus.Method[A, R], args A, opts ...SubmitOptions) (id string, err error) {
 	data, err := m.Codec().Marshal(args)
 	if err != nil {
@@ -136,7 +160,8 @@ func SubmitMany[A, R any](ctx context.Context, c *Client, queue string, m bus.Me
 		}
 		args[i] = data
 	}
-	return c.submit(ctx, queue, m.Name(), m.Codec(), args, true, opts)
+	done, _, err := c.submit(ctx, queue, m.Name(), m.Codec(), args, true, opts)
+	return done, err
 }
 
 // SubmitRaw is [Submit] with a method's name and encoded arguments.
@@ -144,17 +169,21 @@ func SubmitRaw(ctx context.Context, c *Client, queue, method string, args bus.Bo
 	if !args.Codec.Valid() {
 		return "", invalid("unknown %v", args.Codec)
 	}
-	all, err := c.submit(ctx, queue, method, args.Codec, [][]byte{args.Data}, false, opts)
+	all, refused, err := c.submit(ctx, queue, method, args.Codec, [][]byte{args.Data}, false, opts)
 	if err != nil {
 		return "", err
+	}
+	if refused {
+		return all[0].ID, fmt.Errorf("jobs: submit %s to %s: %w: %s", method, queue, ErrDuplicate, all[0].ID)
 	}
 	return all[0].ID, nil
 }
 
-func (c *Client) submit(ctx context.Context, name, method string, codec storage.Codec, args [][]byte, numbered bool, opts []SubmitOptions) ([]Submitted, error) {
+// submit also returns whether SubmitOptions.Unique refused a job.
+func (c *Client) submit(ctx context.Context, name, method string, codec storage.Codec, args [][]byte, numbered bool, opts []SubmitOptions) (done []Submitted, refused bool, err error) {
 	ctx, cancel, err := c.begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer cancel()
 	wrap := func(err error) error { return redisio.Wrap(fmt.Sprintf("jobs: submit %s to %s", method, name), err) }
@@ -163,24 +192,24 @@ func (c *Client) submit(ctx context.Context, name, method string, codec storage.
 		err = c.admit(ctx, q)
 	}
 	if err != nil {
-		return nil, wrap(err)
+		return nil, false, wrap(err)
 	}
 	now := time.Now()
 	if o.Expires > 0 {
 		now = c.now(ctx)
 	}
-	done := make([]Submitted, len(args))
+	done = make([]Submitted, len(args))
 	for first := 0; first < len(args); first += submitCount {
 		end := min(first+submitCount, len(args))
 		jobs, err := pack(method, codec, args[first:end], o, now.UnixMilli(), first, numbered)
 		if err == nil {
-			err = c.write(ctx, q, jobs, o, done[first:end])
+			err = c.write(ctx, q, jobs, o, done[first:end], &refused)
 		}
 		if err != nil {
-			return done, wrap(err)
+			return done, refused, wrap(err)
 		}
 	}
-	return done, nil
+	return done, refused, nil
 }
 
 // submitCount is how many jobs are submitted in one round trip.
@@ -211,8 +240,9 @@ func (c *Client) checkSubmit(name, method string, args [][]byte, opts []SubmitOp
 
 // packed is a job on its way into a queue.
 type packed struct {
-	id   string // "": that of its entry
-	data []byte
+	id     string // "": that of its entry
+	unique string
+	data   []byte
 }
 
 func pack(method string, codec storage.Codec, args [][]byte, o SubmitOptions, now int64, first int, numbered bool) ([]packed, error) {
@@ -228,14 +258,17 @@ func pack(method string, codec storage.Codec, args [][]byte, o SubmitOptions, no
 			if r.Remember = ms(rememberOwn); numbered {
 				r.ID += "-" + strconv.Itoa(first+i)
 			}
-		case o.Delay > 0 || !o.At.IsZero():
+		case o.Delay > 0 || !o.At.IsZero() || o.Group != "" || o.Unique.Mode != 0:
 			r.ID, r.Remember = strings.ToLower(rand.Text()), ms(rememberOurs)
+		}
+		if o.Unique.Mode != UniqueThrottle {
+			r.Unique = o.Unique.key(method, codec, a)
 		}
 		data, err := r.pack()
 		if err != nil {
 			return nil, err
 		}
-		all[i] = packed{r.ID, data}
+		all[i] = packed{r.ID, o.Unique.key(method, codec, a), data}
 	}
 	return all, nil
 }
@@ -244,13 +277,13 @@ func pack(method string, codec storage.Codec, args [][]byte, o SubmitOptions, no
 func newRecord(method string, codec storage.Codec, args []byte, o SubmitOptions) record {
 	return record{
 		ID: o.ID, Method: method, Codec: codec, Args: args, Header: maps.Clone(o.Header), Priority: o.Priority,
-		Timeout: ms(o.Timeout), Attempts: o.Attempts, Keep: ms(o.KeepResult),
+		Timeout: ms(o.Timeout), Attempts: o.Attempts, Keep: ms(o.KeepResult), Group: o.Group,
 	}
 }
 
 // write enters jobs: those without an id by XADD, the others by a script, which may be
 // repeated. It fills in the elements of done whose jobs the queue has.
-func (c *Client) write(ctx context.Context, q queue, jobs []packed, o SubmitOptions, done []Submitted) error {
+func (c *Client) write(ctx context.Context, q queue, jobs []packed, o SubmitOptions, done []Submitted, refused *bool) error {
 	repeatable, spelled := jobs[0].id != "", false
 	left := make([]int, len(jobs)) // of jobs
 	for i := range jobs {
@@ -270,8 +303,14 @@ func (c *Client) write(ctx context.Context, q queue, jobs []packed, o SubmitOpti
 			err := cmds[i].Err()
 			switch {
 			case err == nil && repeatable:
-				isNew, _ := cmds[i].Val().(int64)
-				done[n] = Submitted{q.public(jobs[n].id), isNew == 1}
+				answer, _ := cmds[i].Slice()
+				if len(answer) < 2 {
+					return fmt.Errorf("unexpected answer %v", answer)
+				}
+				what, _ := answer[0].(int64)
+				id, _ := answer[1].(string)
+				done[n] = Submitted{q.public(id), what == 1}
+				*refused = *refused || what == 0 && o.Unique.Mode == UniqueRefuse
 			case err == nil:
 				entry, _ := cmds[i].Val().(string)
 				done[n] = Submitted{q.public(place{o.Priority, entry}.id()), true}
@@ -292,12 +331,16 @@ func submitCommand(q queue, j packed, o SubmitOptions, spelled bool) []any {
 	if j.id == "" {
 		return []any{"xadd", q.ready(o.Priority), "*", "j", j.data}
 	}
-	due := int64(0)
+	due, delay := int64(0), o.Delay
+	if o.Unique.Mode == UniqueDebounce {
+		delay = o.Unique.For
+	}
 	if !o.At.IsZero() {
 		due = o.At.UnixMilli()
 	}
-	keys := []string{q.ready(o.Priority), q.later(), q.jobs(), q.at(), q.notes(), q.done(j.id)}
-	command := luaSubmit.Command(keys, []any{j.id, o.Priority.letter() + j.id, o.Priority.letter(), j.data, ms(o.Delay), due})
+	command := luaSubmit.Command(q.keys(q.done(j.id), q.throttle(j.unique)), []any{
+		j.id, o.Priority.letter(), j.data, ms(delay), due, o.Group, j.unique, modes[o.Unique.Mode], ms(o.Unique.For),
+	})
 	if spelled {
 		command = luaSubmit.Spell(command)
 	}
