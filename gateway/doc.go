@@ -75,7 +75,7 @@
 //   - To get publications from elsewhere than Redis, see [Source].
 //   - To watch the handler, see [Handler.Stats].
 //   - For maps, see package gateway/geo; for groups of clients, gateway/fws; to sign in by
-//     JSON Web Tokens, gateway/jwt.
+//     JSON Web Tokens, gateway/jwt; for a client in JavaScript, gateway/client.
 //
 // README.md has the protocols exactly, close codes, the rights that Redis must grant, and
 // figures.

@@ -36,10 +36,17 @@ var may = map[string][]string{
 	"gateway/geo":                 {"gateway"},
 	"gateway/jwt":                 {"internal/redisio", "gateway"},
 	"gateway/fws":                 {"internal/redisio", "storage", "pubsub", "gateway"},
+	"gateway/client":              {},
+	"internal/chromium":           {},
+}
+
+// tests lists what only the tests of a package may import beside that.
+var tests = map[string][]string{
+	"gateway/client": {"pubsub", "gateway"},
 }
 
 // testKit may be imported by the tests of every package.
-var testKit = []string{"internal/redisio", "storage", "storage/embedded", "storage/storagetest", "storage/storagetest/history"}
+var testKit = []string{"internal/redisio", "internal/chromium", "storage", "storage/embedded", "storage/storagetest", "storage/storagetest/history"}
 
 // only lists the packages that may import a third-party module by its prefix. All
 // tests may.
@@ -103,7 +110,7 @@ func check(p pkg) (bad int) {
 		}
 	}
 	for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
-		if ours(imp) && !example && local(imp) != name && !slices.Contains(slices.Concat(allowed, testKit), local(imp)) {
+		if ours(imp) && !example && local(imp) != name && !slices.Contains(slices.Concat(allowed, tests[name], testKit), local(imp)) {
 			complain("its tests may not import %s", imp)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
-	"github.com/heliograph/heliograph/examples/internal/chromium"
+	"github.com/heliograph/heliograph/internal/chromium"
 	"github.com/heliograph/heliograph/storage/storagetest"
 )
 

@@ -1,6 +1,5 @@
-// Package chromium shows pages to a headless Chromium, for the tests of the
-// examples that have one. It is internal because only they need it, and a package
-// because several do.
+// Package chromium shows pages to a headless Chromium, for tests of what runs in
+// browsers.
 //
 //	p := chromium.Start(t)
 //	p.Navigate(url)
