@@ -144,15 +144,19 @@ func (c *Client) attempts(ctx context.Context, to Address, req *request, idempot
 		call, err := c.begin(ctx, to, req, idempotent, now, end, results)
 		if err == nil {
 			var res result
-			select {
-			case res = <-results:
-				if err = res.err; err == nil {
-					err = res.rep.remote(req.method)
+			for again := true; again; {
+				res = result{}
+				select {
+				case res = <-results:
+					if err = res.err; err == nil {
+						err = res.rep.remote(req.method)
+					}
+				case <-ctx.Done():
+					err = c.because(ctx.Err())
+				case <-expired:
+					err = c.because(context.DeadlineExceeded)
 				}
-			case <-ctx.Done():
-				err = c.because(ctx.Err())
-			case <-expired:
-				err = c.because(context.DeadlineExceeded)
+				again = res.call != nil && res.call != call && isLoss(err) // this attempt was made for it
 			}
 			call.note(err)
 			if res.call != call || err != nil {
@@ -247,9 +251,9 @@ func (c *Client) send(ctx context.Context, to Destination, req *request) error {
 			continue
 		}
 		c.stats.calls.Add(1)
-		redisio.Of(c.pool).Writer().Push(ctx, r.queue, frame, func(length int64, err error) {
+		redisio.Of(c.pool).Writer().PushExpiring(ctx, r.queue, frame, queueTTL, func(length int64, err error) {
 			sending.leave()
-			r.onPushed(length, err)
+			r.onPushed(len(frame), length, err)
 			written <- err
 		})
 	}
@@ -313,6 +317,9 @@ func (c *Client) prepare(ctx context.Context, to Address, req request, known boo
 	req.client, req.sent = c.id, sent.UnixMilli()
 	if !end.IsZero() {
 		req.deadline = sent.Add(end.Sub(now)).UnixMilli()
+	}
+	if !req.beginBy.IsZero() {
+		req.begin = sent.Add(req.beginBy.Sub(now)).UnixMilli()
 	}
 	return r, req.pack(), nil
 }

@@ -31,7 +31,7 @@ func TestAFullQueueRefusesFurtherCalls(t *testing.T) {
 			err = bus.Send(t.Context(), c, bus.Group("calc"), hold, sent)
 		}
 		require.ErrorIs(t, err, bus.ErrQueueFull)
-		require.ErrorContains(t, err, "more than 5 calls wait")
+		require.ErrorContains(t, err, "more than ClientConfig.MaxQueue, 5 calls")
 		accepted := sent - 1
 		require.LessOrEqual(t, accepted, 7, "one runs, five wait, one saw the queue overflow")
 		close(g.open)

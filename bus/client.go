@@ -31,9 +31,21 @@ type ClientConfig struct {
 	// when it sends. Defaults to 10,000.
 	MaxQueue int
 
+	// MaxQueueBytes is the size of this client's requests that may wait in one queue,
+	// in bytes. Above it further calls end with ErrQueueFull, as above MaxQueue.
+	// Defaults to 256 MiB.
+	MaxQueueBytes int
+
 	// MaxPending is the number of calls that may wait for their replies in this
 	// client. Further calls end with ErrQueueFull. Defaults to 65,536.
 	MaxPending int
+
+	// MaxPendingBytes is the size of the calls that may wait for their replies, in
+	// bytes: of their requests and of their results, which are taken to be as large as
+	// recent results of the same worker or group. Such results are in Redis's memory
+	// until the client has read them. Further calls end with ErrQueueFull. The items of
+	// streams are limited by StreamOptions instead. Defaults to 256 MiB.
+	MaxPendingBytes int
 
 	// MaxMessage is the size limit of arguments, in encoded bytes. A call with
 	// larger ones ends with ErrTooLarge. Defaults to 1 MiB.
@@ -53,7 +65,9 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 	c.Site = cmp.Or(c.Site, DefaultSite)
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
 	c.MaxQueue = cmp.Or(c.MaxQueue, 10_000)
+	c.MaxQueueBytes = cmp.Or(c.MaxQueueBytes, 256<<20)
 	c.MaxPending = cmp.Or(c.MaxPending, 65_536)
+	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 256<<20)
 	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
 	if err := checkName("ClientConfig.Site", c.Site); err != nil {
 		return c, err
@@ -74,7 +88,10 @@ func (c ClientConfig) complete() (ClientConfig, error) {
 	for _, limit := range []struct {
 		name string
 		n    int
-	}{{"MaxQueue", c.MaxQueue}, {"MaxPending", c.MaxPending}, {"MaxMessage", c.MaxMessage}} {
+	}{
+		{"MaxQueue", c.MaxQueue}, {"MaxQueueBytes", c.MaxQueueBytes}, {"MaxPending", c.MaxPending},
+		{"MaxPendingBytes", c.MaxPendingBytes}, {"MaxMessage", c.MaxMessage},
+	} {
 		if limit.n < 0 {
 			return c, fmt.Errorf("bus: ClientConfig.%s: %d is negative", limit.name, limit.n)
 		}
@@ -108,12 +125,13 @@ type Client struct {
 	home      *shard   // of the inbox
 	shards    sync.Map // base of keys → *shard, on a cluster
 
-	routes sync.Map // routeKey → *route
-	lastID atomic.Uint64
-	timers timers
-	mu     sync.Mutex
-	plain  redis.UniversalClient   // see primary; nil until used
-	calls  map[uint64]*pendingCall // that wait for their replies, by id
+	routes    sync.Map // routeKey → *route
+	lastID    atomic.Uint64
+	timers    timers
+	mu        sync.Mutex
+	plain     redis.UniversalClient   // see primary; nil until used
+	calls     map[uint64]*pendingCall // that wait for their replies, by id
+	callBytes int                     // the sum of their sizes
 }
 
 // NewClient returns a client. It does not connect to Redis.
@@ -136,7 +154,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	}
 	c.opening <- struct{}{}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.link.log, c.link.back = redisio.Of(pool).Logger().With("client", id), c.repeatCredits
+	c.link.log, c.link.back = redisio.Of(pool).Logger().With("client", id), c.resume
 	key, err := inboxKey(pool, cfg.Site, id)
 	if err != nil {
 		return nil, err
@@ -343,6 +361,14 @@ func (c *Client) housekeep(plain redis.UniversalClient) {
 		}
 		cancel()
 	}
+}
+
+// resume is called when Redis can be reached again.
+func (c *Client) resume() {
+	// A connection that has broken is found by a command that does no harm: of a request
+	// written to it, it would be unknown whether Redis has it.
+	redisio.Of(c.pool).Writer().Do(lasting(redisio.BlockTime), func(int64, error) {}, "pexpire", c.inbox.key, inboxTTL.Milliseconds())
+	c.repeatCredits()
 }
 
 // renew keeps the inbox alive. If the inbox is gone, Redis has lost its data: no

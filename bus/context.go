@@ -17,9 +17,10 @@ type callContext struct {
 
 	mu     sync.Mutex
 	real   context.Context // made by the first Done
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	over   bool
 	alone  atomic.Bool // the caller has given up
+	lapsed atomic.Bool // the worker's lease has
 }
 
 func (c *callContext) Deadline() (time.Time, bool) {
@@ -29,17 +30,27 @@ func (c *callContext) Deadline() (time.Time, bool) {
 func (c *callContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.real == nil {
-		if c.deadline.IsZero() {
-			c.real, c.cancel = context.WithCancel(c.parent)
-		} else {
-			c.real, c.cancel = context.WithDeadline(c.parent, c.deadline)
-		}
-		if c.over {
-			c.cancel()
+	c.makeLocked()
+	return c.real.Done()
+}
+
+// makeLocked makes the real context.
+func (c *callContext) makeLocked() {
+	if c.real != nil {
+		return
+	}
+	c.real, c.cancel = context.WithCancelCause(c.parent)
+	if !c.deadline.IsZero() {
+		outer, cancel := c.cancel, context.CancelFunc(nil)
+		c.real, cancel = context.WithDeadline(c.real, c.deadline)
+		c.cancel = func(cause error) {
+			outer(cause)
+			cancel()
 		}
 	}
-	return c.real.Done()
+	if c.over {
+		c.cancel(nil)
+	}
 }
 
 func (c *callContext) Err() error {
@@ -79,8 +90,19 @@ func (c *callContext) end() {
 	defer c.mu.Unlock()
 	c.over = true
 	if c.cancel != nil {
-		c.cancel()
+		c.cancel(nil)
 	}
+}
+
+// lapse cancels the context because the worker's lease has lapsed. The real context is
+// made for its cause.
+func (c *callContext) lapse() {
+	c.lapsed.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.makeLocked()
+	c.over = true
+	c.cancel(ErrLeaseLapsed)
 }
 
 // abandon cancels the context because the caller has given up.

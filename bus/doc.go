@@ -27,8 +27,8 @@
 //     (two on a cluster), and leaves nothing of itself in Redis. A client believes for one second that a worker
 //     lives; if the last one ends in that second, the error comes a second later.
 //   - If its worker dies a call ends with [ErrWorkerLost] within two leases (of 5 s).
-//   - Above ClientConfig.MaxQueue waiting calls, further calls end with
-//     [ErrQueueFull], unsent.
+//   - Above ClientConfig.MaxQueue waiting calls, or MaxQueueBytes, further calls end
+//     with [ErrQueueFull], unsent.
 //   - What the worker says is an [*Error] with a [Code]. All other errors are facts
 //     of the client's side.
 //   - The handler's context has the caller's deadline, or ClientConfig.Timeout, and
@@ -55,6 +55,8 @@
 //   - When the context of [Worker.Run] ends, the worker leaves the registry, returns
 //     calls that have not begun to the head of their queue, waits WorkerConfig.Drain
 //     for its handlers, and then cancels their contexts. No call to the group is lost.
+//   - If Redis is unreachable for longer than the worker's lease, the contexts of handlers
+//     of idempotent calls end ([ErrLeaseLapsed]): these may be made elsewhere. Others run on.
 //   - A panic in a handler is logged with its stack and answered with [CodePanic].
 //   - A worker whose Redis user lacks a right ends with an error that names it.
 //   - A request that can't be decoded is counted, logged at most once a minute, and
@@ -72,6 +74,7 @@
 //   - call with JSON and a method's name: [CallRaw], [GatherRaw], [StreamRaw]
 //   - trace, authenticate or encrypt calls: [Middleware], [Header]
 //   - list workers and their methods: [Client.Workers], [Client.Watch], [Info]
+//   - know whether a worker is healthy: [Worker.Healthy], WorkerConfig.OnLease
 //   - count: [Client.Stats], [Worker.Stats], [Client.Queued]
 //   - read a worker's log or files from afar: [Worker.LogHandler], [Files]
 //   - the keys and frames in Redis, the ACL line, figures, and coming from redisbus,

@@ -15,8 +15,8 @@ var (
 	// ErrWorkerLost is the error of a call whose worker died. It may have been run.
 	ErrWorkerLost = errors.New("bus: worker lost")
 	// ErrQueueFull is the error of a call that was not run because too many calls
-	// wait: ClientConfig.MaxQueue in the queue, ClientConfig.MaxPending in this
-	// client, storage.Config.MaxQueued in the pool, or HandleOptions.MaxOverflow at
+	// wait: ClientConfig.MaxQueue or MaxQueueBytes in the queue, MaxPending or
+	// MaxPendingBytes in this client, storage.Config.MaxQueued in the pool, or HandleOptions.MaxOverflow at
 	// the method (then an *Error with CodeQueueFull matches it, too).
 	ErrQueueFull = errors.New("bus: queue full")
 	// ErrStreamBroken is the error of a stream that lost items on their way. The items

@@ -362,3 +362,29 @@ func ExampleStreamRaw() {
 	}
 	// Output: json "7" <nil>
 }
+
+// A host's /healthz asks the worker whether callers know it. OnLease tells when Redis could
+// not be reached for so long that they do not.
+func ExampleWorker_Healthy() {
+	pool := examplePool()
+	defer stopExample()
+	w, err := bus.NewWorker(pool, bus.WorkerConfig{
+		Type:    "example",
+		OnLease: func(err error) { fmt.Println("lease:", err) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(w.Healthy() == nil)
+	stop, err := bus.Start(context.Background(), w)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(w.Healthy() == nil)
+	_ = stop()
+	fmt.Println(w.Healthy() == nil)
+	// Output:
+	// false
+	// true
+	// false
+}

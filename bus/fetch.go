@@ -24,7 +24,7 @@ func (w *Worker) readCalls(client redis.UniversalClient, stop <-chan struct{}) {
 			return
 		}
 		frames, from, err := q.pop(n)
-		w.slots.acquire(len(frames))
+		w.slots.acquire(frames)
 		now := time.Now()
 		for _, frame := range frames {
 			w.handleCall(frame, from == own, now)

@@ -31,21 +31,26 @@ const (
 
 // request is a call on its way to a worker.
 type request struct {
-	id       uint64 // 0: no reply is wanted
-	client   string
-	method   string
-	sent     int64  // Redis time in ms
-	deadline int64  // the same; 0: none
-	window   window // of a stream; zero: a plain call
-	header   Header
-	body     Body
-	queued   func() // not sent: called when the writer has the request; may be nil
+	id        uint64 // 0: no reply is wanted
+	client    string
+	method    string
+	sent      int64  // Redis time in ms
+	deadline  int64  // the same; 0: none
+	window    window // of a stream; zero: a plain call
+	begin     int64  // Redis time in ms by which a stream must have begun; 0: deadline says it
+	elsewhere bool   // the client may make the call again, at another worker
+	header    Header
+	body      Body
+
+	// Not sent:
+	beginBy time.Time // the time of begin; zero: none
+	queued  func()    // called when the writer has the request; may be nil
 }
 
 // window is a number of items of a stream and their bytes.
 type window struct{ items, bytes uint64 }
 
-const requestElems = 12
+const requestElems = 14
 
 func (r *request) pack() []byte {
 	b := make([]byte, 0, 64+len(r.client)+len(r.method)+len(r.body.Data))
@@ -58,8 +63,18 @@ func (r *request) pack() []byte {
 	b = appendUint(b, uint64(r.deadline))
 	b = appendUint(b, r.window.items)
 	b = appendUint(b, r.window.bytes)
+	b = appendUint(b, uint64(r.begin))
+	b = append(b, flag(r.elsewhere))
 	b = appendHeader(b, r.header)
 	return appendBlob(b, binHead, r.body.Data)
+}
+
+// flag returns 1 for true, and 0 for false.
+func flag(is bool) byte {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func (r *request) unpack(frame string) error {
@@ -74,6 +89,8 @@ func (r *request) unpack(frame string) error {
 	r.deadline = int64(c.uint())
 	r.window.items = c.uint()
 	r.window.bytes = c.uint()
+	r.begin = int64(c.uint())
+	r.elsewhere = c.uint() != 0
 	r.header = c.header()
 	r.body.Data = bytesOf(c.blob())
 	return c.close(more)

@@ -26,8 +26,8 @@ type HandleOptions struct {
 }
 
 // Handle registers h as the handler of a method. The context of h ends at the
-// caller's deadline, when the caller gives up, and when a stopping worker has waited
-// for WorkerConfig.Drain. The caller gets an error that h returns as an [*Error]; see
+// caller's deadline, when the caller gives up, when a stopping worker has waited for
+// WorkerConfig.Drain and, of an idempotent call to a group, with the worker's lease. The caller gets an error that h returns as an [*Error]; see
 // [Code].
 //
 // Handle panics if h is nil, if the worker has a handler for the method already, or

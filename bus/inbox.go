@@ -22,6 +22,7 @@ const (
 	trimElems = 1000
 	trimBytes = 1 << 20
 	readCount = 128
+	readBytes = 4 << 20 // that a read aims for at most, going by the one before
 )
 
 // create makes the stream if it does not exist, and renews its time to live. It adds
@@ -54,25 +55,38 @@ func (in *inbox) read() { _ = redisio.Of(in.c.pool).Blocking(in.c.ctx, in.follow
 func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error {
 	last := "0"          // from the beginning
 	lying, bytes := 0, 0 // elements that were read and are still in the stream
+	count := readCount / 8
 	for try := 0; ctx.Err() == nil; {
-		elems, next, err := redisio.ReadAppended(ctx, client, in.key, last, readCount)
+		elems, next, err := redisio.ReadAppended(ctx, client, in.key, last, count)
 		if err != nil {
 			in.recover(ctx, client, err, &try)
 			last = "0" // replies that were read before are ignored by their ids
 			continue
 		}
 		try, last = 0, next
+		size := 0
 		for _, elem := range elems {
 			lying++
-			bytes += len(elem)
+			size += len(elem)
 			in.c.deliver(elem)
 		}
+		bytes += size
+		count = nextCount(count, size)
 		if lying > trimElems || bytes > trimBytes {
 			lying, bytes = 0, 0
 			redisio.Of(in.c.pool).Writer().Do(ctx, func(int64, error) {}, "xtrim", in.key, "minid", last)
 		}
 	}
 	return ctx.Err()
+}
+
+// nextCount returns how many entries to read next, after a read of count entries had so
+// many bytes: XREAD has no limit in bytes.
+func nextCount(count, size int) int {
+	if size > readBytes {
+		return max(count*readBytes/size, 1)
+	}
+	return min(2*count, readCount)
 }
 
 // recover waits after a failed read until Redis can be reached and has the inbox, or

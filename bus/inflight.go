@@ -19,6 +19,7 @@ type pendingCall struct {
 	route  *route
 	method string
 	frame  []byte
+	size   int // of the frame and the result that is expected, in bytes
 	since  time.Time
 	over   atomic.Bool
 	result chan<- result
@@ -69,7 +70,7 @@ func (c *Client) begin(ctx context.Context, to Address, req *request, idempotent
 // launch sends the request of a call that has its id.
 func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req *request, known bool, now, end time.Time) error {
 	out := *req
-	out.id, call.method = call.id, req.method
+	out.id, call.method, out.elsewhere = call.id, req.method, call.idempotent
 	var err error
 	if call.route, call.frame, err = c.prepare(ctx, to, out, known, now, end); err != nil {
 		c.stats.refused.Add(1)
@@ -81,7 +82,7 @@ func (c *Client) launch(ctx context.Context, call *pendingCall, to Address, req 
 		return err
 	}
 	c.stats.calls.Add(1)
-	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, call.pushed)
+	redisio.Of(c.pool).Writer().PushExpiring(call, call.route.queue, call.frame, queueTTL, call.pushed)
 	if req.queued != nil {
 		req.queued()
 	}
@@ -94,7 +95,7 @@ func (p *pendingCall) pushed(length int64, err error) {
 	if p.sent != nil {
 		p.sent()
 	}
-	p.route.onPushed(length, err)
+	p.route.onPushed(len(p.frame), length, err)
 	if err != nil && !errors.Is(err, storage.ErrIndeterminate) {
 		p.route.c.settle(p, nil, local(err))
 		return
@@ -119,22 +120,34 @@ func (c *Client) remember(call *pendingCall) error {
 	if len(c.calls) >= c.cfg.MaxPending {
 		return fmt.Errorf("%w: ClientConfig.MaxPending is %d", ErrQueueFull, c.cfg.MaxPending)
 	}
+	call.size = len(call.frame)
+	if !call.stream {
+		call.size += int(call.route.result.Load())
+	}
+	if len(c.calls) > 0 && c.callBytes+call.size > c.cfg.MaxPendingBytes {
+		return fmt.Errorf("%w: ClientConfig.MaxPendingBytes is %d", ErrQueueFull, c.cfg.MaxPendingBytes)
+	}
 	c.calls[call.id] = call
+	c.callBytes += call.size
 	return nil
 }
 
-// forget removes a call, and returns it if it was there.
-func (c *Client) forget(id uint64) *pendingCall {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	call := c.calls[id]
-	delete(c.calls, id)
-	return call
+// removeLocked takes a call out of those that wait, and reports whether it was there.
+func (c *Client) removeLocked(call *pendingCall) bool {
+	if call == nil || c.calls[call.id] != call {
+		return false
+	}
+	delete(c.calls, call.id)
+	c.callBytes -= call.size
+	return true
 }
 
 // settle ends a call with a result, unless it has ended.
 func (c *Client) settle(call *pendingCall, rep *reply, err error) {
-	if c.forget(call.id) != nil {
+	c.mu.Lock()
+	waits := c.removeLocked(call)
+	c.mu.Unlock()
+	if waits {
 		call.result <- result{call, rep, err}
 	}
 }
@@ -146,7 +159,7 @@ func (c *Client) lose(call *pendingCall) {
 	told := call.lost || c.calls[call.id] == nil
 	call.lost, call.worker = true, ""
 	if !call.idempotent {
-		delete(c.calls, call.id)
+		c.removeLocked(call)
 	}
 	c.mu.Unlock()
 	if !told {
@@ -161,8 +174,7 @@ func (c *Client) abandon(calls ...*pendingCall) {
 	for _, call := range calls {
 		call.over.Store(true)
 		c.mu.Lock()
-		waits := c.calls[call.id] != nil
-		delete(c.calls, call.id)
+		waits := c.removeLocked(call)
 		worker := call.worker
 		call.worker = ""
 		c.mu.Unlock()
@@ -182,7 +194,10 @@ func (c *Client) sendNotice(wanted redisio.Wanted, worker string, n notice) {
 		return // not the id of a worker
 	}
 	n.client = c.id
-	redisio.Of(c.pool).Writer().Push(wanted, r.queue, n.pack(), r.onPushed)
+	frame := n.pack()
+	redisio.Of(c.pool).Writer().PushExpiring(wanted, r.queue, frame, queueTTL, func(length int64, err error) {
+		r.onPushed(len(frame), length, err)
+	})
 }
 
 // deliver handles a frame of the inbox.
@@ -210,9 +225,9 @@ func (c *Client) deliver(elem string) {
 func (c *Client) settleReply(rep *reply) {
 	c.mu.Lock()
 	call := c.calls[rep.id]
-	if call != nil {
-		delete(c.calls, rep.id)
+	if c.removeLocked(call) {
 		call.worker = ""
+		call.route.learnResult(len(rep.body.Data))
 	}
 	c.mu.Unlock()
 	switch {

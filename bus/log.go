@@ -28,12 +28,16 @@ type LogRecord struct {
 // and, while the worker runs, keeps the last [WorkerConfig].KeepLog records of at
 // least level in Redis. [Client.Log] reads them, also after the worker's end. The
 // handler never waits for Redis: records that can't be written yet are kept in memory,
-// as many as in Redis. A record larger than [WorkerConfig].MaxMessage is not kept.
+// as many as in Redis. A record larger than [WorkerConfig].MaxMessage or KeepLogBytes is
+// not kept.
 func (w *Worker) LogHandler(next slog.Handler, level slog.Leveler) slog.Handler {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.log == nil {
-		w.log = &logKeeper{limit: w.cfg.KeepLog, size: w.cfg.MaxMessage, more: make(chan struct{}, 1)}
+		w.log = &logKeeper{
+			limit: w.cfg.KeepLog, bytes: w.cfg.KeepLogBytes, size: min(w.cfg.MaxMessage, w.cfg.KeepLogBytes),
+			more: make(chan struct{}, 1),
+		}
 	}
 	keep := slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: level})
 	if next == nil {
@@ -96,43 +100,79 @@ func readRecord(line []byte) (LogRecord, error) {
 // logKeeper holds records until they are written.
 type logKeeper struct {
 	limit int           // records
+	bytes int           // of all
 	size  int           // of one, in bytes
 	more  chan struct{} // there are records; holds one
 
 	mu      sync.Mutex
 	records [][]byte
+	waiting int   // bytes of records
+	kept    []int // sizes of the records in Redis; used by flush
 }
 
-// Write adds one record. If there are too many, the oldest is dropped.
+// Write adds one record. If there are too many, the oldest are dropped.
 func (k *logKeeper) Write(line []byte) (int, error) {
 	record := bytes.TrimSuffix(line, []byte("\n"))
 	if len(record) > k.size { // it would be refused, and all others with it
-		return 0, fmt.Errorf("bus: log record of %d bytes is not kept, WorkerConfig.MaxMessage is %d", len(record), k.size)
+		return 0, fmt.Errorf("bus: log record of %d bytes is not kept, the smaller of WorkerConfig.MaxMessage and KeepLogBytes is %d", len(record), k.size)
 	}
 	k.mu.Lock()
-	if len(k.records) >= k.limit {
-		k.records = k.records[1:]
-	}
 	k.records = append(k.records, bytes.Clone(record))
+	k.waiting += len(record)
+	k.dropOldestLocked()
 	k.mu.Unlock()
 	signal(k.more)
 	return len(line), nil
 }
 
-// flush writes the records to Redis.
-func (k *logKeeper) flush(ctx context.Context, log *storage.Log) error {
+func (k *logKeeper) dropOldestLocked() {
+	for len(k.records) > k.limit || k.waiting > k.bytes {
+		k.waiting -= len(k.records[0])
+		k.records = k.records[1:]
+	}
+}
+
+// fit returns how many of the last records, of these sizes, Redis keeps.
+func (k *logKeeper) fit(sizes []int) (n int) {
+	bytes := 0
+	for n < min(len(sizes), k.limit) {
+		if bytes += sizes[len(sizes)-1-n]; bytes > k.bytes {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// flush writes the records to Redis, to a log that open returns for so many.
+func (k *logKeeper) flush(ctx context.Context, open func(limit int) (*storage.Log, error)) error {
 	k.mu.Lock()
 	records := k.records
-	k.records = nil
+	k.records, k.waiting = nil, 0
 	k.mu.Unlock()
-	err := log.Append(ctx, records...)
+	if len(records) == 0 {
+		return nil
+	}
+	kept := k.kept
+	for _, r := range records {
+		kept = append(kept, len(r))
+	}
+	kept = kept[len(kept)-k.fit(kept):]
+	log, err := open(len(kept))
+	if err == nil {
+		err = log.Append(ctx, records...)
+	}
 	if err == nil || errors.Is(err, storage.ErrIndeterminate) {
+		k.kept = kept
 		return nil // records may be missing, but not twice
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, r := range records {
+		k.waiting += len(r)
+	}
 	k.records = append(records, k.records...)
-	k.records = k.records[max(0, len(k.records)-k.limit):]
+	k.dropOldestLocked()
 	return err
 }
 
@@ -149,10 +189,8 @@ func (w *Worker) keepLog() (end func()) {
 	if keeper == nil {
 		return func() {}
 	}
-	log, err := keptLog(w.pool, w.cfg.Site, w.info.ID, storage.LogOptions{MaxLen: w.cfg.KeepLog, TTL: w.cfg.KeepLogFor, MaxRecord: w.cfg.MaxMessage})
-	if err != nil {
-		w.link.log.Error("bus: log records are not kept in Redis", "error", err)
-		return func() {}
+	log := func(limit int) (*storage.Log, error) {
+		return keptLog(w.pool, w.cfg.Site, w.info.ID, storage.LogOptions{MaxLen: limit, TTL: w.cfg.KeepLogFor, MaxRecord: w.cfg.MaxMessage})
 	}
 	stopped := startTask(func(stop chan struct{}) {
 		for try := 0; ; {

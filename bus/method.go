@@ -60,7 +60,8 @@ func mustBeValid(method string, codec storage.Codec) {
 
 // Idempotent returns a copy for a method that may run twice. If the worker of a call
 // to a [Group] is lost, or stops before it has answered, the call is made again, in at
-// most [Retry].Attempts attempts. The first reply counts.
+// most [Retry].Attempts attempts. The first reply counts. The context of its handler ends
+// when the lease of the worker has lapsed; see [ErrLeaseLapsed].
 func (m Method[A, R]) Idempotent() Method[A, R] {
 	m.idempotent = true
 	return m

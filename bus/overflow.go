@@ -80,15 +80,12 @@ func (w *Worker) writeMoved(l *lane, o *overflowList, batch []*task) {
 	lengths, errs := make([]int64, len(batch)), make([]error, len(batch))
 	for i, t := range batch {
 		written.Add(1)
-		redisio.Of(w.pool).Writer().Push(w.life, o.key, []byte(t.frame), func(length int64, err error) {
+		redisio.Of(w.pool).Writer().PushExpiring(w.life, o.key, []byte(t.frame), queueTTL, func(length int64, err error) {
 			lengths[i], errs[i] = length, err
 			written.Done()
 		})
 	}
 	written.Wait()
-	if first := lengths[0]; first > 0 && first <= int64(len(batch)) { // the list is new
-		redisio.Of(w.pool).Writer().Do(lasting(redisio.BlockTime), func(int64, error) {}, "pexpire", o.key, queueTTL.Milliseconds())
-	}
 	if lengths[len(batch)-1] > int64(batch[0].method.maxOverflow) {
 		l.mu.Lock()
 		o.full = time.Now().Add(fullTime)
@@ -151,13 +148,13 @@ func (w *Worker) refillOnce(l *lane) (again bool) {
 		if n == 0 || !holds {
 			continue
 		}
-		frames, err := w.popOverflow(o.key, n)
+		frames, err := w.popOverflow(o.key, w.slots.fit(n))
 		if err != nil {
 			w.throttle.Warn(w.link.log, "bus: calls not read from the overflow list of their method, trying again with the next heartbeat", "key", o.key, "error", err)
 			continue
 		}
 		l.mu.Lock()
-		if len(frames) < n && !writing && o.moves == moves {
+		if len(frames) == 0 && !writing && o.moves == moves {
 			o.holds = false
 		}
 		l.mu.Unlock()
@@ -194,7 +191,7 @@ func (w *Worker) handleRefilled(frame string, direct bool) {
 	}
 	if t.method.lane.enter(t) == placeRun {
 		t.slot = true
-		w.slots.acquire(1)
+		w.slots.take()
 		go w.serve(t)
 	}
 }
@@ -205,7 +202,7 @@ func (w *Worker) nextCall(l *lane) *task {
 	t := l.next()
 	if l.room > 0 {
 		if t != nil {
-			w.slots.acquire(1)
+			w.slots.take()
 		}
 		w.refill(l)
 	}

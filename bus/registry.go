@@ -120,6 +120,7 @@ type lease struct {
 	term   time.Duration
 	hidden bool
 	link   *connection
+	tenure *tenure
 
 	lists []string                       // keys of overflow lists, renewed by each beat
 	found func(exists func(string) bool) // called after it
@@ -215,7 +216,7 @@ func (l *lease) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := l.clock.Now()
+	asked, now := time.Now(), l.clock.Now()
 	end := redis.Z{Score: float64(now.Add(l.term).UnixMilli()), Member: l.info.ID}
 	renewed := make(map[string]*redis.BoolCmd, len(l.lists))
 	// One transaction, so that no key is ever without a time to live.
@@ -235,8 +236,8 @@ func (l *lease) renew(ctx context.Context) error {
 	if err == nil && len(l.lists) > 0 {
 		l.found(func(key string) bool { return renewed[key].Val() })
 	}
-	if redis.IsOOMError(err) {
-		l.prolong(ctx)
+	if err == nil || redis.IsOOMError(err) && l.prolong(ctx) {
+		l.tenure.extend(asked.Add(l.term))
 	}
 	if err != nil || l.hidden {
 		return redisio.Normalize(ctx, err)
@@ -252,16 +253,19 @@ func (l *lease) renew(ctx context.Context) error {
 
 // prolong keeps what there is of the worker for another term, in a Redis that is full. It
 // takes no new scores in alive, but commands that need no memory: as long as the info is
-// there, the worker's calls are not lost. A full Redis takes no transactions.
-func (l *lease) prolong(ctx context.Context) {
-	_, _ = l.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+// there, the worker's calls are not lost. Prolong reports whether it is. A full Redis
+// takes no transactions.
+func (l *lease) prolong(ctx context.Context) bool {
+	var there *redis.BoolCmd
+	_, err := l.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.PExpire(ctx, l.keys.alive(), max(queueTTL, 2*l.term))
-		pipe.PExpire(ctx, l.keys.info(l.info.ID), l.term)
+		there = pipe.PExpire(ctx, l.keys.info(l.info.ID), l.term)
 		for _, key := range append(slices.Clone(l.lists), l.keys.queue(), l.keys.ownQueue(l.info.ID), l.keys.control(l.info.ID)) {
 			pipe.PExpire(ctx, key, queueTTL)
 		}
 		return nil
 	})
+	return err == nil && there.Val()
 }
 
 // leave takes the worker out of the registry. It may still have calls.
@@ -284,11 +288,15 @@ func (l *lease) leave(ctx context.Context) error {
 // linger keeps a worker that has left the registry, and still has calls, from being
 // taken for dead.
 func (l *lease) linger(ctx context.Context) error {
+	asked := time.Now()
 	_, err := l.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		tx.Set(ctx, l.keys.leaving(l.info.ID), "", l.term)
 		tx.PExpire(ctx, l.keys.control(l.info.ID), queueTTL)
 		return nil
 	})
+	if err == nil {
+		l.tenure.extend(asked.Add(l.term))
+	}
 	return redisio.Normalize(ctx, err)
 }
 

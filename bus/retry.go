@@ -70,11 +70,14 @@ func (r *retrying) results() int {
 	return 1
 }
 
+// isLoss reports whether an attempt ended without an answer, since its worker did.
+func isLoss(err error) bool { return errors.Is(err, ErrWorkerLost) || errors.Is(err, CodeStopped) }
+
 // after says whether to try again after an error, and after which pause. If an earlier
 // attempt was lost, it replaces an error that says that the call never ran.
 func (r *retrying) after(err *error) (pause time.Duration, again bool) {
 	r.made++
-	lost := errors.Is(*err, ErrWorkerLost) || errors.Is(*err, CodeStopped)
+	lost := isLoss(*err)
 	unsent := errors.Is(*err, ErrNoWorkers) || errors.Is(*err, ErrQueueFull)
 	switch {
 	case lost && r.idempotent:

@@ -24,6 +24,7 @@ const (
 type task struct {
 	request
 	frame    string // as it was read; empty: a tick
+	size     int    // of frame, as slots.hold counts it
 	order    int64  // of arrival
 	direct   bool   // sent to this worker alone
 	slot     bool   // it has one

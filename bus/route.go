@@ -20,7 +20,6 @@ const (
 	trustTime   = time.Second            // that a worker is believed to be alive
 	refreshTime = trustTime / 2          // after which the registry is read again, in the background
 	fullTime    = 100 * time.Millisecond // that a full queue gets no further calls
-	renewTime   = 100 * time.Millisecond // between two renewals of a queue's time to live
 )
 
 // route is what a client knows of an address.
@@ -37,12 +36,13 @@ type route struct {
 	alive atomic.Int64 // until when a worker is believed to be alive
 	full  atomic.Int64 // until when calls are refused
 
+	result atomic.Int64 // size of recent results, in bytes
+
 	lease atomic.Int64 // of the worker that last announced a call, in ns; 0: unknown
 
-	mu       sync.Mutex
-	query    *aliveQuery   // under way
-	renewed  time.Duration // when the queue was last given a time to live
-	renewing bool          // it will be, a little later
+	mu      sync.Mutex
+	query   *aliveQuery // under way
+	backlog backlog
 }
 
 // trustAlive notes that a worker was alive just now.
@@ -94,7 +94,7 @@ func (c *Client) age(now time.Time) time.Duration { return now.Sub(c.created) }
 func (r *route) check(now time.Time) (wait *aliveQuery, err error) {
 	age := int64(r.c.age(now))
 	if age < r.full.Load() {
-		return nil, fmt.Errorf("%w: more than %d calls wait", ErrQueueFull, r.c.cfg.MaxQueue)
+		return nil, fmt.Errorf("%w: more than ClientConfig.MaxQueue, %d calls, or MaxQueueBytes, %d bytes, wait", ErrQueueFull, r.c.cfg.MaxQueue, r.c.cfg.MaxQueueBytes)
 	}
 	left := r.alive.Load() - age
 	if left > int64(trustTime-refreshTime) {
@@ -223,30 +223,41 @@ func (r *route) aliveCommand() (command, key string, args []any) {
 	return "zcount", r.keys.alive(), []any{now, "+inf"}
 }
 
-// onPushed learns from the length of the queue after a call was pushed.
-func (r *route) onPushed(length int64, err error) {
-	switch {
-	case err != nil:
-	case length > int64(r.c.cfg.MaxQueue):
+// onPushed learns from the length of the queue after a request was pushed.
+func (r *route) onPushed(size int, length int64, err error) {
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	bytes := r.backlog.push(size, length)
+	r.mu.Unlock()
+	if length > int64(r.c.cfg.MaxQueue) || bytes > r.c.cfg.MaxQueueBytes {
 		r.full.Store(int64(r.c.age(time.Now()) + fullTime))
-	case length == 1:
-		r.renewTTL()
 	}
 }
 
-// renewTTL gives the queue its time to live, at most once per renewTime: when the
-// workers keep up, each call makes the queue anew.
-func (r *route) renewTTL() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.renewing {
-		return
+// learnResult notes the size of a result. Large ones count for some time.
+func (r *route) learnResult(size int) {
+	known := r.result.Load()
+	r.result.Store(max(int64(size), known-known/8))
+}
+
+// backlog has the sizes of a client's requests that may still be in a queue: no more of
+// them than the queue is long, and the newest, since it is first in, first out.
+type backlog struct {
+	sizes []int
+	bytes int
+}
+
+// push adds a request, after which the queue has this length, and returns how many bytes
+// of the client may be in the queue.
+func (b *backlog) push(size int, length int64) int {
+	b.sizes = append(b.sizes, size)
+	b.bytes += size
+	gone := max(0, len(b.sizes)-int(length))
+	for _, size := range b.sizes[:gone] {
+		b.bytes -= size
 	}
-	r.renewing = true
-	time.AfterFunc(max(0, r.renewed+renewTime-r.c.age(time.Now())), func() {
-		r.mu.Lock()
-		r.renewing, r.renewed = false, r.c.age(time.Now())
-		r.mu.Unlock()
-		redisio.Of(r.c.pool).Writer().Do(lasting(redisio.BlockTime), func(int64, error) {}, "pexpire", r.queue, queueTTL.Milliseconds())
-	})
+	b.sizes = b.sizes[gone:]
+	return b.bytes
 }

@@ -38,6 +38,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer disown()
 	defer w.leave()
 	defer w.roster.end()
+	defer w.tenure.stop()
+	defer w.stopping.Store(true)
 	if w.cfg.OnStart != nil {
 		if err := w.cfg.OnStart(ctx); err != nil {
 			return redisio.Wrap(fmt.Sprintf("bus: worker %s: OnStart", w.ID()), err)
@@ -72,6 +74,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	case <-w.halted:
 	case denied = <-w.refused:
 	}
+	w.stopping.Store(true)
 	drainEnd := time.Now().Add(w.cfg.Drain)
 	stopRenewing()
 	_ = w.withStopTimeout(lease.leave)
@@ -94,7 +97,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) newLease(client redis.UniversalClient) *lease {
 	return &lease{
 		client: client, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease,
-		hidden: w.hidden, link: &w.link, lists: w.overflowKeys(), found: w.foundOverflow,
+		hidden: w.hidden, link: &w.link, tenure: &w.tenure, lists: w.overflowKeys(), found: w.foundOverflow,
 	}
 }
 
@@ -230,29 +233,39 @@ func (w *Worker) giveBack(plain redis.UniversalClient, end time.Time) {
 			w.finish(t)
 		}
 	}
+	stopped := func(t *task) {
+		w.answer(t, Body{}, &refusal{CodeStopped, "the worker stopped before the call was begun"})
+	}
+	for _, t := range own {
+		stopped(t)
+	}
 	lists := []string{w.keys.ownQueue(w.info.ID)}
 	for _, l := range w.limited {
 		lists = append(lists, l.own.key)
 	}
 	for _, list := range lists {
 		_ = w.withStopTimeout(func(ctx context.Context) error {
-			pop := redisio.Once(ctx, "lpop", list, 1<<20)
-			_ = plain.Process(ctx, pop)
-			frames, err := pop.StringSlice()
-			for _, frame := range frames {
-				t := &task{frame: frame}
-				if t.unpack(t.frame) == nil {
-					w.held.Add(1)
-					own = append(own, t)
+			for {
+				pop := redisio.Once(ctx, "lpop", list, returnCount)
+				_ = plain.Process(ctx, pop)
+				frames, err := pop.StringSlice()
+				if err != nil {
+					return err
+				}
+				for _, frame := range frames {
+					t := &task{frame: frame}
+					if t.unpack(t.frame) == nil {
+						w.held.Add(1)
+						stopped(t)
+					}
 				}
 			}
-			return err
 		})
 	}
-	for _, t := range own {
-		w.answer(t, Body{}, &refusal{CodeStopped, "the worker stopped before the call was begun"})
-	}
 }
+
+// returnCount is how many calls to a stopping worker alone are read at a time.
+const returnCount = 64
 
 // pushBack puts frames before those of their lists, by one transaction.
 func (w *Worker) pushBack(plain redis.UniversalClient, heads map[string][]any) error {

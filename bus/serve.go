@@ -84,6 +84,8 @@ func (w *Worker) accept(t *task, now time.Time) bool {
 		t.ctx.deadline = w.clock.Local(time.UnixMilli(t.deadline))
 	}
 	w.heldGroup(t).Add(1)
+	t.size = len(t.frame)
+	w.slots.hold(t.size)
 	if err != nil {
 		w.malformed(err)
 		ours := t.request
@@ -170,6 +172,7 @@ func (w *Worker) heldGroup(t *task) *sync.WaitGroup {
 // forget takes a request out of the roster and the statistics.
 func (w *Worker) forget(t *task) {
 	w.roster.remove(t)
+	w.slots.drop(t.size)
 	if t.entered {
 		t.method.stats.held.Add(-1)
 	}
@@ -188,7 +191,7 @@ func (w *Worker) call(t *task) (body Body, err error) {
 	if t.foreign != nil && t.foreign.timeout > 0 {
 		ctx.deadline = begun.Add(t.foreign.timeout)
 	}
-	if t.deadline != 0 && !begun.Before(ctx.deadline) {
+	if t.deadline != 0 && !begun.Before(ctx.deadline) || t.begin != 0 && !begun.Before(w.clock.Local(time.UnixMilli(t.begin))) {
 		w.stats.expired.Add(1)
 		m.stats.expired.Add(1)
 		return Body{}, errExpired
@@ -198,8 +201,11 @@ func (w *Worker) call(t *task) (body Body, err error) {
 			ctx.end()
 		}
 	}()
-	if ctx.abandoned() {
+	switch {
+	case ctx.abandoned():
 		return Body{}, errExpired
+	case t.elsewhere && w.tenure.hasLapsed():
+		return Body{}, &refusal{CodeStopped, ErrLeaseLapsed.Error()}
 	}
 	if t.sender != nil {
 		w.roster.announceNow(t)
@@ -225,6 +231,8 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		return body, err
 	case w.work.Err() != nil:
 		err = &refusal{CodeStopped, "the worker stopped: " + err.Error()}
+	case ctx.lapsed.Load(): // the call may be made again
+		err = &refusal{CodeStopped, ErrLeaseLapsed.Error() + ": " + err.Error()}
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == context.DeadlineExceeded:
 		w.stats.errors.Add(1)
 		m.stats.late.Add(1)

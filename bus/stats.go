@@ -17,6 +17,7 @@ type WorkerStats struct {
 	Expired    int64 `json:"expired"`    // calls not run, because their deadline had passed
 	Malformed  int64 `json:"malformed"`  // requests that could not be decoded
 	Lost       int64 `json:"lost"`       // replies that could not be written, or whose client was gone
+	Lapses     int64 `json:"lapses"`     // times that the lease has lapsed
 	Overflowed int64 `json:"overflowed"` // calls moved to the overflow lists of their methods
 	Held       int   `json:"held"`       // slots taken: calls that run and, in a Serial worker, calls that wait
 	Waiting    int   `json:"waiting"`    // calls that wait in the worker, without a slot, for the limit of their method
@@ -50,6 +51,7 @@ func (w *Worker) Stats() WorkerStats {
 		Expired:    w.stats.expired.Load(),
 		Malformed:  w.stats.malformed.Load(),
 		Lost:       w.stats.lost.Load(),
+		Lapses:     w.stats.lapses.Load(),
 		Overflowed: w.stats.overflowed.Load(),
 		Held:       w.slots.inUse(),
 	}

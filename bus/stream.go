@@ -137,6 +137,9 @@ func (c *Client) follow(ctx context.Context, to Address, req *request, take func
 	beginBy := c.deadline(ctx, now)
 	expired, stop := c.timers.until(now, beginBy)
 	defer stop()
+	if end.IsZero() {
+		req.beginBy = beginBy
+	}
 	results := make(chan result, req.window.items+streamNews)
 	call, err := c.launchStream(ctx, to, req, now, beginBy, end, results)
 	if err != nil {

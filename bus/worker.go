@@ -43,6 +43,12 @@ type WorkerConfig struct {
 	// to 64.
 	Concurrency int
 
+	// MaxHeldBytes is the size of the requests that the worker may hold, in bytes, those
+	// that wait for their turn included. It then reads no further calls. Since a
+	// read takes several calls at once, going by the largest of recent ones, larger ones
+	// may exceed the limit by one read. Defaults to 64 MiB.
+	MaxHeldBytes int
+
 	// Serial makes the handlers run one at a time, in the order in which the calls
 	// arrived. The worker then holds up to Prefetch calls (default 64), and
 	// Concurrency is ignored.
@@ -81,6 +87,11 @@ type WorkerConfig struct {
 	OnTick       func(context.Context)
 	TickInterval time.Duration
 
+	// OnLease runs with an [ErrLeaseLapsed] when the worker's lease has lapsed, since
+	// Redis could not be reached to renew it, and with nil when it is held again. It
+	// must not block.
+	OnLease func(error)
+
 	// Path is the path of the program, and Spawner names what started it; both are
 	// shown by [Info], and [UpdateSpawner] changes Spawner. Path defaults to that
 	// of the executable.
@@ -94,10 +105,11 @@ type WorkerConfig struct {
 	AllowStop bool
 
 	// KeepLog is the number of log records that [Worker.LogHandler] keeps in Redis
-	// (default 1,000), and KeepLogFor how long it keeps them after the last one
-	// (default 1 hour).
-	KeepLog    int
-	KeepLogFor time.Duration
+	// (default 1,000), KeepLogBytes their size in bytes (default 4 MiB), and KeepLogFor
+	// how long it keeps them after the last one (default 1 hour).
+	KeepLog      int
+	KeepLogBytes int
+	KeepLogFor   time.Duration
 }
 
 func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
@@ -108,7 +120,9 @@ func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)
 	c.MaxMessage = cmp.Or(c.MaxMessage, 1<<20)
 	c.TickInterval = cmp.Or(c.TickInterval, time.Second)
+	c.MaxHeldBytes = cmp.Or(c.MaxHeldBytes, 64<<20)
 	c.KeepLog = cmp.Or(c.KeepLog, 1000)
+	c.KeepLogBytes = cmp.Or(c.KeepLogBytes, 4<<20)
 	c.KeepLogFor = cmp.Or(c.KeepLogFor, time.Hour)
 	c.Labels, c.Middleware = maps.Clone(c.Labels), slices.Clone(c.Middleware)
 	if c.Path == "" {
@@ -143,6 +157,10 @@ func (c WorkerConfig) complete(hidden bool) (WorkerConfig, error) {
 		return c, fmt.Errorf("bus: WorkerConfig.TickInterval: %v is negative", c.TickInterval)
 	case c.KeepLog < 0:
 		return c, fmt.Errorf("bus: WorkerConfig.KeepLog: %d is negative", c.KeepLog)
+	case c.MaxHeldBytes < 0:
+		return c, fmt.Errorf("bus: WorkerConfig.MaxHeldBytes: %d is negative", c.MaxHeldBytes)
+	case c.KeepLogBytes < 0:
+		return c, fmt.Errorf("bus: WorkerConfig.KeepLogBytes: %d is negative", c.KeepLogBytes)
 	case c.KeepLogFor < 0:
 		return c, fmt.Errorf("bus: WorkerConfig.KeepLogFor: %v is negative", c.KeepLogFor)
 	}
@@ -171,11 +189,13 @@ type Worker struct {
 
 	clock    *redisio.Clock
 	link     connection
+	tenure   tenure
+	stopping atomic.Bool
 	beat     chan struct{} // the lease is to be renewed at once; holds one
 	arrived  atomic.Int64  // calls, by which they are ordered
 	slots    slots
 	roster   roster
-	stats    struct{ calls, errors, expired, malformed, lost, overflowed atomic.Int64 }
+	stats    struct{ calls, errors, expired, malformed, lost, overflowed, lapses atomic.Int64 }
 	throttle redisio.Throttle
 	log      *logKeeper // of LogHandler
 
@@ -238,6 +258,7 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 		signal(w.beat) // a restarted Redis does not know the worker
 		w.roster.announceAgain()
 	}
+	w.tenure.changed = w.changeLease
 	w.roster.announce, w.roster.known = w.announce, make(map[callKey]*task)
 	w.life, w.leave = context.WithCancel(context.Background())
 	w.work, w.cancel = context.WithCancel(w.life)
@@ -246,7 +267,7 @@ func newWorker(pool *storage.Pool, cfg WorkerConfig, hidden bool) (*Worker, erro
 		held = cfg.Prefetch
 		w.serial = &lane{limit: 1}
 	}
-	w.slots.init(held)
+	w.slots.init(held, cfg.MaxHeldBytes)
 	w.builtins.limit = 8
 	w.addBuiltins()
 	return w, nil

@@ -29,9 +29,10 @@ type write struct {
 	wanted Wanted
 	op     op
 	elem   []byte
-	args   []any // of opDo
-	keyPos int8  // of opDo: where in args the key is
-	bytes  int   // of elem or args
+	ttl    time.Duration // of the list, in opPush; 0: as it has
+	args   []any         // of opDo
+	keyPos int8          // of opDo: where in args the key is
+	bytes  int           // of elem or args
 	done   func(int64, error)
 }
 
@@ -190,10 +191,12 @@ func (l *lane) take() (size int, dropped []write) {
 	return size, dropped
 }
 
-// commands appends the commands for the lane's sent writes: one, or one each.
+// commands appends the commands for the lane's sent writes: one, or one each. One more
+// renews the time to live of a list.
 func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
 	ctx := context.Background()
 	var args []any
+	var ttl time.Duration
 	switch l.sent[0].op {
 	case opDo:
 		for _, wr := range l.sent {
@@ -208,6 +211,7 @@ func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
 		args = append(make([]any, 0, 2+len(l.sent)), "rpush", l.key)
 		for _, wr := range l.sent {
 			args = append(args, wr.elem)
+			ttl = max(ttl, wr.ttl)
 		}
 	case opAppend:
 		args = append(make([]any, 0, 4+2*len(l.sent)), "xadd", l.key, "nomkstream", "*")
@@ -215,7 +219,16 @@ func (l *lane) commands(cmds []OnceCmd) []OnceCmd {
 			args = append(args, StreamField, wr.elem)
 		}
 	}
-	return append(cmds, Once(ctx, args...))
+	cmds = append(cmds, Once(ctx, args...))
+	if ttl > 0 {
+		cmds = append(cmds, Once(ctx, "pexpire", l.key, ttl.Milliseconds()))
+	}
+	return cmds
+}
+
+// expires reports whether commands has appended one that renews the time to live.
+func (l *lane) expires() bool {
+	return slices.ContainsFunc(l.sent, func(wr write) bool { return wr.ttl > 0 })
 }
 
 // send writes a batch and waits for its replies. The client's timeouts bound it; a
@@ -249,8 +262,12 @@ func (b *batcher) settle(batch []*lane, cmds []OnceCmd) {
 			cmds = cmds[n:]
 			continue
 		}
+		n := 1
+		if l.expires() {
+			n = 2
+		}
 		again[i] = b.settleRun(l.sent, cmds[0])
-		cmds = cmds[1:]
+		cmds = cmds[n:]
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

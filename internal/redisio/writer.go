@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -104,6 +105,13 @@ type Wanted interface{ Err() error }
 // the list is new.
 func (w *Writer) Push(wanted Wanted, list string, elem []byte, done func(length int64, err error)) {
 	w.add(list, write{wanted: wanted, op: opPush, elem: elem, bytes: len(elem), done: done})
+}
+
+// PushExpiring is Push to a list that has ttl to live from then on. Both are sent
+// together, so that the list is not left without a time to live if the answer, or the
+// process, is lost.
+func (w *Writer) PushExpiring(wanted Wanted, list string, elem []byte, ttl time.Duration, done func(length int64, err error)) {
+	w.add(list, write{wanted: wanted, op: opPush, elem: elem, ttl: ttl, bytes: len(elem), done: done})
 }
 
 // Append adds elem to a stream that exists (XADD NOMKSTREAM), in an entry whose fields
