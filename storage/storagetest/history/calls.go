@@ -25,6 +25,9 @@ type Call struct {
 
 	h          *Calls
 	idempotent bool
+	deadline   time.Time
+	late       bool // a run began after the deadline
+	again      bool // it may run after its end
 	ends       []Outcome
 	ended      time.Time // the last time
 	runs       []*run
@@ -37,6 +40,10 @@ type run struct{ ended time.Time }
 type CallOptions struct {
 	// Idempotent says that the call may run more than once. Defaults to false.
 	Idempotent bool
+
+	// Deadline is when the call ends at the latest: its handler may not begin after it.
+	// Defaults to none.
+	Deadline time.Time
 }
 
 // Outcome is what a caller knows of the end of its call.
@@ -55,7 +62,7 @@ func (h *Calls) Begin(opts ...CallOptions) *Call {
 	defer h.mu.Unlock()
 	c := &Call{ID: len(h.calls), h: h}
 	if len(opts) > 0 {
-		c.idempotent = opts[0].Idempotent
+		c.idempotent, c.deadline = opts[0].Idempotent, opts[0].Deadline
 	}
 	h.calls = append(h.calls, c)
 	return c
@@ -76,12 +83,24 @@ func (h *Calls) Run(id int) (done func()) {
 		h.wrong.addf("call %d runs and was never made", id)
 		return func() {}
 	}
-	r := &run{}
-	h.calls[id].runs = append(h.calls[id].runs, r)
+	c, r := h.calls[id], &run{}
+	c.runs = append(c.runs, r)
+	c.late = c.late || !c.deadline.IsZero() && time.Now().After(c.deadline)
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		r.ended = time.Now()
+	}
+}
+
+// Forgive notes that requests may have come back, with older data of a server that has
+// lost the newest: the calls that were made until now may run again, whatever their
+// outcome.
+func (h *Calls) Forgive() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.calls {
+		c.idempotent, c.again = true, true
 	}
 }
 
@@ -114,10 +133,13 @@ func (h *Calls) Check() error {
 			continue
 		case len(c.runs) > 1 && !c.idempotent:
 			p.addf("call %d is not idempotent and ran %d times", c.ID, len(c.runs))
-		case len(c.runs) > 0 && c.ends[0] == NotRun:
+		case len(c.runs) > 0 && c.ends[0] == NotRun && !c.again:
 			p.addf("call %d ended as not run, and ran", c.ID)
 		case len(c.runs) == 0 && c.ends[0] == Answered:
 			p.addf("call %d was answered, and never ran", c.ID)
+		}
+		if c.late {
+			p.addf("call %d began to run after its deadline", c.ID)
 		}
 		if c.ends[0] == Cancelled && slices.ContainsFunc(c.runs, func(r *run) bool { return r.after(c.ended.Add(linger)) }) {
 			p.addf("call %d ran for more than %v after it was cancelled", c.ID, linger)

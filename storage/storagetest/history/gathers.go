@@ -24,6 +24,7 @@ type Gather struct {
 	runs    map[string]int
 	good    map[string]bool
 	ends    int
+	again   bool // it may run again
 	err     error
 }
 
@@ -46,6 +47,16 @@ func (g *Gather) Forgive() {
 	g.h.mu.Lock()
 	defer g.h.mu.Unlock()
 	g.want = nil
+}
+
+// Forgive notes that requests may have come back, with older data of a server that has
+// lost the newest: the gathers that were made until now may run again.
+func (h *Gathers) Forgive() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, g := range h.gathers {
+		g.again = true
+	}
 }
 
 // Yield notes that a worker was yielded. Good says that it was with a result.
@@ -97,7 +108,7 @@ func (h *Gathers) Check() error {
 			}
 		}
 		for worker, n := range g.runs {
-			if n > 1 {
+			if n > 1 && !g.again {
 				p.addf("gather %d ran %d times on %s", g.ID, n, worker)
 			}
 		}

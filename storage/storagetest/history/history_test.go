@@ -51,9 +51,20 @@ func TestCalls(t *testing.T) {
 			h.Run(c.ID)()
 			c.End(history.Answered)
 		}, ""},
-		"no end":        {func(h *calls) { h.Begin() }, "call 0 ended 0 times"},
-		"two ends":      {func(h *calls) { c := h.Begin(); c.End(history.Unknown); c.End(history.NotRun) }, "call 0 ended 2 times"},
-		"two runs":      {func(h *calls) { c := h.Begin(); h.Run(c.ID)(); h.Run(c.ID)(); c.End(history.Answered) }, "not idempotent and ran 2 times"},
+		"no end":   {func(h *calls) { h.Begin() }, "call 0 ended 0 times"},
+		"two ends": {func(h *calls) { c := h.Begin(); c.End(history.Unknown); c.End(history.NotRun) }, "call 0 ended 2 times"},
+		"two runs": {func(h *calls) { c := h.Begin(); h.Run(c.ID)(); h.Run(c.ID)(); c.End(history.Answered) }, "not idempotent and ran 2 times"},
+		"late": {func(h *calls) {
+			c := h.Begin(history.CallOptions{Deadline: time.Now().Add(-time.Second)})
+			h.Run(c.ID)()
+			c.End(history.Unknown)
+		}, "call 0 began to run after its deadline"},
+		"in time": {func(h *calls) {
+			c := h.Begin(history.CallOptions{Deadline: time.Now().Add(time.Hour)})
+			h.Run(c.ID)()
+			c.End(history.Unknown)
+		}, ""},
+		"came back":     {func(h *calls) { c := h.Begin(); c.End(history.NotRun); h.Forgive(); h.Run(c.ID)(); h.Run(c.ID)() }, ""},
 		"run after all": {func(h *calls) { c := h.Begin(); c.End(history.NotRun); h.Run(c.ID)() }, "ended as not run, and ran"},
 		"never run":     {func(h *calls) { h.Begin().End(history.Answered) }, "was answered, and never ran"},
 		"of nobody":     {func(h *calls) { h.Run(7)() }, "call 7 runs and was never made"},
