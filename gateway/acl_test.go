@@ -102,13 +102,13 @@ func TestACLOfTheREADME(t *testing.T) {
 	pool := storagetest.Open(t, cfg)
 	_, address := serve(t, pool, gateway.Config{
 		Remote:   "web",
-		Channels: []gateway.Channel{{Pattern: "log", History: &kept}, {Pattern: "room", Presence: true}, {Pattern: "*"}},
+		Channels: []gateway.Channel{{Pattern: "log", History: &kept}, {Pattern: "room", Presence: true}, {Pattern: "joins:*", Joins: "joins:"}, {Pattern: "*"}},
 		Keys:     []string{"*"}, ClientPublish: true,
 	})
 	b := open(t, address)
 	for _, command := range []string{
 		"GET hash", "GET hash f", "SUB a", "SUB hash snapshot=1", "DEL hash", "PUB a 1", "SUB log", "DEL log", "PUB log 1",
-		"SUB log since=x:1-1", "SUB room", "WHO room", "DEL room", "WHO room",
+		"SUB log since=x:1-1", "SUB joins:room", "SUB room", "WHO room", "DEL room", "WHO room",
 	} {
 		require.Empty(t, b.does(command), command)
 	}

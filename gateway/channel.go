@@ -69,6 +69,13 @@ type Channel struct {
 
 	// Presence records which clients follow the channel, for the command WHO.
 	Presence bool
+
+	// Joins is what the names begin with, and makes the messages of such a channel those
+	// who join and leave the channel that is named by the rest of its name. That one must
+	// have Presence. With Joins "joins:" and Pattern "joins:room.*", SUB joins:room.1
+	// follows who comes to room.1 and goes. The clients of a process that has died leave
+	// within 30 seconds. Channels must be the same in all processes. Defaults to none.
+	Joins string
 }
 
 func (ch Channel) complete() (Channel, error) {
@@ -80,6 +87,12 @@ func (ch Channel) complete() (Channel, error) {
 	}
 	if h := ch.History; h != nil && (h.Size < 0 || h.TTL < 0) {
 		return ch, fmt.Errorf("Channel.History: %+v is negative", *h)
+	}
+	switch {
+	case !strings.HasPrefix(ch.Pattern, ch.Joins) || strings.ContainsAny(ch.Joins, `*?[\`):
+		return ch, fmt.Errorf("Channel.Joins: the pattern %q does not begin with %q", ch.Pattern, ch.Joins)
+	case ch.Joins != "" && (ch.Presence || ch.History != nil):
+		return ch, errors.New("Channel.Joins, Presence, History: a channel with Joins has no other")
 	}
 	if ch.Rewind < 0 {
 		return ch, fmt.Errorf("Channel.Rewind: %d is negative", ch.Rewind)

@@ -60,7 +60,7 @@ func (h *Handler) newCommands() (map[string]Command, error) {
 		all["PUB"] = Command{Run: publish, Usage: "channel json", Min: 2, Max: 2}
 	}
 	if slices.ContainsFunc(h.cfg.Channels, func(ch Channel) bool { return ch.Presence }) {
-		all["WHO"] = Command{Run: who, Usage: "channel", Min: 1, Max: 1}
+		all["WHO"] = Command{Run: who, Usage: "channel [list=1]", Min: 1, Max: 1, Options: []string{"list"}}
 	}
 	if h.cfg.Refresh != nil {
 		all["AUTH"] = Command{Run: auth, Usage: "credentials", Min: 1, Max: 1}

@@ -337,6 +337,9 @@ func (cfg Config) checkSource() error {
 	}
 	_, recalls := cfg.Source.(Recaller)
 	for i, ch := range cfg.Channels {
+		if ch.Joins != "" {
+			return fmt.Errorf("Config.Channels[%d].Joins, Config.Source: they exclude each other", i)
+		}
 		if ch.History != nil && !recalls {
 			return fmt.Errorf("Config.Channels[%d].History: Config.Source, a %T, is not a Recaller", i, cfg.Source)
 		}

@@ -61,7 +61,7 @@
 //   - To bound what a client may cost, see [Limits] and [Conn.Charge].
 //   - To choose what happens to slow clients, see [Channel].Slow and Key.
 //   - To let clients resume, see [Channel].History; to get the last messages, Rewind; to
-//     list followers, Presence.
+//     list followers, Presence; to tell clients who comes and goes, Joins.
 //   - To add a command, see [Command], [Get], [Conn.Reply] and [Errorf].
 //   - To withhold or change messages for one connection, see [Conn.SetFilter],
 //     [Message.With] and [Message.Memo].

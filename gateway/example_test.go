@@ -355,6 +355,37 @@ func ExampleChannel_presence() {
 	// {"source": "room", "content": {"clients":2,"principals":{}}, "timestamp": 1790000000000.000, "client_reference": null}
 }
 
+// A room: a browser is told who joins and leaves it.
+func ExampleChannel_joins() {
+	pool, stop := examplePool()
+	defer stop()
+	_, url := exampleServer(pool, gateway.Config{
+		Channels: []gateway.Channel{{Pattern: "room.*", Presence: true}, {Pattern: "joins:room.*", Joins: "joins:"}},
+		Authenticate: func(r *http.Request) (gateway.Principal, error) {
+			user, _, _ := r.BasicAuth()
+			return gateway.Principal{Name: user}, nil
+		},
+	})
+	one := exampleDial(url)
+	one.hear()
+	one.say("SUB joins:room.7 ack=1")
+	one.hear()
+	two := exampleDial(strings.Replace(url, "ws://", "ws://ada:secret@", 1))
+	two.hear()
+	two.say("SUB room.7")
+	for range 2 {
+		var m struct {
+			Content struct{ Event, Channel, Principal string }
+		}
+		_ = json.Unmarshal([]byte(one.hear()), &m)
+		fmt.Println(m.Content.Principal, m.Content.Event, m.Content.Channel)
+		two.say("DEL room.7")
+	}
+	// Output:
+	// ada joined room.7
+	// ada left room.7
+}
+
 // A message from the server to all clients.
 func ExampleBroadcast() {
 	pool, stop := examplePool()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"time"
 )
@@ -52,4 +53,18 @@ func (h *Handler) CatchUpAfter(away time.Duration) error {
 	}
 	e.caughtUp = h.elapsed() - int64(away)
 	return e.catchUp()
+}
+
+// Joins returns what compares the presence of a channel with Redis, and delivers the messages.
+func (h *Handler) Joins(ctx context.Context, name string, deliver func([]byte)) (compare func() error, err error) {
+	of, err := h.joinsOf(name)
+	if err != nil {
+		return nil, err
+	}
+	j := &joins{h: h, of: of, deliver: func(p Publication) { deliver(p.Data) }}
+	if j.all, err = h.presence(of, ""); err != nil {
+		return nil, err
+	}
+	j.present, err = j.read(ctx)
+	return func() error { return j.compare(ctx) }, err
 }

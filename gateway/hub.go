@@ -31,6 +31,7 @@ type channel struct {
 	users     int // followers and those that wait for ready; guarded by hub.mu
 
 	presence  *storage.Presence[presenceEntry] // nil: Channel.Presence is not set
+	announced bool                             // its joins are the messages of another channel
 	recalling chan struct{}                    // holds a token while the history is read
 
 	mu        sync.Mutex // may be taken while Conn.mu is held, not the other way round
@@ -87,10 +88,15 @@ func (ch *channel) start() {
 	defer cancel()
 	if ch.rule.Presence {
 		ch.presence, ch.err = h.presence(ch.name, h.id+":"+strconv.FormatUint(h.next.Add(1), 36))
+		ch.announced = h.announces(ch.name)
+	}
+	follow := h.source.Follow
+	if ch.rule.Joins != "" {
+		follow = h.followJoins
 	}
 	if ch.err == nil {
 		ch.err = errors.New("gateway: Source.Follow panicked") // replaced if Follow returns
-		h.guard("Source.Follow", func() { ch.stop, ch.err = h.source.Follow(ctx, ch.name, ch.deliver) })
+		h.guard("Source.Follow", func() { ch.stop, ch.err = follow(ctx, ch.name, ch.deliver) })
 	}
 	if ch.err == nil && ch.rule.History != nil {
 		var base string

@@ -21,12 +21,17 @@ func (h *Handler) presence(channel, owner string) (*storage.Presence[presenceEnt
 	if err := checkChannel(channel); err != nil {
 		return nil, err
 	}
-	name := "gateway:presence:" + h.cfg.ChannelPrefix + channel
-	if len(name) > redisio.MaxName { // its hash will do; no other name begins like it
-		name = fmt.Sprintf("gateway:presence/%x", sha256.Sum256([]byte(name)))
-	}
-	return storage.NewPresence[presenceEntry](h.pool, name,
+	return storage.NewPresence[presenceEntry](h.pool, shorten("gateway:presence", h.cfg.ChannelPrefix+channel, redisio.MaxName),
 		storage.PresenceOptions{Codec: storage.JSON, Owner: owner, MaxMembers: h.cfg.Limits.Connections})
+}
+
+// shorten returns the name of something of a channel, with a hash in place of a channel's
+// name that makes it too long.
+func shorten(kind, channel string, max int) string {
+	if name := kind + ":" + channel; len(name) <= max {
+		return name
+	}
+	return fmt.Sprintf("%s/%x", kind, sha256.Sum256([]byte(kind+":"+channel))) // no other name begins like it
 }
 
 // addPresence records that a connection follows the channel, and returns the entry. If
@@ -37,6 +42,9 @@ func (ch *channel) addPresence(ctx context.Context, c *Conn) (presenceEntry, err
 		return a, nil
 	}
 	_, err := ch.presence.Add(ctx, a)
+	if err == nil {
+		ch.announce(ctx, a, false)
+	}
 	return a, err
 }
 
@@ -45,8 +53,8 @@ func (ch *channel) renamePresence(ctx context.Context, f *follower) {
 	if ch.presence == nil {
 		return
 	}
-	as, err := ch.addPresence(ctx, f.c)
-	if err != nil {
+	as := presenceEntry{f.c.ID(), f.c.Principal().Name}
+	if _, err := ch.presence.Add(ctx, as); err != nil {
 		ch.warnPresence("a client is still listed under its former name", err)
 		return
 	}
@@ -58,7 +66,8 @@ func (ch *channel) renamePresence(ctx context.Context, f *follower) {
 	case left:
 		ch.removePresence(ctx, as)
 	case before != as:
-		ch.removePresence(ctx, before)
+		ch.removePresence(ctx, before) // it leaves under one name, and joins under another
+		ch.announce(ctx, as, false)
 	}
 }
 
@@ -69,7 +78,9 @@ func (ch *channel) removePresence(ctx context.Context, a presenceEntry) {
 	}
 	if _, err := ch.presence.Remove(ctx, a); err != nil {
 		ch.warnPresence("a client that has left is still listed; the next renewal of the lease removes it", err)
+		return
 	}
+	ch.announce(ctx, a, true)
 }
 
 func (ch *channel) warnPresence(what string, err error) {
@@ -86,22 +97,38 @@ func who(ctx context.Context, c *Conn, r Request) error {
 	if rule == nil || !rule.Presence {
 		return Errorf(CodeForbidden, "%s has no presence", quoteName(name))
 	}
+	list, err := r.flag("list")
+	if err != nil {
+		return err
+	}
 	all, err := c.h.presence(name, "")
 	if err != nil {
 		return err
 	}
 	defer all.Close()
-	names := make(map[string]int)
+	names, members := make(map[string]int), make(map[string]string)
 	count := 0
 	for present, err := range all.All(ctx) {
 		if err != nil {
 			return err
 		}
 		count++
-		if present.Member.Name != "" {
-			names[present.Member.Name]++
+		who := c.h.presentOf(present)
+		if who.Name != "" {
+			names[who.Name]++
+		}
+		if list {
+			members[who.Client] = who.Name
+		}
+		if limit := c.h.cfg.Limits.Fields; len(members) > limit {
+			c.debit(float64(count) / valuesPerCost)
+			return Errorf(CodeTooLarge, "more than %d clients follow %s", limit, quoteName(name))
 		}
 	}
 	c.debit(float64(count) / valuesPerCost)
-	return c.Reply(r, name, map[string]any{"clients": count, "principals": names})
+	answer := map[string]any{"clients": count, "principals": names}
+	if list {
+		answer["members"] = members
+	}
+	return c.Reply(r, name, answer)
 }

@@ -122,14 +122,14 @@ func NewRemote(pool *storage.Pool, name string) (*Remote, error) {
 
 // remoteNames returns the channel of the commands for a name, and the key of those kept.
 func remoteNames(pool *storage.Pool, name string) (commands pubsub.Topic[remoteCommand], kept string, err error) {
-	if commands, err = remoteTopic[remoteCommand](pool, "remote:"+name); err == nil {
+	if commands, err = ownTopic[remoteCommand](pool, "remote:"+name); err == nil {
 		kept, err = pool.Key("gateway", "remote", name)
 	}
 	return commands, kept, err
 }
 
-// remoteTopic returns a topic of this package's own. Redis pub/sub ignores databases.
-func remoteTopic[T any](pool *storage.Pool, name string) (pubsub.Topic[T], error) {
+// ownTopic returns a topic of this package's own. Redis pub/sub ignores databases.
+func ownTopic[T any](pool *storage.Pool, name string) (pubsub.Topic[T], error) {
 	topic, err := pubsub.ParseTopic[T](fmt.Sprintf("gateway:%d:%s", redisio.Of(pool).Database(), name))
 	return topic.WithCodec(storage.JSON), err
 }
@@ -266,7 +266,7 @@ func (r *Remote) listen(ctx context.Context) error {
 	if there {
 		return nil
 	}
-	answers, err := remoteTopic[remoteAnswer](r.pool, "answers:"+r.id)
+	answers, err := ownTopic[remoteAnswer](r.pool, "answers:"+r.id)
 	if err != nil {
 		return err
 	}

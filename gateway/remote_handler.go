@@ -123,7 +123,7 @@ func (e *remoteEnd) receive(ctx context.Context, m pubsub.Message[remoteCommand]
 	if err != nil {
 		return err
 	}
-	answers, err := remoteTopic[remoteAnswer](e.h.pool, "answers:"+m.Value.From)
+	answers, err := ownTopic[remoteAnswer](e.h.pool, "answers:"+m.Value.From)
 	if err != nil {
 		return err
 	}
