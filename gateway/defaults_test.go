@@ -243,7 +243,7 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 	t.Parallel()
 	cfg := gateway.Config{
 		Channels: []gateway.Channel{{Pattern: "all"}, {Pattern: "some", Slow: gateway.SlowDropOldest}},
-		Limits:   gateway.Limits{LogBytes: 1 << 30, LogMessages: 300, Write: 2 * time.Minute},
+		Limits:   gateway.Limits{LogBytes: 1 << 30, LogMessages: 300, Write: 2 * time.Minute, Ping: -1},
 	}
 	pool := storagetest.New(t)
 	h, address := serve(t, pool, cfg)

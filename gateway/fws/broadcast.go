@@ -13,12 +13,13 @@ import (
 )
 
 // Hooks returns the hooks for [gateway.Config].Hooks, of one handler or of several.
-// Each message of a member goes to the other members of its group, unless
+// Each message of a member goes to the other members of its group, the one that it has
+// joined last, unless
 // GroupsConfig.HostOnly is set. With GroupsConfig.Tokens a client that joins is told
 // so, and a client that sends without being in a group gets an error, both in the
 // words of filtered_websocket. With [gateway.Plain] nothing else happens to a
 // message; another protocol goes on to read it as a command. A connection that ends
-// leaves its group.
+// leaves its groups.
 func (g *Groups) Hooks() gateway.Hooks {
 	hooks := gateway.Hooks{
 		Disconnect: func(ctx context.Context, c *gateway.Conn, _ gateway.CloseReason) {
@@ -43,7 +44,11 @@ var token = regexp.MustCompile(`token:(\S*)`)
 // receive handles a message of a client: it joins a group or is broadcast to one.
 func (g *Groups) receive(ctx context.Context, c *gateway.Conn, data []byte) {
 	g.mu.Lock()
-	from, in := g.members[c]
+	var from member
+	in := len(g.members[c]) > 0
+	if in {
+		from = g.members[c][len(g.members[c])-1]
+	}
 	g.mu.Unlock()
 	var join [][]byte
 	if g.cfg.Tokens {

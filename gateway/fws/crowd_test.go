@@ -67,7 +67,7 @@ func TestACrowdJoinsGroups(t *testing.T) {
 		members, err := groups.Members(t.Context(), "red")
 		require.NoError(t, err)
 		require.Empty(t, members)
-		together(groups.Leave)
+		together(func(ctx context.Context, c *gateway.Conn) error { return groups.Leave(ctx, c) })
 		members, err = groups.Members(t.Context(), "blue")
 		require.NoError(t, err)
 		require.Empty(t, members)

@@ -15,8 +15,8 @@
 //
 // # Guarantees
 //
-//   - A connection is in at most one group. It leaves the group when it joins another,
-//     and when it ends.
+//   - A connection is in at most one group, which it leaves when it joins another, or in
+//     as many as GroupsConfig.PerConn allows. It leaves them when it ends.
 //   - A group spans all processes that use the same Redis and GroupsConfig.Name.
 //   - All members get the broadcasts of a group in the same order, each at most once.
 //     A client that joins while a broadcast is on its way, or whose process is
@@ -29,7 +29,7 @@
 //   - To let clients choose their group, see [GroupsConfig].Tokens.
 //   - To put connections into groups yourself, see [Groups.Join] and [Groups.Leave].
 //   - To send to a group from the server, see [Groups.Broadcast].
-//   - To see who is in a group, see [Groups.Members] and [Groups.Group].
+//   - To see who is in a group, see [Groups.Members] and [Groups.GroupsOf].
 //   - To send every message to every client, see [BroadcastMessages].
 //   - To make every client follow channels, see [BroadcastPublications].
 //   - To share sets of strings between hooks, see [Storage] and [StorageOf].

@@ -92,13 +92,13 @@ func ExampleGroups_Join() {
 				if err := groups.Join(ctx, c, r.Args[0]); err != nil {
 					return err
 				}
-				return c.Reply(r, "room", groups.Group(c))
+				return c.Reply(r, "room", groups.GroupsOf(c))
 			}},
 			"PART": {Run: func(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
 				if err := groups.Leave(ctx, c); err != nil {
 					return err
 				}
-				return c.Reply(r, "room", groups.Group(c))
+				return c.Reply(r, "room", groups.GroupsOf(c))
 			}},
 		},
 	})
@@ -111,8 +111,8 @@ func ExampleGroups_Join() {
 	fmt.Println(ada.hear())
 	fmt.Println(groups.Close())
 	// Output:
-	// {"source": "room", "content": "kitchen", "timestamp": 1790000000000.000, "client_reference": null}
-	// {"source": "room", "content": "", "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "room", "content": ["kitchen"], "timestamp": 1790000000000.000, "client_reference": null}
+	// {"source": "room", "content": null, "timestamp": 1790000000000.000, "client_reference": null}
 	// <nil>
 }
 

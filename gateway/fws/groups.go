@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +46,11 @@ type GroupsConfig struct {
 	// renewed three times as often. Defaults to 15 seconds; the minimum is 100 ms.
 	Lease time.Duration
 
+	// PerConn is the number of groups that a connection may be in. With 1 it leaves its
+	// group when it joins another; with more, a join beyond it is refused, and what the
+	// client sends goes to the group that it has joined last. Defaults to 1.
+	PerConn int
+
 	// MaxGroups limits the groups that have members in this process. Defaults to
 	// 10,000.
 	MaxGroups int
@@ -69,11 +73,14 @@ func (cfg GroupsConfig) complete(pool *storage.Pool) (GroupsConfig, error) {
 		return cfg, errors.New("GroupsConfig.HostOnly, Tokens: they exclude each other")
 	case cfg.Lease < 100*time.Millisecond:
 		return cfg, fmt.Errorf("GroupsConfig.Lease: %v is less than 100ms", cfg.Lease)
+	case cfg.PerConn < 0:
+		return cfg, fmt.Errorf("GroupsConfig.PerConn: %d is negative", cfg.PerConn)
 	case cfg.MaxGroups < 0:
 		return cfg, fmt.Errorf("GroupsConfig.MaxGroups: %d is negative", cfg.MaxGroups)
 	case cfg.MaxName < 0:
 		return cfg, fmt.Errorf("GroupsConfig.MaxName: %d is negative", cfg.MaxName)
 	}
+	cfg.PerConn = cmp.Or(cfg.PerConn, 1)
 	cfg.MaxGroups = cmp.Or(cfg.MaxGroups, 10_000)
 	cfg.MaxName = cmp.Or(cfg.MaxName, 255)
 	return cfg, nil
@@ -107,11 +114,11 @@ type Groups struct {
 
 	mu      sync.Mutex // never held while Redis is asked
 	groups  map[string]map[*gateway.Conn]struct{}
-	members map[*gateway.Conn]member
-	joined  uint64 // members so far
+	members map[*gateway.Conn][]member // in the order of their joins
+	joined  uint64                     // members so far
 }
 
-// member is the membership of one connection.
+// member is the membership of one connection in one group.
 type member struct {
 	id    string // unique among the members of all processes
 	group string
@@ -130,7 +137,7 @@ func NewGroups(pool *storage.Pool, cfg GroupsConfig) (*Groups, error) {
 	}
 	g := &Groups{
 		cfg: cfg, log: slog.Default(), id: rand.Text()[:16], turn: make(chan struct{}, 1),
-		groups: make(map[string]map[*gateway.Conn]struct{}), members: make(map[*gateway.Conn]member),
+		groups: make(map[string]map[*gateway.Conn]struct{}), members: make(map[*gateway.Conn][]member),
 	}
 	g.turn <- struct{}{}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
@@ -169,9 +176,10 @@ func (g *Groups) connect(pool *storage.Pool) (err error) {
 	return err
 }
 
-// Join puts a connection into a group, and takes it out of the one that it was in.
-// After an error it may be in none: see [Groups.Group]. A connection whose Disconnect
-// hook has run is refused with [gateway.ErrClosed].
+// Join puts a connection into a group, and takes it out of the one that it was in unless
+// GroupsConfig.PerConn allows more. After an error it may be in none: see
+// [Groups.GroupsOf]. A connection whose Disconnect hook has run is refused with
+// [gateway.ErrClosed].
 func (g *Groups) Join(ctx context.Context, c *gateway.Conn, group string) error {
 	if err := g.check(group); err != nil {
 		return err
@@ -185,42 +193,45 @@ func (g *Groups) Join(ctx context.Context, c *gateway.Conn, group string) error 
 	}
 	defer end()
 	g.mu.Lock()
-	from, was := g.members[c]
-	if was && from.group == group {
+	if i := g.indexLocked(c, group); i >= 0 { // it becomes the last
+		m := g.members[c][i]
+		g.members[c] = append(slices.Delete(g.members[c], i, i+1), m)
 		g.mu.Unlock()
 		return nil
 	}
-	g.forgetLocked(c)
+	var from []member
+	if g.cfg.PerConn == 1 {
+		from = g.forgetLocked(c)
+	}
 	to, err := g.rememberLocked(c, group)
 	g.mu.Unlock()
-	if was {
-		g.withdraw(ctx, from)
-	}
+	g.withdraw(ctx, from)
 	if err != nil || g.cfg.Local {
 		return err
 	}
 	_, err = g.present.Add(ctx, to.presence())
 	g.mu.Lock()
-	left := g.members[c] != to
+	left := !slices.Contains(g.members[c], to)
 	if err != nil && !left {
-		g.forgetLocked(c)
+		g.forgetLocked(c, group)
 	}
 	g.mu.Unlock()
 	switch {
 	case g.ctx.Err() != nil:
 		return gateway.ErrClosed
 	case err == nil && left: // by a Leave that did not wait for its turn
-		g.withdraw(ctx, to)
+		g.withdraw(ctx, []member{to})
 	}
 	return err
 }
 
-// Leave takes a connection out of its group, if it is in one.
-func (g *Groups) Leave(ctx context.Context, c *gateway.Conn) error {
+// Leave takes a connection out of groups, as far as it is in them; without any given, out
+// of all that it is in.
+func (g *Groups) Leave(ctx context.Context, c *gateway.Conn, groups ...string) error {
 	g.mu.Lock()
-	from, was := g.forgetLocked(c)
+	from := g.forgetLocked(c, groups...)
 	g.mu.Unlock()
-	if !was {
+	if len(from) == 0 {
 		return nil
 	}
 	end, err := g.beginConn(ctx, c)
@@ -233,11 +244,15 @@ func (g *Groups) Leave(ctx context.Context, c *gateway.Conn) error {
 	return nil
 }
 
-// Group returns the group that a connection is in, or "".
-func (g *Groups) Group(c *gateway.Conn) string {
+// GroupsOf returns the groups that a connection is in, the one that it has joined last at
+// the end.
+func (g *Groups) GroupsOf(c *gateway.Conn) (groups []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.members[c].group
+	for _, m := range g.members[c] {
+		groups = append(groups, m.group)
+	}
+	return groups
 }
 
 // Members returns the members of a group in all processes, sorted: for each
@@ -250,10 +265,10 @@ func (g *Groups) Members(ctx context.Context, group string) ([]string, error) {
 	}
 	var members []string
 	if g.cfg.Local {
-		for _, c := range g.here(group, "") {
-			g.mu.Lock()
-			members = append(members, g.members[c].id)
-			g.mu.Unlock()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for c := range g.groups[group] {
+			members = append(members, g.members[c][g.indexLocked(c, group)].id)
 		}
 		slices.Sort(members)
 		return members, nil
@@ -336,85 +351,3 @@ func (g *Groups) begin(ctx context.Context) error {
 }
 
 func (g *Groups) end() { g.turn <- struct{}{} }
-
-// turnOf is the turn of a connection among its values: its memberships change in Redis in
-// the order in which they change here. Those of different connections don't wait for one
-// another: each membership has an id of its own.
-type turnOf struct{ of *Groups }
-
-// beginConn takes the turn of a connection, until end is called.
-func (g *Groups) beginConn(ctx context.Context, c *gateway.Conn) (end func(), err error) {
-	g.mu.Lock()
-	turn, ok := c.Value(turnOf{g}).(chan struct{})
-	if !ok {
-		turn = make(chan struct{}, 1)
-		c.SetValue(turnOf{g}, turn)
-	}
-	g.mu.Unlock()
-	select {
-	case turn <- struct{}{}:
-		return func() { <-turn }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// ended marks a connection whose Disconnect hook has run: it can't join any more.
-type ended struct{ of *Groups }
-
-// rememberLocked puts a connection into a group. The lock is held.
-func (g *Groups) rememberLocked(c *gateway.Conn, group string) (member, error) {
-	if c.Value(ended{g}) != nil || g.ctx.Err() != nil {
-		return member{}, gateway.ErrClosed
-	}
-	if g.groups[group] == nil {
-		if len(g.groups) >= g.cfg.MaxGroups {
-			return member{}, gateway.Errorf(gateway.CodeTooMany, "there are %d groups; no more are taken", g.cfg.MaxGroups)
-		}
-		g.groups[group] = make(map[*gateway.Conn]struct{})
-	}
-	g.joined++
-	m := member{g.id + "." + strconv.FormatUint(g.joined, 36), group}
-	g.groups[group][c] = struct{}{}
-	g.members[c] = m
-	return m, nil
-}
-
-// forgetLocked takes a connection out of its group. The lock is held.
-func (g *Groups) forgetLocked(c *gateway.Conn) (from member, was bool) {
-	from, was = g.members[c]
-	if !was {
-		return from, false
-	}
-	delete(g.members, c)
-	delete(g.groups[from.group], c)
-	if len(g.groups[from.group]) == 0 {
-		delete(g.groups, from.group)
-	}
-	return from, true
-}
-
-// withdraw takes a member out of Redis. Where that fails, the next renewal of the
-// lease does it.
-func (g *Groups) withdraw(ctx context.Context, m member) {
-	if g.cfg.Local {
-		return
-	}
-	if _, err := g.present.Remove(ctx, m.presence()); err != nil {
-		g.warned.Warn(g.log, "fws: a member is still listed in its group; the next renewal of the lease removes it", "group", m.group, "error", err)
-	}
-}
-
-// here returns the members of a group in this process, without the one whose id is
-// except.
-func (g *Groups) here(group, except string) []*gateway.Conn {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	conns := make([]*gateway.Conn, 0, len(g.groups[group]))
-	for c := range g.groups[group] {
-		if except == "" || g.members[c].id != except {
-			conns = append(conns, c)
-		}
-	}
-	return conns
-}

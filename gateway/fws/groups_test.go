@@ -164,7 +164,7 @@ func TestNewGroupsNamesTheFieldThatIsWrong(t *testing.T) {
 	pool := storagetest.New(t)
 	for field, cfg := range map[string]fws.GroupsConfig{
 		"Name": {Name: "a b"}, "PubSub, Local": {PubSub: new(pubsub.Client), Local: true}, "HostOnly, Tokens": {HostOnly: true, Tokens: true},
-		"Lease": {Lease: time.Millisecond}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1},
+		"Lease": {Lease: time.Millisecond}, "PerConn": {PerConn: -1}, "MaxGroups": {MaxGroups: -1}, "MaxName": {MaxName: -1},
 	} {
 		_, err := fws.NewGroups(pool, cfg)
 		require.ErrorContains(t, err, "fws: NewGroups: GroupsConfig."+field+": ")
@@ -226,17 +226,17 @@ func TestGroupsOfTheHost(t *testing.T) {
 	bob := dial(t, url+"?room=7")
 	conn := <-conns // bob's
 	process{groups, url}.count(t, "7", 2)
-	require.Equal(t, "7", groups.Group(conn))
+	require.Equal(t, []string{"7"}, groups.GroupsOf(conn))
 	ann.send("token:8")
 	require.Equal(t, "token:8", bob.raw(), "a message like any other")
 	require.NoError(t, groups.Leave(t.Context(), conn))
 	require.NoError(t, groups.Leave(t.Context(), conn), "once is enough")
-	require.Empty(t, groups.Group(conn))
+	require.Empty(t, groups.GroupsOf(conn))
 	process{groups, url}.count(t, "7", 1)
 
 	require.NoError(t, bob.conn.CloseNow())
 	require.Eventually(t, func() bool { return groups.Join(t.Context(), conn, "7") == gateway.ErrClosed }, 20*time.Second, time.Millisecond)
-	require.Empty(t, groups.Group(conn))
+	require.Empty(t, groups.GroupsOf(conn))
 	refused := dial(t, url)
 	require.Equal(t, gateway.CloseRefused, refused.closed(), "a group without a name")
 }
@@ -310,4 +310,52 @@ func TestGroupsWhileRedisHangs(t *testing.T) {
 		return cid.raw() == "Successfully registered with broadcast group: red"
 	}, 20*time.Second, 10*time.Millisecond)
 	p.count(t, "red", 2) // ann and cid: bob is in none, and gone is gone
+}
+
+// A client may be in several groups: it gets what is sent to each, and sends to the last.
+func TestSeveralGroups(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		cfg := fws.GroupsConfig{Tokens: true, PerConn: 2}
+		one := newProcess(t, pool, cfg)
+		two := newProcess(t, storagetest.Open(t, pool.Config()), cfg)
+		ann, red, blue := one.member(t, "red"), two.member(t, "red"), two.member(t, "blue")
+		ann.join("blue")
+		one.count(t, "red", 2)
+		one.count(t, "blue", 2)
+		red.send("to red")
+		require.Equal(t, "to red", ann.raw())
+		blue.send("to blue")
+		require.Equal(t, "to blue", ann.raw())
+		ann.send("last")
+		require.Equal(t, "last", blue.raw())
+		ann.join("red") // again: it is the last now
+		ann.send("first")
+		require.Equal(t, "first", red.raw())
+		ann.send("token:green")
+		require.Equal(t, "Error: the client is in 2 groups; no more are allowed", ann.raw())
+		require.NoError(t, ann.conn.CloseNow())
+		one.count(t, "red", 1)
+		two.count(t, "blue", 1)
+	})
+}
+
+// The host takes a connection out of one of its groups.
+func TestLeaveOneOfSeveralGroups(t *testing.T) {
+	t.Parallel()
+	groups, err := fws.NewGroups(nil, fws.GroupsConfig{Local: true, PerConn: 3})
+	require.NoError(t, err)
+	c := new(gateway.Conn)
+	for _, group := range []string{"a", "b", "c", "a"} {
+		require.NoError(t, groups.Join(t.Context(), c, group))
+	}
+	require.Equal(t, []string{"b", "c", "a"}, groups.GroupsOf(c))
+	require.NoError(t, groups.Leave(t.Context(), c, "c", "none"))
+	require.Equal(t, []string{"b", "a"}, groups.GroupsOf(c))
+	members, err := groups.Members(t.Context(), "c")
+	require.NoError(t, err)
+	require.Empty(t, members)
+	require.NoError(t, groups.Leave(t.Context(), c))
+	require.Empty(t, groups.GroupsOf(c))
+	require.NoError(t, groups.Close())
 }
