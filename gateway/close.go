@@ -36,9 +36,7 @@ func (c *Conn) closeLocked(reason CloseReason, afterQueue bool) {
 		return
 	}
 	c.state, c.reason, c.closedAt = closing, reason, c.h.now()
-	if c.cancel != nil {
-		c.cancel()
-	}
+	c.cancelRunningLocked()
 	if !afterQueue {
 		c.clearLocked() // but rest, or the close frame would be inside another
 	}
@@ -70,9 +68,7 @@ func (c *Conn) abort(reason CloseReason) {
 	c.mu.Lock()
 	if c.state == open {
 		c.reason, c.closedAt = reason, c.h.now()
-		if c.cancel != nil {
-			c.cancel()
-		}
+		c.cancelRunningLocked()
 	}
 	c.state = ended
 	c.clearLocked()

@@ -40,6 +40,12 @@ type Command struct {
 	// Cost is what the command counts in Limits.Commands. Defaults to 1.
 	Cost float64
 
+	// Concurrent runs the command on a goroutine of its own, beside the commands that come
+	// after it, for one that waits for something else. ctx ends when the client sends CANCEL
+	// with the id of the command, and with the connection, but not after Limits.Command. Run
+	// must not call Conn.Charge. At most Limits.Running run at a time. It excludes Query.
+	Concurrent bool
+
 	// Query lets clients of event streams give the command in the query of the request,
 	// by its name in lower case, such as bbox=5+45+11+48. It is for commands that change
 	// how the connection follows channels, and nothing else: a GET may be repeated.
@@ -74,6 +80,9 @@ func (h *Handler) newCommands() (map[string]Command, error) {
 		if err := command.check(name); err != nil {
 			return nil, fmt.Errorf("Config.Commands[%q]%w", name, err)
 		}
+		if command.Concurrent {
+			all["CANCEL"] = Command{Run: cancelCommand, Usage: "id", Min: 1, Max: 1}
+		}
 		all[name] = command
 	}
 	return all, nil
@@ -90,6 +99,8 @@ func (command Command) check(name string) error {
 		return fmt.Errorf(".Min: %d is negative", command.Min)
 	case command.Max < -1 || command.Max >= 0 && command.Max < command.Min:
 		return fmt.Errorf(".Max: %d is less than Min, %d", command.Max, command.Min)
+	case command.Concurrent && command.Query:
+		return errors.New(".Concurrent: a command with Query changes how the connection follows channels, in its turn")
 	case !(command.Cost >= 0): // NaN neither
 		return fmt.Errorf(".Cost: %v is negative", command.Cost)
 	}
@@ -161,6 +172,9 @@ func (c *Conn) handle(message []byte) {
 	if err == nil {
 		err = c.run(&r)
 	}
+	if err == errConcurrent {
+		return
+	}
 	if err == nil {
 		_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
 		return
@@ -227,6 +241,9 @@ func (c *Conn) run(r *Request) (err error) {
 	}
 	if err := c.h.check(r, command); err != nil {
 		return err
+	}
+	if command.Concurrent {
+		return c.runConcurrently(command, *r)
 	}
 	ctx, cancel := context.WithTimeout(c.h.ctx, c.h.cfg.Limits.Command)
 	defer cancel()

@@ -132,6 +132,9 @@ type Limits struct {
 	Name int
 	// Channels is the maximum number of channels followed. Defaults to 128.
 	Channels int
+	// Running is the maximum number of concurrent commands of a connection that run. Another
+	// is refused. Defaults to 64.
+	Running int
 
 	// Commands is the cost of commands allowed per second. A message, a ping and most
 	// commands cost 1, and 1 more for each 4 KiB of the message. What is read for a client
@@ -205,6 +208,7 @@ func (l Limits) complete() (Limits, error) {
 	}{
 		{"Connections", &l.Connections, 65_536}, {"PerAddress", &l.PerAddress, 0}, {"AcceptBurst", &l.AcceptBurst, 100},
 		{"Message", &l.Message, 64 << 10}, {"Args", &l.Args, 16}, {"Name", &l.Name, 255}, {"Channels", &l.Channels, 128},
+		{"Running", &l.Running, 64},
 		{"Fields", &l.Fields, 10_000}, {"Bytes", &l.Bytes, 1 << 20},
 		{"QueueBytes", &l.QueueBytes, 1 << 20}, {"QueueMessages", &l.QueueMessages, 1024},
 		{"LogBytes", &l.LogBytes, 4 << 20}, {"LogMessages", &l.LogMessages, 4096},

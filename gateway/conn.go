@@ -57,18 +57,19 @@ type Conn struct {
 	nextPing    int64        // when to ping; used by the sweeper
 
 	mu           sync.Mutex
-	queue        []entry       // waits to be written
-	bytes        int           // size of the queue
-	sends        int           // entries of the queue that count in Limits.QueueMessages
-	answers      int           // answers in the queue
-	news         []*follower   // those with messages in their logs, in turn
-	rest         [][]byte      // what the socket did not take; written first
-	writing      bool          // there is a writer
-	full         bool          // the socket did not take all, and the writer has not caught up since
-	began        time.Time     // when the write that may block began; zero: there is none
-	took         time.Time     // when the writer last took something to be written
-	drained      chan struct{} // closed when the queue is empty; nil: nothing waits for it
-	cancel       context.CancelFunc
+	queue        []entry            // waits to be written
+	bytes        int                // size of the queue
+	sends        int                // entries of the queue that count in Limits.QueueMessages
+	answers      int                // answers in the queue
+	news         []*follower        // those with messages in their logs, in turn
+	rest         [][]byte           // what the socket did not take; written first
+	writing      bool               // there is a writer
+	full         bool               // the socket did not take all, and the writer has not caught up since
+	began        time.Time          // when the write that may block began; zero: there is none
+	took         time.Time          // when the writer last took something to be written
+	drained      chan struct{}      // closed when the queue is empty; nil: nothing waits for it
+	cancel       context.CancelFunc // of the command that the reading goroutine runs
+	running      []*concurrentRun
 	following    map[string]*follower
 	values       map[any]any
 	state        connState
@@ -165,7 +166,11 @@ func (c *Conn) Reply(r Request, source string, content any) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(&Frame{Kind: KindValue, Source: source, Content: raw, Ref: r.Ref, Time: time.Now()})
+	err = c.answer(&Frame{Kind: KindValue, Source: source, Content: raw, Ref: r.Ref, Time: time.Now()})
+	if r.concurrent {
+		c.flush() // those of other commands are written when the command is done
+	}
+	return err
 }
 
 // ReplyMessage sends m as a value that answers a request, as Reply does, unless a filter

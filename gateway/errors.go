@@ -22,6 +22,7 @@ const (
 	CodeTooMany     Code = "too_many"    // above Limits.Channels
 	CodeTooFast     Code = "too_fast"    // above Limits.Commands
 	CodeUnavailable Code = "unavailable" // Redis does not answer
+	CodeCancelled   Code = "cancelled"   // by CANCEL
 	CodeInternal    Code = "internal"    // anything else, which is logged
 )
 

@@ -31,6 +31,8 @@ type Request struct {
 	// Ref is the client's identifier of the request, as JSON. It is in every frame that
 	// answers the request. Nil: there is none.
 	Ref json.RawMessage
+
+	concurrent bool // it is carried out on a goroutine of its own
 }
 
 // Frame is what a client is told, before a [Protocol] formats it.

@@ -67,9 +67,9 @@ func (c *Conn) countLocked(e entry, n int) {
 }
 
 // reply queues an answer to a command, once answers take less than half of the queue: the
-// rest is for the host. Only the goroutine that reads commands calls it: a client that does
-// not read its answers can't ask for more. The answers are written when the command is done,
-// or when they have to wait for room.
+// rest is for the host. Only the goroutines of commands call it: a client that does not read
+// its answers can't ask for more than Limits.Running at a time. The answers are written when
+// the command is done, or when they have to wait for room.
 func (c *Conn) reply(data []byte) error {
 	if len(data) == 0 {
 		return nil
