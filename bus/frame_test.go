@@ -12,7 +12,7 @@ import (
 
 // requestFrame is a request as any msgpack library writes it.
 func requestFrame(tb testing.TB, elems ...any) []byte {
-	frame, err := msgpack.Marshal(append([]any{1, 0, 7, "host:1:abc", "add", 1, 1763667541000, 1763667571000, 64, 1048576, map[string]string{"k": "v"}, []byte("{}")}, elems...))
+	frame, err := msgpack.Marshal(append([]any{1, 0, 7, "host:1:abc", "add", 1, 1763667541000, 1763667571000, 64, 1048576, 1763667551000, 1, map[string]string{"k": "v"}, []byte("{}")}, elems...))
 	require.NoError(tb, err)
 	return frame
 }
@@ -31,7 +31,7 @@ func TestFramesAreMsgPack(t *testing.T) {
 		require.NoError(t, err)
 		var elems []any
 		require.NoError(t, msgpack.Unmarshal(again, &elems))
-		require.EqualValues(t, []any{int8(1), int8(0), int8(7), "host:1:abc", "add", int8(1), uint64(1763667541000), uint64(1763667571000), int8(64), uint32(1048576), map[string]any{"k": "v"}, []byte("{}")}, elems)
+		require.EqualValues(t, []any{int8(1), int8(0), int8(7), "host:1:abc", "add", int8(1), uint64(1763667541000), uint64(1763667571000), int8(64), uint32(1048576), uint64(1763667551000), int8(1), map[string]any{"k": "v"}, []byte("{}")}, elems)
 	}
 	for _, frame := range [][]byte{replyFrame(t), replyFrame(t, "later")} {
 		again, err := bus.UnpackReply(frame)
@@ -52,17 +52,17 @@ func TestMalformedFramesAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                     "ends too early",
 		"00":                                   "byte 0x0 does not begin a frame",
-		"980100000000000000":                   "8 elements, want 12",
-		"9c02":                                 "version 2 is not 1",
-		"9c0103":                               "kind 3 is unknown here",
-		"9c0100ff":                             "byte 0xff where a whole number is expected",
-		"9c0100d0ff":                           "byte 0xd0 where a whole number is expected",
-		"9c010001dbffffffff":                   "ends too early",
-		"9c010001a0a009":                       "unknown codec 9",
-		"9c010001a0a00000000000df0fffffff":     "ends too early",
-		"9c010001a0a00000000000c0c0c0":         "more than one frame",
-		"9d010001a0a00000000000c0c0":           "ends too early",
-		"9d010001a0a00000000000c0c0dd7fffffff": "ends too early",
+		"980100000000000000":                   "8 elements, want 14",
+		"9e02":                                 "version 2 is not 1",
+		"9e0103":                               "kind 3 is unknown here",
+		"9e0100ff":                             "byte 0xff where a whole number is expected",
+		"9e0100d0ff":                           "byte 0xd0 where a whole number is expected",
+		"9e010001dbffffffff":                   "ends too early",
+		"9e010001a0a009":                       "unknown codec 9",
+		"9e010001a0a000000000000000df0fffffff": "ends too early",
+		"9e010001a0a000000000000000c0c0c0":     "more than one frame",
+		"9f010001a0a000000000000000c0c0":       "ends too early",
+		"9f010001a0a000000000000000c0c0dd7fffffff": "ends too early",
 	} {
 		frame, err := hex.DecodeString(text)
 		require.NoError(t, err)

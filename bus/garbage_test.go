@@ -30,7 +30,7 @@ func TestMalformedFramesInEveryList(t *testing.T) {
 		n := int64(0)
 		for _, queue := range queues {
 			for _, garbage := range [][]byte{
-				[]byte("hello"), {0x9c}, {0x9c, 1}, {0x96, 1, 1}, {0x96, 1, 9, 7}, bytes.Repeat([]byte{0x91}, 1<<20),
+				[]byte("hello"), {0x9e}, {0x9e, 1}, {0x96, 1, 1}, {0x96, 1, 9, 7}, bytes.Repeat([]byte{0x91}, 1<<20),
 				{0xdd, 0x7f, 0xff, 0xff, 0xff}, {0xdf, 0x0f, 0xff, 0xff, 0xff}, later(t, name, 1<<40),
 			} {
 				n++
