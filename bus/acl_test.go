@@ -81,6 +81,12 @@ func TestACLOfWorkersAndClients(t *testing.T) {
 	}
 	_, err = c.Queued(ctx, bus.Group("calc"))
 	require.NoError(t, err)
+	_, err = c.Peek(ctx, bus.Group("calc"), 1)
+	require.NoError(t, err)
+	_, err = c.Purge(ctx, bus.Group("calc"))
+	require.NoError(t, err)
+	require.NoError(t, c.Pause(ctx, "calc", time.Minute))
+	require.NoError(t, c.Resume(ctx, "calc"))
 	require.NoError(t, w.end())
 	_, err = bus.Call(ctx, c, bus.Group("calc"), Add, AddArgs{})
 	require.ErrorIs(t, err, bus.ErrNoWorkers)

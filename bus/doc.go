@@ -75,7 +75,8 @@
 //   - trace, authenticate or encrypt calls: [Middleware], [Header]
 //   - list workers and their methods: [Client.Workers], [Client.Watch], [Info]
 //   - know whether a worker is healthy: [Worker.Healthy], WorkerConfig.OnLease
-//   - count: [Client.Stats], [Worker.Stats], [Client.Queued]
+//   - count: [Client.Stats], [Worker.Stats], [Client.Queued], [Histogram]
+//   - look into a queue, empty it, pause a type: [Client.Peek], [Client.Purge], [Client.Pause]
 //   - read a worker's log or files from afar: [Worker.LogHandler], [Files]
 //   - the keys and frames in Redis, the ACL line, figures, and coming from redisbus,
 //     NATS micro or asynq: README.md

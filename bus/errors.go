@@ -38,7 +38,7 @@ var (
 //	const Shy bus.Code = "shy"
 type Code string
 
-// The codes of this package. If a handler returns one of the first eight, or an error
+// The codes of this package. If a handler returns one of the first nine, or an error
 // with one of them that it got from another worker, its caller gets CodeFailed: these
 // codes say what became of the caller's own call.
 const (
@@ -50,6 +50,7 @@ const (
 	CodeQueueFull     Code = "queue_full"     // too many calls wait for their turn at the method's limit; the handler was not run
 	CodeStopped       Code = "stopped"        // the worker stopped before the handler was begun or had ended
 	CodeMalformed     Code = "malformed"      // the request could not be decoded; the worker may be older than the client
+	CodePurged        Code = "purged"         // Client.Purge has removed the call from its queue; the handler was not run
 	CodeNotAllowed    Code = "not_allowed"    // Stop without WorkerConfig.AllowStop; a path outside the root of Files
 	CodeNotFound      Code = "not_found"      // no such file in Files
 )
@@ -59,7 +60,7 @@ func (c Code) Error() string { return string(c) }
 func (c Code) reserved() bool {
 	switch c {
 	case CodeUnknownMethod, CodeBadArguments, CodeFailed, CodePanic, CodeBadResult,
-		CodeQueueFull, CodeStopped, CodeMalformed, "":
+		CodeQueueFull, CodeStopped, CodeMalformed, CodePurged, "":
 		return true
 	}
 	return false

@@ -160,9 +160,9 @@ func ExampleStats() {
 			log.Fatal(err)
 		}
 		m := r.Value.Methods[0]
-		fmt.Println(m.Name, m.Calls, m.Errors, m.P50 <= m.P99)
+		fmt.Println(m.Name, m.Calls, m.Errors, m.Time.Count, m.Time.Quantile(0.5) <= m.Time.Quantile(0.99))
 	}
-	// Output: greet 1 map[failed:1] true
+	// Output: greet 1 map[failed:1] 1 true
 }
 
 // Middleware of one shape serves clients and workers. A Header is what an
@@ -387,4 +387,58 @@ func ExampleWorker_Healthy() {
 	// false
 	// true
 	// false
+}
+
+// An operator looks into the queue of a type that is paused, and empties it.
+func ExampleClient_Pause() {
+	c := exampleWorker(func(w *bus.Worker) {
+		bus.Handle(w, Greet, func(_ context.Context, name string) (string, error) { return "hello " + name, nil })
+	})
+	defer stopExample()
+
+	ctx := context.Background()
+	if err := c.Pause(ctx, "example", time.Hour); err != nil {
+		log.Fatal(err)
+	}
+	for paused := false; !paused; { // it takes a moment
+		for r := range bus.Gather(ctx, c, bus.Broadcast("example"), bus.Stats, struct{}{}) {
+			paused = r.Value.Paused
+		}
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := bus.Call(ctx, c, bus.Group("example"), Greet, "you")
+		ended <- err
+	}()
+	for waiting := 0; waiting == 0; {
+		waiting, _ = c.Queued(ctx, bus.Group("example"))
+	}
+	calls, _ := c.Peek(ctx, bus.Group("example"), 10)
+	fmt.Println(len(calls), calls[0].Method)
+	n, err := c.Purge(ctx, bus.Group("example"))
+	fmt.Println(n, err, errors.Is(<-ended, bus.CodePurged))
+
+	if err := c.Resume(ctx, "example"); err != nil {
+		log.Fatal(err)
+	}
+	s, err := bus.Call(ctx, c, bus.Group("example"), Greet, "you")
+	fmt.Println(s, err)
+	// Output:
+	// 1 greet
+	// 1 <nil> true
+	// hello you <nil>
+}
+
+// A histogram has quantiles, and its buckets suit a metrics system.
+func ExampleHistogram_Quantile() {
+	c := exampleWorker(func(w *bus.Worker) {
+		bus.Handle(w, Greet, func(_ context.Context, name string) (string, error) { return "hello " + name, nil })
+	})
+	defer stopExample()
+	for range 100 {
+		_, _ = bus.Call(context.Background(), c, bus.Group("example"), Greet, "you")
+	}
+	s := c.Stats()
+	fmt.Println(s.Time.Count, s.Time.Quantile(0.5) > 0, s.Time.Quantile(0.5) <= s.Time.Quantile(0.99))
+	// Output: 100 true true
 }

@@ -20,7 +20,7 @@ func (w *Worker) readCalls(client redis.UniversalClient, stop <-chan struct{}) {
 	q := popper{client: client, keys: []string{own, w.keys.queue()}}
 	for try := 0; ; {
 		n := w.slots.wait(stop)
-		if n == 0 {
+		if n == 0 || !w.pause.wait(stop) {
 			return
 		}
 		frames, from, err := q.pop(n)

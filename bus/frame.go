@@ -19,6 +19,7 @@ const (
 	kindRequest = iota
 	kindCancel  // the caller has given up
 	kindCredit  // the caller of a stream tells how much it has consumed
+	kindRenew   // the lease is to be renewed at once, and with it what is known of a pause
 )
 
 // The kinds of frames to a client.
@@ -108,7 +109,7 @@ func caller(frame string) (id uint64, client string, ok bool) {
 
 // notice is a frame about a call to the worker that holds it.
 type notice struct {
-	kind   uint64 // kindCancel or kindCredit
+	kind   uint64 // kindCancel, kindCredit or kindRenew
 	id     uint64
 	client string
 	spent  window // of a stream, consumed since its beginning
@@ -128,7 +129,7 @@ func (n *notice) pack() []byte {
 func (n *notice) unpack(frame string) error {
 	c := cursor{rest: frame}
 	more := c.open(noticeElems)
-	n.kind = c.kind(kindCancel, kindCredit)
+	n.kind = c.kind(kindCancel, kindRenew)
 	n.id = c.uint()
 	n.client = c.blob()
 	n.spent.items = c.uint()

@@ -3,6 +3,8 @@ package bus
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -53,14 +55,15 @@ func (in *inbox) create(ctx context.Context, client redis.UniversalClient) (made
 func (in *inbox) read() { _ = redisio.Of(in.c.pool).Blocking(in.c.ctx, in.follow) }
 
 func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error {
-	last := "0"          // from the beginning
-	lying, bytes := 0, 0 // elements that were read and are still in the stream
+	last, newest := "0", "0" // from the beginning
+	again := false           // what is read was, in part, read before
+	lying, bytes := 0, 0     // elements that were read and are still in the stream
 	count := readCount / 8
 	for try := 0; ctx.Err() == nil; {
 		elems, next, err := redisio.ReadAppended(ctx, client, in.key, last, count)
 		if err != nil {
 			in.recover(ctx, client, err, &try)
-			last = "0" // replies that were read before are ignored by their ids
+			again, last = true, "0" // replies that were read before are ignored by their ids
 			continue
 		}
 		try, last = 0, next
@@ -68,9 +71,12 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 		for _, elem := range elems {
 			lying++
 			size += len(elem)
-			in.c.deliver(elem)
+			in.c.deliver(elem, again)
 		}
 		bytes += size
+		if laterID(next, newest) {
+			again, newest = false, next
+		}
 		count = nextCount(count, size)
 		if lying > trimElems || bytes > trimBytes {
 			lying, bytes = 0, 0
@@ -78,6 +84,20 @@ func (in *inbox) follow(ctx context.Context, client redis.UniversalClient) error
 		}
 	}
 	return ctx.Err()
+}
+
+// laterID reports whether an id of a stream, ms-seq, is later than another.
+func laterID(id, other string) bool {
+	ms, seq := splitID(id)
+	otherMS, otherSeq := splitID(other)
+	return ms > otherMS || ms == otherMS && seq > otherSeq
+}
+
+func splitID(id string) (ms, seq uint64) {
+	a, b, _ := strings.Cut(id, "-")
+	ms, _ = strconv.ParseUint(a, 10, 64)
+	seq, _ = strconv.ParseUint(b, 10, 64)
+	return ms, seq
 }
 
 // nextCount returns how many entries to read next, after a read of count entries had so

@@ -103,9 +103,12 @@ func (p *pendingCall) pushed(length int64, err error) {
 	p.written.Store(true)
 }
 
-// note tells the breaker of the call's route how it ended.
+// note counts how the call ended, and tells the breaker of its route.
 func (p *pendingCall) note(err error) {
 	if p.route != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			p.route.c.stats.timeouts.Add(1)
+		}
 		p.route.breaker.note(p.route.c.cfg.Breaker, err)
 	}
 }
@@ -200,8 +203,8 @@ func (c *Client) sendNotice(wanted redisio.Wanted, worker string, n notice) {
 	})
 }
 
-// deliver handles a frame of the inbox.
-func (c *Client) deliver(elem string) {
+// deliver handles a frame of the inbox, which may have been read before.
+func (c *Client) deliver(elem string, again bool) {
 	if elem == "" {
 		return // the element with which the inbox was made
 	}
@@ -213,7 +216,7 @@ func (c *Client) deliver(elem string) {
 	}
 	switch rep.kind {
 	case kindReply:
-		c.settleReply(rep)
+		c.settleReply(rep, again)
 	case kindItem:
 		c.deliverItem(rep)
 	case kindHeld, kindReturned:
@@ -222,7 +225,7 @@ func (c *Client) deliver(elem string) {
 }
 
 // settleReply ends a call with its reply.
-func (c *Client) settleReply(rep *reply) {
+func (c *Client) settleReply(rep *reply, again bool) {
 	c.mu.Lock()
 	call := c.calls[rep.id]
 	if c.removeLocked(call) {
@@ -232,7 +235,13 @@ func (c *Client) settleReply(rep *reply) {
 	c.mu.Unlock()
 	switch {
 	case call == nil:
-	case call.stream && rep.seq != call.received:
+		if !again {
+			c.stats.late.Add(1)
+		}
+	case !call.stream:
+		c.stats.time.add(time.Since(call.since))
+		call.result <- result{call, rep, nil}
+	case rep.seq != call.received:
 		call.result <- result{call, nil, ErrStreamBroken}
 	default:
 		call.result <- result{call, rep, nil}

@@ -50,6 +50,7 @@ type WorkerInfo struct {
 //	bus:{site:type}:alive        zset    worker id → end of its lease in Redis ms
 //	bus:{site:type}:info:<id>    string  WorkerInfo as JSON, as long as it is alive
 //	bus:{site:type}:leaving:<id> string  empty, while it ends its last calls
+//	bus:{site:type}:paused       string  empty, while its workers begin no calls
 //	bus:{site:type}:mark:<client> string empty, on a cluster: see shard
 //
 // Its log is in bus:<site>:log:<id>, a [storage.Log].
@@ -62,6 +63,8 @@ func typeKeys(pool *storage.Pool, site, typ string) (keys, error) {
 
 func (k keys) queue() string             { return k.base + ":queue" }
 func (k keys) ownQueue(id string) string { return k.base + ":queue:" + id }
+
+func (k keys) paused() string { return k.base + ":paused" }
 
 // queueOf returns the queue of an address.
 func (k keys) queueOf(to Address) string {
@@ -124,6 +127,7 @@ type lease struct {
 
 	lists []string                       // keys of overflow lists, renewed by each beat
 	found func(exists func(string) bool) // called after it
+	pause func(paused bool)              // called after each beat
 }
 
 // enter makes the worker known once rehearse has succeeded, however long Redis is
@@ -219,6 +223,7 @@ func (l *lease) renew(ctx context.Context) error {
 	asked, now := time.Now(), l.clock.Now()
 	end := redis.Z{Score: float64(now.Add(l.term).UnixMilli()), Member: l.info.ID}
 	renewed := make(map[string]*redis.BoolCmd, len(l.lists))
+	var paused *redis.IntCmd
 	// One transaction, so that no key is ever without a time to live.
 	err = transact(ctx, l.client, func(tx redis.Pipeliner) error {
 		tx.ZRemRangeByScore(ctx, l.keys.alive(), "-inf", strconv.FormatInt(now.Add(-l.term).UnixMilli(), 10))
@@ -231,10 +236,14 @@ func (l *lease) renew(ctx context.Context) error {
 		for _, key := range l.lists {
 			renewed[key] = tx.PExpire(ctx, key, queueTTL)
 		}
+		paused = tx.Exists(ctx, l.keys.paused())
 		return nil
 	})
 	if err == nil && len(l.lists) > 0 {
 		l.found(func(key string) bool { return renewed[key].Val() })
+	}
+	if err == nil {
+		l.pause(paused.Val() > 0)
 	}
 	if err == nil || redis.IsOOMError(err) && l.prolong(ctx) {
 		l.tenure.extend(asked.Add(l.term))
@@ -323,31 +332,6 @@ func (c *Client) Workers(ctx context.Context, typ string) ([]WorkerInfo, error) 
 		return nil, redisio.Wrap("bus: workers", err)
 	}
 	return all, nil
-}
-
-// Queued returns the length of the queue of a [Group], or of the queue of one worker
-// with [Direct]. Calls that workers hold, and calls in overflow lists (see
-// [HandleOptions]), are not counted. A growing queue says that the group needs more
-// workers. While Redis can't be reached Queued tries again until ctx ends.
-func (c *Client) Queued(ctx context.Context, to Address) (int, error) {
-	ctx, cancel := withEnd(ctx, c.deadline(ctx, time.Now()))
-	defer cancel()
-	if err := to.check(); err != nil {
-		return 0, err
-	}
-	keys, err := typeKeys(c.pool, c.cfg.Site, to.typ)
-	if err != nil {
-		return 0, err
-	}
-	var n int64
-	err = c.ask(ctx, func(ctx context.Context, from redis.UniversalClient) (err error) {
-		n, err = from.LLen(ctx, keys.queueOf(to)).Result()
-		return redisio.Normalize(ctx, err)
-	})
-	if err != nil {
-		return 0, redisio.Wrap(fmt.Sprintf("bus: queue of %s", to), err)
-	}
-	return int(n), nil
 }
 
 // workers reads the registry of a type, or of all types if typ is empty. It returns the

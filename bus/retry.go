@@ -157,6 +157,13 @@ func (b *breaker) release(cfg Breaker) {
 	b.next = time.Time{}
 }
 
+// isOpen reports whether calls are refused.
+func (b *breaker) isOpen(cfg Breaker) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return cfg.Failures > 0 && b.failures >= cfg.Failures
+}
+
 // note counts the end of a call.
 func (b *breaker) note(cfg Breaker, err error) {
 	if cfg.Failures == 0 {

@@ -269,6 +269,10 @@ func (w *Worker) announce(t *task) {
 
 // handleNotice handles a notice of a client about one of its calls.
 func (w *Worker) handleNotice(n notice) {
+	if n.kind == kindRenew {
+		signal(w.beat)
+		return
+	}
 	t := w.roster.announcedCall(callKey{n.client, n.id})
 	switch {
 	case t == nil: // it has ended

@@ -98,6 +98,7 @@ func (w *Worker) newLease(client redis.UniversalClient) *lease {
 	return &lease{
 		client: client, clock: w.clock, keys: w.keys, types: w.types, info: &w.info, term: w.cfg.Lease,
 		hidden: w.hidden, link: &w.link, tenure: &w.tenure, lists: w.overflowKeys(), found: w.foundOverflow,
+		pause: func(paused bool) { w.setPause(client, paused) },
 	}
 }
 
@@ -340,6 +341,14 @@ func (w *Worker) withStopTimeout(do func(context.Context) error) error {
 		return redisio.Normalize(ctx, err)
 	}
 	return nil
+}
+
+// setPause begins or ends a pause. It wakes the read that waits for calls, which would take
+// one more.
+func (w *Worker) setPause(plain redis.UniversalClient, paused bool) {
+	if w.pause.set(paused) && paused {
+		w.wake(plain, w.keys.ownQueue(w.info.ID))
+	}
 }
 
 // signal sends to a channel that holds one element, unless it does already.

@@ -196,6 +196,9 @@ func (w *Worker) call(t *task) (body Body, err error) {
 		m.stats.expired.Add(1)
 		return Body{}, errExpired
 	}
+	if t.sent != 0 {
+		m.stats.wait.add(w.clock.At(begun).Sub(time.UnixMilli(t.sent)))
+	}
 	defer func() {
 		if err != errDeferred {
 			ctx.end()
@@ -219,7 +222,7 @@ func (w *Worker) call(t *task) (body Body, err error) {
 				t.foreign.panicked(v, stack)
 			}
 		}
-		m.stats.ran(time.Since(begun))
+		m.stats.time.add(time.Since(begun))
 	}()
 	if m.wrapped {
 		body, err = w.through(t)

@@ -84,8 +84,11 @@ func TestEveryWorkerAnswersTheBuiltinMethods(t *testing.T) {
 		require.Equal(t, "add", add.Name)
 		require.EqualValues(t, 2, add.Calls)
 		require.Equal(t, map[bus.Code]int64{bus.CodeBadArguments: 1}, add.Errors)
-		require.Positive(t, add.P50)
-		require.LessOrEqual(t, add.P50, add.P99)
+		require.EqualValues(t, 2, add.Time.Count)
+		require.Positive(t, add.Time.Sum)
+		require.Positive(t, add.Time.Quantile(0.5))
+		require.LessOrEqual(t, add.Time.Quantile(0.5), add.Time.Quantile(1))
+		require.EqualValues(t, 2, add.Wait.Count)
 
 		_, err = bus.Call(t.Context(), c, bus.Direct(w.ID()), bus.Stop, struct{}{})
 		require.ErrorIs(t, err, bus.CodeNotAllowed)

@@ -2,14 +2,12 @@ package bus
 
 import (
 	"maps"
-	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// WorkerStats is a snapshot of a [Worker]. Held and Waiting are current numbers; the
+// WorkerStats is a snapshot of a [Worker]. Held, Paused and Waiting are current; the
 // others count since the worker was made.
 type WorkerStats struct {
 	Calls      int64 `json:"calls"`      // answered, with a result or an error
@@ -20,6 +18,7 @@ type WorkerStats struct {
 	Lapses     int64 `json:"lapses"`     // times that the lease has lapsed
 	Overflowed int64 `json:"overflowed"` // calls moved to the overflow lists of their methods
 	Held       int   `json:"held"`       // slots taken: calls that run and, in a Serial worker, calls that wait
+	Paused     bool  `json:"paused"`     // it begins no calls, by Client.Pause
 	Waiting    int   `json:"waiting"`    // calls that wait in the worker, without a slot, for the limit of their method
 
 	Methods []MethodStats `json:"methods"` // by name, without the built-in ones; "*" are those of HandleAny
@@ -36,10 +35,8 @@ type MethodStats struct {
 	Late      int64          `json:"late"`      // run, but not done in time
 	Cancelled int64          `json:"cancelled"` // cancelled by their callers
 
-	// P50 and P99 are quantiles of the time that the handler ran, rounded up by at
-	// most an eighth.
-	P50 time.Duration `json:"p50_ns"`
-	P99 time.Duration `json:"p99_ns"`
+	Wait Histogram `json:"wait"` // from when a call was sent until its handler began; without jobs
+	Time Histogram `json:"time"` // that the handler ran
 }
 
 // Stats returns the worker's counters. The method [Stats] returns those of any
@@ -54,6 +51,7 @@ func (w *Worker) Stats() WorkerStats {
 		Lapses:     w.stats.lapses.Load(),
 		Overflowed: w.stats.overflowed.Load(),
 		Held:       w.slots.inUse(),
+		Paused:     w.pause.isSet(),
 	}
 	for _, l := range w.limited {
 		l.mu.Lock()
@@ -83,7 +81,7 @@ func (w *Worker) served() []*method {
 // methodStats counts the calls of a method.
 type methodStats struct {
 	calls, held, expired, late, cancelled atomic.Int64
-	durations                             histogram
+	wait, time                            durations
 
 	mu     sync.Mutex
 	errors map[Code]int64
@@ -108,8 +106,6 @@ func (s *methodStats) answered(code Code) {
 	s.errors[code]++
 }
 
-func (s *methodStats) ran(d time.Duration) { s.durations.add(d) }
-
 func (s *methodStats) snapshot(name string) MethodStats {
 	s.mu.Lock()
 	errors := maps.Clone(s.errors)
@@ -117,67 +113,52 @@ func (s *methodStats) snapshot(name string) MethodStats {
 	return MethodStats{
 		Name: name, Calls: s.calls.Load(), Errors: errors, InFlight: s.held.Load(),
 		Expired: s.expired.Load(), Late: s.late.Load(), Cancelled: s.cancelled.Load(),
-		P50: s.durations.quantile(0.50), P99: s.durations.quantile(0.99),
+		Wait: s.wait.snapshot(), Time: s.time.snapshot(),
 	}
 }
 
-// histogram counts durations in steps of an eighth: 8 buckets for each power of
-// two of nanoseconds.
-type histogram [8 * 64]atomic.Int64
-
-func (h *histogram) add(d time.Duration) { h[bucket(d)].Add(1) }
-
-func bucket(d time.Duration) int {
-	n := uint64(max(d, 8))
-	power := bits.Len64(n) - 1
-	return 8*power + int(n>>(power-3)&7)
-}
-
-// quantile returns the upper end of the bucket that has the q-quantile, or 0 if there
-// are no durations.
-func (h *histogram) quantile(q float64) time.Duration {
-	var counts [len(h)]int64
-	all := int64(0)
-	for i := range h {
-		counts[i] = h[i].Load()
-		all += counts[i]
-	}
-	if all == 0 {
-		return 0
-	}
-	rank := int64(q*float64(all-1)) + 1
-	for i, n := range counts {
-		rank -= n
-		if rank <= 0 {
-			power, step := i/8, i%8
-			return time.Duration(uint64(8+step+1) << (power - 3))
-		}
-	}
-	return 0
-}
-
-// ClientStats is a snapshot of a [Client]. Pending is a current number; the others
-// count since the client was made.
+// ClientStats is a snapshot of a [Client]. Pending, PendingBytes and OpenBreakers are
+// current numbers; the others count since the client was made.
 type ClientStats struct {
-	Pending int `json:"pending"` // calls that wait for their replies
+	Pending      int `json:"pending"`       // calls that wait for their replies
+	PendingBytes int `json:"pending_bytes"` // as ClientConfig.MaxPendingBytes counts them
+	OpenBreakers int `json:"open_breakers"` // addresses that are not called, by ClientConfig.Breaker
 
 	Calls     int64 `json:"calls"`     // requests sent, each attempt and each worker of a Gather included
 	Retries   int64 `json:"retries"`   // attempts after the first
 	Refused   int64 `json:"refused"`   // requests not sent: no workers, a full queue, an open breaker
+	Timeouts  int64 `json:"timeouts"`  // calls that were sent and not answered in time
 	Lost      int64 `json:"lost"`      // calls that ended with ErrWorkerLost
 	Cancelled int64 `json:"cancelled"` // calls given up by their callers before their end
+	Late      int64 `json:"late"`      // replies to calls that had ended; not those read right after Redis was unreachable
 	Malformed int64 `json:"malformed"` // replies that could not be understood
+
+	Time Histogram `json:"time"` // from when a call was made until its reply came; without streams
 }
 
-type clientStats struct{ calls, retries, refused, lost, cancelled, malformed atomic.Int64 }
+type clientStats struct {
+	calls, retries, refused, timeouts, lost, cancelled, late, malformed atomic.Int64
+
+	time durations
+}
 
 // Stats returns the client's counters.
 func (c *Client) Stats() ClientStats {
 	c.mu.Lock()
-	pending := len(c.calls)
+	pending, bytes := len(c.calls), c.callBytes
 	c.mu.Unlock()
+	open := 0
+	c.routes.Range(func(_, r any) bool {
+		if r.(*route).breaker.isOpen(c.cfg.Breaker) {
+			open++
+		}
+		return true
+	})
+	n := &c.stats
 	return ClientStats{
-		Pending: pending, Calls: c.stats.calls.Load(), Retries: c.stats.retries.Load(), Refused: c.stats.refused.Load(),
-		Lost: c.stats.lost.Load(), Cancelled: c.stats.cancelled.Load(), Malformed: c.stats.malformed.Load(),
+		Pending: pending, PendingBytes: bytes, OpenBreakers: open,
+		Calls: n.calls.Load(), Retries: n.retries.Load(), Refused: n.refused.Load(), Timeouts: n.timeouts.Load(),
+		Lost: n.lost.Load(), Cancelled: n.cancelled.Load(), Late: n.late.Load(), Malformed: n.malformed.Load(),
+		Time: n.time.snapshot(),
 	}
 }

@@ -190,6 +190,7 @@ type Worker struct {
 	clock    *redisio.Clock
 	link     connection
 	tenure   tenure
+	pause    pause
 	stopping atomic.Bool
 	beat     chan struct{} // the lease is to be renewed at once; holds one
 	arrived  atomic.Int64  // calls, by which they are ordered

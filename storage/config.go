@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -47,6 +48,13 @@ type Config struct {
 	// MaxQueuedBytes is the size of the writes that may wait, in bytes. Defaults to
 	// 64 MiB.
 	MaxQueuedBytes int
+
+	// Hooks are added to every client that the pool makes, for tracing or counting of
+	// commands. A pool made by [New] derives its clients from the host's and can't know
+	// the hooks of that one, since go-redis does not tell them: those that are to see the
+	// module's commands must be named here. The host's own client stays as it is.
+	// Defaults to none.
+	Hooks []redis.Hook
 
 	// Logger receives what cannot be returned, such as a lost connection or a panic
 	// in a handler. It also receives the log lines of go-redis while a pool made by
@@ -148,6 +156,12 @@ func (c Config) completeOurs() (Config, error) {
 	}
 	if c.MaxQueuedBytes < 0 {
 		return Config{}, fmt.Errorf("storage: Config.MaxQueuedBytes: %d is negative", c.MaxQueuedBytes)
+	}
+	c.Hooks = slices.Clone(c.Hooks)
+	for i, h := range c.Hooks {
+		if h == nil {
+			return Config{}, fmt.Errorf("storage: Config.Hooks[%d] is nil", i)
+		}
 	}
 	c.MaxQueued = cmp.Or(c.MaxQueued, 65_536)
 	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 64<<20)

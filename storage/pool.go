@@ -68,8 +68,16 @@ func New(client redis.UniversalClient, cfg Config) (*Pool, error) {
 // derive makes a client for the pool itself.
 func (p *Pool) derive(t tuning) redis.UniversalClient {
 	client := p.origin.derive(t)
-	p.topo.watch(client)
+	p.equip(client)
 	return client
+}
+
+// equip adds to a client of the pool the hooks that each has.
+func (p *Pool) equip(client redis.UniversalClient) {
+	for _, h := range p.cfg.Hooks {
+		client.AddHook(h)
+	}
+	p.topo.watch(client)
 }
 
 func (p *Pool) isClosed() bool {
@@ -86,7 +94,7 @@ func (p *Pool) Redis() redis.UniversalClient {
 	if p.base == nil {
 		p.base = p.origin.base()
 		if !p.hosted {
-			p.topo.watch(p.base)
+			p.equip(p.base)
 		}
 		if p.closing && !p.hosted {
 			_ = p.base.Close()

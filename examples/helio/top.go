@@ -216,7 +216,7 @@ func (m *monitor) gateways(ctx context.Context, now time.Time) []gatewaySample {
 func (t *typeSample) add(now bus.WorkerStats, before *bus.WorkerStats, seconds float64) {
 	t.Held += now.Held
 	for _, method := range now.Methods {
-		t.P99 = max(t.P99, method.P99.Seconds())
+		t.P99 = max(t.P99, method.Time.Quantile(0.99).Seconds())
 	}
 	if before != nil {
 		calls, failed := counts(now)

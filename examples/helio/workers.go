@@ -195,7 +195,7 @@ func (t *tool) statsCommand() *cli.Command {
 			for _, n := range m.Errors {
 				failed += n
 			}
-			rows = append(rows, []string{m.Name, fmt.Sprint(m.Calls), fmt.Sprint(failed), fmt.Sprint(m.InFlight), took(m, m.P50), took(m, m.P99)})
+			rows = append(rows, []string{m.Name, fmt.Sprint(m.Calls), fmt.Sprint(failed), fmt.Sprint(m.InFlight), took(m, m.Time.Quantile(0.5)), took(m, m.Time.Quantile(0.99))})
 		}
 		if _, err := fmt.Fprintf(t.out, "%s  %s, %s, %d held, %d expired, %d lost\n", from.ID, count(int(st.Calls), "call"), count(int(st.Errors), "error"), st.Held, st.Expired, st.Lost); err != nil {
 			return err
