@@ -48,7 +48,8 @@ func TestACL(t *testing.T) {
 	w := serve(t, pool, jobs.QueueConfig{Backoff: func(jobs.Job, error) time.Duration { return time.Millisecond }},
 		func(ctx context.Context, n int) (int, error) {
 			j, _ := jobs.FromContext(ctx)
-			return n, errors.Join(j.Progress(ctx, "x"), errors.New("no"))
+			_, err := j.Resume(ctx, &n)
+			return n, errors.Join(j.Progress(ctx, "x"), err, j.Checkpoint(ctx, n), errors.New("no"))
 		})
 	id, err := jobs.Submit(t.Context(), c, "q", Double, 4, jobs.SubmitOptions{Delay: time.Millisecond, KeepResult: time.Minute})
 	require.NoError(t, err)
@@ -73,6 +74,8 @@ func TestACL(t *testing.T) {
 		_, err = jobs.Submit(t.Context(), c, "q", Double, 1, o)
 		require.NoError(t, err)
 	}
+	_, err = c.Purge(t.Context(), "q", jobs.StateScheduled)
+	require.NoError(t, err)
 	require.NoError(t, c.PauseGroup(t.Context(), "q", "g"))
 	require.NoError(t, c.ResumeGroup(t.Context(), "q", "g"))
 	until(t, func() bool {

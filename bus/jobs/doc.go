@@ -56,6 +56,7 @@
 //   - submit: [Submit], [SubmitMany], [SubmitOptions]
 //   - run: [Serve], [QueueConfig]
 //   - know in a handler which job it runs, and report progress: [FromContext], [Job]
+//   - do no step twice in several attempts: [Job.Checkpoint], [Job.Resume]
 //   - try again later, or give up, in a handler: [Snooze], [Discard]
 //   - wait for a result: SubmitOptions.KeepResult, [Wait]
 //   - look at a job or a queue: [Client.Get], [Client.List], [Client.Counts]
@@ -64,7 +65,8 @@
 //     [Rate], [Client.PauseGroup], [Client.ResumeGroup]
 //   - run at certain times: [Schedule], [Client.Schedules], [Client.PauseSchedule],
 //     [Client.ResumeSchedule], [Client.RemoveSchedule]
-//   - cancel: [Client.Cancel]; deal with dead letters: [Client.Retry], [Client.Discard]
+//   - cancel: [Client.Cancel]; deal with dead letters: [Client.Retry], [Client.Discard];
+//     remove many: [Client.Purge]
 //   - stop and go on: [Client.Pause], [Client.Resume]
 //   - the keys in Redis, the ACL line, and coming from asynq, River, BullMQ or Sidekiq:
 //     README.md

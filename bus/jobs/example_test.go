@@ -271,3 +271,52 @@ func ExampleUnique() {
 	// waiting acme <nil>
 	// <nil>
 }
+
+// A handler of several steps notes which are done, so that another attempt goes on there.
+func ExampleJob_Checkpoint() {
+	q, stop := exampleQueue(
+		jobs.QueueConfig{Backoff: func(jobs.Job, error) time.Duration { return time.Millisecond }},
+		func(ctx context.Context, a ResizeArgs) (string, error) {
+			job, _ := jobs.FromContext(ctx)
+			var widths []int // done so far
+			if _, err := job.Resume(ctx, &widths); err != nil {
+				return "", err
+			}
+			for _, width := range []int{100, 200, 400}[len(widths):] {
+				fmt.Println("attempt", job.Attempt, "width", width)
+				widths = append(widths, width)
+				if err := job.Checkpoint(ctx, widths); err != nil {
+					return "", err
+				}
+				if width == 200 {
+					return "", errors.New("disk full")
+				}
+			}
+			return "done", nil
+		})
+	defer stop()
+	ctx := context.Background()
+	id, err := jobs.Submit(ctx, q, "images", Resize, ResizeArgs{Picture: "moon.png"}, jobs.SubmitOptions{KeepResult: time.Minute})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(jobs.Wait(ctx, q, Resize, id))
+	// Output:
+	// attempt 1 width 100
+	// attempt 1 width 200
+	// attempt 2 width 400
+	// done <nil>
+}
+
+// Purge removes what was submitted by mistake.
+func ExampleClient_Purge() {
+	q, stop := exampleQueue(jobs.QueueConfig{}, func(context.Context, ResizeArgs) (string, error) { return "", nil })
+	defer stop()
+	ctx := context.Background()
+	_, err := jobs.SubmitMany(ctx, q, "images", Resize, make([]ResizeArgs, 500), jobs.SubmitOptions{Delay: time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(q.Purge(ctx, "images", jobs.StateScheduled))
+	// Output: 500 <nil>
+}

@@ -49,7 +49,7 @@ func (s *server) room() int {
 		}
 		s.mu.Lock()
 		n := s.free
-		if !s.valid || s.paused {
+		if !s.valid || !s.following || s.paused {
 			n = 0
 		}
 		s.mu.Unlock()

@@ -16,7 +16,9 @@ func (s *server) follow() {
 	for {
 		wait, err := s.promote()
 		if err == nil && last == "" {
-			last, err = s.lastNote()
+			if last, err = s.lastNote(); err == nil {
+				s.beginTaking()
+			}
 		} else if err == nil {
 			last, err = s.readNotes(last, wait)
 		}
@@ -88,10 +90,21 @@ func (s *server) isPaused() bool {
 // lastNote returns the id of the last note. Earlier ones were for jobs of that time.
 func (s *server) lastNote() (string, error) {
 	notes, err := s.watcher.XRevRangeN(context.Background(), s.q.notes(), "+", "-", 1).Result()
-	if err != nil || len(notes) == 0 {
-		return "0-0", err
+	if err != nil {
+		return "", err
+	}
+	if len(notes) == 0 {
+		return "0-0", nil
 	}
 	return notes[0].ID, nil
+}
+
+// beginTaking lets fetch begin jobs: a note about one is read from now on.
+func (s *server) beginTaking() {
+	s.mu.Lock()
+	s.following = true
+	s.mu.Unlock()
+	signal(s.wake)
 }
 
 // readNotes waits for notes after the one with the id last, and handles them.

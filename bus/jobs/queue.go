@@ -89,6 +89,7 @@ const returned = "returned"
 //	jobs:{site:queue}:rates         zset    <group> → the same of a group
 //	jobs:{site:queue}:wake          stream  a group may begin a job, and none could before
 //	jobs:{site:queue}:done:<id>     string  the job was done; its result
+//	jobs:{site:queue}:checkpoint:<id> string what its handler kept
 //	jobs:{site:queue}:progress:<id> string  what its handler reported
 type queue struct{ site, name, base string }
 
@@ -100,21 +101,22 @@ func openQueue(pool *storage.Pool, site, name string) (queue, error) {
 	return queue{site, name, base}, err
 }
 
-func (q queue) ready(p Priority) string    { return q.base + ":ready:" + p.letter() }
-func (q queue) later() string              { return q.base + ":later" }
-func (q queue) dead() string               { return q.base + ":dead" }
-func (q queue) jobs() string               { return q.base + ":jobs" }
-func (q queue) at() string                 { return q.base + ":at" }
-func (q queue) alive() string              { return q.base + ":alive" }
-func (q queue) notes() string              { return q.base + ":notes" }
-func (q queue) paused() string             { return q.base + ":paused" }
-func (q queue) schedules() string          { return q.base + ":schedules" }
-func (q queue) fires() string              { return q.base + ":fires" }
-func (q queue) throttle(key string) string { return q.base + ":throttle:" + key }
-func (q queue) grouped() string            { return q.base + ":grouped" }
-func (q queue) wake() string               { return q.base + ":wake" }
-func (q queue) done(id string) string      { return q.base + ":done:" + id }
-func (q queue) progress(id string) string  { return q.base + ":progress:" + id }
+func (q queue) ready(p Priority) string     { return q.base + ":ready:" + p.letter() }
+func (q queue) later() string               { return q.base + ":later" }
+func (q queue) dead() string                { return q.base + ":dead" }
+func (q queue) jobs() string                { return q.base + ":jobs" }
+func (q queue) at() string                  { return q.base + ":at" }
+func (q queue) alive() string               { return q.base + ":alive" }
+func (q queue) notes() string               { return q.base + ":notes" }
+func (q queue) paused() string              { return q.base + ":paused" }
+func (q queue) schedules() string           { return q.base + ":schedules" }
+func (q queue) fires() string               { return q.base + ":fires" }
+func (q queue) throttle(key string) string  { return q.base + ":throttle:" + key }
+func (q queue) grouped() string             { return q.base + ":grouped" }
+func (q queue) wake() string                { return q.base + ":wake" }
+func (q queue) done(id string) string       { return q.base + ":done:" + id }
+func (q queue) checkpoint(id string) string { return q.base + ":checkpoint:" + id }
+func (q queue) progress(id string) string   { return q.base + ":progress:" + id }
 
 // streams returns the keys of the streams, highest priority first.
 func (q queue) streams() []string {

@@ -22,6 +22,7 @@ type run struct {
 	cancel  context.CancelCauseFunc // of its handler's context
 
 	cancelled, lost, released bool // guarded by server.mu
+	checkpointed              bool // guarded by server.mu
 
 	// The outcome, once the job is in server.outcomes:
 	end    end

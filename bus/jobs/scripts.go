@@ -242,15 +242,21 @@ return 1`)
 	// luaCancel removes a job that waits or is due later, and returns its state before:
 	// 'waiting', 'scheduled', 'running' (its worker is told), 'dead', or ''.
 	//
-	// KEYS of the queue; ARGV id, its place if that is what its id says, group, unique key.
+	// KEYS of the queue; ARGV id, its place if that is what its id says, group, unique key,
+	// and 'waiting' if it is to be left alone while it runs.
 	luaCancel = redisio.NewScript(luaQueue + `
 local id, key = ARGV[1], ARGV[4]
 if redis.call('ZSCORE', K.dead, id) then return 'dead' end
 local place = redis.call('HGET', K.at, id)
 if redis.call('HEXISTS', K.jobs, id) == 1 then
   if place then
+    local group = redis.call('HGET', K.ingroup, id)
     redis.call('ZREM', K.grouped, string.sub(place, 2))
     redis.call('HDEL', K.at, id)
+    if not first(group) then
+      redis.call('ZREM', K.turns, group)
+      redis.call('ZREM', K.slow, group)
+    end
   end
   drop(id)
   over(id, key)
@@ -263,6 +269,7 @@ local pending = redis.pcall('XPENDING', stream, ARGV[3], entry, entry, 1)
 if not pending.err and #pending > 0 then
   local ends = redis.call('ZSCORE', K.alive, pending[1][2])
   if ends and tonumber(ends) >= now() then
+    if ARGV[5] == 'waiting' then return 'running' end
     note(K.notes, 'cancel', id)
     return 'running'
   end

@@ -129,9 +129,11 @@ type server struct {
 	// limited says that jobs are taken by luaTake: there are limits, or jobs of groups
 	limited bool
 	halted  bool
-	valid   bool        // the lease has not ended
-	lapse   *time.Timer // ends the lease
-	adopt   bool        // there may be entries of this worker that it has not received
+	// following says that follow reads the notes about jobs that begin now
+	following bool
+	valid     bool        // the lease has not ended
+	lapse     *time.Timer // ends the lease
+	adopt     bool        // there may be entries of this worker that it has not received
 
 	outcomes []*run        // whose outcome Redis is to be told
 	settled  chan struct{} // outcomes has elements; holds one

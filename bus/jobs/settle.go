@@ -94,10 +94,16 @@ func (s *server) tell(batch []*run) error {
 // entry that is acknowledged and not deleted would never be seen again.
 func (s *server) tellDone(ctx context.Context, batch []*run) error {
 	var done [streams][]string
-	var listed []string
+	var listed, checkpoints []string
 	var kept []*run
 	for _, r := range batch {
-		if r.end != endDone || r.rec.watched() {
+		if r.end != endDone {
+			continue
+		}
+		if r.checkpointed {
+			checkpoints = append(checkpoints, s.q.checkpoint(r.id))
+		}
+		if r.rec.watched() {
 			continue
 		}
 		done[r.place.priority] = append(done[r.place.priority], r.place.entry)
@@ -117,6 +123,9 @@ func (s *server) tellDone(ctx context.Context, batch []*run) error {
 		}
 		if len(listed) > 0 {
 			tx.HDel(ctx, s.q.at(), listed...)
+		}
+		if len(checkpoints) > 0 {
+			tx.Del(ctx, checkpoints...)
 		}
 		for _, r := range kept {
 			tx.Set(ctx, s.q.done(r.id), r.result, length(max(r.rec.Keep, r.rec.Remember)))

@@ -199,3 +199,89 @@ func TestListWaiting(t *testing.T) {
 		require.ErrorIs(t, err, jobs.ErrInvalid)
 	})
 }
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c, begun := client(t, pool), make(chan struct{})
+		for _, o := range []jobs.SubmitOptions{
+			{}, {ID: "own"}, {Priority: jobs.PriorityLow}, {Group: "g"}, {Unique: jobs.Unique{Mode: jobs.UniqueRefuse}}, {Delay: time.Hour},
+		} {
+			_, err := jobs.SubmitMany(t.Context(), c, "q", Task, make([]int, 250), o)
+			require.NoError(t, err)
+		}
+		n, err := c.Purge(t.Context(), "q", jobs.StateScheduled)
+		require.NoError(t, err)
+		require.EqualValues(t, 250, n)
+		n, err = c.Purge(t.Context(), "q", jobs.StateWaiting)
+		require.NoError(t, err)
+		require.EqualValues(t, 1001, n)
+		empty(t, pool, c)
+
+		// What runs stays.
+		w := serve(t, pool, jobs.QueueConfig{Concurrency: 1}, func(ctx context.Context, n int) (int, error) {
+			if n == 1 {
+				begun <- struct{}{}
+				begun <- struct{}{}
+			}
+			return 0, jobs.Discard(errors.New("no"))
+		})
+		id, err := jobs.Submit(t.Context(), c, "q", Task, 1)
+		require.NoError(t, err)
+		<-begun
+		_, err = jobs.SubmitMany(t.Context(), c, "q", Task, make([]int, 250))
+		require.NoError(t, err)
+		n, err = c.Purge(t.Context(), "q", jobs.StateWaiting)
+		require.NoError(t, err)
+		require.EqualValues(t, 250, n)
+		<-begun
+		state(t, c, id, jobs.StateDead)
+		n, err = c.Purge(t.Context(), "q", jobs.StateDead)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n)
+		_, err = c.Purge(t.Context(), "q", jobs.StateRunning)
+		require.ErrorIs(t, err, jobs.ErrInvalid)
+		require.NoError(t, w.stop())
+		empty(t, pool, c)
+	})
+}
+
+func TestCheckpointsOutliveAttempts(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c, steps := client(t, pool), make(chan int, 20)
+		serve(t, pool, jobs.QueueConfig{Backoff: func(jobs.Job, error) time.Duration { return time.Millisecond }},
+			func(ctx context.Context, n int) (int, error) {
+				j, _ := jobs.FromContext(ctx)
+				done := 0
+				if _, err := j.Resume(ctx, &done); err != nil {
+					return 0, err
+				}
+				for step := done; step < 6; step++ {
+					steps <- step
+					if err := j.Checkpoint(ctx, step+1); err != nil {
+						return 0, err
+					}
+					if step%2 == 1 && step < 5 {
+						return 0, errors.New("interrupted")
+					}
+				}
+				return 0, nil
+			})
+		for _, o := range []jobs.SubmitOptions{{ID: "x"}, {Group: "g"}} {
+			id, err := jobs.Submit(t.Context(), c, "q", Task, 1, o)
+			require.NoError(t, err)
+			for step := range 6 {
+				require.Equal(t, step, <-steps)
+			}
+			empty(t, pool, c)
+			until(t, func() bool {
+				n, err := pool.Redis().Exists(t.Context(), "jobs:{local:q}:checkpoint:"+id[2:]).Result()
+				return err == nil && n == 0
+			}, "the checkpoint stays")
+		}
+		require.ErrorIs(t, jobs.Job{}.Checkpoint(t.Context(), 1), jobs.ErrInvalid)
+		_, err := jobs.Job{}.Resume(t.Context(), nil)
+		require.ErrorIs(t, err, jobs.ErrInvalid)
+	})
+}
