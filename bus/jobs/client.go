@@ -121,6 +121,9 @@ func (c *Client) admit(ctx context.Context, q queue) error {
 		c.lengths[q.name] = queueLength{known.jobs, time.Now()} // others don't ask meanwhile
 	}
 	c.mu.Unlock()
+	if !ok {
+		_ = announce(ctx, c.pool, c.pool.Redis(), q) // workers do so too
+	}
 	if !fresh {
 		n, err := c.length(ctx, q)
 		if err != nil {

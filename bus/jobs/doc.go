@@ -59,7 +59,8 @@
 //   - do no step twice in several attempts: [Job.Checkpoint], [Job.Resume]
 //   - try again later, or give up, in a handler: [Snooze], [Discard]
 //   - wait for a result: SubmitOptions.KeepResult, [Wait]
-//   - look at a job or a queue: [Client.Get], [Client.List], [Client.Counts]
+//   - look at a job or a queue: [Client.Get], [Client.List], [Client.Counts],
+//     [Client.Queues]
 //   - run one job of a kind only: SubmitOptions.Unique
 //   - share workers between tenants, limit what they use: SubmitOptions.Group, [QueueConfig],
 //     [Rate], [Client.PauseGroup], [Client.ResumeGroup]

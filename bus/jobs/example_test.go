@@ -179,23 +179,32 @@ func ExampleClient_Pause() {
 	q, stop := exampleQueue(jobs.QueueConfig{}, func(context.Context, ResizeArgs) (string, error) { return "", nil })
 	defer stop()
 	ctx := context.Background()
+	args := bus.Body{Codec: storage.JSON, Data: []byte(`{"picture":"moon.png","width":400}`)}
+	done, err := jobs.SubmitRaw(ctx, q, "images", Resize.Name(), args, jobs.SubmitOptions{KeepResult: time.Minute})
+	if err != nil {
+		log.Fatal(err)
+	}
+	result, err := jobs.WaitRaw(ctx, q, done)
+	fmt.Printf("%s %v\n", result.Codec, err)
 	if err := q.Pause(ctx, "images"); err != nil {
 		log.Fatal(err)
 	}
-	args := bus.Body{Codec: storage.JSON, Data: []byte(`{"picture":"moon.png","width":400}`)}
 	id, err := jobs.SubmitRaw(ctx, q, "images", Resize.Name(), args, jobs.SubmitOptions{Delay: time.Hour, Priority: jobs.PriorityHigh})
 	if err != nil {
 		log.Fatal(err)
 	}
 	job, err := q.Get(ctx, id)
 	fmt.Println(job.State, job.Priority, job.Method, err)
+	fmt.Println(q.Queues(ctx))
 	counts, err := q.Counts(ctx, "images")
 	fmt.Printf("%+v %v\n", counts, err)
 	state, err := q.Cancel(ctx, id)
 	fmt.Println(state, err)
 	fmt.Println(q.Resume(ctx, "images"))
 	// Output:
+	// json <nil>
 	// scheduled high resize <nil>
+	// [images] <nil>
 	// {Waiting:0 Running:0 Scheduled:1 Dead:0 Paused:true} <nil>
 	// scheduled <nil>
 	// <nil>

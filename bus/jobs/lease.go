@@ -7,10 +7,17 @@ import (
 	"github.com/heliograph/heliograph/internal/redisio"
 )
 
-// keep renews the lease three times in its length until End.
+// keep renews the lease three times in its length until End, and makes the queue known.
 func (s *server) keep() {
+	var announced time.Time
 	for try := 0; ; {
 		_, err := s.beat(0)
+		if err == nil && time.Since(announced) > announceTime {
+			ctx, cancel := context.WithTimeout(context.Background(), s.host.Lease()/3)
+			err = announce(ctx, s.pool, s.plain, s.q)
+			cancel()
+			announced = time.Now()
+		}
 		switch {
 		case err == nil:
 			try = 0
@@ -24,6 +31,9 @@ func (s *server) keep() {
 		}
 	}
 }
+
+// announceTime is how often a worker makes its queue known.
+const announceTime = time.Hour
 
 // beat renews the lease, and claims up to room jobs of workers whose leases have ended.
 // It returns how many it claimed.

@@ -63,6 +63,26 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+func TestQueuesAreKnown(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		c := client(t, pool)
+		names, err := c.Queues(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, names)
+		serve(t, pool, jobs.QueueConfig{}, nil)
+		_, err = jobs.Submit(t.Context(), c, "other", Task, 1)
+		require.NoError(t, err)
+		until(t, func() bool {
+			names, err = c.Queues(t.Context())
+			return err == nil && len(names) == 2
+		}, "the queues are not known")
+		require.Equal(t, []string{"other", "q"}, names)
+		_, err = c.Purge(t.Context(), "other", jobs.StateWaiting)
+		require.NoError(t, err)
+	})
+}
+
 func TestPause(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {

@@ -18,15 +18,23 @@ import (
 // job at least four times a second.
 func Wait[A, R any](ctx context.Context, c *Client, m bus.Method[A, R], id string) (R, error) {
 	var value R
-	body, err := c.wait(ctx, id)
+	body, err := WaitRaw(ctx, c, id)
 	if err == nil && (len(body.Data) > 0 || body.Codec == storage.Text || body.Codec == storage.Raw) {
-		err = body.Codec.Unmarshal(body.Data, &value)
+		if err = body.Codec.Unmarshal(body.Data, &value); err != nil {
+			err = redisio.Wrap("jobs: wait for "+id, err)
+		}
 	}
+	return value, err
+}
+
+// WaitRaw is [Wait] for the encoded result.
+func WaitRaw(ctx context.Context, c *Client, id string) (bus.Body, error) {
+	body, err := c.wait(ctx, id)
 	var dead *Error
 	if err != nil && !errors.As(err, &dead) {
 		err = redisio.Wrap("jobs: wait for "+id, err)
 	}
-	return value, err
+	return body, err
 }
 
 const (

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/bus/jobs"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 )
@@ -22,7 +23,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1 // a worker, dispatcher or Redis object refused or failed
 	exitUsage       = 2
-	exitNotFound    = 3 // no worker, dispatcher, service, keyword, member or log of that name
+	exitNotFound    = 3 // no worker, dispatcher, service, keyword, job, member or log of that name
 	exitLate        = 4 // no answer in time
 	exitRedis       = 5 // Redis is unreachable, or refuses the user
 	exitInterrupted = 130
@@ -74,8 +75,10 @@ func explain(ctx context.Context, err error) *failure {
 	switch text := plainly(err); {
 	case errors.Is(err, bus.ErrNoWorkers), errors.Is(err, keywords.ErrNoDispatcher):
 		return &failure{exitNotFound, text}
-	case errors.Is(err, keywords.ErrNoValue):
+	case errors.Is(err, keywords.ErrNoValue), errors.Is(err, jobs.ErrNotFound):
 		return &failure{exitNotFound, text}
+	case errors.Is(err, jobs.ErrInvalid):
+		return &failure{exitUsage, text}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{exitLate, "no answer in time: " + text}
 	case isRedis(err):
@@ -88,7 +91,7 @@ func explain(ctx context.Context, err error) *failure {
 // plainly returns the text of an error without the name of a package before it.
 func plainly(err error) string {
 	text := err.Error()
-	for _, name := range []string{"bus: ", "keywords: ", "pubsub: ", "storage: ", "gateway: "} {
+	for _, name := range []string{"bus: ", "jobs: ", "keywords: ", "pubsub: ", "storage: ", "gateway: "} {
 		text = strings.TrimPrefix(text, name)
 	}
 	return text

@@ -1,5 +1,5 @@
 // Helio is the command line of heliograph: it calls workers, reads, sets and watches
-// keywords, publishes and subscribes, from a shell or a script:
+// keywords, submits jobs, publishes and subscribes, from a shell or a script:
 //
 //	go install github.com/heliograph/heliograph/examples/helio@latest
 //
@@ -183,7 +183,7 @@ func (t *tool) root() *cli.Command {
 			t.workersCommand(), t.pingCommand(), t.infoCommand(), t.statsCommand(), t.stopCommand(), t.logsCommand(), t.downloadCommand(),
 			t.showCommand(), t.modifyCommand(), t.watchCommand(), t.waitforCommand(), t.listCommand(), t.describeCommand(), t.gshowCommand(), t.dispatchersCommand(), t.keywordsCommand(),
 			t.pubCommand(), t.subCommand(), t.setCommand(), t.mapCommand(), t.gatewayCommand(),
-			t.topCommand(), t.versionCommand(),
+			t.jobsCommand(), t.topCommand(), t.versionCommand(),
 		},
 	}
 }

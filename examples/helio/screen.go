@@ -183,6 +183,23 @@ func (s sample) lines() (page []line) {
 			add(colour, "%s", text)
 		}
 	}
+	if len(s.Queues) > 0 {
+		add("", "")
+		rows = [][]string{{"QUEUE", "WAITING", "RUNNING", "SCHEDULED", "DEAD", ""}}
+		for _, q := range s.Queues {
+			rows = append(rows, append([]string{q.Queue}, countCells(q.Counts)...))
+		}
+		for i, text := range aligned(rows) {
+			colour := ""
+			switch {
+			case i == 0:
+				colour = faint
+			case s.Queues[i-1].Dead > 0 || s.Queues[i-1].Paused:
+				colour = yellow
+			}
+			add(colour, "%s", text)
+		}
+	}
 	add("", "")
 	rows = [][]string{{"SERVICE", "CHANGES/S", "LAST CHANGE", ""}}
 	for _, k := range s.Services {

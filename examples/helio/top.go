@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/bus/jobs"
 	"github.com/heliograph/heliograph/examples/gateway/server"
 	"github.com/heliograph/heliograph/gateway"
 	"github.com/heliograph/heliograph/keywords"
@@ -46,8 +47,12 @@ func (t *tool) top(ctx context.Context, pool *storage.Pool, site string, interva
 	if err != nil {
 		return err
 	}
+	j, err := jobs.NewClient(pool, jobs.ClientConfig{Site: site})
+	if err != nil {
+		return usage("--site: %s", plainly(err))
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	m := &monitor{pool: pool, bus: c, kw: k, site: site, services: make(map[string]*service)}
+	m := &monitor{pool: pool, bus: c, kw: k, jobs: j, site: site, services: make(map[string]*service)}
 	defer m.watches.Wait()
 	defer cancel()
 	if t.dress.terminal && !t.json {
@@ -83,6 +88,7 @@ type monitor struct {
 	pool *storage.Pool
 	bus  *bus.Client
 	kw   *keywords.Client
+	jobs *jobs.Client
 	site string
 
 	sampled time.Time
@@ -101,6 +107,7 @@ type sample struct {
 	Types    []typeSample     `json:"types"`
 	Gateways []gatewaySample  `json:"gateways"`
 	Services []*serviceSample `json:"services"`
+	Queues   []queueSample    `json:"queues"`
 
 	err error // why Redis could not be asked
 }
@@ -135,6 +142,9 @@ func (m *monitor) sample(ctx context.Context) sample {
 	gateways.Go(func() { s.Gateways = m.gateways(asking, now) })
 	if s.Types, s.err = m.types(asking, now); s.err == nil {
 		names, s.err = m.kw.Services(asking)
+	}
+	if s.err == nil {
+		s.Queues, s.err = m.queues(asking)
 	}
 	gateways.Wait()
 	s.Services = m.keywords(ctx, names, now)
@@ -173,6 +183,28 @@ func (m *monitor) types(ctx context.Context, now time.Time) ([]typeSample, error
 		all = append(all, *types[name])
 	}
 	return all, nil
+}
+
+// queueSample is how many jobs a queue has.
+type queueSample struct {
+	Queue string `json:"queue"`
+	jobs.Counts
+}
+
+func (m *monitor) queues(ctx context.Context) ([]queueSample, error) {
+	names, err := m.jobs.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]queueSample, len(names))
+	for i, name := range names {
+		n, err := m.jobs.Counts(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = queueSample{name, n}
+	}
+	return list, nil
 }
 
 // gatewaySample is what a gateway does. Sockets and Channels are counts of now, rates

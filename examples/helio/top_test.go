@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heliograph/heliograph/bus"
+	"github.com/heliograph/heliograph/bus/jobs"
 	"github.com/heliograph/heliograph/keywords"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/storagetest"
@@ -47,7 +48,9 @@ func TestTopCounts(t *testing.T) {
 	k, err := keywords.NewClient(pool, keywords.ClientConfig{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &monitor{pool: pool, bus: c, kw: k, site: bus.DefaultSite, services: make(map[string]*service)}
+	j, err := jobs.NewClient(pool, jobs.ClientConfig{})
+	require.NoError(t, err)
+	w := &monitor{pool: pool, bus: c, kw: k, jobs: j, site: bus.DefaultSite, services: make(map[string]*service)}
 	defer w.watches.Wait()
 	defer cancel()
 	first := w.sample(ctx)
