@@ -52,6 +52,7 @@ func (s *server) room() int {
 		if !s.valid || !s.following || s.paused {
 			n = 0
 		}
+		s.asked = s.lapses
 		s.mu.Unlock()
 		if n > 0 {
 			return n

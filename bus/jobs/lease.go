@@ -72,6 +72,7 @@ func (s *server) loseLease() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.valid = false
+	s.lapses++
 	for _, r := range s.runs {
 		r.lost = true
 		r.cancel(ErrLeaseLost)

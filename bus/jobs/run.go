@@ -62,8 +62,11 @@ func (s *server) begin(p place, values map[string]any, deliveries int) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(s.host.Context(), jobKey{}, job))
 	r.cancel = cancel
 	s.mu.Lock()
-	if !s.valid || s.runs[p] != nil {
-		s.adopt = s.adopt || !s.valid
+	// The lease may have lapsed and been renewed since the worker asked for jobs: another
+	// may have claimed this one. Those that it has not are adopted.
+	stale := !s.valid || s.asked != s.lapses
+	if stale || s.runs[p] != nil {
+		s.adopt = s.adopt || stale
 		s.mu.Unlock()
 		cancel(nil)
 		return

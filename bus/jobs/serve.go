@@ -132,6 +132,8 @@ type server struct {
 	// following says that follow reads the notes about jobs that begin now
 	following bool
 	valid     bool        // the lease has not ended
+	lapses    uint64      // how often it has ended
+	asked     uint64      // lapses when fetch last asked Redis for jobs
 	lapse     *time.Timer // ends the lease
 	adopt     bool        // there may be entries of this worker that it has not received
 
