@@ -15,6 +15,8 @@ type Job struct {
 	Attempt, Attempts int
 	// Priority is that of its SubmitOptions.
 	Priority Priority
+	// Flow is the id of the flow that the job belongs to, of the form queue:id, "" for none.
+	Flow string
 	// Submitted is when the job was submitted, by the clock of its client.
 	Submitted time.Time
 

@@ -44,6 +44,7 @@
 //   - Each run of a [Schedule] is submitted once, whatever happens to workers. Runs that were
 //     due while no worker was there follow ScheduleOptions.Missed.
 //   - Limits of [QueueConfig] hold over all workers, also when some die. Groups take turns.
+//   - The end of a job of a [Flow] and the beginning of those that wait for it are one step.
 //   - While Redis can't take a job (unreachable, out of memory, loading, read-only)
 //     Submit tries again until its context ends, and the error then says why.
 //   - Bad options, names and arguments are refused with [ErrInvalid], a queue with more
@@ -64,6 +65,8 @@
 //   - run one job of a kind only: SubmitOptions.Unique
 //   - share workers between tenants, limit what they use: SubmitOptions.Group, [QueueConfig],
 //     [Rate], [Client.PauseGroup], [Client.ResumeGroup]
+//   - run jobs after others, and one after many: [Flow], [Add], [Client.SubmitFlow],
+//     [Client.Flow], [Client.CancelFlow]
 //   - run at certain times: [Schedule], [Client.Schedules], [Client.PauseSchedule],
 //     [Client.ResumeSchedule], [Client.RemoveSchedule]
 //   - cancel: [Client.Cancel]; deal with dead letters: [Client.Retry], [Client.Discard];

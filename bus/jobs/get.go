@@ -44,7 +44,7 @@ type Info struct {
 	Group     string        `json:"group,omitempty"`
 	Args      bus.Body      `json:"-"`
 
-	unique string
+	unique, flow string
 }
 
 func (q queue) info(id string, state State, r *record) Info {
@@ -52,7 +52,7 @@ func (q queue) info(id string, state State, r *record) Info {
 		ID: q.public(id), Queue: q.name, State: state, Method: r.Method, Priority: r.Priority,
 		Begun: r.Used, Attempts: r.Attempts, Submitted: timeOf(r.At), Worker: r.Worker,
 		Error: r.Error, Stack: r.Stack, Failed: timeOf(r.Failed), Header: bus.Header(r.Header),
-		Args: bus.Body{Codec: r.Codec, Data: r.Args}, Group: r.Group, unique: r.Unique,
+		Args: bus.Body{Codec: r.Codec, Data: r.Args}, Group: r.Group, unique: r.Unique, flow: r.Flow,
 	}
 }
 

@@ -59,7 +59,7 @@ func (c *Client) removeJobs(ctx context.Context, q queue, list []Info, state Sta
 		if p, ok := placeOf(id); ok {
 			where = p.String()
 		}
-		return luaCancel.Command(q.keys(), []any{id, where, group, info.unique, "waiting"})
+		return luaCancel.Command(q.keys(q.flow(info.flow)), []any{id, where, group, info.unique, "waiting", node(info.flow, id)})
 	}
 	if state == StateDead {
 		script, command = luaDiscard, func(id string, _ Info) []any {

@@ -76,6 +76,7 @@ const returned = "returned"
 //	jobs:{site:queue}:paused        string  exists while the queue is paused
 //	jobs:{site:queue}:schedules     hash    <name> → schedule
 //	jobs:{site:queue}:fires         zset    <name> → when a worker looks at the schedule next, Redis ms
+//	jobs:{site:queue}:flow:<id>     hash    jobs of a flow: see luaFlow
 //	jobs:{site:queue}:unique        hash    <key> → <Redis ms>:<id> of the job that has it
 //	jobs:{site:queue}:held          hash    <key> → <p><id> of the job in later that begins when that one has ended
 //	jobs:{site:queue}:throttle:<key> string <id> of the job that was submitted last
@@ -113,6 +114,7 @@ func (q queue) schedules() string           { return q.base + ":schedules" }
 func (q queue) fires() string               { return q.base + ":fires" }
 func (q queue) throttle(key string) string  { return q.base + ":throttle:" + key }
 func (q queue) grouped() string             { return q.base + ":grouped" }
+func (q queue) flow(id string) string       { return q.base + ":flow:" + id }
 func (q queue) wake() string                { return q.base + ":wake" }
 func (q queue) done(id string) string       { return q.base + ":done:" + id }
 func (q queue) checkpoint(id string) string { return q.base + ":checkpoint:" + id }

@@ -23,7 +23,8 @@ type record struct {
 	Keep     int64             `json:"k,omitempty"`  // how long the result is kept; 0: not
 	Remember int64             `json:"r,omitempty"`  // how long the id is known after the job was done
 	Group    string            `json:"g,omitempty"`
-	Unique   string            `json:"q,omitempty"` // key that is free when the job has ended
+	Flow     string            `json:"fl,omitempty"` // the flow's id
+	Unique   string            `json:"q,omitempty"`  // key that is free when the job has ended
 
 	Error  string `json:"e,omitempty"` // of the last attempt
 	Stack  string `json:"s,omitempty"`
@@ -50,7 +51,7 @@ func unpackRecord(data string) (r record, err error) {
 }
 
 // watched reports whether other jobs wait for the end of this one, so that a script ends it.
-func (r *record) watched() bool { return r.Group != "" || r.Unique != "" }
+func (r *record) watched() bool { return r.Group != "" || r.Unique != "" || r.Flow != "" }
 
 // member is a job in the zset of jobs that are due later.
 func (r *record) member() string { return r.Priority.letter() + r.ID }

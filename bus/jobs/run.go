@@ -59,6 +59,9 @@ func (s *server) begin(p place, values map[string]any, deliveries int) {
 		ID: s.q.public(r.id), Queue: s.q.name, Attempt: r.attempt, Attempts: rec.Attempts,
 		Priority: rec.Priority, Submitted: timeOf(rec.At), r: r,
 	}
+	if rec.Flow != "" {
+		job.Flow = s.q.public(rec.Flow)
+	}
 	ctx, cancel := context.WithCancelCause(context.WithValue(s.host.Context(), jobKey{}, job))
 	r.cancel = cancel
 	s.mu.Lock()

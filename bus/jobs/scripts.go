@@ -166,9 +166,9 @@ return {#due, wait(K.later), redis.call('EXISTS', K.paused), wait(K.fires), redi
 	// if it is still the worker's. It returns how many old dead letters it removed, or
 	// -1 if the job is not the worker's.
 	//
-	// KEYS of the queue; ARGV group, worker, letter, entry, id, member, delay (-1: dead),
-	// record, most dead letters, unique key.
-	luaSettle = redisio.NewScript(luaQueue + `
+	// KEYS of the queue, flow; ARGV group, worker, letter, entry, id, member, delay (-1:
+	// dead), record, most dead letters, unique key, number in its flow ('': none).
+	luaSettle = redisio.NewScript(luaFlow + `
 local stream, entry, id, delay = K[ARGV[3]], ARGV[4], ARGV[5], tonumber(ARGV[7])
 if #redis.call('XPENDING', stream, ARGV[1], entry, entry, 1, ARGV[2]) == 0 then return -1 end
 redis.call('XACK', stream, ARGV[1], entry)
@@ -180,6 +180,7 @@ if delay >= 0 then
   return 0
 end
 over(id, ARGV[10])
+if ARGV[11] ~= '' then ended(KEYS[24], ARGV[11], 'x') end
 redis.call('HSET', K.jobs, id, ARGV[8])
 redis.call('ZADD', K.dead, number(now()), id)
 local excess = math.min(redis.call('ZCARD', K.dead) - tonumber(ARGV[9]), 100)
@@ -190,20 +191,23 @@ for _, old in ipairs(redis.call('ZRANGE', K.dead, 0, excess - 1)) do
 end
 return excess`)
 
-	// luaFinish ends jobs that are done, and that others wait for: those of a group or
-	// with a unique key.
+	// luaFinish ends jobs that are done, and that others wait for: those of a group or a
+	// flow, or with a unique key.
 	//
-	// KEYS of the queue, and done of each job; ARGV group, and of each job letter, entry, id,
-	// unique key, result ('': none), and for how long it is kept.
-	luaFinish = redisio.NewScript(luaQueue + `
-for i = 2, #ARGV, 6 do
+	// KEYS of the queue, and done and flow of each job; ARGV group, and of each job letter,
+	// entry, id, unique key, result ('': none), for how long it is kept, number in its flow
+	// ('': none).
+	luaFinish = redisio.NewScript(luaFlow + `
+for i = 2, #ARGV, 7 do
   local stream, entry, id = K[ARGV[i]], ARGV[i + 1], ARGV[i + 2]
   if redis.call('XACK', stream, ARGV[1], entry) == 1 then
     redis.call('XDEL', stream, entry)
     redis.call('HDEL', K.at, id)
     stop(id)
     over(id, ARGV[i + 3])
-    if ARGV[i + 4] ~= '' then redis.call('SET', KEYS[23 + (i + 4) / 6], ARGV[i + 4], 'PX', ARGV[i + 5]) end
+    local done = 24 + 2 * (i - 2) / 7
+    if ARGV[i + 4] ~= '' then redis.call('SET', KEYS[done], ARGV[i + 4], 'PX', ARGV[i + 5]) end
+    if ARGV[i + 6] ~= '' then ended(KEYS[done + 1], ARGV[i + 6], 'd') end
   end
 end
 return 1`)
@@ -242,10 +246,14 @@ return 1`)
 	// luaCancel removes a job that waits or is due later, and returns its state before:
 	// 'waiting', 'scheduled', 'running' (its worker is told), 'dead', or ''.
 	//
-	// KEYS of the queue; ARGV id, its place if that is what its id says, group, unique key,
-	// and 'waiting' if it is to be left alone while it runs.
-	luaCancel = redisio.NewScript(luaQueue + `
+	// KEYS of the queue, flow; ARGV id, its place if that is what its id says, group, unique
+	// key, 'waiting' if it is to be left alone while it runs, number in its flow ('': none).
+	luaCancel = redisio.NewScript(luaFlow + `
 local id, key = ARGV[1], ARGV[4]
+local function cancelled()
+  over(id, key)
+  if ARGV[6] ~= '' then ended(KEYS[24], ARGV[6], 'c') end
+end
 if redis.call('ZSCORE', K.dead, id) then return 'dead' end
 local place = redis.call('HGET', K.at, id)
 if redis.call('HEXISTS', K.jobs, id) == 1 then
@@ -259,7 +267,7 @@ if redis.call('HEXISTS', K.jobs, id) == 1 then
     end
   end
   drop(id)
-  over(id, key)
+  cancelled()
   return place and 'waiting' or 'scheduled'
 end
 place = place or ARGV[2]
@@ -278,7 +286,7 @@ if not pending.err and #pending > 0 then
 end
 redis.call('XDEL', stream, entry)
 redis.call('HDEL', K.at, id)
-over(id, key)
+cancelled()
 return 'waiting'`)
 
 	// luaRetry enters a dead letter anew. It returns 0 if the job is not among the dead

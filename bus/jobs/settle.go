@@ -141,8 +141,8 @@ func (s *server) tellFinished(ctx context.Context, batch []*run) error {
 	args := []any{group}
 	for _, r := range batch {
 		if r.end == endDone && r.rec.watched() {
-			results = append(results, s.q.done(r.id))
-			args = append(args, r.place.priority.letter(), r.place.entry, r.id, r.rec.Unique, r.result, max(r.rec.Keep, r.rec.Remember))
+			results = append(results, s.q.done(r.id), s.q.flow(r.rec.Flow))
+			args = append(args, r.place.priority.letter(), r.place.entry, r.id, r.rec.Unique, r.result, max(r.rec.Keep, r.rec.Remember), node(r.rec.Flow, r.id))
 		}
 	}
 	if len(results) == 0 {
@@ -162,8 +162,8 @@ func (s *server) tellFailed(ctx context.Context, r *run, delay time.Duration) er
 	if delay >= 0 {
 		wait = delay.Milliseconds()
 	}
-	removed, err := luaSettle.Run(ctx, s.writer, s.q.keys(), group, s.host.ID(), r.place.priority.letter(), r.place.entry,
-		r.id, r.rec.member(), wait, data, s.cfg.MaxDead, r.rec.Unique).Int64()
+	removed, err := luaSettle.Run(ctx, s.writer, s.q.keys(s.q.flow(r.rec.Flow)), group, s.host.ID(), r.place.priority.letter(), r.place.entry,
+		r.id, r.rec.member(), wait, data, s.cfg.MaxDead, r.rec.Unique, node(r.rec.Flow, r.id)).Int64()
 	if err == nil && removed > 0 {
 		s.noise.Warn(s.log, "jobs: old dead letters were removed: the queue has more than QueueConfig.MaxDead", "removed", removed)
 	}

@@ -24,7 +24,7 @@ func (c *Client) Cancel(ctx context.Context, id string) (State, error) {
 		if err != nil {
 			return err
 		}
-		text, err := luaCancel.Run(ctx, c.pool.Redis(), q.keys(), job, where, group, info.unique, "").Text()
+		text, err := luaCancel.Run(ctx, c.pool.Redis(), q.keys(q.flow(info.flow)), job, where, group, info.unique, "", node(info.flow, job)).Text()
 		if err == nil && text == "" {
 			return ErrNotFound
 		}
