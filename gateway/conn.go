@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -70,7 +68,7 @@ type Conn struct {
 	drained      chan struct{}      // closed when the queue is empty; nil: nothing waits for it
 	cancel       context.CancelFunc // of the command that the reading goroutine runs
 	running      []*concurrentRun
-	following    map[string]*follower
+	following    following
 	values       map[any]any
 	state        connState
 	reason       CloseReason
@@ -149,7 +147,7 @@ func (c *Conn) SetValue(key, value any) {
 func (c *Conn) Channels() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Sorted(maps.Keys(c.following))
+	return c.following.names()
 }
 
 // Send sends data to the client unchanged, as one message: a text message, or a binary

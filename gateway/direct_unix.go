@@ -4,18 +4,30 @@ package gateway
 
 import (
 	"net"
+	"sync"
 	"syscall"
 )
 
 // direct writes to a socket without blocking.
-type direct struct {
-	raw syscall.RawConn
-	try func(fd uintptr) bool // made once: a closure for each write would be allocated
+type direct struct{ raw syscall.RawConn }
+
+// attempt is one write. It has a closure, which is made once: idle sockets have none.
+type attempt struct {
+	try func(fd uintptr) bool
 
 	p   []byte
 	n   int
 	err error
 }
+
+var attempts = sync.Pool{New: func() any {
+	a := new(attempt)
+	a.try = func(fd uintptr) bool {
+		a.n, a.err = syscall.Write(int(fd), a.p)
+		return true
+	}
+	return a
+}}
 
 // newDirect returns nil for what is not a TCP connection itself. A type of the host's that
 // embeds one has its file descriptor as well, but its Write may count, limit or encrypt.
@@ -28,21 +40,18 @@ func newDirect(conn net.Conn) *direct {
 	if err != nil {
 		return nil
 	}
-	d := &direct{raw: raw}
-	d.try = func(fd uintptr) bool {
-		d.n, d.err = syscall.Write(int(fd), d.p)
-		return true
-	}
-	return d
+	return &direct{raw}
 }
 
 // write returns how much the socket has taken: less than all is no error.
 func (d *direct) write(p []byte) (int, error) {
-	d.p, d.n, d.err = p, 0, nil // RawConn.Write may fail before it calls try
-	err := d.raw.Write(d.try)
-	d.p = nil
-	if err == nil && d.err != syscall.EAGAIN && d.err != syscall.EINTR {
-		err = d.err
+	a := attempts.Get().(*attempt)
+	defer attempts.Put(a)
+	a.p, a.n, a.err = p, 0, nil // RawConn.Write may fail before it calls try
+	err := d.raw.Write(a.try)
+	a.p = nil
+	if err == nil && a.err != syscall.EAGAIN && a.err != syscall.EINTR {
+		err = a.err
 	}
-	return max(d.n, 0), err
+	return max(a.n, 0), err
 }

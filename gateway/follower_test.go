@@ -122,3 +122,29 @@ func TestAChannelEndsWhileItIsJoined(t *testing.T) {
 	require.Empty(t, f.ch.followers)
 	require.Contains(t, string(f.c.queue[0].data), "unsubscribed")
 }
+
+// A list and a map of followers behave alike.
+func TestFollowing(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, maxFew, maxFew + 1, 100} {
+		var f following
+		var all []*follower
+		for i := range n {
+			all = append(all, &follower{ch: &channel{name: fmt.Sprintf("%03d", i)}})
+			f.add(all[i])
+		}
+		require.Equal(t, n, f.len())
+		require.Len(t, f.names(), n)
+		require.IsIncreasing(t, append([]string{""}, f.names()...))
+		require.False(t, f.remove(&follower{ch: all[0].ch}), "another one")
+		for i, each := range all {
+			require.Same(t, each, f.get(each.ch.name))
+			require.True(t, f.remove(each))
+			require.False(t, f.remove(each))
+			require.Nil(t, f.get(each.ch.name))
+			require.Equal(t, n-i-1, f.len())
+		}
+		f.add(all[0])
+		require.Same(t, all[0], f.get(all[0].ch.name))
+	}
+}

@@ -182,7 +182,7 @@ func (ch *channel) add(c *Conn, as presenceEntry) (*follower, error) {
 	switch {
 	case c.state != open:
 		return nil, ErrClosed
-	case c.following[ch.name] != nil: // another goroutine was faster
+	case c.following.get(ch.name) != nil: // another goroutine was faster
 		return nil, errFollowed
 	}
 	if err := c.roomLocked(); err != nil {
@@ -196,10 +196,7 @@ func (ch *channel) add(c *Conn, as presenceEntry) (*follower, error) {
 	f := &follower{c: c, ch: ch, presence: as, index: len(ch.followers), at: ch.log.next}
 	ch.followers = append(ch.followers, f)
 	ch.seeks++
-	if c.following == nil {
-		c.following = make(map[string]*follower)
-	}
-	c.following[ch.name] = f
+	c.following.add(f)
 	c.h.count.subscriptions.Add(1)
 	return f, nil
 }

@@ -35,12 +35,12 @@ func shorten(kind, channel string, max int) string {
 }
 
 // addPresence records that a connection follows the channel, and returns the entry. If
-// the channel has no presence, nothing is recorded.
+// the channel has no presence, there is none.
 func (ch *channel) addPresence(ctx context.Context, c *Conn) (presenceEntry, error) {
-	a := presenceEntry{c.ID(), c.Principal().Name}
 	if ch.presence == nil {
-		return a, nil
+		return presenceEntry{}, nil
 	}
+	a := presenceEntry{c.ID(), c.Principal().Name}
 	_, err := ch.presence.Add(ctx, a)
 	if err == nil {
 		ch.announce(ctx, a, false)
@@ -59,7 +59,7 @@ func (ch *channel) renamePresence(ctx context.Context, f *follower) {
 		return
 	}
 	f.c.mu.Lock()
-	before, left := f.presence, f.c.following[ch.name] != f
+	before, left := f.presence, f.c.following.get(ch.name) != f
 	f.presence = as
 	f.c.mu.Unlock()
 	switch {

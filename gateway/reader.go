@@ -12,7 +12,7 @@ import (
 
 // read reads frames until the socket ends. It runs on the goroutine of the connection.
 func (c *Conn) read(in io.Reader) {
-	const buffer = 512 // bytes: commands are short, and every idle client has a buffer
+	const buffer = 128 // bytes: commands are short, and every idle client has a buffer
 	r := reader{c: c, in: bufio.NewReaderSize(in, buffer)}
 	for {
 		err := r.readFrame()

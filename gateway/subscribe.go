@@ -66,7 +66,7 @@ func (c *Conn) leaveAll() {
 func (c *Conn) follower(channel string) *follower {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.following[channel]
+	return c.following.get(channel)
 }
 
 // leave removes a follower, and reports whether nothing has removed it before.
@@ -79,11 +79,10 @@ func (c *Conn) leave(f *follower) bool {
 // leaveWithin is leave until ctx ends.
 func (c *Conn) leaveWithin(ctx context.Context, f *follower) bool {
 	c.mu.Lock()
-	if c.following[f.ch.name] != f {
+	if !c.following.remove(f) {
 		c.mu.Unlock()
 		return false
 	}
-	delete(c.following, f.ch.name)
 	as := f.presence
 	c.mu.Unlock()
 	f.ch.removePresence(ctx, as)
@@ -97,7 +96,7 @@ var errFollowed = errors.New("gateway: followed already")
 
 // roomLocked returns an error if no further channel may be followed. The lock is held.
 func (c *Conn) roomLocked() error {
-	if n := len(c.following); n >= c.h.cfg.Limits.Channels {
+	if n := c.following.len(); n >= c.h.cfg.Limits.Channels {
 		return Errorf(CodeTooMany, "%d channels are followed, which is the limit", n)
 	}
 	return nil
@@ -251,7 +250,7 @@ func (c *Conn) leftError(ctx context.Context, name string, snapshot bool) error 
 // It reports false, and queues nothing, if the follower was removed.
 func (c *Conn) goLive(f *follower, answer []byte, offset string) bool {
 	c.mu.Lock()
-	follows := c.following[f.ch.name] == f
+	follows := c.following.get(f.ch.name) == f
 	if follows && c.state == open {
 		c.queueLocked(entry{data: answer, live: f, offset: offset, kept: true})
 	}

@@ -50,7 +50,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "pages of this origin may not connect", http.StatusForbidden)
 		return
 	}
-	address := h.address(r)
+	address := "" // which is kept only if it is counted
+	if h.cfg.Limits.PerAddress > 0 {
+		address = h.address(r)
+	}
 	if status := h.reserve(address); status != http.StatusOK {
 		h.count.busy.Add(1)
 		w.Header().Set("Retry-After", "5")
@@ -69,7 +72,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if events {
-		entered = !h.serveEvents(w, r, address, &principal, begun)
+		entered = !h.serveEvents(w, r, address, shared(principal), begun)
 		return
 	}
 	c, in, err := h.upgrade(w, r)
@@ -79,7 +82,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.address, c.connectedAt = address, begun
-	c.principal.Store(&principal)
+	c.principal.Store(shared(principal))
 	if !h.start(c, r) {
 		_ = c.net.Close()
 		return
@@ -112,6 +115,16 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request) (p Princi
 	}
 	http.Error(w, http.StatusText(status), status)
 	return p, false
+}
+
+var anonymous Principal
+
+// shared returns a pointer to a principal: those without a name, expiry and data are one.
+func shared(p Principal) *Principal {
+	if p.Name == "" && p.Expires.IsZero() && p.Data == nil {
+		return &anonymous
+	}
+	return &p
 }
 
 // start registers a connection, calls the Connect hooks and sends what comes first. It

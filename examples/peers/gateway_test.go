@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ const (
 )
 
 func init() {
-	servers := map[string]func(addr string) (http.Handler, error){"heliograph": ours, "naive": naive}
+	servers := map[string]func(addr string) (http.Handler, error){"heliograph": ours, "naive": naive, "bare": bare}
 	serve, ok := servers[os.Getenv(serverKind)]
 	if !ok {
 		return
@@ -103,6 +104,44 @@ func naive(addr string) (http.Handler, error) {
 				return
 			}
 		}
+	}), nil
+}
+
+// bare does what no server can leave out: for each message one write system call on each
+// socket, of the bytes that ours writes. It looks at no result.
+func bare(addr string) (http.Handler, error) {
+	var mu sync.Mutex
+	var fds []int
+	ps := redis.NewClient(&redis.Options{Addr: addr}).Subscribe(context.Background(), "bare")
+	go func() {
+		for m := range ps.Channel() {
+			frame := ws.MustCompileFrame(ws.NewTextFrame(fmt.Appendf(nil,
+				`{"source": "heliograph", "content": %s, "timestamp": 1790000000000.123, "client_reference": null}`, m.Payload)))
+			mu.Lock()
+			now := slices.Clone(fds)
+			mu.Unlock()
+			for _, fd := range now {
+				_, _ = syscall.Write(fd, frame)
+			}
+		}
+	}()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _, err := ws.UpgradeHTTP(r, w)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return
+		}
+		_ = raw.Control(func(fd uintptr) {
+			mu.Lock()
+			defer mu.Unlock()
+			fds = append(fds, int(fd))
+		})
+		_ = ws.WriteFrame(conn, ws.NewTextFrame([]byte(`{"status": "open"}`)))
+		_, _ = io.Copy(io.Discard, conn)
 	}), nil
 }
 
@@ -240,7 +279,8 @@ func (p *process) publish(b testing.TB, client *redis.Client, sockets, messages,
 }
 
 // BenchmarkGatewayDelivery compares the server's CPU time to deliver a message of 128
-// bytes to each of 1,000 sockets with that of a loop of coder/websocket writes.
+// bytes to each of 1,000 sockets with that of a loop of coder/websocket writes, and with
+// that of a bare loop of write system calls.
 func BenchmarkGatewayDelivery(b *testing.B) { benchmarkDelivery(b, "ws") }
 
 // BenchmarkGatewayTLS is the same over TLS, on both sides.
@@ -254,14 +294,25 @@ func benchmarkDelivery(b *testing.B, scheme string) {
 	one, other := startServerWith(b, "heliograph", scheme, srv.Addr()), startServerWith(b, "naive", scheme, srv.Addr())
 	one.connect(b, sockets, "SUB heliograph ack=1")
 	other.connect(b, sockets, "")
+	var least *process
+	if scheme == "ws" {
+		least = startServerWith(b, "bare", scheme, srv.Addr())
+		least.connect(b, sockets, "")
+	}
 	for _, flying := range []int{1, 8} {
 		b.Run(fmt.Sprintf("flying=%d", flying), func(b *testing.B) {
 			for b.Loop() {
-				var ours, theirs, ratios []float64
+				var ours, theirs, ratios, bares []float64
 				for range turns {
 					ours = append(ours, float64(one.publish(b, client, sockets, messages, flying)))
 					theirs = append(theirs, float64(other.publish(b, client, sockets, messages, flying)))
 					ratios = append(ratios, ours[len(ours)-1]/theirs[len(theirs)-1])
+					if least != nil {
+						bares = append(bares, float64(least.publish(b, client, sockets, messages, flying))/theirs[len(theirs)-1])
+					}
+				}
+				if least != nil {
+					b.ReportMetric(median(bares), "bare-of-naive")
 				}
 				b.ReportMetric(median(ratios), "of-naive")
 				b.ReportMetric(median(ours), "ns/delivery")
