@@ -153,11 +153,14 @@ func (h *Handler) isDisconnected(c *Conn) bool {
 	return ok && c.connectedAt <= at
 }
 
+// disconnectsKept is longer than a request is being authenticated.
+const disconnectsKept = 10 * time.Minute
+
 // forgetDisconnects forgets what no request can have begun before.
 func (h *Handler) forgetDisconnects() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	maps.DeleteFunc(h.disconnects, func(_ string, at int64) bool { return h.elapsed()-at > int64(10*time.Minute) })
+	maps.DeleteFunc(h.disconnects, func(_ string, at int64) bool { return h.elapsed()-at > int64(disconnectsKept) })
 }
 
 // Conns returns the connections of the handler that the Connect hooks have accepted, in

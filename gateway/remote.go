@@ -68,7 +68,7 @@ type remoteCommand struct {
 	Principal string   `json:"principal"`
 	Channel   string   `json:"channel,omitempty"`
 	Data      []byte   `json:"data,omitempty"`
-	From      string   `json:"from"` // the id of the Remote
+	From      string   `json:"from"` // the id of the Remote; empty: no answer is wanted
 	Question  uint64   `json:"question"`
 }
 

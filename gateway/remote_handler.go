@@ -21,8 +21,7 @@ type remoteEnd struct {
 	commands pubsub.Topic[remoteCommand]
 	kept     string
 	missed   chan struct{} // holds one: commands may have been missed
-	turn     sync.Mutex    // held while Redis is asked
-	caughtUp int64         // when it was last asked
+	caughtUp int64         // when Redis was last asked for what it keeps; used by follow
 
 	mu   sync.Mutex
 	done map[remoteID]bool // kept commands that were carried out: those since caughtUp, and a few before
@@ -116,11 +115,11 @@ func (e *remoteEnd) receive(ctx context.Context, m pubsub.Message[remoteCommand]
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.h.cfg.Limits.Command)
 	defer cancel()
-	n, err := e.h.carryOut(ctx, m.Value, e.h.elapsed())
 	if m.Value.Op.isKept() {
 		e.setDone(m.Value.id())
 	}
-	if err != nil {
+	n, err := e.h.carryOut(ctx, m.Value, e.h.elapsed())
+	if err != nil || m.Value.From == "" { // nothing waits for an answer
 		return err
 	}
 	answers, err := ownTopic[remoteAnswer](e.h.pool, "answers:"+m.Value.From)

@@ -230,6 +230,21 @@ func TestDisconnectedWhileItIsAuthenticated(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, <-statuses)
 }
 
+// A program without a Remote publishes the same, and needs no answer.
+func TestACommandOfAnotherProgram(t *testing.T) {
+	t.Parallel()
+	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
+		_, url := serve(t, pool, gateway.Config{Authenticate: named, Remote: "web"})
+		ada := signIn(t, url, "ada")
+		remote(t, pool, "web", 1)
+		for _, command := range []string{"nonsense", `{"op": "no", "principal": "ada"}`, `{"op": "disconnect"}`, `{"op": "send", "principal": "ada", "data": "aGVsbG8="}`, `{"op": "disconnect", "principal": "ada"}`} {
+			require.NoError(t, pool.Redis().Publish(t.Context(), key(t, pool, "gateway:0:remote:web"), command).Err())
+		}
+		require.Equal(t, "hello", ada.raw())
+		require.Equal(t, gateway.CloseDisconnected, ada.closed())
+	})
+}
+
 // A handler that does not answer is named by the error; what must not be missed is kept.
 func TestARemoteThatIsNotAnswered(t *testing.T) {
 	t.Parallel()
@@ -282,4 +297,35 @@ func TestAHandlerThatWasAwayForTooLong(t *testing.T) {
 	require.Equal(t, "closing", ada.news().Status)
 	require.Equal(t, gateway.CloseRestart, ada.closed())
 	require.Empty(t, nobody.does("PING"))
+}
+
+// On a cluster, which does not tell how many handlers there are.
+func TestRemoteOnACluster(t *testing.T) {
+	t.Parallel()
+	storagetest.Long(t)
+	cluster := storagetest.StartCluster(t)
+	cfg := gateway.Config{Authenticate: named, Remote: "web", Channels: []gateway.Channel{{Pattern: "room", Presence: true}, {Pattern: "joins:*", Joins: "joins:"}}}
+	_, one := serve(t, storagetest.Open(t, cluster.Config()), cfg)
+	_, two := serve(t, storagetest.Open(t, cluster.Config()), cfg)
+	ada := []*browser{signIn(t, one, "ada"), signIn(t, two, "ada")}
+	bob := signIn(t, one, "bob")
+	require.Empty(t, bob.does("SUB joins:room"))
+	r := remote(t, storagetest.Open(t, cluster.Config()), "web", 2)
+	for _, do := range []func(context.Context, string, string) (gateway.Reached, error){r.Subscribe, r.Unsubscribe} {
+		reached, err := do(t.Context(), "ada", "room")
+		require.NoError(t, err)
+		require.Equal(t, gateway.Reached{Handlers: 2, Connections: 2}, reached)
+	}
+	for _, event := range []string{"joined", "joined", "left", "left"} {
+		require.Equal(t, event, bob.event("room").Event)
+	}
+	for _, b := range ada {
+		require.Equal(t, "subscribed", b.news().Status)
+		require.Equal(t, "unsubscribed", b.news().Status)
+	}
+	_, err := r.Disconnect(t.Context(), "ada")
+	require.NoError(t, err)
+	for _, b := range ada {
+		require.Equal(t, gateway.CloseDisconnected, b.closed())
+	}
 }
