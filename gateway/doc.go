@@ -75,7 +75,8 @@
 //   - To get publications from elsewhere than Redis, see [Source].
 //   - To watch the handler, see [Handler.Stats].
 //   - For maps, see package gateway/geo; for groups of clients, gateway/fws; to sign in by
-//     JSON Web Tokens, gateway/jwt; for a client in JavaScript, gateway/client.
+//     JSON Web Tokens, gateway/jwt; for a client in JavaScript, gateway/client;
+//     for browsers that call workers and set keywords, gateway/control.
 //
 // README.md has the protocols exactly, close codes, the rights that Redis must grant, and
 // figures.

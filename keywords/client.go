@@ -95,7 +95,7 @@ func NewClient(pool *storage.Pool, cfg ClientConfig) (*Client, error) {
 	if cfg.Origin == (Origin{}) {
 		cfg.Origin = thisProcess()
 	}
-	if err := cfg.Origin.check(); err != nil {
+	if err := cfg.Origin.check("ClientConfig"); err != nil {
 		return nil, err
 	}
 	if err := checkOpen(pool); err != nil {

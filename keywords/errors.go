@@ -3,6 +3,8 @@ package keywords
 import (
 	"errors"
 	"fmt"
+
+	"github.com/heliograph/heliograph/keywords/internal/expr"
 )
 
 var (
@@ -16,6 +18,9 @@ var (
 	// sends no keyspace notifications and does not let the dispatcher enable them. See
 	// [Dispatcher.Notifications].
 	ErrNotificationsUnavailable = errors.New("keywords: keyspace notifications are unavailable")
+	// ErrExpression is the error of [WaitForExpr] for an expression that can't be parsed,
+	// or compares values that can't be compared. Its text says where.
+	ErrExpression = expr.Err
 	// ErrClosed is the error of calls after Client.Close, the Close of the pool, or
 	// the end of Dispatcher.Run.
 	ErrClosed = errors.New("keywords: client or dispatcher is closed")

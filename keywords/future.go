@@ -27,6 +27,10 @@ func ModifyAsync[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts
 	if err == nil {
 		err = k.check("ModifyAsync")
 	}
+	var origin string
+	if err == nil {
+		origin, err = c.originOf(o.Origin)
+	}
 	if err != nil {
 		f.err = err
 		close(f.done)
@@ -39,7 +43,7 @@ func ModifyAsync[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts
 		if f.err = k.checkKind(ctx, c); f.err != nil {
 			return
 		}
-		req := request{Changes: []requestedChange{k.change(v, o)}, Origin: c.origin}
+		req := request{Changes: []requestedChange{k.change(v, o)}, Origin: origin}
 		f.rev, f.err = c.ask(ctx, k.def.Service, k.def.Dispatcher, methodModify, req, p)
 	}()
 	return f

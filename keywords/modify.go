@@ -18,6 +18,9 @@ type ModifyOptions struct {
 	// IfRevision is the revision that the keyword must have; otherwise the modify is
 	// refused with CodeRevision. Zero: any revision.
 	IfRevision Revision
+
+	// Origin says for whom the client sets the keyword. Defaults to ClientConfig.Origin.
+	Origin Origin
 }
 
 // Modify sets a keyword. It returns the new revision once the keyword's dispatcher
@@ -43,7 +46,7 @@ func Modify[T Type](ctx context.Context, c *Client, k Keyword[T], v T, opts ...M
 		return Revision{}, err
 	}
 	def := k.def
-	return c.modify(ctx, def.Service, def.Dispatcher, k.change(v, o))
+	return c.modify(ctx, o.Origin, def.Service, def.Dispatcher, k.change(v, o))
 }
 
 // change returns the request to set the keyword to v.
@@ -61,13 +64,14 @@ func ModifyText(ctx context.Context, c *Client, service, name, text string, opts
 	if err != nil {
 		return Revision{}, err
 	}
-	return c.modify(ctx, service, def.Dispatcher, requestedChange{Name: name, Text: text, If: o.IfRevision.String()})
+	return c.modify(ctx, o.Origin, service, def.Dispatcher, requestedChange{Name: name, Text: text, If: o.IfRevision.String()})
 }
 
 // Setting is a keyword and the value to set it to; see [ModifyMany].
 type Setting struct {
 	def    Definition
 	change requestedChange
+	origin Origin
 }
 
 // To returns the setting of the keyword to v.
@@ -84,7 +88,7 @@ func (d Definition) To(text string, opts ...ModifyOptions) Setting {
 	d.Dispatcher = cmp.Or(d.Dispatcher, defaultDispatcher)
 	s := Setting{def: d, change: requestedChange{Name: d.Name, Text: text}}
 	for _, o := range opts {
-		s.change.If = o.IfRevision.String()
+		s.change.If, s.origin = o.IfRevision.String(), o.Origin
 	}
 	return s
 }
@@ -97,7 +101,7 @@ func ModifyMany(ctx context.Context, c *Client, settings ...Setting) (Revision, 
 	if len(settings) == 0 {
 		return Revision{}, errors.New("keywords: ModifyMany: no settings")
 	}
-	first := settings[0].def
+	first, origin := settings[0].def, settings[0].origin
 	changes := make([]requestedChange, len(settings))
 	for i, s := range settings {
 		switch {
@@ -105,16 +109,33 @@ func ModifyMany(ctx context.Context, c *Client, settings ...Setting) (Revision, 
 			return Revision{}, fmt.Errorf("keywords: ModifyMany: setting %d: zero Setting, make it with Keyword.To or Definition.To", i)
 		case s.def.Service != first.Service || s.def.Dispatcher != first.Dispatcher:
 			return Revision{}, fmt.Errorf("keywords: ModifyMany: setting %d: %v has another dispatcher than %v", i, s.def, first)
+		case s.origin != origin:
+			return Revision{}, fmt.Errorf("keywords: ModifyMany: setting %d: ModifyOptions.Origin: not that of the first setting", i)
 		}
 		changes[i] = s.change
 	}
-	return c.modify(ctx, first.Service, first.Dispatcher, changes...)
+	return c.modify(ctx, origin, first.Service, first.Dispatcher, changes...)
 }
 
 // modify asks a dispatcher to carry out changes, after those whose ModifyAsync was called
 // before.
-func (c *Client) modify(ctx context.Context, svc, disp string, changes ...requestedChange) (Revision, error) {
-	return c.ask(ctx, svc, disp, methodModify, request{Changes: changes, Origin: c.origin}, nil)
+func (c *Client) modify(ctx context.Context, by Origin, svc, disp string, changes ...requestedChange) (Revision, error) {
+	origin, err := c.originOf(by)
+	if err != nil {
+		return Revision{}, err
+	}
+	return c.ask(ctx, svc, disp, methodModify, request{Changes: changes, Origin: origin}, nil)
+}
+
+// originOf returns the origin of a modify as a dispatcher gets it.
+func (c *Client) originOf(by Origin) (string, error) {
+	if by == (Origin{}) {
+		return c.origin, nil
+	}
+	if err := by.check("ModifyOptions"); err != nil {
+		return "", err
+	}
+	return by.String(), nil
 }
 
 // ask calls a method of a dispatcher: in its place in line, or if that is nil after those

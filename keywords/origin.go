@@ -1,7 +1,7 @@
 package keywords
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -28,12 +28,12 @@ func (o Origin) String() string {
 }
 
 // check returns an error if parseOrigin could not read what String returns.
-func (o Origin) check() error {
+func (o Origin) check(options string) error {
 	switch {
 	case strings.Contains(o.User, "/"):
-		return errors.New("keywords: ClientConfig.Origin.User: '/' is not allowed")
+		return fmt.Errorf("keywords: %s.Origin.User: '/' is not allowed", options)
 	case strings.ContainsAny(o.Host, "/@"):
-		return errors.New("keywords: ClientConfig.Origin.Host: '/' and '@' are not allowed")
+		return fmt.Errorf("keywords: %s.Origin.Host: '/' and '@' are not allowed", options)
 	}
 	return nil
 }

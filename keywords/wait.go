@@ -49,7 +49,7 @@ type WaitOptions struct {
 // after it, it is an element of an array. The operators are or, and, not, == != < <= > >=,
 // in, has for the bits of a mask, and + - * /. There are parentheses, numbers, strings in
 // quotes, and words, which are names of enumerators. An expression that can't be parsed,
-// or compares values that can't be compared, is an error.
+// or compares values that can't be compared, is an ErrExpression.
 //
 // A keyword without a value makes what depends on it unknown. "and" is false if any operand
 // is false, and "or" and "in" are true if any operand is true, even when others have no

@@ -37,12 +37,14 @@ var may = map[string][]string{
 	"gateway/jwt":                 {"internal/redisio", "gateway"},
 	"gateway/fws":                 {"internal/redisio", "storage", "pubsub", "gateway"},
 	"gateway/client":              {},
+	"gateway/control":             {"storage", "bus", "bus/jobs", "keywords", "gateway"},
 	"internal/chromium":           {},
 }
 
 // tests lists what only the tests of a package may import beside that.
 var tests = map[string][]string{
-	"gateway/client": {"pubsub", "gateway"},
+	"gateway/client":  {"pubsub", "bus", "bus/jobs", "keywords", "gateway", "gateway/control"},
+	"gateway/control": {"pubsub"},
 }
 
 // testKit may be imported by the tests of every package.

@@ -4,7 +4,19 @@
  * Opens a connection, and opens it again whenever it ends, until `close` is called or the
  * server says that it must not. A relative URL is one of the page; http means ws.
  */
-export function connect(url: string | URL, options?: ConnectOptions): Connection
+export function connect<A extends Api = Api>(url: string | URL, options?: ConnectOptions): Connection<A>
+
+/**
+ * What a site has, for typed calls and keywords. Without one everything is unknown.
+ */
+export interface Api {
+  /** By type and method. */
+  calls: Record<string, Record<string, { args: unknown; result: unknown }>>
+  /** By type and method. */
+  streams: Record<string, Record<string, { args: unknown; item: unknown }>>
+  /** By service.KEYWORD. */
+  keywords: Record<string, unknown>
+}
 
 export interface ConnectOptions {
   /**
@@ -66,7 +78,7 @@ export interface CommandOptions {
   timeout?: number
 }
 
-export interface Connection {
+export interface Connection<A extends Api = Api> {
   readonly state: State
   /** "websocket", "events", or "" while the connection is not open. */
   readonly transport: "" | "websocket" | "events"
@@ -85,12 +97,88 @@ export interface Connection {
   publish(channel: string, content: unknown, options?: CommandOptions): Promise<number>
   /** Who follows a channel that has a presence. */
   who(channel: string, options?: CommandOptions): Promise<{ clients: number; principals: Record<string, number> }>
+  // The commands of package gateway/control, where the host has them.
+
+  /** Calls a method of one worker of a type. */
+  call<T extends keyof A["calls"] & string, M extends keyof A["calls"][T] & string>(
+    type: T,
+    method: M,
+    args?: A["calls"][T][M]["args"],
+    options?: CommandOptions & { worker?: string },
+  ): Promise<A["calls"][T][M]["result"]>
+  /** Yields the items of a stream. Leaving the loop ends it. It fails if the connection ends. */
+  stream<T extends keyof A["streams"] & string, M extends keyof A["streams"][T] & string>(
+    type: T,
+    method: M,
+    args?: A["streams"][T][M]["args"],
+    options?: CommandOptions & { worker?: string; queueBytes?: number },
+  ): AsyncIterableIterator<A["streams"][T][M]["item"]>
+  /** The living workers of a type. */
+  workers(type: string, options?: CommandOptions): Promise<WorkerInfo[]>
+  /** Submits a job and returns its id. With an id of one's own it may be repeated. `delay` is in ms. */
+  submit(queue: string, method: string, args?: unknown, options?: CommandOptions & { delay?: number; id?: string }): Promise<string>
+  /** What is known of a job. */
+  job(id: string, options?: CommandOptions): Promise<{ id: string; state: string; [member: string]: unknown }>
+  /** A keyword by service.KEYWORD. */
+  keyword<K extends keyof A["keywords"] & string>(name: K): Keyword<A["keywords"][K]>
+  /** The events of all keywords of a service, or of those that a glob matches: "stage.T*". */
+  watch(names: string, options?: WatchOptions): AsyncIterableIterator<KeywordEvent>
+  /** Resolves once an expression such as "$stage.SPEED > 3" is true. */
+  waitFor(expression: string, options?: CommandOptions): Promise<void>
+  services(options?: CommandOptions): Promise<string[]>
+  /** The definitions of a service's keywords. */
+  describe(service: string, options?: CommandOptions): Promise<Array<{ name: string; kind: string; [member: string]: unknown }>>
+
   /** Sends any command, such as one of the host's. */
   command(
     name: string,
     args?: readonly unknown[],
     options?: CommandOptions & { options?: Record<string, unknown> },
   ): Promise<{ values: unknown[]; status?: { status: string; [member: string]: unknown } }>
+}
+
+export interface WorkerInfo {
+  id: string
+  type: string
+  host: string
+  pid: number
+  [member: string]: unknown
+}
+
+export interface WatchOptions {
+  signal?: AbortSignal
+  /** How much may wait to be read, in bytes of JSON; the oldest events are dropped. Defaults to 4 MiB. */
+  queueBytes?: number
+}
+
+export interface Keyword<T> {
+  readonly name: string
+  read(options?: CommandOptions): Promise<KeywordValue<T>>
+  /** Sets it and returns the new revision, once its dispatcher has carried that out. */
+  set(value: T, options?: CommandOptions & { ifRevision?: string }): Promise<string>
+  /** The value, then every change. After the connection was cut it begins again with the value. */
+  watch(options?: WatchOptions): AsyncIterableIterator<KeywordEvent<T>>
+}
+
+export interface KeywordValue<T = unknown> {
+  /** null if it was never set. */
+  value: T | null
+  revision: string
+  time: string
+  quality: string
+  severity: string
+  text?: string
+  /** Who has set it, by user@host:pid/program. */
+  source?: string
+}
+
+export interface KeywordEvent<T = unknown> {
+  /** initial, change, stale, good, gone, disconnected, … as package keywords names them. */
+  kind: string
+  service: string
+  keyword: string
+  value: KeywordValue<T>
+  prev?: KeywordValue<T>
 }
 
 export interface SubscribeOptions {
@@ -139,7 +227,7 @@ export interface Message<T = unknown> {
 }
 
 /**
- * code is one of the gateway's (its README.md lists them), or
+ * code is one of the gateway's, or of package gateway/control (their README.md list them), or
  * disconnected: the connection was cut before the answer, which is unknown;
  * timeout: no answer came in time;
  * queue_full: maxPending commands wait; slow: queueBytes wait;

@@ -219,14 +219,14 @@ class Connection {
 
   // request sends a command once the connection is open. With retry, it is sent again if
   // the connection ends before the answer.
-  #request(command, args = [], { options = {}, signal, timeout = this.#options.timeout, retry, value, channel } = {}) {
+  #request(command, args = [], { options = {}, signal, timeout = this.#options.timeout, retry, cancels, value, channel } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
       if (this.#error) throw this.#error
       if (this.#requests.size >= this.#options.maxPending) throw new HeliographError("queue_full", `${this.#requests.size} commands wait for an answer, which is maxPending`)
       const id = ++this.#id
       const cancel = (reason) => {
-        if (request.sent && this.#live && command !== "SUB") this.#request("CANCEL", [id]).catch(() => {})
+        if (cancels && request.sent && this.#live) this.#request("CANCEL", [id]).catch(() => {})
         request.reject(reason)
       }
       const abort = () => cancel(signal.reason)
@@ -283,10 +283,10 @@ class Connection {
   }
 
   // items returns the answers to a command as they come.
-  #items(command, args, { queueBytes, signal, ...more }) {
+  #items(command, args, { queueBytes, signal, overflow = "fail", ...more }) {
     const stop = new AbortController()
-    const queue = new Queue({ queueBytes, signal, overflow: "fail" }, () => stop.abort())
-    this.#request(command, args, { timeout: 0, ...more, signal: stop.signal, value: (v) => queue.add(v) }).then(
+    const queue = new Queue({ queueBytes: queueBytes ?? 4 << 20, signal, overflow }, () => stop.abort())
+    this.#request(command, args, { timeout: 0, ...more, cancels: true, signal: stop.signal, value: (v) => queue.add(v) }).then(
       () => queue.end(),
       (error) => queue.end(error),
     )
@@ -305,6 +305,58 @@ class Connection {
 
   #one(command, args, options) {
     return this.#request(command, args, options).then((r) => r.values[0])
+  }
+
+  #all(command, args, options) {
+    return this.#request(command, args, { retry: true, ...options }).then((r) => r.values)
+  }
+
+  // The commands of package gateway/control.
+
+  call(type, method, args = null, { worker, ...more } = {}) {
+    return this.#one("CALL", [type, method, JSON.stringify(args)], { cancels: true, options: { worker }, ...more })
+  }
+
+  stream(type, method, args = null, { worker, ...more } = {}) {
+    return this.#items("STREAM", [type, method, JSON.stringify(args)], { options: { worker }, ...more })
+  }
+
+  workers(type, more) {
+    return this.#all("WORKERS", [type], more)
+  }
+
+  submit(queue, method, args = null, { delay, id, ...more } = {}) {
+    return this.#one("SUBMIT", [queue, method, JSON.stringify(args)], { options: { delay, id }, retry: !!id, ...more })
+  }
+
+  job(id, more) {
+    return this.#one("JOB", [id], { retry: true, ...more })
+  }
+
+  keyword(name) {
+    return {
+      name,
+      read: (more) => this.#one("READ", [name], { retry: true, ...more }),
+      set: (value, { ifRevision, ...more } = {}) => this.#one("SET", [name, value], { cancels: true, options: { if: ifRevision }, ...more }).then((v) => v.revision),
+      watch: (more) => this.#items("WATCH", [name], { retry: true, overflow: "drop", ...more }),
+    }
+  }
+
+  // watch yields the events of all keywords of a service, or of those that a glob matches.
+  watch(names, more) {
+    return this.keyword(names).watch(more)
+  }
+
+  waitFor(expression, more) {
+    return this.#request("WAIT", [expression], { timeout: 0, retry: true, cancels: true, ...more }).then(() => {})
+  }
+
+  services(more) {
+    return this.#all("SERVICES", [], more)
+  }
+
+  describe(service, more) {
+    return this.#all("DESCRIBE", [service], more)
   }
 
   who(channel, options) {

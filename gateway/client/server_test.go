@@ -151,6 +151,7 @@ func newSuite(t *testing.T) *suite {
 		}
 		s.report <- rep
 	})
+	s.control(mux)
 	s.http = httptest.NewServer(mux)
 	t.Cleanup(s.http.Close)
 	s.proxy = newProxy(t, s.http.Listener.Addr().String())
@@ -265,7 +266,7 @@ func (s *suite) await(ctx context.Context) report {
 }
 
 // names are the tests of the suite, cuts aside.
-var names = []string{"commands", "signals", "snapshots", "slowReaders", "codes", "tokens", "silence", "eventStreams", "restarts"}
+var names = []string{"commands", "signals", "snapshots", "slowReaders", "codes", "tokens", "silence", "eventStreams", "control", "restarts"}
 
 func requirePassed(t *testing.T, r report, names ...string) {
 	t.Helper()

@@ -220,6 +220,52 @@ export async function restarts(base) {
   h.close()
 }
 
+export async function control(base) {
+  const h = connect(base + "/control?user=ada", { minDelay: 10 })
+  same(3, await h.call("calc", "add", { a: 1, b: 2 }))
+  same("calc", (await h.workers("calc"))[0].type)
+  await rejected(h.call("calc", "add", { a: "x" }), "bad_arguments")
+  await rejected(h.call("calc", "none"), "unknown_method")
+  await rejected(h.call("gone", "add"), "no_workers")
+  await rejected(h.call("private", "add"), "forbidden")
+  await rejected(h.call("calc", "hang", null, { timeout: 50 }), "timeout")
+  const items = []
+  for await (const n of h.stream("calc", "count", { a: 3, b: 1e9 })) {
+    items.push(n)
+    if (n === 5) break
+  }
+  same([3, 4, 5], items)
+  await server(base, "ended") // the handler of the stream
+
+  const speed = h.keyword("stage.SPEED")
+  same([], [...(await h.services())].filter((s) => s !== "stage"))
+  same(["SPEED"], (await h.describe("stage")).map((d) => d.name))
+  const rev = await speed.set(3.5)
+  same([3.5, rev], [(await speed.read()).value, (await speed.read()).revision])
+  if (!(await speed.read()).source.startsWith("ada@")) throw new Error("not set by ada")
+  await rejected(speed.set(99), "range")
+  await rejected(speed.set(4, { ifRevision: "1:1" }), "revision")
+  await rejected(h.keyword("stage.NONE").read(), "unknown_keyword")
+  await rejected(h.waitFor("$stage.SPEED >"), "expression")
+  const events = speed.watch()
+  same(["initial", 3.5], await events.next().then(({ value }) => [value.kind, value.value.value]))
+  const waited = h.waitFor("$stage.SPEED > 5")
+  await speed.set(6)
+  await waited
+  same(6, (await events.next()).value.value.value)
+  await server(base, "cut-control")
+  same(6, (await events.next()).value.value.value, "the watch begins again")
+  await speed.set(7)
+  same(7, (await events.next()).value.value.value)
+  await events.return()
+  same({ done: true }, await events.next())
+
+  const id = await h.submit("sums", "add", { a: 1, b: 2 }, { delay: 3_600_000, id: "mine" })
+  same(id, await h.submit("sums", "add", { a: 1, b: 2 }, { delay: 3_600_000, id: "mine" }))
+  same("scheduled", (await h.job(id)).state)
+  h.close()
+}
+
 // cuts follows three channels while the proxy cuts all connections at random: what was
 // published and not received is behind a gap, nothing comes twice or out of order, and
 // the state is right in the end.
@@ -260,14 +306,14 @@ export async function cuts(base, proxy) {
 // run runs the tests one after the other, and returns the names of those that failed with
 // their errors.
 export async function run(base, proxy, names) {
-  const tests = { commands, signals, snapshots, slowReaders, codes, tokens, silence, eventStreams, restarts, cuts }
+  const tests = { commands, signals, snapshots, slowReaders, codes, tokens, silence, eventStreams, restarts, control, cuts }
   const report = { failed: {}, passed: {} }
   for (const name of names) {
     const began = Date.now()
     try {
       report.passed[name] = (await tests[name](base, proxy)) ?? `in ${Date.now() - began} ms`
     } catch (error) {
-      report.failed[name] = `${error?.stack ?? error}`
+      report.failed[name] = `${error?.code ?? ""} ${error?.message} ${error?.stack}`
     }
   }
   await fetch(base + "/report", { method: "POST", body: JSON.stringify(report) })

@@ -36,5 +36,29 @@ async function commands(): Promise<void> {
   values[0].bbox
 }
 
+interface Site {
+  calls: { calc: { add: { args: { a: number; b: number }; result: number } } }
+  streams: { calc: { tail: { args: { n: number }; item: string } } }
+  keywords: { "stage.SPEED": number; "stage.MODE": "Idle" | "Slew" }
+}
+
+async function control(): Promise<void> {
+  const h = connect<Site>("/ws")
+  const sum: number = await h.call("calc", "add", { a: 1, b: 2 })
+  // @ts-expect-error: b is missing
+  await h.call("calc", "add", { a: sum })
+  // @ts-expect-error: no such method
+  await h.call("calc", "subtract")
+  for await (const line of h.stream("calc", "tail", { n: 10 })) console.log(line.toUpperCase())
+  await h.keyword("stage.MODE").set("Slew", { ifRevision: "1:2" })
+  // @ts-expect-error: no such enumerator
+  await h.keyword("stage.MODE").set("Fly")
+  const { value } = await h.keyword("stage.SPEED").read()
+  console.log(value?.toFixed())
+  const untyped: unknown = await connect("/ws").call("any", "thing", { at: "all" })
+  console.log(untyped)
+}
+
+void control()
 follow(AbortSignal.timeout(1000)).catch((error) => error instanceof HeliographError && console.log(error.code))
 void commands()

@@ -190,6 +190,9 @@ func (n *node) String() string {
 	return "(…)"
 }
 
+// Err is in every error of an expression that can't be parsed or evaluated.
+var Err = errors.New("keywords: expression")
+
 func errorf(column int, format string, args ...any) error {
-	return fmt.Errorf("keywords: expression: column %d: %w", column, fmt.Errorf(format, args...))
+	return fmt.Errorf("%w: column %d: %w", Err, column, fmt.Errorf(format, args...))
 }

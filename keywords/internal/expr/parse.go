@@ -9,12 +9,12 @@ import (
 func Parse(text string, opts Options) (*Expr, error) {
 	switch {
 	case len(text) > MaxLen:
-		return nil, fmt.Errorf("keywords: expression of %d bytes, the limit is %d", len(text), MaxLen)
+		return nil, fmt.Errorf("%w of %d bytes, the limit is %d", Err, len(text), MaxLen)
 	case !utf8.ValidString(text):
-		return nil, fmt.Errorf("keywords: expression is not UTF-8")
+		return nil, fmt.Errorf("%w is not UTF-8", Err)
 	}
 	if err := checkService(opts.Service); err != nil && opts.Service != "" {
-		return nil, fmt.Errorf("keywords: expression: default %w", err)
+		return nil, fmt.Errorf("%w: default %w", Err, err)
 	}
 	p := &parser{lexer: lexer{text: text}, opts: opts}
 	if err := p.next(); err != nil {

@@ -1,0 +1,9 @@
+package control_test
+
+import (
+	"testing"
+
+	"github.com/heliograph/heliograph/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { storagetest.Main(m) }
