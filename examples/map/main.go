@@ -30,6 +30,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/heliograph/heliograph/gateway"
+	js "github.com/heliograph/heliograph/gateway/client"
 	"github.com/heliograph/heliograph/gateway/geo"
 	"github.com/heliograph/heliograph/storage"
 	"github.com/heliograph/heliograph/storage/embedded"
@@ -99,6 +100,7 @@ func serve(ctx context.Context, out io.Writer, pool *storage.Pool, listener net.
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/ws", h)
+	mux.Handle("/heliograph.js", js.Handler())
 	mux.Handle("/", page())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 

@@ -1,4 +1,4 @@
-// A map of what moves. What it says to the gateway:
+// A map of what moves. What it says to the gateway, by heliograph.js:
 //
 //   PROJECTION epsg:2056     from now on all coordinates are in that
 //   GET ground               the outline, lakes, railways, towns and the graticule
@@ -6,9 +6,9 @@
 //   SUB objects snapshot=1   where all of that is, and from then on each change
 //   SUB stats                what is published altogether
 //
-// Each message is {"source": …, "content": …}. Here is what comes of them; view.js
-// knows the mouse, draw.js the pencils.
+// Here is what comes of the answers; view.js knows the mouse, draw.js the pencils.
 
+import { connect } from "/heliograph.js";
 import { View } from "./view.js";
 import { Painter, position } from "./draw.js";
 
@@ -16,7 +16,6 @@ const $ = id => document.getElementById(id);
 const kinds = ["train", "boat", "plane"];
 
 let ground = new Map(); // features by id
-let coming = new Map(); // the ground in the projection that was asked for
 const objects = new Map(); // what is in the box, by id
 
 const painter = new Painter($("map"));
@@ -27,59 +26,66 @@ const view = new View($("map"), () => {
 
 // --- the connection
 
-let socket;
-let pause = 500; // ms until the next attempt
-let waiting = 0; // projections that were asked for and have not come
+const h = connect("/ws");
+let drawn; // the subscription of objects
+let asked = 0; // projections that were asked for
+let ready = false; // the ground is there in the last of them
 
-function connect() {
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
-  socket.onmessage = e => receive(e.data);
-  socket.onopen = () => {
-    show("connected");
-    pause = 500;
-    waiting = 0;
-    project();
-  };
-  socket.onclose = () => {
-    show("connecting");
-    objects.clear();
-    samples.length = 0;
-    setTimeout(connect, pause);
-    pause = Math.min(2 * pause, 10_000);
-  };
-}
-
-function show(state) {
-  put("state", state);
-  $("state").classList.toggle("open", state === "connected");
+h.on("state", ({ state }) => {
+  put("state", state === "open" ? "connected" : "connecting");
+  $("state").classList.toggle("open", state === "open");
   put("error", "");
-}
+  if (state === "open") project(); // the gateway knows none yet
+  else forget();
+});
 
-function send(...commands) {
-  for (const c of commands) socket.send(c);
+// Forget drops the objects, and what has been measured of them.
+function forget() {
+  ready = false;
+  drawn?.close();
+  objects.clear();
+  samples.length = 0;
 }
 
 // Project asks for another projection. Objects are not followed until all of the
-// ground has come, and PONG behind it: none is drawn at its place on another map.
-function project() {
-  if (socket.readyState !== WebSocket.OPEN) return; // and when it is, it begins with that
-  waiting++;
-  objects.clear();
-  const command = `PROJECTION epsg:${$("projection").value}`;
-  $("projected").textContent = command;
-  send("DEL objects", "BBOX", command, "GET ground", "PING");
+// ground has come: none is drawn at its place on another map.
+async function project() {
+  if (h.state !== "open") return; // and when it is, it begins with that
+  const mine = ++asked;
+  forget();
+  const code = `epsg:${$("projection").value}`;
+  $("projected").textContent = `PROJECTION ${code}`;
+  try {
+    const [, , features] = await Promise.all([h.command("BBOX"), h.command("PROJECTION", [code]), h.get("ground")]);
+    if (mine !== asked) return;
+    features.forEach(count);
+    ground = new Map(features.map(f => [f.id, f]));
+    const country = ground.get("Switzerland");
+    if (!country) return projectSoon(); // Redis is empty
+    const [xs, ys] = [0, 1].map(i => country.geometry.coordinates[0].map(p => p[i]));
+    view.change([Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)]);
+    ready = true;
+    look(); // a box that comes after the projection is in its units
+    put("error", "");
+    drawn = h.subscribe("objects", { snapshot: true });
+    await follow(drawn, place);
+  } catch (error) {
+    failed(error);
+  }
 }
 
-function projected() {
-  if (--waiting > 0) return;
-  const country = coming.get("Switzerland");
-  if (!country) return projectSoon(); // Redis is empty, or away
-  ground = coming;
-  coming = new Map();
-  const [xs, ys] = [0, 1].map(i => country.geometry.coordinates[0].map(p => p[i]));
-  view.change([Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)]);
-  look(); // a box that comes after the projection is in its units
-  send("SUB stats", "SUB objects snapshot=1");
+// Follow does something with the messages of a channel.
+async function follow(messages, use) {
+  for await (const { content } of messages) {
+    count(content);
+    if (content) use(content);
+  }
+}
+
+function failed({ code, command, message }) {
+  if (code === "disconnected" || code === "closed") return;
+  put("error", `${command ?? ""} ${code}: ${message}`);
+  if (code === "unavailable") projectSoon();
 }
 
 let again; // a timer
@@ -103,13 +109,13 @@ function lookSoon() {
 function look() {
   clearTimeout(soon);
   soon = undefined;
-  if (waiting > 0 || !view.extent || socket.readyState !== WebSocket.OPEN) return;
+  if (!ready || !view.extent) return;
   box = view.box(12).map(v => Number(v.toPrecision(9)));
   for (const [id, o] of objects) { // the gateway announces what leaves the box, not what the box leaves
     if (!inBox(o.to)) objects.delete(id);
   }
   $("box").textContent = `BBOX ${box.join(" ")} exit=1`;
-  send($("box").textContent);
+  h.command("BBOX", box, { options: { exit: 1 } }).catch(failed);
 }
 
 const inBox = ([x, y]) => x > box[0] && y > box[1] && x < box[2] && y < box[3];
@@ -119,35 +125,15 @@ const inBox = ([x, y]) => x > box[0] && y > box[1] && x < box[2] && y < box[3];
 const came = { messages: 0, bytes: 0, objects: 0, left: 0 };
 const utf8 = new TextEncoder();
 
-function receive(data) {
+function count(content) {
   came.messages++;
-  came.bytes += utf8.encode(data).length;
-  const { source, content } = JSON.parse(data);
-  switch (source) {
-    case "ground":
-      if (content) coming.set(content.id, content);
-      break;
-    case "objects":
-      came.objects++;
-      if (content && waiting === 0) place(content);
-      break;
-    case "stats":
-      measure(content);
-      break;
-    case "error":
-      put("error", `${content.command} ${content.code}: ${content.message}`);
-      if (content.code === "unavailable") projectSoon();
-      break;
-    case "websocket":
-      if (content === "PONG") projected();
-      else if (content.status === "subscribed") put("error", "");
-      else if (content.status === "closing") pause = content.reconnect_ms;
-  }
+  came.bytes += utf8.encode(JSON.stringify(content)).length;
 }
 
 const trail = 16; // messages that an object's trail is long
 
 function place(f) {
+  came.objects++;
   if (!f.geometry) { // it has left the box
     if (objects.delete(f.id)) came.left++;
     return;
@@ -236,5 +222,5 @@ $("in").onclick = () => view.zoom(1.6);
 $("out").onclick = () => view.zoom(1 / 1.6);
 $("home").onclick = () => view.home();
 
-connect();
+follow(h.subscribe("stats"), measure).catch(failed);
 frame();
