@@ -113,6 +113,22 @@ func TestCluster(t *testing.T) {
 	clusterSuite(t, pool)
 }
 
+// The same behind Sentinel, before and after a failover.
+func TestSentinel(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
+	sentinel := storagetest.StartSentinel(t)
+	pool := storagetest.Open(t, sentinel.Config())
+	clusterSuite(t, pool)
+	sentinel.Failover()
+	c := client(t, pool)
+	id, err := jobs.Submit(t.Context(), c, "q", Double, 4, jobs.SubmitOptions{KeepResult: time.Minute, ID: "after"})
+	require.NoError(t, err)
+	n, err := jobs.Wait(t.Context(), c, Double, id)
+	require.NoError(t, err)
+	require.Equal(t, 8, n)
+}
+
 func clusterSuite(t *testing.T, pool *storage.Pool) {
 	c := client(t, pool)
 	serve(t, pool, jobs.QueueConfig{Backoff: func(jobs.Job, error) time.Duration { return time.Millisecond }},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,4 +136,31 @@ func TestSubmitAtLeastOnceOnRealServers(t *testing.T) {
 		require.Equal(t, jobs.StateDead, info.State)
 	}
 	require.Greater(t, len(ran), 3000)
+}
+
+// A worker that is suspended for longer than its lease loses its jobs to another, and goes on
+// when it is resumed.
+func TestASuspendedWorkersJobsRunElsewhere(t *testing.T) {
+	storagetest.Long(t)
+	t.Parallel()
+	srv := storagetest.Start(t)
+	pool := storagetest.Open(t, srv.Config())
+	c := client(t, pool)
+	workers := []*exec.Cmd{startProcess(t, srv), startProcess(t, srv)}
+	acknowledged := map[string]bool{}
+	for round := range 3 {
+		require.NoError(t, workers[round%2].Process.Signal(syscall.SIGSTOP))
+		for range 10 {
+			some, err := jobs.SubmitMany(t.Context(), c, "q", Task, make([]int, 50))
+			require.NoError(t, err)
+			for _, s := range some {
+				acknowledged[s.ID] = true
+			}
+		}
+		empty(t, pool, c) // the other has claimed what the suspended one held
+		require.NoError(t, workers[round%2].Process.Signal(syscall.SIGCONT))
+	}
+	ran, err := pool.Redis().SMembers(t.Context(), "ran").Result()
+	require.NoError(t, err)
+	require.Len(t, ran, len(acknowledged))
 }
