@@ -33,7 +33,7 @@ type ClientConfig struct {
 
 	// MaxQueueBytes is the size of this client's requests that may wait in one queue,
 	// in bytes. Above it further calls end with ErrQueueFull, as above MaxQueue.
-	// Defaults to 256 MiB.
+	// Requests smaller than MaxQueueBytes / MaxQueue are not counted. Defaults to 256 MiB.
 	MaxQueueBytes int
 
 	// MaxPending is the number of calls that may wait for their replies in this

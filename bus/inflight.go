@@ -137,10 +137,11 @@ func (c *Client) remember(call *pendingCall) error {
 
 // removeLocked takes a call out of those that wait, and reports whether it was there.
 func (c *Client) removeLocked(call *pendingCall) bool {
-	if call == nil || c.calls[call.id] != call {
+	before := len(c.calls)
+	delete(c.calls, call.id)
+	if len(c.calls) == before {
 		return false
 	}
-	delete(c.calls, call.id)
 	c.callBytes -= call.size
 	return true
 }
@@ -228,9 +229,9 @@ func (c *Client) deliver(elem string, again bool) {
 func (c *Client) settleReply(rep *reply, again bool) {
 	c.mu.Lock()
 	call := c.calls[rep.id]
-	if c.removeLocked(call) {
+	if call != nil {
+		c.removeLocked(call)
 		call.worker = ""
-		call.route.learnResult(len(rep.body.Data))
 	}
 	c.mu.Unlock()
 	switch {
@@ -239,6 +240,7 @@ func (c *Client) settleReply(rep *reply, again bool) {
 			c.stats.late.Add(1)
 		}
 	case !call.stream:
+		call.route.learnResult(len(rep.body.Data))
 		c.stats.time.add(time.Since(call.since))
 		call.result <- result{call, rep, nil}
 	case rep.seq != call.received:

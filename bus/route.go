@@ -228,10 +228,13 @@ func (r *route) onPushed(size int, length int64, err error) {
 	if err != nil {
 		return
 	}
-	r.mu.Lock()
-	bytes := r.backlog.push(size, length)
-	r.mu.Unlock()
-	if length > int64(r.c.cfg.MaxQueue) || bytes > r.c.cfg.MaxQueueBytes {
+	bytes, cfg := 0, &r.c.cfg
+	if size > cfg.MaxQueueBytes/max(cfg.MaxQueue, 1) { // MaxQueue limits smaller ones
+		r.mu.Lock()
+		bytes = r.backlog.push(size, length)
+		r.mu.Unlock()
+	}
+	if length > int64(cfg.MaxQueue) || bytes > cfg.MaxQueueBytes {
 		r.full.Store(int64(r.c.age(time.Now()) + fullTime))
 	}
 }
@@ -239,11 +242,13 @@ func (r *route) onPushed(size int, length int64, err error) {
 // learnResult notes the size of a result. Large ones count for some time.
 func (r *route) learnResult(size int) {
 	known := r.result.Load()
-	r.result.Store(max(int64(size), known-known/8))
+	if now := max(int64(size), known-known/8); now != known {
+		r.result.Store(now)
+	}
 }
 
-// backlog has the sizes of a client's requests that may still be in a queue: no more of
-// them than the queue is long, and the newest, since it is first in, first out.
+// backlog has the sizes of a client's large requests that may still be in a queue: no more
+// of them than the queue is long, and the newest, since it is first in, first out.
 type backlog struct {
 	sizes []int
 	bytes int
