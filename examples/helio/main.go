@@ -183,7 +183,7 @@ func (t *tool) root() *cli.Command {
 			t.workersCommand(), t.pingCommand(), t.infoCommand(), t.statsCommand(), t.stopCommand(), t.logsCommand(), t.downloadCommand(),
 			t.showCommand(), t.modifyCommand(), t.watchCommand(), t.waitforCommand(), t.listCommand(), t.describeCommand(), t.gshowCommand(), t.dispatchersCommand(), t.keywordsCommand(),
 			t.pubCommand(), t.subCommand(), t.setCommand(), t.mapCommand(), t.gatewayCommand(),
-			t.jobsCommand(), t.topCommand(), t.versionCommand(),
+			t.jobsCommand(), t.topCommand(), t.typesCommand(), t.versionCommand(),
 		},
 	}
 }

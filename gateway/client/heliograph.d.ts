@@ -7,7 +7,8 @@
 export function connect<A extends Api = Api>(url: string | URL, options?: ConnectOptions): Connection<A>
 
 /**
- * What a site has, for typed calls and keywords. Without one everything is unknown.
+ * What a site has, for typed calls and keywords: `helio types --ts` writes it from the
+ * running workers and dispatchers. Without one everything is unknown.
  */
 export interface Api {
   /** By type and method. */
