@@ -22,6 +22,7 @@ func (r *rig) soak(ctx context.Context, o options, out io.Writer) error {
 		r.disconnect()
 		r.faults++
 		sleep(ctx, o.every/2)
+		r.calls.Trim(time.Now().Add(-2 * callTimeout)) // or the history would be what grows
 		now, err := r.measure(ctx)
 		if err != nil {
 			return err

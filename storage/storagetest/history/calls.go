@@ -1,6 +1,7 @@
 package history
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,7 +16,8 @@ type Calls struct {
 	MaxLinger time.Duration
 
 	mu    sync.Mutex
-	calls []*Call
+	next  int // ID of the next call
+	calls map[int]*Call
 	wrong problems
 }
 
@@ -60,11 +62,15 @@ const (
 func (h *Calls) Begin(opts ...CallOptions) *Call {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := &Call{ID: len(h.calls), h: h}
+	c := &Call{ID: h.next, h: h}
+	h.next++
 	if len(opts) > 0 {
 		c.idempotent, c.deadline = opts[0].Idempotent, opts[0].Deadline
 	}
-	h.calls = append(h.calls, c)
+	if h.calls == nil {
+		h.calls = make(map[int]*Call)
+	}
+	h.calls[c.ID] = c
 	return c
 }
 
@@ -79,11 +85,15 @@ func (c *Call) End(o Outcome) {
 func (h *Calls) Run(id int) (done func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if id < 0 || id >= len(h.calls) {
-		h.wrong.addf("call %d runs and was never made", id)
+	c, r := h.calls[id], &run{}
+	if c == nil {
+		what := "was never made"
+		if id >= 0 && id < h.next {
+			what = "had ended before a Trim"
+		}
+		h.wrong.addf("call %d runs and %s", id, what)
 		return func() {}
 	}
-	c, r := h.calls[id], &run{}
 	c.runs = append(c.runs, r)
 	c.late = c.late || !c.deadline.IsZero() && time.Now().After(c.deadline)
 	return func() {
@@ -113,6 +123,7 @@ func (h *Calls) Open() (ids []int) {
 			ids = append(ids, c.ID)
 		}
 	}
+	slices.Sort(ids)
 	return ids
 }
 
@@ -122,30 +133,48 @@ func (h *Calls) Check() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := problems{slices.Clone(h.wrong.all)}
-	linger := h.MaxLinger
+	for _, id := range slices.Sorted(maps.Keys(h.calls)) {
+		h.calls[id].check(&p)
+	}
+	return p.err("calls")
+}
+
+// Trim checks and forgets the calls that ended before a time, so that a history of hours
+// stays small. A call that runs later is wrong.
+func (h *Calls) Trim(before time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, c := range h.calls {
+		if len(c.ends) > 0 && c.ended.Before(before) {
+			c.check(&h.wrong)
+			delete(h.calls, id)
+		}
+	}
+}
+
+// check adds what is wrong with the call.
+func (c *Call) check(p *problems) {
+	linger := c.h.MaxLinger
 	if linger == 0 {
 		linger = 2 * time.Second
 	}
-	for _, c := range h.calls {
-		switch {
-		case len(c.ends) != 1:
-			p.addf("call %d ended %d times: %q", c.ID, len(c.ends), c.ends)
-			continue
-		case len(c.runs) > 1 && !c.idempotent:
-			p.addf("call %d is not idempotent and ran %d times", c.ID, len(c.runs))
-		case len(c.runs) > 0 && c.ends[0] == NotRun && !c.again:
-			p.addf("call %d ended as not run, and ran", c.ID)
-		case len(c.runs) == 0 && c.ends[0] == Answered:
-			p.addf("call %d was answered, and never ran", c.ID)
-		}
-		if c.late {
-			p.addf("call %d began to run after its deadline", c.ID)
-		}
-		if c.ends[0] == Cancelled && slices.ContainsFunc(c.runs, func(r *run) bool { return r.after(c.ended.Add(linger)) }) {
-			p.addf("call %d ran for more than %v after it was cancelled", c.ID, linger)
-		}
+	switch {
+	case len(c.ends) != 1:
+		p.addf("call %d ended %d times: %q", c.ID, len(c.ends), c.ends)
+		return
+	case len(c.runs) > 1 && !c.idempotent:
+		p.addf("call %d is not idempotent and ran %d times", c.ID, len(c.runs))
+	case len(c.runs) > 0 && c.ends[0] == NotRun && !c.again:
+		p.addf("call %d ended as not run, and ran", c.ID)
+	case len(c.runs) == 0 && c.ends[0] == Answered:
+		p.addf("call %d was answered, and never ran", c.ID)
 	}
-	return p.err("calls")
+	if c.late {
+		p.addf("call %d began to run after its deadline", c.ID)
+	}
+	if c.ends[0] == Cancelled && slices.ContainsFunc(c.runs, func(r *run) bool { return r.after(c.ended.Add(linger)) }) {
+		p.addf("call %d ran for more than %v after it was cancelled", c.ID, linger)
+	}
 }
 
 // after reports whether the run ended after t.

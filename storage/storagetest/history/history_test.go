@@ -68,6 +68,25 @@ func TestCalls(t *testing.T) {
 		"run after all": {func(h *calls) { c := h.Begin(); c.End(history.NotRun); h.Run(c.ID)() }, "ended as not run, and ran"},
 		"never run":     {func(h *calls) { h.Begin().End(history.Answered) }, "was answered, and never ran"},
 		"of nobody":     {func(h *calls) { h.Run(7)() }, "call 7 runs and was never made"},
+		"trimmed": {func(h *calls) {
+			c := h.Begin()
+			h.Run(c.ID)()
+			c.End(history.Answered)
+			later := h.Begin()
+			h.Trim(time.Now().Add(time.Hour)) // which has not ended, and stays
+			h.Run(later.ID)()
+			later.End(history.Answered)
+		}, ""},
+		"trimmed, and wrong": {func(h *calls) {
+			h.Begin().End(history.Answered)
+			h.Trim(time.Now().Add(time.Hour))
+		}, "call 0 was answered, and never ran"},
+		"run after a trim": {func(h *calls) {
+			c := h.Begin()
+			c.End(history.NotRun)
+			h.Trim(time.Now().Add(time.Hour))
+			h.Run(c.ID)()
+		}, "call 0 runs and had ended before a Trim"},
 		"many, cut short": {func(h *calls) {
 			for range 20 {
 				h.Begin()
