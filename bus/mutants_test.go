@@ -14,9 +14,9 @@ var mutants = []struct {
 	{storagetest.Mutant{
 		Name: "a request is written twice", File: "inflight.go",
 		Changes: []string{
-			"	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, call.pushed)\n",
-			"	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, call.pushed)\n" +
-				"	redisio.Of(c.pool).Writer().Push(call, call.route.queue, call.frame, func(int64, error) {})\n",
+			"	redisio.Of(c.pool).Writer().PushExpiring(call, call.route.queue, call.frame, queueTTL, call.pushed)\n",
+			"	redisio.Of(c.pool).Writer().PushExpiring(call, call.route.queue, call.frame, queueTTL, call.pushed)\n" +
+				"	redisio.Of(c.pool).Writer().PushExpiring(call, call.route.queue, call.frame, queueTTL, func(int64, error) {})\n",
 		},
 	}, "is not idempotent and ran 2 times"},
 	{storagetest.Mutant{
@@ -33,8 +33,8 @@ var mutants = []struct {
 	}, "no fault befell a stream, which ended with"},
 	{storagetest.Mutant{
 		Name: "a cut is taken for the end of a stream", File: "inflight.go",
-		Changes: []string{"case call.stream && rep.seq != call.received:", "case call.stream && rep.seq < call.received:"},
-	}, "ended without an error after"},
+		Changes: []string{"case rep.seq != call.received:", "case rep.seq < call.received:"},
+	}, "stream"}, // which ended without an error, or with that of the worker
 }
 
 // The schedules find defects that were made on purpose.

@@ -304,7 +304,7 @@ func (s *schedule) befall() {
 // worker; streams are never silently short; and nothing is left in Redis.
 func TestCallsSchedules(t *testing.T) {
 	t.Parallel()
-	storagetest.Schedules(t, storagetest.ScheduleOptions{Long: 150}, func(t *testing.T, seed uint64) {
+	storagetest.Schedules(t, storagetest.ScheduleOptions{Long: 100}, func(t *testing.T, seed uint64) {
 		s := &schedule{t: t, network: storagetest.NewNetwork(t), random: rand.New(rand.NewPCG(seed, 0))}
 		defer func() {
 			if t.Failed() {

@@ -82,11 +82,12 @@ func TestAWorkerHoldsNoMoreThanItsConcurrency(t *testing.T) {
 				require.NoError(t, bus.Send(t.Context(), c, bus.Group(cfg.Type), hold, i))
 			}
 			require.Eventually(t, func() bool { return w.Stats().Held == 3 }, patience, time.Millisecond)
-			<-g.entered
+			want := map[string]int64{"concurrent": 3, "serial": 1}[name]
+			require.Eventually(t, func() bool { return running.Load() == want }, patience, time.Millisecond)
 			require.EqualValues(t, 7, pool.Redis().LLen(t.Context(), "bus:{local:"+cfg.Type+"}:queue").Val(), "the others wait in Redis")
 			close(g.open)
 			require.Eventually(t, func() bool { return w.Stats().Calls == 10 }, patience, time.Millisecond)
-			require.EqualValues(t, map[string]int64{"concurrent": 3, "serial": 1}[name], most.Load())
+			require.Equal(t, want, most.Load())
 		}
 	})
 }

@@ -270,6 +270,9 @@ func (l *log) locate(since string) (at uint64, p place) {
 		}
 		return true
 	})
+	if before := offsetIn(records[:i], l.base); before != since && !pubsub.Offset(before).Before(pubsub.Offset(since)) {
+		return 0, older // another primary has given its number to another message
+	}
 	if i == len(records) {
 		return l.next, inside
 	}
@@ -278,12 +281,17 @@ func (l *log) locate(since string) (at uint64, p place) {
 
 // offsetBefore returns the offset of the last message before a position; empty: unknown.
 func (l *log) offsetBefore(at uint64) string {
-	for i := l.search(at) - 1; i >= l.head; i-- {
-		if r := l.records[i]; r.m != nil && r.m.Offset != "" {
+	return offsetIn(l.records[l.head:l.search(at)], l.base)
+}
+
+// offsetIn returns the offset of the last of the records that has one, or else base.
+func offsetIn(records []record, base string) string {
+	for _, r := range slices.Backward(records) {
+		if r.m != nil && r.m.Offset != "" {
 			return r.m.Offset
 		}
 	}
-	return l.base
+	return base
 }
 
 // back returns the position of the n-th last message.

@@ -46,5 +46,9 @@ func TestAHistoryOfAnotherPrimaryIsToldAsAGap(t *testing.T) {
 		gap := next(t, late)
 		require.ErrorIs(t, gap.Err, pubsub.ErrGap)
 		require.ErrorContains(t, gap.Err, "another primary")
+
+		_, newest, err := pubsub.Recall(t.Context(), c, Kept, last)
+		require.ErrorIs(t, err, pubsub.ErrGap)
+		require.Equal(t, pubsub.Offset(fmt.Sprintf("%s:%d-5", epoch, ms)), newest)
 	})
 }

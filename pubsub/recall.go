@@ -48,7 +48,7 @@ func Recall[T any](ctx context.Context, c *Client, from Topic[T], after Offset, 
 		return err
 	})
 	switch {
-	case errors.Is(err, errTrimmed), errors.Is(err, errEpoch), errors.Is(err, errTooMuch):
+	case isUnfillable(err):
 		if at, err2 := d.history.head(ctx); err2 == nil {
 			head = at.offset()
 		}
