@@ -128,8 +128,8 @@ func (r *roster) repeatable() (tasks []*task) {
 }
 
 // Healthy returns nil while callers know the worker, and otherwise why they do not: it is
-// not ready, it stops or has stopped, or its lease has lapsed ([ErrLeaseLapsed]). It asks
-// nobody, and suits a /healthz.
+// not ready, it stops or has stopped, or its lease has lapsed ([ErrLeaseLapsed]). It sends
+// no command to Redis, and suits a /healthz.
 func (w *Worker) Healthy() error {
 	switch {
 	case w.stopping.Load():

@@ -131,7 +131,7 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 			none = time.Time{}
 		case q.alive > 0:
 			continue
-		case r.nobody(ctx, &none):
+		case r.noneLives(ctx, &none):
 			return ErrNoWorkers
 		}
 		// Redis is unreachable, or has just returned and workers may not have
@@ -145,9 +145,9 @@ func (r *route) waitUntilOpen(ctx context.Context) error {
 	}
 }
 
-// nobody reports whether it can be relied on that no worker is alive, since the registry
+// noneLives reports whether it can be relied on that no worker is alive, since the registry
 // says so. None is since when it has.
-func (r *route) nobody(ctx context.Context, none *time.Time) bool {
+func (r *route) noneLives(ctx context.Context, none *time.Time) bool {
 	s := r.shard
 	if s.mark != "" {
 		if plain, err := r.c.primary(); err != nil || s.renew(ctx, plain) != nil {

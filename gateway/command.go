@@ -172,14 +172,18 @@ func (c *Conn) handle(message []byte) {
 	if err == nil {
 		err = c.run(&r)
 	}
-	if err == errConcurrent {
+	if err != errConcurrent {
+		c.conclude(r, err)
+	}
+}
+
+// conclude tells the client that a request was carried out, or why it was not.
+func (c *Conn) conclude(r Request, err error) {
+	if err != nil {
+		c.sendError(r, err)
 		return
 	}
-	if err == nil {
-		_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
-		return
-	}
-	c.sendError(r, err)
+	_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
 }
 
 // errPanic is returned by parse if the protocol panics, which ends the connection.

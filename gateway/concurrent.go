@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 )
 
 // concurrentRun is a concurrent command that runs.
@@ -33,14 +32,10 @@ func (c *Conn) runConcurrently(command Command, r Request) error {
 		c.mu.Lock()
 		c.running = slices.DeleteFunc(c.running, func(other *concurrentRun) bool { return other == run })
 		c.mu.Unlock()
-		switch {
-		case err == nil:
-			_ = c.answer(&Frame{Kind: KindDone, Ref: r.Ref, Time: time.Now()})
-		case cancelled && c.isOpen():
-			c.sendError(r, errorf(CodeCancelled, "cancelled"))
-		default:
-			c.sendError(r, err)
+		if err != nil && cancelled && c.isOpen() {
+			err = errorf(CodeCancelled, "cancelled")
 		}
+		c.conclude(r, err)
 		c.flush()
 	})
 	return errConcurrent

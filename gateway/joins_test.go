@@ -117,7 +117,7 @@ func TestAListOfTooMany(t *testing.T) {
 	require.Equal(t, 2, two.who("room.1").Clients)
 }
 
-// Joins and leaves that nobody told of are found in Redis: after a gap, and of a process that
+// Joins and leaves of which no message came are found in Redis: after a gap, and of a process that
 // has died.
 func TestJoinsAreReadFromRedis(t *testing.T) {
 	t.Parallel()

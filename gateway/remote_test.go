@@ -47,7 +47,7 @@ func remote(t testing.TB, pool *storage.Pool, name string, handlers int) *gatewa
 	return r
 }
 
-// A Remote acts on all clients of a principal, and on nobody else's, in all processes.
+// A Remote acts on all clients of a principal, and on those of no other, in all processes.
 func TestRemote(t *testing.T) {
 	t.Parallel()
 	storagetest.Servers(t, func(t *testing.T, pool *storage.Pool) {
@@ -75,7 +75,7 @@ func TestRemote(t *testing.T) {
 		}
 		reached, err = r.Subscribe(t.Context(), "ada", "__no")
 		require.NoError(t, err)
-		require.Equal(t, gateway.Reached{Handlers: 2}, reached, "nobody can follow it")
+		require.Equal(t, gateway.Reached{Handlers: 2}, reached, "no client can follow it")
 
 		reached, err = r.Send(t.Context(), "ada", []byte("\xffhello"))
 		require.NoError(t, err)

@@ -108,7 +108,7 @@ func (s *server) fireDue(ctx context.Context) error {
 	return nil
 }
 
-// fire submits the runs of a schedule that are due, if nobody has changed it.
+// fire submits the runs of a schedule that are due, unless the schedule has changed meanwhile.
 func (s *server) fire(ctx context.Context, name, data string, now time.Time) error {
 	sc, err := unpackSchedule(data)
 	if err != nil {

@@ -186,24 +186,17 @@ func (c *Client) RemoveSchedule(ctx context.Context, queue, name string) error {
 }
 
 func (c *Client) steerSchedule(ctx context.Context, what, name, schedules string, change func(s *schedule, now time.Time) *schedule) error {
-	ctx, cancel, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	q, err := openQueue(c.pool, c.cfg.Site, name)
-	if err == nil {
-		err = checkName("schedule", schedules)
-	}
-	if err == nil {
-		err = c.changeSchedule(ctx, q, schedules, func(s *schedule, now time.Time) (*schedule, error) {
+	return c.steerQueue(ctx, what+" schedule "+schedules, name, func(ctx context.Context, q queue) error {
+		if err := checkName("schedule", schedules); err != nil {
+			return err
+		}
+		return c.changeSchedule(ctx, q, schedules, func(s *schedule, now time.Time) (*schedule, error) {
 			if s == nil {
 				return nil, ErrNotFound
 			}
 			return change(s, now), nil
 		})
-	}
-	return wrap(ctx, what+" schedule "+schedules, err)
+	})
 }
 
 // changeSchedule replaces a schedule by what change makes of it, nil for none, unless

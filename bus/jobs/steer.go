@@ -96,16 +96,9 @@ func (c *Client) Pause(ctx context.Context, queue string) error { return c.setPa
 func (c *Client) Resume(ctx context.Context, queue string) error { return c.setPaused(ctx, queue, 0) }
 
 func (c *Client) setPaused(ctx context.Context, name string, paused int) error {
-	ctx, cancel, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	q, err := openQueue(c.pool, c.cfg.Site, name)
-	if err == nil {
-		err = luaPause.Run(ctx, c.pool.Redis(), []string{q.paused(), q.notes()}, paused).Err()
-	}
-	return wrap(ctx, "pause or resume "+name, err)
+	return c.steerQueue(ctx, "pause or resume "+name, name, func(ctx context.Context, q queue) error {
+		return luaPause.Run(ctx, c.pool.Redis(), []string{q.paused(), q.notes()}, paused).Err()
+	})
 }
 
 // PauseGroup makes the workers of a queue begin no more jobs of a group until ResumeGroup.
@@ -122,6 +115,20 @@ func (c *Client) ResumeGroup(ctx context.Context, queue, group string) error {
 const maxPausedGroups = 10_000
 
 func (c *Client) setGroupPaused(ctx context.Context, name, group string, paused int) error {
+	return c.steerQueue(ctx, "pause or resume group "+group, name, func(ctx context.Context, q queue) error {
+		if err := checkName("group", group); err != nil {
+			return err
+		}
+		n, err := luaPauseGroup.Run(ctx, c.pool.Redis(), q.keys(), group, paused, maxPausedGroups).Int64()
+		if n < 0 {
+			return invalid("queue %s has %d paused groups, which is the limit", name, maxPausedGroups)
+		}
+		return err
+	})
+}
+
+// steerQueue carries out do, a command on a queue.
+func (c *Client) steerQueue(ctx context.Context, what, name string, do func(ctx context.Context, q queue) error) error {
 	ctx, cancel, err := c.begin(ctx)
 	if err != nil {
 		return err
@@ -129,16 +136,9 @@ func (c *Client) setGroupPaused(ctx context.Context, name, group string, paused 
 	defer cancel()
 	q, err := openQueue(c.pool, c.cfg.Site, name)
 	if err == nil {
-		err = checkName("group", group)
+		err = do(ctx, q)
 	}
-	if err == nil {
-		var n int64
-		n, err = luaPauseGroup.Run(ctx, c.pool.Redis(), q.keys(), group, paused, maxPausedGroups).Int64()
-		if n < 0 {
-			err = invalid("queue %s has %d paused groups, which is the limit", name, maxPausedGroups)
-		}
-	}
-	return wrap(ctx, "pause or resume group "+group, err)
+	return wrap(ctx, what, err)
 }
 
 // steer carries out do, a command on a job.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/heliograph/heliograph/bus"
 	"github.com/heliograph/heliograph/gateway"
@@ -21,22 +22,12 @@ func (cfg *Config) address(ctx context.Context, c *gateway.Conn, kind Kind, r ga
 	}
 	to = bus.Group(op.Type)
 	if op.Worker != "" {
-		if typeOf(op.Worker) != op.Type {
+		if typ, _, ok := strings.Cut(op.Worker, ":"); !ok || typ != op.Type { // an id is type:host:pid:uid
 			return to, args, gateway.Errorf(gateway.CodeForbidden, "not allowed, or there is none")
 		}
 		to = bus.Direct(op.Worker)
 	}
 	return to, bus.Body{Codec: storage.JSON, Data: raw}, nil
-}
-
-// typeOf returns the type in a worker's id, which is type:host:pid:uid.
-func typeOf(worker string) string {
-	for i := range len(worker) {
-		if worker[i] == ':' {
-			return worker[:i]
-		}
-	}
-	return ""
 }
 
 // call is the command CALL.
@@ -109,8 +100,13 @@ func (cfg *Config) workers(ctx context.Context, c *gateway.Conn, r gateway.Reque
 	if err != nil {
 		return busError(err)
 	}
-	for _, w := range workers {
-		if err := c.Reply(r, "workers", w); err != nil {
+	return replyAll(c, r, "workers", workers)
+}
+
+// replyAll sends each of a list.
+func replyAll[T any](c *gateway.Conn, r gateway.Request, source string, list []T) error {
+	for _, v := range list {
+		if err := c.Reply(r, source, v); err != nil {
 			return err
 		}
 	}

@@ -51,7 +51,7 @@ type site struct {
 	pool    *storage.Pool
 	url     string
 	handler *gateway.Handler
-	banned  atomic.Bool // nobody reads any more
+	banned  atomic.Bool // no client may read any more
 
 	begun chan bool  // hang was called
 	ended chan error // of the contexts of hang, and of count when its items are not wanted
@@ -119,7 +119,7 @@ func newSite(t *testing.T, pool *storage.Pool) *site {
 	return s
 }
 
-// allow lets everybody do everything with calc, sums and stage, save that nobody reads
+// allow lets clients do everything with calc, sums and stage, save that none reads
 // SECRET, and only ada sets.
 func (s *site) allow(_ context.Context, c *gateway.Conn, op control.Operation) bool {
 	s.mu.Lock()

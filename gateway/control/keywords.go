@@ -13,6 +13,15 @@ import (
 	"github.com/heliograph/heliograph/keywords"
 )
 
+// keywordOf returns the service and the keyword that a command names, if the client may do
+// that with it.
+func (cfg *Config) keywordOf(ctx context.Context, c *gateway.Conn, kind Kind, name string) (service, keyword string, err error) {
+	if service, keyword, err = split(name); err != nil {
+		return "", "", err
+	}
+	return service, keyword, cfg.authorize(ctx, c, Operation{Kind: kind, Service: service, Keyword: keyword})
+}
+
 // split returns the service and the keyword of service.KEYWORD.
 func split(name string) (service, keyword string, err error) {
 	service, keyword, ok := strings.Cut(name, ".")
@@ -24,11 +33,8 @@ func split(name string) (service, keyword string, err error) {
 
 // read is the command READ.
 func (cfg *Config) read(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
-	service, keyword, err := split(r.Args[0])
+	service, keyword, err := cfg.keywordOf(ctx, c, Read, r.Args[0])
 	if err != nil {
-		return err
-	}
-	if err := cfg.authorize(ctx, c, Operation{Kind: Read, Service: service, Keyword: keyword}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
@@ -46,11 +52,8 @@ func (cfg *Config) read(ctx context.Context, c *gateway.Conn, r gateway.Request)
 
 // set is the command SET.
 func (cfg *Config) set(ctx context.Context, c *gateway.Conn, r gateway.Request) error {
-	service, keyword, err := split(r.Args[0])
+	service, keyword, err := cfg.keywordOf(ctx, c, Set, r.Args[0])
 	if err != nil {
-		return err
-	}
-	if err := cfg.authorize(ctx, c, Operation{Kind: Set, Service: service, Keyword: keyword}); err != nil {
 		return err
 	}
 	o := keywords.ModifyOptions{Origin: origin(c)}
@@ -219,10 +222,5 @@ func (cfg *Config) describe(ctx context.Context, c *gateway.Conn, r gateway.Requ
 	if err != nil {
 		return keywordsError(err)
 	}
-	for _, def := range all {
-		if err := c.Reply(r, r.Args[0], def); err != nil {
-			return err
-		}
-	}
-	return nil
+	return replyAll(c, r, r.Args[0], all)
 }

@@ -26,7 +26,7 @@ func (r Revision) Compare(other Revision) int {
 // each at some moment between its begin and its end, in which every one was told the
 // truth. Written values must be unique.
 //
-// An operation that is refused, or finds nobody to carry it out, has no effect: a read
+// An operation that is refused, or finds no worker that carries it out, has no effect: a read
 // that returns its value fails the check. One with an unknown end may take effect at any
 // time after its begin, or never.
 //
