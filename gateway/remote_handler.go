@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,10 @@ type remoteEnd struct {
 	kept     string
 	missed   chan struct{} // holds one: commands may have been missed
 	caughtUp int64         // when Redis was last asked for what it keeps; used by follow
+
+	// carrying is held while a command is carried out, so that none that was missed comes
+	// after a later one that was received.
+	carrying sync.Mutex
 
 	mu   sync.Mutex
 	done map[remoteID]bool // kept commands that were carried out: those since caughtUp, and a few before
@@ -115,10 +120,12 @@ func (e *remoteEnd) receive(ctx context.Context, m pubsub.Message[remoteCommand]
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.h.cfg.Limits.Command)
 	defer cancel()
+	e.carrying.Lock()
 	if m.Value.Op.isKept() {
 		e.setDone(m.Value.id())
 	}
 	n, err := e.h.carryOut(ctx, m.Value, e.h.elapsed())
+	e.carrying.Unlock()
 	if err != nil || m.Value.From == "" { // nothing waits for an answer
 		return err
 	}
@@ -150,14 +157,17 @@ func (e *remoteEnd) catchUp() error {
 	const margin = 10 * time.Second // for steps of the server's clock
 	begin := h.elapsed()
 	away := time.Duration(begin - e.caughtUp)
-	words, err := keptScript.Run(ctx, h.pool.Redis(), []string{e.kept}, (away + margin).Milliseconds()).StringSlice()
-	if err != nil {
-		return redisio.Normalize(ctx, err)
-	}
 	e.mu.Lock()
 	done := e.done
 	e.done = make(map[remoteID]bool) // what comes from now on, and below those that the next time may return again
 	e.mu.Unlock()
+	words, err := keptScript.Run(ctx, h.pool.Redis(), []string{e.kept}, (away + margin).Milliseconds()).StringSlice()
+	if err != nil {
+		e.mu.Lock()
+		maps.Copy(e.done, done)
+		e.mu.Unlock()
+		return redisio.Normalize(ctx, err)
+	}
 	e.caughtUp = begin
 	if away > remoteKept {
 		h.reconnectAll()
@@ -169,8 +179,8 @@ func (e *remoteEnd) catchUp() error {
 		if err == nil {
 			err = storage.JSON.Unmarshal([]byte(words[i]), &command)
 		}
-		if err == nil && !done[command.id()] && !e.isDone(command.id()) {
-			_, err = h.carryOut(ctx, command, begin-age*int64(time.Millisecond))
+		if err == nil && !done[command.id()] {
+			err = e.carryOutMissed(ctx, command, begin-age*int64(time.Millisecond))
 		}
 		if err != nil {
 			h.warned.remote.Warn(h.log, "gateway: a kept command of Config.Remote was not carried out", "remote", h.cfg.Remote, "error", err)
@@ -180,10 +190,18 @@ func (e *remoteEnd) catchUp() error {
 	return nil
 }
 
-func (e *remoteEnd) isDone(id remoteID) bool {
+// carryOutMissed carries out a kept command, unless it has been received meanwhile.
+func (e *remoteEnd) carryOutMissed(ctx context.Context, command remoteCommand, at int64) error {
+	e.carrying.Lock()
+	defer e.carrying.Unlock()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.done[id]
+	received := e.done[command.id()]
+	e.mu.Unlock()
+	if received {
+		return nil
+	}
+	_, err := e.h.carryOut(ctx, command, at)
+	return err
 }
 
 func (e *remoteEnd) setDone(id remoteID) {

@@ -50,7 +50,7 @@ func Schedules(t *testing.T, o ScheduleOptions, test func(t *testing.T, seed uin
 	if seed, err := strconv.ParseUint(os.Getenv("HELIOGRAPH_SEED"), 10, 64); err == nil {
 		first = seed
 		if os.Getenv("HELIOGRAPH_SCHEDULES") == "" {
-			number = 1
+			number, o.Kept = 1, nil // that seed alone
 		}
 	}
 	all := t
